@@ -1,0 +1,55 @@
+# Each target works as the first command on a machine that has Python 3.11 or newer:
+# it makes the environment in .venv by itself, and again whenever the requirements change.
+#
+#   make talk    answer a spoken question        IN=question.wav OUT=answer.wav MODEL=...
+#   make serve   open the page to talk to        MODEL=...
+#   make test    run the suite                   ARGS="-k codec"
+#   make lint    ruff and pyright
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+IN ?= duologue/assets/question.opus
+OUT ?= answer.wav
+model = $(if $(MODEL),--model $(MODEL))
+
+.PHONY: talk serve test lint format clean
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:
+	@sed -n '/^#   make/s/^#   //p' Makefile
+
+talk: $(VENV)/serve.stamp
+	$(BIN)/duologue talk $(IN) $(OUT) $(model)
+
+serve: $(VENV)/serve.stamp
+	$(BIN)/duologue serve $(model)
+
+test: $(VENV)/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist
+
+# The environment: one stamp for each set of extras installed in it.
+newest = $(firstword $(foreach python,$(or $(PYTHON),python3 python3.13 python3.12 python3.11),$(shell \
+	$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(python))))
+
+$(BIN)/python:
+	@[ -n "$(newest)" ] || { echo "duologue needs Python 3.11 or newer: install it, or name one with PYTHON=..." >&2; exit 2; }
+	$(newest) -m venv $(VENV)
+
+$(VENV)/%.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV): the first time takes a few minutes, PyTorch is large."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]' -c constraints.txt
+	@touch $@

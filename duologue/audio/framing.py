@@ -1,0 +1,50 @@
+"""Between chunks of any length, as they arrive, and frames of exactly 1920 samples, as the model reads them."""
+
+import numpy as np
+
+SAMPLE_RATE = 24_000
+FRAME_SIZE = 1920
+FRAME_RATE = SAMPLE_RATE / FRAME_SIZE
+
+
+def frame_count(samples: int, frame_size: int = FRAME_SIZE) -> int:
+    """How many frames hold `samples` samples, the last one filled up with silence."""
+    return -(-samples // frame_size)
+
+
+def pad_to_frames(wav_XS: np.ndarray, frame_size: int = FRAME_SIZE) -> np.ndarray:
+    """`wav_XS` with silence at its end (the last axis) up to a whole number of frames."""
+    samples = wav_XS.shape[-1]
+    missing = frame_count(samples, frame_size) * frame_size - samples
+    return np.pad(wav_XS, [(0, 0)] * (wav_XS.ndim - 1) + [(0, missing)])
+
+
+class Framer:
+    """Cuts a stream of chunks into frames; what does not fill a frame waits for the next chunk.
+
+        framer = Framer()
+        for chunk_S in microphone:
+            for frame_S in framer.push(chunk_S):
+                ...
+    """
+
+    def __init__(self, frame_size: int = FRAME_SIZE):
+        self.frame_size = frame_size
+        self._waiting_S = np.zeros(0, np.float32)
+
+    def push(self, chunk_S: np.ndarray) -> np.ndarray:
+        """The frames that `chunk_S` completes: float32 [frames, frame_size], often none."""
+        stream_S = np.concatenate([self._waiting_S, np.asarray(chunk_S, np.float32)])
+        whole = stream_S.size // self.frame_size * self.frame_size
+        self._waiting_S = stream_S[whole:].copy()
+        return stream_S[:whole].reshape(-1, self.frame_size)
+
+    def flush(self) -> np.ndarray:
+        """What still waits, filled up with silence: float32 [0 or 1, frame_size]. The framer is then empty."""
+        rest_S, self._waiting_S = self._waiting_S, np.zeros(0, np.float32)
+        return pad_to_frames(rest_S, self.frame_size).reshape(-1, self.frame_size)
+
+    @property
+    def waiting(self) -> int:
+        """Samples that wait for the rest of their frame."""
+        return self._waiting_S.size
