@@ -1,0 +1,36 @@
+"""What is never trained on: three voices, a tenth of the phrasings, some sentences and speakers.
+
+Every rule is a function of names alone (a hash), so that each part of the project draws the same line without
+sharing a file.  A question keeps its first phrasing for training, so that no answer goes unlearned.
+"""
+
+import hashlib
+import re
+
+AGENT_VOICE = "af_heart"
+VALID_VOICES = ("af_river", "am_onyx", "bf_emma")
+TRAIN_VOICES = (
+    "af_alloy", "af_aoede", "af_bella", "af_jessica", "af_kore", "af_nicole", "af_sarah", "af_sky",
+    "am_adam", "am_eric", "am_fenrir", "am_liam", "am_michael", "am_puck",
+    "bf_alice", "bf_isabella", "bm_daniel", "bm_fable", "bm_george",
+)  # fmt: skip
+
+
+def fraction(name: str) -> float:
+    """A number in [0, 1) that depends on `name` only."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48
+
+
+def valid_phrasing(item_id: str, index: int) -> bool:
+    """Whether phrasing `index` of a dialogue item is kept for validation (about a tenth of all of them)."""
+    return index > 0 and fraction(f"{item_id}-{index}") < 0.18
+
+
+def valid_agent_text(text: str) -> bool:
+    """Whether a sentence of the agent's is kept for validation (5 %), whatever its case and punctuation."""
+    return fraction("agent " + re.sub(r"[^a-z0-9' ]", "", text.lower())) < 0.05
+
+
+def valid_speaker(corpus: str, name: str) -> bool:
+    """Whether a human speaker (or an utterance, where there are few speakers) is kept for validation (3 %)."""
+    return fraction(f"{corpus} {name}") < 0.03

@@ -1,0 +1,246 @@
+"""Voices for synthetic conversations: text -> speech, behind one small interface.
+
+`Kokoro`, `Espeak` and `PocketTTS` synthesise; `Clips` plays back a folder or tar of ready clips.  All give mono float32
+at 24 kHz, trimmed to a short silence at both ends, peak below 0.7.
+"""
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import soundfile as sf
+import soxr
+
+from duologue.errors import InputError
+
+SAMPLE_RATE = 24_000
+PEAK = 0.7
+
+
+class Voice(Protocol):
+    """Anything that speaks."""
+
+    def speak(self, text: str, voice: str, speed: float = 1.0) -> np.ndarray:
+        """`text` -> mono float32 at 24 kHz, [S].  InputError for a voice or text it cannot speak."""
+        ...
+
+
+def parse_mixture(voice: str) -> dict[str, float]:
+    """ "a:0.5+b:0.5" -> {"a": 0.5, "b": 0.5}; a bare name has weight 1; weights are normalised to sum to 1."""
+    weights: dict[str, float] = {}
+    for part in voice.split("+"):
+        name, _, weight = part.partition(":")
+        try:
+            weights[name.strip()] = float(weight) if weight else 1.0
+        except ValueError:
+            raise InputError(f"voice {voice!r}: write a mixture as name:weight+name:weight") from None
+    total = sum(weights.values())
+    if total <= 0 or min(weights.values()) < 0:
+        raise InputError(f"voice {voice!r}: weights must be positive")
+    return {name: weight / total for name, weight in weights.items()}
+
+
+def tidy(wav_S: np.ndarray, margin: float = 0.06, floor: float = 0.01) -> np.ndarray:
+    """Trim silence to `margin` seconds at both ends, fade the edges for 5 ms, and keep the peak below 0.7."""
+    loud = np.flatnonzero(np.abs(wav_S) > floor)
+    if loud.size == 0:
+        return np.zeros(0, np.float32)
+    pad = int(margin * SAMPLE_RATE)
+    wav_S = wav_S[max(loud[0] - pad, 0) : loud[-1] + pad].astype(np.float32)
+    ramp = np.linspace(0, 1, min(SAMPLE_RATE // 200, len(wav_S) // 2), dtype=np.float32)
+    wav_S[: len(ramp)] *= ramp
+    wav_S[len(wav_S) - len(ramp) :] *= ramp[::-1]
+    peak = float(np.abs(wav_S).max())
+    return wav_S * (PEAK / peak) if peak > PEAK else wav_S
+
+
+class Kokoro:
+    """Kokoro-82M through onnxruntime, phonemes by espeak-ng; mixtures are weighted means of style vectors.
+
+    `folder` holds model.onnx, vocab.json and voices/*.bin (float32 [510, 1, 256]; row = number of phoneme tokens).
+    """
+
+    def __init__(self, folder: str | Path, threads: int = 1):
+        try:
+            import onnxruntime
+        except ImportError:
+            raise InputError("Kokoro needs onnxruntime: pip install duologue[data]") from None
+        self.folder = Path(folder)
+        if not (self.folder / "model.onnx").exists():
+            raise InputError(f"{folder}: no Kokoro model here (expected model.onnx, vocab.json, voices/)")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(str(self.folder / "model.onnx"), options)
+        self._vocab: dict[str, int] = json.loads((self.folder / "vocab.json").read_text())["vocab"]
+        self._styles: dict[str, np.ndarray] = {}
+        self._phonemizers: dict[str, Any] = {}
+
+    def style(self, voice: str, tokens: int) -> np.ndarray:
+        """Style vector of a voice or mixture for a text of `tokens` phonemes, [1, 256]."""
+        out = np.zeros((1, 256), np.float32)
+        for name, weight in parse_mixture(voice).items():
+            if name not in self._styles:
+                path = self.folder / "voices" / f"{name}.bin"
+                if not path.exists():
+                    raise InputError(f"unknown Kokoro voice {name!r}: see {self.folder / 'voices'}")
+                self._styles[name] = np.fromfile(path, np.float32).reshape(-1, 1, 256)
+            rows = self._styles[name]
+            out += weight * rows[min(tokens, len(rows) - 1)]
+        return out
+
+    def tokens(self, text: str, language: str) -> list[int]:
+        """Phoneme ids of a text ("en-us" or "en-gb"), without the zeros at both ends."""
+        if language not in self._phonemizers:
+            self._phonemizers[language] = _phonemizer(language)
+        phonemes = "".join(self._phonemizers[language].phonemize([text]))
+        return [self._vocab[c] for c in phonemes.strip() if c in self._vocab]
+
+    def speak(self, text: str, voice: str, speed: float = 1.0) -> np.ndarray:
+        weights = parse_mixture(voice)
+        main = max(weights, key=lambda name: weights[name])
+        ids = self.tokens(text, "en-gb" if main.startswith("b") else "en-us")
+        if not 0 < len(ids) <= 508:
+            raise InputError(f"Kokoro speaks 1 to 508 phonemes at a time, this text has {len(ids)}: {text[:60]!r}")
+        feed = {
+            "tokens": np.array([[0, *ids, 0]], np.int64),
+            "style": self.style(voice, len(ids)),
+            "speed": np.array([speed], np.float32),
+        }
+        return tidy(np.asarray(self._session.run(None, feed)[0]).reshape(-1))
+
+
+def _phonemizer(language: str) -> Any:
+    try:
+        import espeakng_loader
+        from phonemizer.backend import EspeakBackend
+        from phonemizer.backend.espeak.wrapper import EspeakWrapper
+    except ImportError:
+        raise InputError(
+            "Kokoro needs phonemizer and espeakng-loader (both GPL-3, so not in any extra): "
+            "pip install phonemizer espeakng-loader"
+        ) from None
+    EspeakWrapper.set_library(espeakng_loader.get_library_path())
+    os.environ.setdefault("ESPEAK_DATA_PATH", espeakng_loader.get_data_path())
+    return EspeakBackend(language, preserve_punctuation=True, with_stress=True)
+
+
+class Espeak:
+    """The espeak-ng program: robotic, instant, many voices ("en-us+f3"); speed 1 is 170 words a minute."""
+
+    def __init__(self, program: str = "espeak-ng"):
+        self.program = program
+
+    def speak(self, text: str, voice: str = "en-us", speed: float = 1.0) -> np.ndarray:
+        command = [self.program, "--stdout", "-v", voice, "-s", str(round(170 * speed)), "--", text]
+        try:
+            out = subprocess.run(command, capture_output=True, check=True).stdout
+        except FileNotFoundError:
+            raise InputError(f"{self.program} is not installed: apt install espeak-ng") from None
+        except subprocess.CalledProcessError as error:
+            raise InputError(f"{self.program} failed: {error.stderr.decode(errors='replace').strip()}") from None
+        # espeak-ng streams a header of unknown length, so the samples are taken from the bytes after it.
+        at = out.find(b"data")
+        if at < 0:
+            raise InputError(f"{self.program} gave no sound for {text[:60]!r}")
+        rate = int.from_bytes(out[24:28], "little")
+        body = out[at + 8 :]
+        wav_S = np.frombuffer(body[: len(body) // 2 * 2], "<i2").astype(np.float32) / 32768
+        return tidy(soxr.resample(wav_S, rate, SAMPLE_RATE))
+
+
+class PocketTTS:
+    """Kyutai's pocket-tts (its own package): a voice is a built-in name or the path of a prompt recording.
+
+    The package has no speed control, so `speed` resamples, which moves the pitch as well.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from pocket_tts import TTSModel  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            raise InputError("pip install pocket-tts to use its voices") from None
+        self._model = TTSModel.load_model()
+        self._states: dict[str, Any] = {}
+
+    def speak(self, text: str, voice: str, speed: float = 1.0) -> np.ndarray:
+        if voice not in self._states:
+            self._states[voice] = self._model.get_state_for_audio_prompt(voice)
+        wav_S = self._model.generate_audio(self._states[voice], text).detach().cpu().numpy().reshape(-1)
+        return tidy(soxr.resample(wav_S.astype(np.float32), self._model.sample_rate * speed, SAMPLE_RATE))
+
+
+class Clips:
+    """Ready clips as a voice: folders or tars with one sound file and one json a clip ({"text", "voice", ...}).
+
+    `speak` finds the clip of this text and voice (or any voice, voice ""); speed other than 1 resamples.
+    """
+
+    def __init__(self, *places: str | Path):
+        self.clips: list[dict[str, Any]] = []
+        for place in places:
+            self.clips += read_index(place)
+        self._by_text = {(row["text"], row.get("voice", "")): row for row in self.clips}
+        self._by_text |= {(row["text"], ""): row for row in self.clips}
+
+    def speak(self, text: str, voice: str, speed: float = 1.0) -> np.ndarray:
+        row = self._by_text.get((text, voice))
+        if row is None:
+            raise InputError(f"no clip of {text[:60]!r} by voice {voice!r}")
+        wav_S = read_clip(row)
+        return wav_S if speed == 1 else soxr.resample(wav_S, SAMPLE_RATE * speed, SAMPLE_RATE)
+
+
+SOUNDS = (".opus", ".ogg", ".flac", ".wav")
+
+
+def read_index(place: str | Path) -> list[dict[str, Any]]:
+    """Rows of a folder or tar of clips: the json of each, plus "place" and "file" that `read_clip` needs."""
+    place = Path(place)
+    rows: dict[str, dict[str, Any]] = {}
+    sounds: dict[str, str] = {}
+    if place.is_dir():
+        for path in sorted(place.iterdir()):
+            if path.suffix == ".json":
+                rows[path.stem] = json.loads(path.read_text())
+            elif path.suffix in SOUNDS:
+                sounds[path.stem] = path.name
+    elif place.suffix == ".tar" and place.exists():
+        with tarfile.open(place) as tar:
+            for member in tar:
+                stem, suffix = os.path.splitext(member.name)
+                if suffix == ".json":
+                    rows[stem] = json.load(tar.extractfile(member) or io.BytesIO())
+                elif suffix in SOUNDS:
+                    sounds[stem] = member.name
+    else:
+        raise InputError(f"{place}: neither a folder nor a .tar of clips")
+    return [rows[stem] | {"place": str(place), "file": sounds[stem]} for stem in sorted(rows) if stem in sounds]
+
+
+def read_clip(row: dict[str, Any]) -> np.ndarray:
+    """Sound of a row of `read_index`: mono float32 at 24 kHz, [S]."""
+    place = Path(row["place"])
+    if place.is_dir():
+        source: Any = place / row["file"]
+        wav, rate = sf.read(source, dtype="float32", always_2d=True)
+    else:
+        with tarfile.open(place) as tar:
+            wav, rate = sf.read(tar.extractfile(row["file"]), dtype="float32", always_2d=True)
+    mono_S = wav.mean(axis=1)
+    return mono_S if rate == SAMPLE_RATE else soxr.resample(mono_S, rate, SAMPLE_RATE)
+
+
+def write_clip(folder: str | Path, name: str, wav_S: np.ndarray, row: dict[str, Any]) -> None:
+    """Write NAME.flac and then NAME.json (whose presence marks the clip as complete) into `folder`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{name}.{os.getpid()}.part"
+    sf.write(part, wav_S, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    part.rename(folder / f"{name}.flac")
+    part.write_text(json.dumps(row | {"seconds": round(len(wav_S) / SAMPLE_RATE, 3)}))
+    part.rename(folder / f"{name}.json")
