@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {"InputError": "duologue.errors"}
-__all__ = ["InputError", "__version__"]  # noqa: F822  (resolved by __getattr__)
+__all__ = ["InputError", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

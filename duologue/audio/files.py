@@ -56,7 +56,9 @@ def write_audio(path: StrPath, wav_XS: np.ndarray, rate: int = SAMPLE_RATE) -> N
     wav_SC = clean(np.atleast_2d(wav_XS).T)
     with atomic_write(path) as temporary:
         try:
-            with soundfile.SoundFile(temporary, "w", rate, wav_SC.shape[1], encoding, format=container) as file:
+            with soundfile.SoundFile(
+                temporary, "w", rate, wav_SC.shape[1], encoding, format=container
+            ) as file:
                 for start in range(0, len(wav_SC), BLOCK):  # libvorbis overflows its stack on one long write
                     file.write(wav_SC[start : start + BLOCK])
         except soundfile.LibsndfileError as error:
@@ -105,7 +107,9 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
     if len(wav_SC) == 0:
         raise InputError(f"{path} has no samples")
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise InputError(f"{path} has a sample rate of {rate} Hz: it must be {LOWEST_RATE} to {HIGHEST_RATE} Hz")
+        raise InputError(
+            f"{path} has a sample rate of {rate} Hz: it must be {LOWEST_RATE} to {HIGHEST_RATE} Hz"
+        )
     return wav_SC, rate
 
 

@@ -20,13 +20,7 @@ def pad_to_frames(wav_XS: np.ndarray, frame_size: int = FRAME_SIZE) -> np.ndarra
 
 
 class Framer:
-    """Cuts a stream of chunks into frames; what does not fill a frame waits for the next chunk.
-
-        framer = Framer()
-        for chunk_S in microphone:
-            for frame_S in framer.push(chunk_S):
-                ...
-    """
+    """Cuts a stream of chunks into frames; what does not fill a frame waits for the next chunk."""
 
     def __init__(self, frame_size: int = FRAME_SIZE):
         self.frame_size = frame_size
@@ -40,7 +34,7 @@ class Framer:
         return stream_S[:whole].reshape(-1, self.frame_size)
 
     def flush(self) -> np.ndarray:
-        """What still waits, filled up with silence: float32 [0 or 1, frame_size]. The framer is then empty."""
+        """What still waits, filled up with silence: float32 [0 or 1, frame_size]. The framer then is empty."""
         rest_S, self._waiting_S = self._waiting_S, np.zeros(0, np.float32)
         return pad_to_frames(rest_S, self.frame_size).reshape(-1, self.frame_size)
 

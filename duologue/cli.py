@@ -1,0 +1,151 @@
+"""The command line: what each verb takes. Each is one call into the library.
+
+Nothing heavy is imported before a verb runs, so that `--help` answers at once.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from duologue import __version__
+from duologue.errors import InputError
+
+DESCRIPTION = """\
+A spoken-dialogue model that listens and speaks at the same time.
+
+examples:
+  duologue talk question.wav answer.wav       what the model answers to a recording
+  duologue info MODEL                         what a model is made of
+  duologue encode speech.wav speech.npz       a recording as the codec's tokens ...
+  duologue decode speech.npz again.wav        ... and back
+
+MODEL is a name (tiny), a folder, a .safetensors file or a repository (hf://owner/name@revision).
+Recordings are wav, flac, ogg, opus or mp3, of any sample rate and length; what is written goes by its suffix."""
+
+DEFAULT_MODEL = "tiny"
+Model: TypeAlias = Annotated[str, arg(metavar="MODEL")]
+AudioIn: TypeAlias = Annotated[Positional[Path], arg(metavar="IN.wav")]
+AudioOut: TypeAlias = Annotated[Positional[Path], arg(metavar="OUT.wav")]
+
+
+@dataclass(frozen=True)
+class Info:
+    """Print what a model is made of: sizes, rates, delays, parameters."""
+
+    model: Positional[Model]
+    """A name, folder, file or hf://owner/name@revision."""
+
+    def run(self) -> None:
+        from duologue import commands
+
+        commands.info(self.model)
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Turn a recording into the codec's tokens: an .npz with `codes` [Q, T], the rates and the model's name."""
+
+    source: AudioIn
+    """The recording; its channels are averaged."""
+    target: Annotated[Positional[Path], arg(metavar="OUT.npz")]
+    """The file to write."""
+    model: Model = DEFAULT_MODEL
+    """The model whose codec to use."""
+
+    def run(self) -> None:
+        from duologue import commands
+
+        commands.encode(self.source, self.target, self.model)
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Turn the codec's tokens back into a recording at 24 kHz."""
+
+    source: Annotated[Positional[Path], arg(metavar="IN.npz")]
+    """What `duologue encode` wrote."""
+    target: AudioOut
+    """The recording to write: wav, flac, ogg or opus by its suffix."""
+    model: Annotated[str | None, arg(metavar="MODEL")] = None
+    """The model whose codec to use; the one named in the file if not given."""
+
+    def run(self) -> None:
+        from duologue import commands
+
+        commands.decode(self.source, self.target, self.model)
+
+
+@dataclass(frozen=True)
+class Talk:
+    """Let the model hear a recording and write what it says meanwhile and after, as fast as the machine goes.
+
+    When the recording ends the model hears silence until it has been quiet for 1.5 s.
+    """
+
+    source: AudioIn
+    """What the user says."""
+    target: AudioOut
+    """What the agent says, at 24 kHz: wav, flac, ogg or opus by its suffix."""
+    model: Model = DEFAULT_MODEL
+    """The model to talk to."""
+    seed: int = 0
+    """The same seed gives the same answer."""
+    greedy: bool = False
+    """Take the likeliest token each time instead of sampling."""
+    stereo: bool = False
+    """Write both: the agent on the left, the user on the right."""
+    json: Annotated[Path | None, arg(metavar="OUT.json")] = None
+    """Also write the words with their times, and how long the frames took."""
+    tail: float = 15.0
+    """The most seconds to go on after the recording has ended."""
+
+    def run(self) -> None:
+        from duologue import commands
+
+        commands.talk(
+            self.source,
+            self.target,
+            self.model,
+            seed=self.seed,
+            greedy=self.greedy,
+            stereo=self.stereo,
+            json_target=self.json,
+            tail=self.tail,
+        )
+
+
+Verb: TypeAlias = Info | Encode | Decode | Talk
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point. Exits with 2 and one line on stderr if what the user gave cannot be used."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments == ["--version"]:
+        print(f"duologue {__version__}")
+        return
+    try:
+        verb = tyro.cli(
+            Verb, prog="duologue", description=DESCRIPTION, args=arguments, config=(FlagCreatePairsOff,)
+        )
+        verb.run()
+        sys.stdout.flush()
+    except InputError as error:
+        sys.exit(_complain(str(error)))
+    except BrokenPipeError:  # the reader of our output has gone: nothing to say, and no one to say it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:  # a full disk, a folder without permission
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(_complain(f"{where}{error.strerror or error}"))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _complain(line: str) -> int:
+    print(f"duologue: {' '.join(line.split())}", file=sys.stderr)
+    return 2
