@@ -1,0 +1,309 @@
+"""Checkpoints that are whole or not there.
+
+A checkpoint is the folder `step-00001000`: the tensors as torch.distributed.checkpoint writes them (any
+number of processes reads what any other number wrote), and one JSON file a process for everything else: step,
+place in the data, random state. It is written under another name, flushed to the disk and renamed: a folder
+of that name is complete whatever happened; sizes are kept to notice later damage.
+"""
+
+import json
+import os
+import pickle
+import random
+import re
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+
+from duologue.errors import InputError
+from duologue.train.parallel import World
+from duologue.types import StrPath
+
+_FOLDER = re.compile(r"step-(\d{8,})")
+_MANIFEST = "manifest.json"
+
+
+class SaveError(Exception):
+    """A checkpoint could not be written; the ones before it are untouched."""
+
+
+def save(root: StrPath, step: int, state: Mapping[str, Any], world: World, keep: int = 3) -> Path:
+    """Writes `state` as the checkpoint of `step` under `root`, then removes all but the newest `keep`.
+
+    `state` is nested dicts with leaves that are tensors, or values for JSON (these are kept by process).
+    Called by all processes together. Raises SaveError on all of them if any failed, leaving nothing behind.
+    """
+    root = Path(root)
+    folder, temporary = root / f"step-{step:08d}", root / f".saving-step-{step:08d}"
+    tensors, values = _split(state)
+    problem: str | None = None
+    try:
+        if world.is_main:
+            root.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+    except OSError as error:
+        problem = str(error)
+    _agree(world, problem, temporary)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state_dict_saver.save(tensors, checkpoint_id=temporary, no_dist=world.size == 1)
+        _write_json(temporary / f"rank-{world.rank}.json", values)
+    except (OSError, RuntimeError, CheckpointException) as error:
+        problem = str(error).strip() or repr(error)
+    _agree(world, problem, temporary)
+    try:
+        if world.is_main:
+            sizes = {file.name: file.stat().st_size for file in sorted(temporary.iterdir())}
+            _write_json(temporary / _MANIFEST, {"step": step, "world_size": world.size, "sizes": sizes})
+            _flush(temporary)
+            if folder.exists():
+                _remove(folder)
+            os.replace(temporary, folder)
+            _flush(root)
+    except OSError as error:
+        problem = str(error)
+    _agree(world, problem, temporary)
+    if world.is_main:
+        for old in [path for _, path in _folders(root)][: -max(1, keep)]:
+            _remove(old)
+    return folder
+
+
+def load(folder: StrPath, state: Mapping[str, Any], world: World) -> dict[str, Any]:
+    """The state saved in `folder`, in the form of `state`, whose tensors are overwritten in place.
+
+    With another number of processes than at saving, tensors are sharded anew and the other values are those
+    of the first process. Raises InputError if the checkpoint is damaged or is not of the tensors of `state`.
+    """
+    folder = Path(folder)
+    tensors, _ = _split(state)
+    _check_same_tensors(folder, tensors)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state_dict_loader.load(tensors, storage_reader=_Reader(folder), no_dist=world.size == 1)
+    except (OSError, RuntimeError, CheckpointException) as error:
+        raise InputError(f"cannot read the checkpoint {folder}: {str(error).strip()}") from None
+    same = _manifest(folder)["world_size"] == world.size
+    values = json.loads((folder / f"rank-{world.rank if same else 0}.json").read_text())
+    return _join(tensors, values)
+
+
+def latest(root: StrPath) -> Path | None:
+    """The newest complete checkpoint under `root`, or None. A damaged one is passed over, with a warning."""
+    for _, folder in reversed(_folders(Path(root))):
+        damage = _damage(folder)
+        if damage is None:
+            return folder
+        warnings.warn(f"the checkpoint {folder} is passed over: {damage}", stacklevel=2)
+    return None
+
+
+def step_of(folder: StrPath) -> int:
+    return int(_manifest(Path(folder))["step"])
+
+
+def load_weights(path: StrPath, ema: bool = True) -> dict[str, Tensor]:
+    """The module's weights and buffers, by name, on the CPU: from a checkpoint folder, or a run's newest one.
+
+    With `ema`, parameters that have an average are given by it.
+    """
+    path = Path(path)
+    folder = path if _FOLDER.fullmatch(path.name) else latest(path / "checkpoints") or latest(path)
+    if folder is None:
+        raise InputError(f"there is no checkpoint in {path}")
+    saved = _tensor_metadata(folder)
+    wanted = {n: m for n, m in saved.items() if n.startswith(("module/", "ema/average/"))}
+    tensors = {n: torch.empty(m.size, dtype=m.properties.dtype) for n, m in wanted.items()}
+    state_dict_loader.load(tensors, storage_reader=_Reader(folder), no_dist=True)
+    weights = {n.removeprefix("module/"): t for n, t in tensors.items() if n.startswith("module/")}
+    if ema:
+        prefix = "ema/average/"
+        weights |= {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    return weights
+
+
+def clean(root: StrPath) -> None:
+    """Removes what saves that were cut short left under `root`."""
+    for path in Path(root).glob(".saving-step-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The state of the generators of python, numpy and torch (and the device's), as JSON values."""
+    version, key, gauss = random.getstate()
+    kind, np_key, *np_rest = np.random.get_state()  # noqa: NPY002
+    state = {
+        "python": [version, list(key), gauss],
+        "numpy": [kind, np.asarray(np_key).tolist(), *np_rest],
+        "torch": bytes(torch.get_rng_state().tolist()).hex(),
+    }
+    if device.type != "cpu":
+        state[device.type] = bytes(_generators(device).get_rng_state().tolist()).hex()
+    return state
+
+
+def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+    version, key, gauss = state["python"]
+    random.setstate((version, tuple(key), gauss))
+    kind, np_key, *np_rest = state["numpy"]
+    np.random.set_state((kind, np.array(np_key, dtype=np.uint32), *np_rest))  # noqa: NPY002
+    torch.set_rng_state(_bytes(state["torch"]))
+    if device.type in state:
+        _generators(device).set_rng_state(_bytes(state[device.type]))
+
+
+def seed_all(seed: int) -> None:
+    """Seeds python, numpy and torch (every device)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+class _Reader(FileSystemReader):
+    """Reads a checkpoint of tensors without running what a pickle may ask for."""
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        with (Path(self.path) / ".metadata").open("rb") as file:
+            try:
+                metadata = _Unpickler(file).load()
+            except (pickle.UnpicklingError, EOFError, AttributeError, ValueError, IndexError) as error:
+                raise InputError(f"cannot read the checkpoint {self.path}: {error}") from None
+        metadata.storage_meta.load_id = self.load_id
+        return metadata
+
+
+class _Unpickler(pickle.Unpickler):
+    _ALLOWED = (
+        ("torch.distributed.checkpoint.metadata", None),
+        ("torch.distributed.checkpoint.filesystem", ("_StorageInfo",)),
+        ("torch", ("Size", "device")),
+        ("torch.serialization", ("_get_layout",)),
+        ("collections", ("OrderedDict",)),
+        ("pathlib", ("PosixPath", "WindowsPath", "Path")),
+        ("pathlib._local", ("PosixPath", "WindowsPath", "Path")),
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        for allowed, names in self._ALLOWED:
+            if module == allowed and "." not in name and (names is None or name in names):
+                return super().find_class(module, name)
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype | torch.memory_format):
+            return getattr(torch, name)
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which no checkpoint needs")
+
+
+def _split(state: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a nested state by path, and the rest, nested as it was."""
+    tensors, values = {}, {}
+    for key, value in state.items():
+        if isinstance(value, Tensor):
+            tensors[prefix + key] = value.detach()
+        elif isinstance(value, Mapping):
+            inner, values[key] = _split(value, f"{prefix}{key}/")
+            tensors |= inner
+        else:
+            values[key] = value
+    return tensors, values
+
+
+def _join(tensors: Mapping[str, Tensor], values: dict[str, Any]) -> dict[str, Any]:
+    for path, tensor in tensors.items():
+        *parents, name = path.split("/")
+        place = values
+        for parent in parents:
+            place = place[parent]
+        place[name] = tensor
+    return values
+
+
+def _agree(world: World, problem: str | None, temporary: Path) -> None:
+    """Raises on every process if one has a problem."""
+    problems = [p for p in world.gather(problem) if p is not None]
+    if problems:
+        if world.is_main:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise SaveError(problems[0].splitlines()[-1])
+
+
+def _check_same_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    saved = {name: tuple(m.size) for name, m in _tensor_metadata(folder).items()}
+    here = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if saved != here:
+        odd = sorted(n for n in saved.keys() | here.keys() if saved.get(n) != here.get(n))
+        raise InputError(
+            f"the checkpoint {folder} is of another model: {len(odd)} tensors differ, first {odd[0]!r}: "
+            f"{saved.get(odd[0], 'missing')} there, {here.get(odd[0], 'missing')} here"
+        )
+
+
+def _tensor_metadata(folder: Path) -> dict[str, TensorStorageMetadata]:
+    items = _Reader(folder).read_metadata().state_dict_metadata
+    return {name: item for name, item in items.items() if isinstance(item, TensorStorageMetadata)}
+
+
+def _damage(folder: Path) -> str | None:
+    try:
+        sizes = _manifest(folder)["sizes"]
+        for name, size in sizes.items():
+            if (folder / name).stat().st_size != size:
+                return f"{name} is not of its size"
+    except (OSError, ValueError, KeyError) as error:
+        return f"{error}"
+    return None
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / _MANIFEST).read_text())
+
+
+def _folders(root: Path) -> list[tuple[int, Path]]:
+    if not root.is_dir():
+        return []
+    return sorted((int(m[1]), path) for path in root.iterdir() if (m := _FOLDER.fullmatch(path.name)))
+
+
+def _remove(folder: Path) -> None:
+    """Gone in one rename; the files follow."""
+    doomed = folder.with_name(f".saving-{folder.name}-old")
+    shutil.rmtree(doomed, ignore_errors=True)
+    try:
+        os.replace(folder, doomed)
+    except OSError:
+        return
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with path.open("w") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _generators(device: torch.device) -> Any:
+    return torch.get_device_module(device)
+
+
+def _bytes(text: str) -> Tensor:
+    return torch.tensor(list(bytes.fromhex(text)), dtype=torch.uint8)

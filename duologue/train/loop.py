@@ -1,0 +1,383 @@
+"""The training loop, the only one: it drives a `Stage` over resumable data.
+
+    class Words(Stage):
+        def loss(self, batch):
+            logits_BTV = self.module(batch["codes"])
+            return cross_entropy(logits_BTV, batch["words"], reduction="sum"), batch["words"].numel()
+
+    world = parallel.start()
+    model = parallel.parallelize(build(), world)
+    stage = Words(model, {"main": Optimizer(model, OptimConfig(lr=1e-3))}, world)
+    run(stage, data, LoopConfig(steps=10_000), "runs/words")
+
+Killed at any moment and started again with the same arguments, it goes on from the last checkpoint and does,
+in one process, bit for bit what it would have done.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from duologue.errors import InputError
+from duologue.train import checkpoint
+from duologue.train.log import Meter, RunLog
+from duologue.train.optim import Ema, Optimizer
+from duologue.train.parallel import Value, World, pin, sum_gradients, to_device
+from duologue.types import StrPath
+
+Terms = Mapping[str, tuple[Value, Value]]
+Loss = tuple[Tensor, Value] | tuple[Tensor, Value, Terms]
+
+
+class Data(Protocol):
+    """An endless iterable of batches (of one process) that can go on where it was.
+
+    `state_dict` gives JSON values for the place after the last batch handed out; after `load_state_dict`,
+    `iter` gives the very next. Random choices come from generators of its own, never from the global ones.
+    """
+
+    def __iter__(self) -> Iterator[Any]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Stage:
+    """One training objective. A plain one defines `loss`; others override `train_step`.
+
+    `module` holds everything trained, and buffers that change (codebook averages); `optimizers` share its
+    parameters out among them, or share them.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizers: Mapping[str, Optimizer],
+        world: World | None = None,
+        ema: Ema | None = None,
+    ) -> None:
+        self.module, self.optimizers, self.ema = module, dict(optimizers), ema
+        self.world = world or World()
+
+    def loss(self, batch: Any) -> Loss:
+        """The loss summed over a batch, and the weight (count) to divide the sum over all batches by.
+
+        A third item names further values to report, each as (sum, weight).
+        """
+        raise NotImplementedError
+
+    def train_step(self, batches: Sequence[Any], step: int) -> dict[str, float]:
+        """One step over microbatches on the device: forward, backward, optimiser(s). Returns what to log.
+
+        "data_seconds" (audio in this step) is logged as a rate.
+        """
+        (name,) = self.optimizers
+        return self.update(name, self.loss, batches, step)
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics on held-out data, logged as eval_NAME.
+
+        Called in eval mode, without gradients, on averaged weights if there are any.
+        """
+        return {}
+
+    def samples(self) -> dict[str, tuple[Any, int]]:
+        """Audio to listen to by name: (wav [S] or [C, S], rate); called after `evaluate`, in the same way."""
+        return {}
+
+    def update(
+        self, name: str, loss: Callable[[Any], Loss], batches: Sequence[Any], step: int
+    ) -> dict[str, float]:
+        """One step of the optimiser `name` on the mean of `loss` over all microbatches of all processes.
+
+        Returns the means of loss and further terms, lr, grad_norm and skipped; with the optimiser's name in
+        front if there are several.
+        """
+        optimizer = self.optimizers[name]
+        self.module.zero_grad(set_to_none=True)
+        terms: dict[str, tuple[Value, Value]] = {}
+        for batch in batches:
+            with self.world.autocast():
+                loss_sum, weight, *more = loss(batch)
+            loss_sum.backward()
+            here: Terms = {"loss": (loss_sum, weight), "": (0.0, weight), **(more[0] if more else {})}
+            for key, (total, count) in here.items():
+                before = terms.get(key, (0.0, 0.0))
+                terms[key] = (before[0] + _detach(total), before[1] + _detach(count))
+        totals = self.world.totals(terms)
+        _, weight = totals.pop("")
+        sum_gradients(optimizer.named.values(), self.world)
+        result = {key: total / count if count else 0.0 for key, (total, count) in totals.items()}
+        result |= optimizer.step(step, 1 / weight if weight else 0.0)
+        return result if len(self.optimizers) == 1 else {f"{name}_{key}": v for key, v in result.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nested dicts of live tensors and JSON values: everything that training changes."""
+        state: dict[str, Any] = {
+            "module": self.module.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+        }
+        return state | ({"ema": self.ema.state_dict()} if self.ema else {})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long, how often, how much."""
+
+    steps: int
+    accumulate: int = 1
+    """Microbatches (batches of the data) in one step of one process."""
+    log_every: int = 10
+    eval_every: int = 0
+    """Steps between evaluations; one more comes at the end. 0: only that."""
+    save_every: int = 0
+    """Steps between checkpoints; 0: by time only."""
+    save_minutes: float = 10.0
+    """Minutes between checkpoints; 0: by steps only."""
+    keep: int = 3
+    """How many checkpoints stay."""
+    minutes: float = 0.0
+    """Stop, with a checkpoint, after this time; 0: no limit."""
+    seed: int = 0
+    prefetch: int = 0
+    """Batches read ahead by a thread (for a GPU)."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.accumulate < 1 or self.log_every < 1 or self.keep < 1:
+            raise InputError("steps, accumulate, log_every and keep must be at least 1")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: after its last step, at its time limit, by a signal, or with the data."""
+
+    reason: Literal["steps", "time", "signal", "data"]
+    step: int
+    evaluation: dict[str, float]
+
+
+MAX_SKIPPED = 50
+"""Steps in a row with a gradient that is not finite before a run gives up."""
+
+
+def run(stage: Stage, data: Data, config: LoopConfig, out_dir: StrPath) -> Outcome:
+    """Trains `stage` until `config.steps`, going on from the newest checkpoint in `out_dir`, if there is one.
+
+    SIGTERM and SIGINT end it with a checkpoint after the step in hand; so does `config.minutes`. A checkpoint
+    that cannot be written (full disk) is reported, and training goes on; only the first one, before any step,
+    must succeed.
+    Raises InputError if another process trains in `out_dir`, or the checkpoint is of another model.
+    """
+    return _Run(stage, data, config, Path(out_dir)).go()
+
+
+class _Run:
+    def __init__(self, stage: Stage, data: Data, config: LoopConfig, out_dir: Path) -> None:
+        self.stage, self.data, self.config, self.out_dir = stage, data, config, out_dir
+        self.world = stage.world
+        self.root = out_dir / "checkpoints"
+        self.step = self.saved_step = self.skipped = 0
+        self.meter = Meter()
+        self.began = self.saved_at = time.monotonic()
+
+    def go(self) -> Outcome:
+        try:
+            self.out_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the folder {self.out_dir}: {error.strerror}") from None
+        with _lock(self.out_dir, self.world), _signals() as caught:
+            self.log = RunLog(self.out_dir, self.config.steps, quiet=not self.world.is_main)
+            try:
+                self._resume()
+                return self._train(caught)
+            finally:
+                self.log.plot()
+                self.log.close()
+
+    def _train(self, caught: threading.Event) -> Outcome:
+        evaluated, evaluation, reason = -1, {}, "steps"
+        feed = _feed(self.data, self.config, self.world)
+        self.logged_at = time.monotonic()
+        self.stage.module.train()
+        while self.step < self.config.steps:
+            item = next(feed, None)
+            if self.world.any(item is None)[0] or item is None:
+                reason = "data"
+                break
+            batches, self.place = item
+            self._step([to_device(batch, self.world.device) for batch in batches])
+            if self.config.eval_every and self.step % self.config.eval_every == 0:
+                evaluation, evaluated = self._evaluate(), self.step
+            overtime, interrupted, save = self.world.any(self._overtime(), caught.is_set(), self._due())
+            if overtime or interrupted:
+                reason = "signal" if interrupted else "time"
+                break
+            if save and self.step < self.config.steps:
+                self._save()
+        if reason in ("steps", "data") and evaluated != self.step:
+            evaluation = self._evaluate()
+        if self.saved_step != self.step:
+            self._save()
+        return Outcome(reason, self.step, evaluation)
+
+    def _step(self, batches: list[Any]) -> None:
+        result = self.stage.train_step(batches, self.step)
+        if self.stage.ema:
+            self.stage.ema.update()
+        self.step += 1
+        self.meter.add(result)
+        skipped = any(value for name, value in result.items() if name.endswith("skipped"))
+        self.skipped = self.skipped + 1 if skipped else 0
+        if self.skipped >= MAX_SKIPPED:
+            raise InputError(f"the gradient was not finite for {MAX_SKIPPED} steps: lower the learning rate")
+        if self.step % self.config.log_every == 0 or self.step == self.config.steps:
+            self._log()
+
+    def _log(self) -> None:
+        values, now = self.meter.take(), time.monotonic()
+        pace = self.config.log_every / max(1e-9, now - self.logged_at)
+        self.logged_at = now
+        seconds = values.pop("data_seconds", None)
+        speed = {"steps_per_second": pace} if seconds is None else {"data_rate": seconds * pace}
+        self.log.metrics(self.step, values | speed)
+
+    def _evaluate(self) -> dict[str, float]:
+        before = checkpoint.random_state(self.world.device)
+        averaged: AbstractContextManager[Any] = self.stage.ema.applied() if self.stage.ema else nullcontext()
+        self.stage.module.eval()
+        with averaged, torch.no_grad():
+            values = {f"eval_{name}": float(value) for name, value in self.stage.evaluate().items()}
+            samples = self.stage.samples()
+        self.stage.module.train()
+        # Evaluating more or less often must not change what is trained.
+        checkpoint.set_random_state(before, self.world.device)
+        if values:
+            self.log.metrics(self.step, values)
+        self.log.samples(self.step, samples)
+        self.log.plot()
+        return values
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            **self.stage.state_dict(),
+            "loop": {
+                "step": self.step,
+                "random": checkpoint.random_state(self.world.device),
+                "meter": self.meter.state_dict(),
+                "data": {"place": self.place},
+            },
+        }
+
+    def _resume(self) -> None:
+        if self.world.is_main:
+            checkpoint.clean(self.root)
+        (found,) = self.world.gather(checkpoint.latest(self.root))[:1]
+        if found is None:
+            checkpoint.seed_all(self.config.seed + self.world.rank)
+            self.place = self.data.state_dict()
+            self.log.resume(0)
+            self._save(first=True)
+            return
+        self.place = {}
+        state = checkpoint.load(found, self._state(), self.world)
+        loop = state.pop("loop")
+        self.stage.load_state_dict(state)
+        self.step = self.saved_step = loop["step"]
+        self.meter.load_state_dict(loop["meter"])
+        self.place = loop["data"]["place"]
+        self.data.load_state_dict(self.place)
+        self.log.resume(self.step)
+        self.log.note(f"going on from {found}")
+        checkpoint.set_random_state(loop["random"], self.world.device)
+
+    def _save(self, first: bool = False) -> None:
+        try:
+            checkpoint.save(self.root, self.step, self._state(), self.world, self.config.keep)
+            self.saved_step = self.step
+        except checkpoint.SaveError as error:
+            if first:
+                raise InputError(f"cannot write a checkpoint to {self.root}: {error}") from None
+            self.log.note(f"could not write the checkpoint of step {self.step}: {error}; training goes on")
+        self.saved_at = time.monotonic()
+
+    def _due(self) -> bool:
+        by_steps = self.config.save_every and self.step % self.config.save_every == 0
+        waited = time.monotonic() - self.saved_at
+        return bool(by_steps or (self.config.save_minutes and waited > 60 * self.config.save_minutes))
+
+    def _overtime(self) -> bool:
+        return bool(self.config.minutes and time.monotonic() - self.began > 60 * self.config.minutes)
+
+
+def _feed(data: Data, config: LoopConfig, world: World) -> Iterator[tuple[list[Any], dict[str, Any]]]:
+    """The microbatches of each step, with the place in the data after them; ends with the data."""
+    batches = iter(data)
+    while True:
+        taken = []
+        for batch in batches:
+            taken.append(pin(batch) if world.device.type == "cuda" else batch)
+            if len(taken) == config.accumulate:
+                break
+        if len(taken) < config.accumulate:
+            return
+        yield taken, data.state_dict()
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """An event set by SIGTERM or SIGINT; a second one acts as it always did."""
+    caught = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def catch(number: int, _: Any) -> None:
+        caught.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, catch)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _lock(folder: Path, world: World) -> Iterator[None]:
+    """Keeps a second run out of `folder`; the lock goes with the process, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (folder / ".lock").open("w") as file:
+        taken = False
+        if world.is_main:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                taken = True
+        if world.any(taken)[0]:
+            raise InputError(f"another process trains in {folder}: wait for it, or use another folder")
+        yield
+
+
+def _detach(value: Value) -> Value:
+    return value.detach() if isinstance(value, Tensor) else value

@@ -1,0 +1,213 @@
+"""Where a run computes: one device, or many under `torchrun`.
+
+    world = start(device="auto", precision="bf16")
+    model = parallelize(build(), world, layers="transformer.layers")
+
+One process needs no process group, and the same code runs on cpu, cuda and mps.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.utils.checkpoint import checkpoint
+
+from duologue.errors import InputError
+
+Precision = Literal["fp32", "bf16"]
+Value = float | Tensor
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all of a run: its rank, how many there are, its device and its precision."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: Precision = "fp32"
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Context for the forward pass: bfloat16 autocast, or nothing in fp32."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """`tensor` summed over all processes, in place; also returned."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag, whether any process raises it: the same answer everywhere."""
+        if self.size == 1:
+            return flags
+        counts = self.sum(torch.tensor([float(f) for f in flags]))
+        return tuple(c > 0 for c in counts.tolist())
+
+    def barrier(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+
+    def gather(self, value: Any) -> list[Any]:
+        """The small object `value` of every process, in the order of ranks, on all of them."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def means(self, terms: Mapping[str, tuple[Value, Value]]) -> dict[str, float]:
+        """Each (sum, weight) as sum / weight over all processes; they must name the same terms."""
+        return {name: s / w if w else 0.0 for name, (s, w) in self.totals(terms).items()}
+
+    def totals(self, terms: Mapping[str, tuple[Value, Value]]) -> dict[str, tuple[float, float]]:
+        """Each (sum, weight) summed over all processes, with one transfer from the device."""
+        names = sorted(terms)
+        flat = [_scalar(value, self.device) for name in names for value in terms[name]]
+        if not flat:
+            return {}
+        values = self.sum(torch.stack(flat)).tolist()
+        return {name: (values[2 * i], values[2 * i + 1]) for i, name in enumerate(names)}
+
+
+def start(device: str = "auto", precision: Precision = "fp32") -> World:
+    """The world of this process; joins the process group if `torchrun` started more than one.
+
+    Raises InputError if the device is not there or cannot do the precision.
+    """
+    kind, size = _device_kind(device), int(os.environ.get("WORLD_SIZE", "1"))
+    place = torch.device(kind)
+    if kind == "cuda":
+        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(place)
+        if precision == "bf16" and not torch.cuda.is_bf16_supported():
+            raise InputError("this GPU has no bfloat16: use precision fp32")
+    if size == 1:
+        return World(device=place, precision=precision)
+    if kind == "mps":
+        raise InputError("training with several processes needs cpu or cuda, not mps")
+    if not dist.is_initialized():
+        # gloo beside nccl: flags, counts and checkpoint plans are exchanged on the CPU.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo")
+    return World(rank=dist.get_rank(), size=size, device=place, precision=precision)
+
+
+def stop(world: World) -> None:
+    """Leaves the process group."""
+    if world.size > 1 and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def parallelize(model: M, world: World, layers: str | None = None, recompute: bool = False) -> M:
+    """`model` on the world's device, ready to be trained by all processes; changed in place and returned.
+
+    With `layers`, the name of the ModuleList of its transformer layers (or several, with commas), each layer
+    and then the rest is sharded over the processes (FSDP2); the model must then be used by its `forward`.
+    Without, every process holds a copy, equal from the start, and `Stage.update` sums the gradients.
+    `recompute` keeps no activations inside a layer (activation checkpointing).
+    """
+    model.to(world.device)
+    blocks = _layers(model, layers) if layers else []
+    if recompute:
+        if not blocks:
+            raise InputError("recompute needs `layers`: the name of the list of transformer layers")
+        for block in blocks:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    if world.size == 1:
+        return model
+    for tensor in [*model.parameters(), *model.buffers()]:
+        dist.broadcast(tensor.detach(), src=0)
+    if blocks:
+        mesh = init_device_mesh(world.device.type, (world.size,))
+        low = torch.bfloat16 if world.precision == "bf16" else None
+        policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
+        for module in [*blocks, model]:
+            fully_shard(module, mesh=mesh, mp_policy=policy)
+    return model
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter], world: World) -> None:
+    """Makes every gradient the sum over processes (FSDP2 leaves the mean in sharded ones)."""
+    if world.size == 1:
+        return
+    plain: list[Tensor] = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            # A branch that this process did not take still has a place in the sum.
+            parameter.grad = torch.zeros_like(parameter)
+        if isinstance(parameter.grad, DTensor):
+            parameter.grad.mul_(world.size)
+        else:
+            plain.append(parameter.grad)
+    if plain:
+        flat = world.sum(torch.cat([g.flatten() for g in plain]))
+        for gradient, part in zip(plain, flat.split([g.numel() for g in plain]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """`batch` with every tensor in it (in dicts, lists, tuples, dataclasses) on `device`."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=device.type == "cuda" and batch.is_pinned())
+    return map_tensors(batch, partial(to_device, device=device))
+
+
+def pin(batch: Any) -> Any:
+    """`batch` with every tensor in pinned memory, from where a copy to CUDA does not block."""
+    return batch.pin_memory() if isinstance(batch, Tensor) else map_tensors(batch, pin)
+
+
+def map_tensors(batch: Any, change: Any) -> Any:
+    """A container like `batch` with `change` applied to its members; anything else as it is."""
+    if isinstance(batch, Mapping):
+        return {key: change(value) for key, value in batch.items()}
+    if is_dataclass(batch) and not isinstance(batch, type):
+        return replace(batch, **{f.name: change(getattr(batch, f.name)) for f in fields(batch) if f.init})
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(change(value) for value in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(change(value) for value in batch)
+    return batch
+
+
+def _scalar(value: Value, device: torch.device) -> Tensor:
+    wide = torch.float32 if device.type == "mps" else torch.float64
+    if isinstance(value, Tensor):
+        value = value.full_tensor() if isinstance(value, DTensor) else value
+        return value.detach().to(device, wide).reshape(())
+    return torch.tensor(float(value), dtype=wide, device=device)
+
+
+def _device_kind(device: str) -> str:
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto":
+        return "cuda" if cuda else "mps" if mps else "cpu"
+    if not {"cpu": True, "cuda": cuda, "mps": mps}.get(device, False):
+        raise InputError(f"device {device!r} is not here: use auto, cpu, cuda or mps")
+    return device
+
+
+def _layers(model: nn.Module, names: str) -> Sequence[nn.Module]:
+    found: list[nn.Module] = []
+    for name in names.split(","):
+        try:
+            found += list(model.get_submodule(name.strip()).children())
+        except AttributeError:
+            raise InputError(f"the model has no list of layers named {name.strip()!r}") from None
+    return found
