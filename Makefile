@@ -21,6 +21,7 @@ help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
 
 talk: $(VENV)/serve.stamp
+	@$(if $(MODEL),,echo "The model is tiny, which is random: what it says makes no sense, but everything runs.")
 	$(BIN)/duologue talk $(IN) $(OUT) $(model)
 
 serve: $(VENV)/serve.stamp

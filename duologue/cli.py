@@ -124,19 +124,14 @@ Verb: TypeAlias = Info | Encode | Decode | Talk
 
 def main(arguments: list[str] | None = None) -> None:
     """The entry point. Exits with 2 and one line on stderr if what the user gave cannot be used."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments == ["--version"]:
-        print(f"duologue {__version__}")
-        return
     try:
-        verb = tyro.cli(
-            Verb, prog="duologue", description=DESCRIPTION, args=arguments, config=(FlagCreatePairsOff,)
-        )
-        verb.run()
-        sys.stdout.flush()
+        try:
+            _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone can be noticed
     except InputError as error:
         sys.exit(_complain(str(error)))
-    except BrokenPipeError:  # the reader of our output has gone: nothing to say, and no one to say it to
+    except BrokenPipeError:  # nothing to say, and no one to say it to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # a full disk, a folder without permission
@@ -144,6 +139,16 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(_complain(f"{where}{error.strerror or error}"))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _run(arguments: list[str]) -> None:
+    if arguments == ["--version"]:
+        print(f"duologue {__version__}")
+        return
+    verb = tyro.cli(
+        Verb, prog="duologue", description=DESCRIPTION, args=arguments, config=(FlagCreatePairsOff,)
+    )
+    verb.run()
 
 
 def _complain(line: str) -> int:

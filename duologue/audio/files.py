@@ -15,7 +15,7 @@ import soxr
 
 from duologue.audio.framing import SAMPLE_RATE
 from duologue.errors import InputError
-from duologue.files import atomic_write
+from duologue.files import atomic_write, check_writable
 from duologue.types import StrPath
 
 # What each suffix is written as, in libsndfile's terms.
@@ -52,7 +52,7 @@ def write_audio(path: StrPath, wav_XS: np.ndarray, rate: int = SAMPLE_RATE) -> N
     The file is there whole or not at all. Samples outside [-1, 1] are clipped, those that are no number silenced.
     Raises InputError if the suffix is unknown or the file cannot be written.
     """
-    container, encoding = written_as(path)
+    container, encoding = check_audio_path(path)
     wav_SC = clean(np.atleast_2d(wav_XS).T)
     with atomic_write(path) as temporary:
         try:
@@ -65,11 +65,12 @@ def write_audio(path: StrPath, wav_XS: np.ndarray, rate: int = SAMPLE_RATE) -> N
             raise InputError(f"cannot write {path}: {_reason(error)}") from error
 
 
-def written_as(path: StrPath) -> tuple[str, str]:
-    """libsndfile's container and encoding for the suffix of `path`; InputError if we do not write that."""
+def check_audio_path(path: StrPath) -> tuple[str, str]:
+    """libsndfile's container and encoding for `path`; InputError if no recording can be written there."""
     suffix = Path(path).suffix.lower()
     if suffix not in WRITTEN_AS:
         raise InputError(f"cannot write {path}: the name must end in one of {', '.join(WRITTEN_AS)}")
+    check_writable(path)
     return WRITTEN_AS[suffix]
 
 

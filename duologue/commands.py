@@ -1,0 +1,121 @@
+"""What the verbs of the command line do: from files to files, through the library."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from duologue.audio.files import check_audio_path, read_mono, write_audio
+from duologue.audio.framing import pad_to_frames
+from duologue.codes import Codes, check_codes_path, load_codes, save_codes
+from duologue.engine import offline
+from duologue.errors import InputError
+from duologue.files import atomic_write, check_writable
+from duologue.progress import progress
+from duologue.weights import load
+
+
+def info(model: str) -> None:
+    """Prints the configuration and the number of parameters of each part of a model."""
+    loaded = load(model, "cpu")
+    print(loaded.name)
+    for title, part in (("codec", loaded.codec), ("language model", loaded.lm)):
+        if part is None:
+            continue
+        parameters = sum(weight.numel() for weight in part.parameters())
+        print(f"\n{title}: {parameters / 1e6:,.1f} M parameters")
+        for name, value in _flat(asdict(part.config)):
+            print(f"  {name:32} {value}")
+
+
+def encode(source: Path, target: Path, model: str) -> None:
+    """Writes the codes of a recording. Streamed, so that memory does not grow with its length."""
+    check_codes_path(target)
+    loaded = load(model, _device())
+    codec, config = loaded.codec, loaded.codec.config
+    wav_TS = pad_to_frames(read_mono(source, config.sample_rate), config.frame_size).reshape(
+        -1, config.frame_size
+    )
+    state, frames = codec.init_state(1), []
+    with progress("encoding", len(wav_TS)) as advance:
+        for wav_S in torch.from_numpy(wav_TS):
+            frames.append(codec.encode_step(state, wav_S[None].to(codec.device))[0].cpu())
+            advance(1)
+    codes_QT = torch.cat(frames, -1).numpy()
+    save_codes(target, Codes(codes_QT, config.sample_rate, config.frame_rate, loaded.name))
+
+
+def decode(source: Path, target: Path, model: str | None) -> None:
+    """Writes the recording that codes stand for, by the model named or else the one they were made with."""
+    check_audio_path(target)
+    codes = load_codes(source)
+    codec = load(model or codes.model, _device()).codec
+    config = codec.config
+    _check_fit(source, codes, config.quantizer.codebooks, config.quantizer.entries)
+    state, frames = codec.init_state(1), []
+    with progress("decoding", codes.codes_QT.shape[1]) as advance:
+        for codes_Q in torch.from_numpy(codes.codes_QT).T:
+            frames.append(codec.decode_step(state, codes_Q[None, :, None].to(codec.device))[0].cpu())
+            advance(1)
+    write_audio(target, torch.cat(frames).numpy(), config.sample_rate)
+
+
+def talk(
+    source: Path,
+    target: Path,
+    model: str,
+    *,
+    seed: int,
+    greedy: bool,
+    stereo: bool,
+    json_target: Path | None,
+    tail: float,
+) -> None:
+    """Writes what the agent says to a recording; `stereo` adds the user on the right."""
+    check_audio_path(target)
+    if json_target is not None:
+        check_writable(json_target)
+    if target.resolve() == source.resolve():
+        raise InputError(f"{target} is the recording itself: name another file for the answer")
+    if not 0 <= tail < float("inf"):
+        raise InputError(f"--tail is a number of seconds from 0 up, not {tail}")
+    user_S = read_mono(source)
+    loaded = load(model, _device())
+    with progress("talking", user_S.size / loaded.codec.config.frame_size) as advance:
+        answer = offline.talk(loaded, user_S, seed=seed, greedy=greedy, tail=tail, advance=advance)
+    write_audio(target, _side_by_side(answer.wav_S, user_S) if stereo else answer.wav_S)
+    if json_target is not None:
+        with atomic_write(json_target) as temporary:
+            temporary.write_text(json.dumps(answer.report, indent=2, ensure_ascii=False) + "\n")
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _side_by_side(left_S: np.ndarray, right_S: np.ndarray) -> np.ndarray:
+    """Both as [2, S], the shorter one filled up with silence."""
+    wav_2S = np.zeros((2, max(left_S.size, right_S.size)), np.float32)
+    wav_2S[0, : left_S.size], wav_2S[1, : right_S.size] = left_S, right_S
+    return wav_2S
+
+
+def _check_fit(source: Path, codes: Codes, codebooks: int, entries: int) -> None:
+    if codes.codes_QT.shape[0] > codebooks or codes.codes_QT.max() >= entries:
+        has = f"{codes.codes_QT.shape[0]} codebooks with codes up to {codes.codes_QT.max()}"
+        raise InputError(
+            f"{source} has {has}, the codec {codebooks} of {entries} entries: --model {codes.model} made it"
+        )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every leaf."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
