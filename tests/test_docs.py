@@ -46,7 +46,9 @@ def test_the_readme_has_examples_of_both_kinds():
 def test_every_fence_is_understood(document):
     text = document.read_text()
     fences = sum(line.startswith("```") for line in text.splitlines())
-    assert fences == 2 * len(BLOCK.findall(text)), "a block is not closed, or its first line is not `LANGUAGE [run]`"
+    assert fences == 2 * len(BLOCK.findall(text)), (
+        "a block is not closed, or its first line is not `LANGUAGE [run]`"
+    )
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "AGENTS.md"], ids=lambda d: d.name)

@@ -39,7 +39,9 @@ def elsewhere(wheel, tmp_path_factory) -> Path:
 
 
 def run(command, cwd: Path) -> subprocess.CompletedProcess:
-    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done
 
@@ -63,12 +65,20 @@ def test_the_wheel_carries_its_licence_and_no_tests(wheel):
 
 
 def test_the_command_runs_outside_the_clone(elsewhere):
-    assert run([elsewhere / "env/bin/duologue", "--version"], elsewhere).stdout == f"duologue {duologue.__version__}\n"
-    where = run([elsewhere / "env/bin/python", "-c", "import duologue; print(duologue.__file__)"], elsewhere).stdout
+    assert (
+        run([elsewhere / "env/bin/duologue", "--version"], elsewhere).stdout
+        == f"duologue {duologue.__version__}\n"
+    )
+    where = run(
+        [elsewhere / "env/bin/python", "-c", "import duologue; print(duologue.__file__)"], elsewhere
+    ).stdout
     assert where.startswith(str(elsewhere)), "the clone was imported, not the wheel"
 
 
 def test_it_answers_a_question_outside_the_clone(elsewhere):
     question = next(elsewhere.glob("env/lib/python*/site-packages/duologue/assets/question.opus"))
-    run([elsewhere / "env/bin/duologue", "talk", question, "answer.wav", "--model", "tiny", "--tail", "0"], elsewhere)
+    run(
+        [elsewhere / "env/bin/duologue", "talk", question, "answer.wav", "--model", "tiny", "--tail", "0"],
+        elsewhere,
+    )
     assert (elsewhere / "answer.wav").stat().st_size > 44
