@@ -172,6 +172,17 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+_METADATA_CLASSES = (
+    "Metadata",
+    "TensorStorageMetadata",
+    "TensorProperties",
+    "ChunkStorageMetadata",
+    "MetadataIndex",
+    "StorageMeta",
+    "_MEM_FORMAT_ENCODING",
+)
+
+
 class _Reader(FileSystemReader):
     """Reads a checkpoint of tensors without running what a pickle may ask for."""
 
@@ -186,21 +197,21 @@ class _Reader(FileSystemReader):
 
 
 class _Unpickler(pickle.Unpickler):
-    _ALLOWED = (
-        ("torch.distributed.checkpoint.metadata", None),
-        ("torch.distributed.checkpoint.filesystem", ("_StorageInfo",)),
-        ("torch", ("Size", "device")),
-        ("torch.serialization", ("_get_layout",)),
-        ("collections", ("OrderedDict",)),
-        ("pathlib", ("PosixPath", "WindowsPath", "Path")),
-        ("pathlib._local", ("PosixPath", "WindowsPath", "Path")),
+    _ALLOWED = frozenset(
+        [
+            *(f"torch.distributed.checkpoint.metadata.{name}" for name in _METADATA_CLASSES),
+            "torch.distributed.checkpoint.filesystem._StorageInfo",
+            "torch.serialization._get_layout",
+            "torch.Size",
+            "pathlib.PosixPath",
+            "pathlib._local.PosixPath",
+        ]
     )
 
     def find_class(self, module: str, name: str) -> Any:
-        for allowed, names in self._ALLOWED:
-            if module == allowed and "." not in name and (names is None or name in names):
-                return super().find_class(module, name)
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype | torch.memory_format):
+        if f"{module}.{name}" in self._ALLOWED:
+            return super().find_class(module, name)
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no checkpoint needs")
 

@@ -18,7 +18,7 @@ from duologue.files import atomic_write
 
 
 class Meter:
-    """Means of named values since the last `take`; its state is part of a checkpoint."""
+    """Means of the finite values by name since the last `take`; its state is part of a checkpoint."""
 
     def __init__(self) -> None:
         self._sums: dict[str, list[float]] = {}
@@ -26,11 +26,12 @@ class Meter:
     def add(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
             pair = self._sums.setdefault(name, [0.0, 0.0])
-            pair[0] += float(value)
-            pair[1] += 1
+            if math.isfinite(value := float(value)):
+                pair[0] += value
+                pair[1] += 1
 
     def take(self) -> dict[str, float]:
-        means = {name: total / count for name, (total, count) in self._sums.items()}
+        means = {name: total / count if count else math.nan for name, (total, count) in self._sums.items()}
         self._sums = {}
         return means
 
@@ -53,11 +54,11 @@ class RunLog:
             self._live = _live_line(total)
 
     def resume(self, step: int) -> None:
-        """Drops the lines after `step`, which the run is about to write again, and any torn one."""
+        """Drops the lines that the run will write again from `step` on, and any torn one."""
         path = self.folder / "metrics.jsonl"
         if self.quiet or not path.exists():
             return
-        kept = [line for line, row in _rows(path) if row["step"] <= step]
+        kept = [line for line, row in _rows(path) if row["step"] <= step and not self._is_last(row)]
         with atomic_write(path) as temporary:
             temporary.write_text("".join(line + "\n" for line in kept))
 
@@ -95,6 +96,10 @@ class RunLog:
     def close(self) -> None:
         if self._live:
             self._live.stop()
+
+    def _is_last(self, row: Mapping[str, Any]) -> bool:
+        """Whether this is the evaluation at the end, which a finished run makes again."""
+        return row["step"] == self.total and any(name.startswith("eval_") for name in row)
 
     def _show(self, step: int, text: str) -> None:
         if self._live:

@@ -17,121 +17,22 @@ in one process, bit for bit what it would have done.
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
 
 from duologue.errors import InputError
 from duologue.train import checkpoint
 from duologue.train.log import Meter, RunLog
-from duologue.train.optim import Ema, Optimizer
-from duologue.train.parallel import Value, World, pin, sum_gradients, to_device
+from duologue.train.parallel import World, pin, to_device
+from duologue.train.stage import Data, Stage
 from duologue.types import StrPath
-
-Terms = Mapping[str, tuple[Value, Value]]
-Loss = tuple[Tensor, Value] | tuple[Tensor, Value, Terms]
-
-
-class Data(Protocol):
-    """An endless iterable of batches (of one process) that can go on where it was.
-
-    `state_dict` gives JSON values for the place after the last batch handed out; after `load_state_dict`,
-    `iter` gives the very next. Random choices come from generators of its own, never from the global ones.
-    """
-
-    def __iter__(self) -> Iterator[Any]: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-class Stage:
-    """One training objective. A plain one defines `loss`; others override `train_step`.
-
-    `module` holds everything trained, and buffers that change (codebook averages); `optimizers` share its
-    parameters out among them, or share them.
-    """
-
-    def __init__(
-        self,
-        module: nn.Module,
-        optimizers: Mapping[str, Optimizer],
-        world: World | None = None,
-        ema: Ema | None = None,
-    ) -> None:
-        self.module, self.optimizers, self.ema = module, dict(optimizers), ema
-        self.world = world or World()
-
-    def loss(self, batch: Any) -> Loss:
-        """The loss summed over a batch, and the weight (count) to divide the sum over all batches by.
-
-        A third item names further values to report, each as (sum, weight).
-        """
-        raise NotImplementedError
-
-    def train_step(self, batches: Sequence[Any], step: int) -> dict[str, float]:
-        """One step over microbatches on the device: forward, backward, optimiser(s). Returns what to log.
-
-        "data_seconds" (audio in this step) is logged as a rate.
-        """
-        (name,) = self.optimizers
-        return self.update(name, self.loss, batches, step)
-
-    def evaluate(self) -> dict[str, float]:
-        """Metrics on held-out data, logged as eval_NAME.
-
-        Called in eval mode, without gradients, on averaged weights if there are any.
-        """
-        return {}
-
-    def samples(self) -> dict[str, tuple[Any, int]]:
-        """Audio to listen to by name: (wav [S] or [C, S], rate); called after `evaluate`, in the same way."""
-        return {}
-
-    def update(
-        self, name: str, loss: Callable[[Any], Loss], batches: Sequence[Any], step: int
-    ) -> dict[str, float]:
-        """One step of the optimiser `name` on the mean of `loss` over all microbatches of all processes.
-
-        Returns the means of loss and further terms, lr, grad_norm and skipped; with the optimiser's name in
-        front if there are several.
-        """
-        optimizer = self.optimizers[name]
-        self.module.zero_grad(set_to_none=True)
-        terms: dict[str, tuple[Value, Value]] = {}
-        for batch in batches:
-            with self.world.autocast():
-                loss_sum, weight, *more = loss(batch)
-            loss_sum.backward()
-            here: Terms = {"loss": (loss_sum, weight), "": (0.0, weight), **(more[0] if more else {})}
-            for key, (total, count) in here.items():
-                before = terms.get(key, (0.0, 0.0))
-                terms[key] = (before[0] + _detach(total), before[1] + _detach(count))
-        totals = self.world.totals(terms)
-        _, weight = totals.pop("")
-        sum_gradients(optimizer.named.values(), self.world)
-        result = {key: total / count if count else 0.0 for key, (total, count) in totals.items()}
-        result |= optimizer.step(step, 1 / weight if weight else 0.0)
-        return result if len(self.optimizers) == 1 else {f"{name}_{key}": v for key, v in result.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nested dicts of live tensors and JSON values: everything that training changes."""
-        state: dict[str, Any] = {
-            "module": self.module.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-        }
-        return state | ({"ema": self.ema.state_dict()} if self.ema else {})
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.module.load_state_dict(state["module"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        if self.ema:
-            self.ema.load_state_dict(state["ema"])
 
 
 @dataclass(frozen=True)
@@ -209,29 +110,29 @@ class _Run:
                 self.log.close()
 
     def _train(self, caught: threading.Event) -> Outcome:
-        evaluated, evaluation, reason = -1, {}, "steps"
-        feed = _feed(self.data, self.config, self.world)
-        self.logged_at = time.monotonic()
+        reason, evaluated, evaluation = "steps", -1, {}
+        self.logged_step, self.logged_at = self.step, time.monotonic()
         self.stage.module.train()
-        while self.step < self.config.steps:
-            item = next(feed, None)
-            if self.world.any(item is None)[0] or item is None:
-                reason = "data"
-                break
-            batches, self.place = item
-            self._step([to_device(batch, self.world.device) for batch in batches])
-            if self.config.eval_every and self.step % self.config.eval_every == 0:
-                evaluation, evaluated = self._evaluate(), self.step
-            overtime, interrupted, save = self.world.any(self._overtime(), caught.is_set(), self._due())
-            if overtime or interrupted:
-                reason = "signal" if interrupted else "time"
-                break
-            if save and self.step < self.config.steps:
-                self._save()
-        if reason in ("steps", "data") and evaluated != self.step:
-            evaluation = self._evaluate()
+        with closing(_feed(self.data, self.config, self.world)) as feed:
+            while self.step < self.config.steps:
+                item = next(feed, None)
+                if self.world.any(item is None)[0] or item is None:
+                    reason = "data"
+                    break
+                batches, self.place = item
+                self._step([to_device(batch, self.world.device) for batch in batches])
+                if self.config.eval_every and self.step % self.config.eval_every == 0:
+                    evaluation, evaluated = self._evaluate(), self.step
+                overtime, interrupted, due = self.world.any(self._overtime(), caught.is_set(), self._due())
+                if overtime or interrupted:
+                    reason = "signal" if interrupted else "time"
+                    break
+                if due:
+                    self._save()
         if self.saved_step != self.step:
             self._save()
+        if evaluated != self.step and reason != "signal":
+            evaluation = self._evaluate()
         return Outcome(reason, self.step, evaluation)
 
     def _step(self, batches: list[Any]) -> None:
@@ -249,17 +150,16 @@ class _Run:
 
     def _log(self) -> None:
         values, now = self.meter.take(), time.monotonic()
-        pace = self.config.log_every / max(1e-9, now - self.logged_at)
-        self.logged_at = now
+        pace = (self.step - self.logged_step) / max(1e-9, now - self.logged_at)
+        self.logged_step, self.logged_at = self.step, now
         seconds = values.pop("data_seconds", None)
         speed = {"steps_per_second": pace} if seconds is None else {"data_rate": seconds * pace}
         self.log.metrics(self.step, values | speed)
 
     def _evaluate(self) -> dict[str, float]:
         before = checkpoint.random_state(self.world.device)
-        averaged: AbstractContextManager[Any] = self.stage.ema.applied() if self.stage.ema else nullcontext()
         self.stage.module.eval()
-        with averaged, torch.no_grad():
+        with self.stage.ema.applied() if self.stage.ema else nullcontext(), torch.no_grad():
             values = {f"eval_{name}": float(value) for name, value in self.stage.evaluate().items()}
             samples = self.stage.samples()
         self.stage.module.train()
@@ -323,18 +223,33 @@ class _Run:
         return bool(self.config.minutes and time.monotonic() - self.began > 60 * self.config.minutes)
 
 
-def _feed(data: Data, config: LoopConfig, world: World) -> Iterator[tuple[list[Any], dict[str, Any]]]:
+Item = tuple[list[Any], dict[str, Any]]
+
+
+def _feed(data: Data, config: LoopConfig, world: World) -> Generator[Item, None, None]:
     """The microbatches of each step, with the place in the data after them; ends with the data."""
-    batches = iter(data)
-    while True:
+
+    def items() -> Generator[Item, None, None]:
         taken = []
-        for batch in batches:
+        for batch in data:
             taken.append(pin(batch) if world.device.type == "cuda" else batch)
             if len(taken) == config.accumulate:
-                break
-        if len(taken) < config.accumulate:
-            return
-        yield taken, data.state_dict()
+                yield taken, data.state_dict()
+                taken = []
+
+    return _ahead(items(), config.prefetch) if config.prefetch else items()
+
+
+def _ahead(items: Iterator[Item], count: int) -> Generator[Item, None, None]:
+    """The same items, made by a thread up to `count` ahead of the one in use."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        waiting = deque(pool.submit(next, items, None) for _ in range(count))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, items, None))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
@@ -377,7 +292,3 @@ def _lock(folder: Path, world: World) -> Iterator[None]:
         if world.any(taken)[0]:
             raise InputError(f"another process trains in {folder}: wait for it, or use another folder")
         yield
-
-
-def _detach(value: Value) -> Value:
-    return value.detach() if isinstance(value, Tensor) else value

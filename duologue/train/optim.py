@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from duologue.errors import InputError
+from duologue.train.parallel import reshard
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class Ema:
         named = {n: p for n, p in module.named_parameters() if p.requires_grad and re.search(select, n)}
         if not named:
             raise InputError(f"no trainable parameter has a name that matches {select!r}")
-        self.decay, self.named, self.updates = decay, named, 0
+        self.module, self.decay, self.named, self.updates = module, decay, named, 0
         self.average = {name: p.detach().clone() for name, p in named.items()}
 
     @torch.no_grad()
@@ -169,6 +170,7 @@ class Ema:
             own = parameter.detach().clone()
             parameter.copy_(self.average[name])
             self.average[name].copy_(own)
+        reshard(self.module)
 
     def state_dict(self) -> dict[str, Any]:
         return {"average": dict(self.average), "updates": self.updates}

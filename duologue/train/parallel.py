@@ -1,14 +1,14 @@
 """Where a run computes: one device, or many under `torchrun`.
 
     world = start(device="auto", precision="bf16")
-    model = parallelize(build(), world, layers="transformer.layers")
+    model = parallelize(build(), world, shard=(Layer,))
 
 One process needs no process group, and the same code runs on cpu, cuda and mps.
 """
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -17,14 +17,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
-from torch.utils.checkpoint import checkpoint
 
 from duologue.errors import InputError
 
 Precision = Literal["fp32", "bf16"]
-Value = float | Tensor
+Terms = Mapping[str, tuple[float | Tensor, float | Tensor]]
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -72,18 +71,16 @@ class World:
         dist.all_gather_object(values, value)
         return values
 
-    def means(self, terms: Mapping[str, tuple[Value, Value]]) -> dict[str, float]:
-        """Each (sum, weight) as sum / weight over all processes; they must name the same terms."""
-        return {name: s / w if w else 0.0 for name, (s, w) in self.totals(terms).items()}
+    def means(self, terms: Terms) -> dict[str, float]:
+        """Each (sum, weight) over all processes as a mean, or as the sum where the weight is 0.
 
-    def totals(self, terms: Mapping[str, tuple[Value, Value]]) -> dict[str, tuple[float, float]]:
-        """Each (sum, weight) summed over all processes, with one transfer from the device."""
+        All processes must name the same terms. One transfer from the device.
+        """
         names = sorted(terms)
         flat = [_scalar(value, self.device) for name in names for value in terms[name]]
-        if not flat:
-            return {}
-        values = self.sum(torch.stack(flat)).tolist()
-        return {name: (values[2 * i], values[2 * i + 1]) for i, name in enumerate(names)}
+        values = iter(self.sum(torch.stack(flat)).tolist() if flat else ())
+        pairs = zip(names, values, values, strict=True)
+        return {name: total / weight if weight else total for name, total, weight in pairs}
 
 
 def start(device: str = "auto", precision: Precision = "fp32") -> World:
@@ -114,26 +111,28 @@ def stop(world: World) -> None:
         dist.destroy_process_group()
 
 
-def parallelize(model: M, world: World, layers: str | None = None, recompute: bool = False) -> M:
+def parallelize(
+    model: M, world: World, shard: tuple[type[nn.Module], ...] = (), recompute: bool = False
+) -> M:
     """`model` on the world's device, ready to be trained by all processes; changed in place and returned.
 
-    With `layers`, the name of the ModuleList of its transformer layers (or several, with commas), each layer
-    and then the rest is sharded over the processes (FSDP2); the model must then be used by its `forward`.
-    Without, every process holds a copy, equal from the start, and `Stage.update` sums the gradients.
-    `recompute` keeps no activations inside a layer (activation checkpointing).
+    With `shard`, the classes of its large layers (`nn.transformer.Layer`), each such layer and then the rest is
+    spread over the processes (FSDP2); the model must then be used by its `forward`. Without, every process holds
+    a copy, equal from the start, and `Stage.update` sums the gradients.
+    `recompute` sets the attribute `checkpointing` of every module that has it: activations inside a layer are
+    computed again in the backward pass. Raises InputError if there is no such layer or module.
     """
     model.to(world.device)
-    blocks = _layers(model, layers) if layers else []
+    blocks = [module for module in model.modules() if isinstance(module, shard)]
+    if shard and not blocks:
+        raise InputError(f"the model has no layer of {', '.join(c.__name__ for c in shard)} to shard")
     if recompute:
-        if not blocks:
-            raise InputError("recompute needs `layers`: the name of the list of transformer layers")
-        for block in blocks:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        _set_checkpointing(model)
     if world.size == 1:
         return model
     for tensor in [*model.parameters(), *model.buffers()]:
         dist.broadcast(tensor.detach(), src=0)
-    if blocks:
+    if shard:
         mesh = init_device_mesh(world.device.type, (world.size,))
         low = torch.bfloat16 if world.precision == "bf16" else None
         policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
@@ -142,14 +141,23 @@ def parallelize(model: M, world: World, layers: str | None = None, recompute: bo
     return model
 
 
+def reshard(model: nn.Module) -> None:
+    """Lets go of weights that a forward pass without a backward left gathered: they may be out of date."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def sum_gradients(parameters: Iterable[nn.Parameter], world: World) -> None:
     """Makes every gradient the sum over processes (FSDP2 leaves the mean in sharded ones)."""
     if world.size == 1:
         return
+    parameters = list(parameters)
+    # A parameter that only other processes used has a place in the sum; one that none used has no gradient.
+    used = world.sum(torch.tensor([float(p.grad is not None) for p in parameters])).tolist()
     plain: list[Tensor] = []
-    for parameter in parameters:
+    for parameter in (p for p, count in zip(parameters, used, strict=True) if count):
         if parameter.grad is None:
-            # A branch that this process did not take still has a place in the sum.
             parameter.grad = torch.zeros_like(parameter)
         if isinstance(parameter.grad, DTensor):
             parameter.grad.mul_(world.size)
@@ -186,7 +194,7 @@ def map_tensors(batch: Any, change: Any) -> Any:
     return batch
 
 
-def _scalar(value: Value, device: torch.device) -> Tensor:
+def _scalar(value: float | Tensor, device: torch.device) -> Tensor:
     wide = torch.float32 if device.type == "mps" else torch.float64
     if isinstance(value, Tensor):
         value = value.full_tensor() if isinstance(value, DTensor) else value
@@ -203,11 +211,9 @@ def _device_kind(device: str) -> str:
     return device
 
 
-def _layers(model: nn.Module, names: str) -> Sequence[nn.Module]:
-    found: list[nn.Module] = []
-    for name in names.split(","):
-        try:
-            found += list(model.get_submodule(name.strip()).children())
-        except AttributeError:
-            raise InputError(f"the model has no list of layers named {name.strip()!r}") from None
-    return found
+def _set_checkpointing(model: nn.Module) -> None:
+    able = [module for module in model.modules() if hasattr(module, "checkpointing")]
+    if not able:
+        raise InputError("no part of this model can recompute its activations")
+    for module in able:
+        setattr(module, "checkpointing", True)  # noqa: B010

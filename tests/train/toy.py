@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from duologue.train import parallel
-from duologue.train.loop import LoopConfig, Outcome, Stage, run
+from duologue.train.loop import LoopConfig, Outcome, run
 from duologue.train.optim import Ema, Group, OptimConfig, Optimizer
 from duologue.train.parallel import World
+from duologue.train.stage import Stage
 
 
 class ToyData:
@@ -60,7 +61,7 @@ class ToyModel(nn.Module):
 class Plain(Stage):
     def loss(self, batch: Any) -> Any:
         error_BD = (self.module(batch["x"]) - batch["y"]).square()
-        return error_BD.sum(), error_BD.numel(), {"data_seconds": (len(error_BD), self.world.size)}
+        return error_BD.sum(), error_BD.numel(), {"data_seconds": (len(error_BD), 0)}
 
     def evaluate(self) -> dict[str, float]:
         x_BD = torch.randn(4, 6, generator=torch.Generator().manual_seed(-1))
@@ -78,7 +79,7 @@ class Alternating(Plain):
 
 def build(world: World, dropout: float = 0.0, kind: str = "plain", sharded: bool = False) -> Stage:
     torch.manual_seed(7)
-    model = parallel.parallelize(ToyModel(dropout), world, layers="layers" if sharded else None)
+    model = parallel.parallelize(ToyModel(dropout), world, shard=(nn.Sequential,) if sharded else ())
     config = OptimConfig(lr=1e-2, schedule="cosine", warmup=3, steps=60, clip=0.5)
     ema = Ema(model, 0.9, select="layers")
     if kind == "plain":

@@ -1,0 +1,113 @@
+"""What the loop asks of a training objective (`Stage`) and of its data (`Data`).
+
+Knows nothing about steps counted, files or signals: that is the loop's.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from duologue.train.optim import Ema, Optimizer
+from duologue.train.parallel import Terms, World, sum_gradients
+
+Loss = tuple[Tensor, float | Tensor] | tuple[Tensor, float | Tensor, Terms]
+
+
+class Data(Protocol):
+    """An iterable of batches (for one process), usually endless, that can go on where it was.
+
+    `state_dict` gives JSON values for the place after the last batch handed out; after `load_state_dict`,
+    `iter` gives the very next. Random choices come from generators of its own, never from the global ones.
+    To go on with another number of processes, the place must read the same in all of them.
+    """
+
+    def __iter__(self) -> Iterator[Any]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
+class Stage:
+    """One training objective. A plain one defines `loss`; others override `train_step`.
+
+    `module` holds everything that is trained, and buffers that change (codebook averages); the optimisers may
+    take parts of it, or share parameters, each with moments of its own. Sizes of tensors never change.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizers: Mapping[str, Optimizer],
+        world: World | None = None,
+        ema: Ema | None = None,
+    ) -> None:
+        self.module, self.optimizers, self.ema = module, dict(optimizers), ema
+        self.world = world or World()
+
+    def loss(self, batch: Any) -> Loss:
+        """The loss summed over a batch, and the weight (a count) by whose sum over all batches to divide it.
+
+        A third item names further values to report, each as (sum, weight); with weight 0, the sum is reported.
+        "data_seconds" (seconds of audio) is shown as a rate.
+        """
+        raise NotImplementedError
+
+    def train_step(self, batches: Sequence[Any], step: int) -> dict[str, float]:
+        """One step over microbatches on the device: forward, backward, optimiser(s). Returns what to log."""
+        (name,) = self.optimizers
+        return self.update(name, self.loss, batches, step)
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics on held-out data, logged as eval_NAME.
+
+        Called in eval mode, without gradients, on averaged weights if there are any.
+        """
+        return {}
+
+    def samples(self) -> dict[str, tuple[Any, int]]:
+        """Audio to listen to by name: (wav [S] or [C, S], rate); called after `evaluate`, in the same way."""
+        return {}
+
+    def update(
+        self, name: str, loss: Callable[[Any], Loss], batches: Sequence[Any], step: int
+    ) -> dict[str, float]:
+        """One step of the optimiser `name` on the mean of `loss` over all microbatches of all processes.
+
+        Returns the means of loss and further terms, lr, grad_norm and skipped; with the optimiser's name in
+        front if there are several.
+        """
+        optimizer = self.optimizers[name]
+        self.module.zero_grad(set_to_none=True)
+        terms: dict[str, tuple[Any, Any]] = {}
+        for batch in batches:
+            with self.world.autocast():
+                loss_sum, weight, *more = loss(batch)
+            loss_sum.backward()
+            here: Terms = {"loss": (loss_sum, weight), "": (weight, 0), **(more[0] if more else {})}
+            for key, (total, count) in here.items():
+                before = terms.get(key, (0.0, 0.0))
+                terms[key] = (before[0] + _detach(total), before[1] + _detach(count))
+        result = self.world.means(terms)
+        weight = result.pop("")
+        sum_gradients(optimizer.named.values(), self.world)
+        result |= optimizer.step(step, 1 / weight if weight else 0.0)
+        return result if len(self.optimizers) == 1 else {f"{name}_{key}": v for key, v in result.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nested dicts of live tensors and JSON values: everything that training changes."""
+        state: dict[str, Any] = {
+            "module": self.module.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+        }
+        return state | ({"ema": self.ema.state_dict()} if self.ema else {})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+
+
+def _detach(value: float | Tensor) -> float | Tensor:
+    return value.detach() if isinstance(value, Tensor) else value
