@@ -119,7 +119,7 @@ class TestMain:
         assert done.stderr == ""
 
     def test_on_a_terminal_there_is_a_bar_and_ctrl_c_leaves_nothing_behind(self, folder):
-        soundfile.write("long.wav", np.zeros(24_000 * 3600, np.int16), 24_000)
+        soundfile.write("long.wav", np.zeros(24_000 * 600, np.int16), 24_000)
         terminal, its_end = os.openpty()
         running = subprocess.Popen(
             [*COMMAND, "talk", "long.wav", "out.wav"], stderr=its_end, stdout=subprocess.PIPE
