@@ -1,0 +1,137 @@
+"""The codec: 24 kHz speech to 12.5 frames of discrete codes a second, and back (Mimi, section 3.3 of the Moshi paper)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import CodecConfig
+from ..nn.attention import first_weight
+from ..nn.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
+from ..nn.state import State
+from ..nn.transformer import Transformer, TransformerState
+from .quantizer import SplitQuantizer
+from .seanet import Decoder, Encoder, SeanetState
+
+
+@dataclass
+class EncoderState(State):
+    encoder: SeanetState
+    transformer: TransformerState
+    downsample: ConvState
+
+
+@dataclass
+class DecoderState(State):
+    upsample: ConvTransposeState
+    transformer: TransformerState
+    decoder: SeanetState
+
+
+@dataclass
+class CodecState(State):
+    """State of both directions for a batch of slots. Either half may be stepped without the other."""
+
+    encode: EncoderState
+    decode: DecoderState
+
+
+class Codec(nn.Module):
+    """Waveform to codes and back, offline or one 80 ms frame at a time; both give the same codes and samples.
+
+    Waves are float32 mono `[B, S]` in [-1, 1] at `config.sample_rate`; codes are int64 `[B, Q, T]`, the semantic
+    codebook first. Every slot of a batch is independent.
+    """
+
+    def __init__(self, config: CodecConfig):
+        super().__init__()
+        self.config = config
+        dim, resample = config.seanet.dim, config.resample
+        self.encoder = Encoder(config.seanet)
+        self.encoder_transformer = Transformer(config.transformer)
+        self.downsample = CausalConv1d(dim, dim, 2 * resample, resample, bias=False, pad="edge")
+        self.quantizer = SplitQuantizer(config.quantizer, dim)
+        # Channel-wise: what the published weights were trained with.
+        self.upsample = CausalConvTranspose1d(dim, dim, 2 * resample, resample, groups=dim, bias=False)
+        self.decoder_transformer = Transformer(config.transformer)
+        self.decoder = Decoder(config.seanet)
+
+    # Offline
+
+    def encode(self, wav_BS: Tensor) -> Tensor:
+        """Codes `[B, Q, ceil(S / frame_size)]` of whole waveforms; the last frame is filled with zeros."""
+        with torch.no_grad():
+            return self.quantizer.encode(self.to_latent(clean(wav_BS)), self.config.codebooks)
+
+    def decode(self, codes_BQT: Tensor) -> Tensor:
+        """Waveforms `[B, T * frame_size]` of codes `[B, Q, T]`; the first Q codebooks are used."""
+        with torch.no_grad():
+            return self.to_wave(self.quantizer.decode(codes_BQT))
+
+    def to_latent(self, wav_BS: Tensor) -> Tensor:
+        """Latents before the quantiser, `[B, D, T]`; differentiable."""
+        frame = self.config.frame_size
+        short = math.ceil(wav_BS.shape[-1] / frame) * frame - wav_BS.shape[-1]
+        z_BDT = self.encoder(F.pad(wav_BS, (0, short))[:, None])
+        z_BDT = self.encoder_transformer(z_BDT.transpose(1, 2)).transpose(1, 2)
+        return self.downsample(z_BDT)
+
+    def to_wave(self, z_BDT: Tensor) -> Tensor:
+        """Waveforms `[B, T * frame_size]` of latents after the quantiser; differentiable."""
+        z_BDT = self.upsample(z_BDT)
+        z_BDT = self.decoder_transformer(z_BDT.transpose(1, 2)).transpose(1, 2)
+        return self.decoder(z_BDT)[:, 0]
+
+    # Streaming
+
+    def init_state(self, batch: int) -> CodecState:
+        """State of `batch` slots that have heard and said nothing."""
+        n = self.config.resample
+        return CodecState(
+            EncoderState(
+                self.encoder.init_state(batch),
+                self.encoder_transformer.init_state(batch, n),
+                self.downsample.init_state(batch),
+            ),
+            DecoderState(
+                self.upsample.init_state(batch),
+                self.decoder_transformer.init_state(batch, n),
+                self.decoder.init_state(batch),
+            ),
+        )
+
+    @torch.inference_mode()
+    def encode_step(self, state: CodecState, wav_BS: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        """Codes `[B, Q, 1]` of the next `frame_size` samples. Slots outside `exec_B` keep their state; ignore their codes."""
+        self._check_frame(wav_BS)
+        inner = state.encode
+        z_BDT = self.encoder.step(inner.encoder, clean(wav_BS)[:, None], exec_B)
+        z_BTD = self.encoder_transformer.step(inner.transformer, z_BDT.transpose(1, 2), exec_B)
+        z_BDT = self.downsample.step(inner.downsample, z_BTD.transpose(1, 2), exec_B)
+        return self.quantizer.encode(z_BDT, self.config.codebooks)
+
+    @torch.inference_mode()
+    def decode_step(self, state: CodecState, codes_BQT: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        """The `frame_size` samples `[B, S]` of codes `[B, Q, 1]`. Slots outside `exec_B` keep their state."""
+        if codes_BQT.shape[-1] != 1:
+            raise ValueError(f"one frame of codes [B, Q, 1] a step, got {tuple(codes_BQT.shape)}")
+        inner = state.decode
+        z_BDT = self.upsample.step(inner.upsample, self.quantizer.decode(codes_BQT), exec_B)
+        z_BTD = self.decoder_transformer.step(inner.transformer, z_BDT.transpose(1, 2), exec_B)
+        return self.decoder.step(inner.decoder, z_BTD.transpose(1, 2), exec_B)[:, 0]
+
+    def _check_frame(self, wav_BS: Tensor) -> None:
+        if wav_BS.dim() != 2 or wav_BS.shape[-1] != self.config.frame_size:
+            raise ValueError(f"one frame [B, {self.config.frame_size}] a step, got {tuple(wav_BS.shape)}")
+
+    @property
+    def device(self) -> torch.device:
+        return first_weight(self).device
+
+
+def clean(wav_BS: Tensor) -> Tensor:
+    """The same samples with NaN and infinities silenced and all within [-1, 1]: one bad sample would live on for as
+    long as the attention remembers it."""
+    return torch.nan_to_num(wav_BS, nan=0.0, posinf=0.0, neginf=0.0).clamp(-1, 1)

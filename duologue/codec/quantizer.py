@@ -1,0 +1,88 @@
+"""Split residual vector quantiser (section 3.3.2 of the Moshi paper): one semantic codebook beside an acoustic RVQ."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import QuantizerConfig
+from .codebook import Codebook
+
+
+@dataclass
+class Quantized:
+    """What training needs of a quantised batch."""
+
+    z_BDT: Tensor  # after the output projection; gradients pass straight through
+    codes_BQT: Tensor
+    commitment: Tensor  # scalar: how far the latents are from their codebook entries
+
+
+class ResidualVQ(nn.Module):
+    """Codebooks in a row, each quantising what the ones before left over, between two pointwise projections."""
+
+    def __init__(self, config: QuantizerConfig, codebooks: int, outer_dim: int):
+        super().__init__()
+        self.in_proj = nn.Conv1d(outer_dim, config.dim, 1, bias=False)
+        self.out_proj = nn.Conv1d(config.dim, outer_dim, 1, bias=False)
+        self.codebooks = nn.ModuleList(Codebook(config.entries, config.dim) for _ in range(codebooks))
+
+    def encode(self, z_BDT: Tensor, codebooks: int) -> Tensor:
+        """Codes `[B, codebooks, T]` of latents `[B, D, T]`."""
+        residual_BTD = self.in_proj(z_BDT).transpose(1, 2)
+        codes = []
+        for codebook in self.codebooks[:codebooks]:
+            codes.append(codebook.nearest(residual_BTD))
+            residual_BTD = residual_BTD - codebook.lookup(codes[-1])
+        return torch.stack(codes, 1)
+
+    def decode(self, codes_BQT: Tensor) -> Tensor:
+        """Latents `[B, D, T]` of codes `[B, Q, T]`, Q at most the number of codebooks."""
+        vectors = [book.lookup(codes_BQT[:, q]) for q, book in enumerate(self.codebooks[: codes_BQT.shape[1]])]
+        return self.out_proj(torch.stack(vectors).sum(0).transpose(1, 2))
+
+    def quantize(self, z_BDT: Tensor, codebooks: int, bypass_B: Tensor | None = None) -> Quantized:
+        """Training: learn the codebooks from the batch, and let sequences in `bypass_B` pass unquantised."""
+        x_BTD = self.in_proj(z_BDT).transpose(1, 2)
+        residual_BTD, total_BTD = x_BTD, torch.zeros_like(x_BTD)
+        codes, commitments = [], []
+        for codebook in self.codebooks[:codebooks]:
+            # A first batch has set up the codebook before this one with k-means and left almost nothing over:
+            # each waits for a batch of its own.
+            fresh = self.training and not codebook.is_initialized()
+            if self.training:
+                code_BT, vector_BTD = codebook.learn(residual_BTD)
+            else:
+                code_BT = codebook.nearest(residual_BTD)
+                vector_BTD = codebook.lookup(code_BT)
+            commitments.append(F.mse_loss(residual_BTD, vector_BTD))
+            residual_BTD = residual_BTD - vector_BTD
+            total_BTD = total_BTD + vector_BTD
+            codes.append(code_BT)
+            if fresh:
+                break
+        y_BTD = x_BTD + (total_BTD - x_BTD).detach()
+        if bypass_B is not None:
+            y_BTD = torch.where(bypass_B[:, None, None], x_BTD, y_BTD)
+        z_BDT = self.out_proj(y_BTD.transpose(1, 2))
+        return Quantized(z_BDT, torch.stack(codes, 1), torch.stack(commitments).mean())
+
+
+class SplitQuantizer(nn.Module):
+    """The semantic codebook and the acoustic codebooks see the same latents, and their outputs are summed."""
+
+    def __init__(self, config: QuantizerConfig, outer_dim: int):
+        super().__init__()
+        self.semantic = ResidualVQ(config, 1, outer_dim)
+        self.acoustic = ResidualVQ(config, config.codebooks - 1, outer_dim)
+
+    def encode(self, z_BDT: Tensor, codebooks: int) -> Tensor:
+        codes_B1T = self.semantic.encode(z_BDT, 1)
+        if codebooks == 1:
+            return codes_B1T
+        return torch.cat([codes_B1T, self.acoustic.encode(z_BDT, codebooks - 1)], 1)
+
+    def decode(self, codes_BQT: Tensor) -> Tensor:
+        z_BDT = self.semantic.decode(codes_BQT[:, :1])
+        return z_BDT if codes_BQT.shape[1] == 1 else z_BDT + self.acoustic.decode(codes_BQT[:, 1:])

@@ -1,0 +1,142 @@
+"""SEANet: the convolutional encoder and decoder of Mimi (section 3.3.1 of the Moshi paper). 24 kHz to 25 Hz and back."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import SeanetConfig
+from ..nn.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
+from ..nn.state import State
+
+
+@dataclass
+class BlockState(State):
+    conv1: ConvState
+
+
+class ResidualBlock(nn.Module):
+    """A dilated and a pointwise convolution beside an identity."""
+
+    def __init__(self, config: SeanetConfig, channels: int, index: int):
+        super().__init__()
+        hidden = channels // config.compress
+        self.conv1 = CausalConv1d(
+            channels, hidden, config.residual_kernel, dilation=config.dilation_base**index
+        )
+        self.conv2 = CausalConv1d(hidden, channels, 1)
+
+    def forward(self, x_BCT: Tensor) -> Tensor:
+        return x_BCT + self.conv2(F.elu(self.conv1(F.elu(x_BCT))))
+
+    def init_state(self, batch: int) -> BlockState:
+        return BlockState(self.conv1.init_state(batch))
+
+    def step(self, state: BlockState, x_BCT: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        return x_BCT + self.conv2(F.elu(self.conv1.step(state.conv1, F.elu(x_BCT), exec_B)))
+
+
+@dataclass
+class StageState(State):
+    blocks: list[BlockState]
+    resample: ConvState | ConvTransposeState
+
+
+@dataclass
+class SeanetState(State):
+    stem: ConvState
+    stages: list[StageState]
+    head: ConvState
+
+
+class EncoderStage(nn.Module):
+    """Residual blocks, then a strided convolution that doubles the channels."""
+
+    def __init__(self, config: SeanetConfig, channels: int, ratio: int):
+        super().__init__()
+        self.blocks = nn.ModuleList(ResidualBlock(config, channels, i) for i in range(config.residual_layers))
+        self.down = CausalConv1d(channels, 2 * channels, 2 * ratio, ratio)
+
+    def forward(self, x_BCT: Tensor) -> Tensor:
+        for block in self.blocks:
+            x_BCT = block(x_BCT)
+        return self.down(F.elu(x_BCT))
+
+    def init_state(self, batch: int) -> StageState:
+        return StageState([block.init_state(batch) for block in self.blocks], self.down.init_state(batch))
+
+    def step(self, state: StageState, x_BCT: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        for block, block_state in zip(self.blocks, state.blocks, strict=True):
+            x_BCT = block.step(block_state, x_BCT, exec_B)
+        return self.down.step(state.resample, F.elu(x_BCT), exec_B)
+
+
+class DecoderStage(nn.Module):
+    """A transposed convolution that halves the channels, then residual blocks."""
+
+    def __init__(self, config: SeanetConfig, channels: int, ratio: int):
+        super().__init__()
+        self.up = CausalConvTranspose1d(channels, channels // 2, 2 * ratio, ratio)
+        self.blocks = nn.ModuleList(ResidualBlock(config, channels // 2, i) for i in range(config.residual_layers))
+
+    def forward(self, x_BCT: Tensor) -> Tensor:
+        x_BCT = self.up(F.elu(x_BCT))
+        for block in self.blocks:
+            x_BCT = block(x_BCT)
+        return x_BCT
+
+    def init_state(self, batch: int) -> StageState:
+        return StageState([block.init_state(batch) for block in self.blocks], self.up.init_state(batch))
+
+    def step(self, state: StageState, x_BCT: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        x_BCT = self.up.step(state.resample, F.elu(x_BCT), exec_B)
+        for block, block_state in zip(self.blocks, state.blocks, strict=True):
+            x_BCT = block.step(block_state, x_BCT, exec_B)
+        return x_BCT
+
+
+class Seanet(nn.Module):
+    """Stem convolution, stages, head convolution. Lengths must be multiples of the product of the strides."""
+
+    stem: CausalConv1d
+    stages: nn.ModuleList
+    head: CausalConv1d
+
+    def forward(self, x_BCT: Tensor) -> Tensor:
+        x_BCT = self.stem(x_BCT)
+        for stage in self.stages:
+            x_BCT = stage(x_BCT)
+        return self.head(F.elu(x_BCT))
+
+    def init_state(self, batch: int) -> SeanetState:
+        stages = [stage.init_state(batch) for stage in self.stages]
+        return SeanetState(self.stem.init_state(batch), stages, self.head.init_state(batch))
+
+    def step(self, state: SeanetState, x_BCT: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        x_BCT = self.stem.step(state.stem, x_BCT, exec_B)
+        for stage, stage_state in zip(self.stages, state.stages, strict=True):
+            x_BCT = stage.step(stage_state, x_BCT, exec_B)
+        return self.head.step(state.head, F.elu(x_BCT), exec_B)
+
+
+class Encoder(Seanet):
+    """Waveform `[B, 1, S]` to latents `[B, D, S / hop]`."""
+
+    def __init__(self, config: SeanetConfig):
+        super().__init__()
+        widths = [config.filters * 2**i for i in range(len(config.ratios) + 1)]
+        ratios = reversed(config.ratios)
+        self.stem = CausalConv1d(1, widths[0], config.kernel)
+        self.stages = nn.ModuleList(EncoderStage(config, w, r) for w, r in zip(widths, ratios, strict=False))
+        self.head = CausalConv1d(widths[-1], config.dim, config.last_kernel)
+
+
+class Decoder(Seanet):
+    """Latents `[B, D, T]` to waveform `[B, 1, T * hop]`."""
+
+    def __init__(self, config: SeanetConfig):
+        super().__init__()
+        widths = [config.filters * 2**i for i in range(len(config.ratios), -1, -1)]
+        self.stem = CausalConv1d(config.dim, widths[0], config.kernel)
+        self.stages = nn.ModuleList(DecoderStage(config, w, r) for w, r in zip(widths, config.ratios, strict=False))
+        self.head = CausalConv1d(widths[-1], 1, config.last_kernel)

@@ -1,0 +1,92 @@
+"""Conditions: what a model is told besides its streams (voice, speaker, guidance strength)."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..config import ConditionerConfig, ConditioningConfig
+from ..errors import InputError
+
+# A text, a sequence of vectors [S, D] or [B, S, D], the same with a mask (bool [S] or [B, S]: which are given), or nothing.
+Value = str | Tensor | tuple[Tensor, Tensor] | None
+
+
+@dataclass
+class Condition:
+    """What conditions add up to, for a batch of 1 or B conversations."""
+
+    summed_B1D: Tensor | None  # added to the input of every step
+    crossed_BSD: Tensor | None  # attended to
+
+
+class Conditioner(nn.Module):
+    """One condition, projected to the model's width; where it is missing, a learnt vector stands for it."""
+
+    def __init__(self, config: ConditionerConfig, dim: int):
+        super().__init__()
+        self.config = config
+        self.table = nn.Embedding(config.bins + 1, config.dim) if config.kind == "lut" else None
+        self.projection = nn.Linear(config.dim, dim, bias=False)
+        self.missing = nn.Parameter(0.2 * torch.randn(dim))
+
+    def forward(self, value: Value) -> Tensor:
+        """`[B, S, D]`; S is 1 for a look-up."""
+        if value is None:
+            return self.missing[None, None]
+        if self.table is None:
+            vectors, mask = value if isinstance(value, tuple) else (value, None)
+            if not isinstance(vectors, Tensor) or vectors.shape[-1] != self.config.dim:
+                raise InputError(f"condition {self.config.name!r} takes vectors of {self.config.dim} values")
+            y_BSD = self.projection(vectors.to(self.missing).view(-1, *vectors.shape[-2:]))
+            if mask is None:
+                return y_BSD
+            return torch.where(mask.to(y_BSD.device).view(-1, mask.shape[-1], 1), y_BSD, self.missing)
+        if not isinstance(value, str):
+            raise InputError(f"condition {self.config.name!r} takes a text")
+        index = torch.tensor([[self._bin(value)]], device=self.missing.device)
+        return self.projection(self.table(index))
+
+    def _bin(self, value: str) -> int:
+        names = self.config.values
+        if names is None:
+            return int(hashlib.sha256(value.encode()).hexdigest(), 16) % self.config.bins
+        if value not in names:
+            raise InputError(f"condition {self.config.name!r} is one of {', '.join(names)}; got {value!r}")
+        return names.index(value)
+
+
+class Conditioning(nn.Module):
+    """All conditions of a model, and how they meet it: summed to every input, or attended to one after the other."""
+
+    def __init__(self, config: ConditioningConfig, dim: int):
+        super().__init__()
+        self.config = config
+        self.conditioners = nn.ModuleDict({c.name: Conditioner(c, dim) for c in config.conditioners})
+
+    def forward(self, values: dict[str, Value]) -> Condition:
+        """Conditions by name; those not given count as missing."""
+        unknown = set(values) - set(self.conditioners)
+        if unknown:
+            known = ", ".join(self.conditioners) or "none"
+            raise InputError(f"unknown condition {sorted(unknown)[0]!r}; this model has: {known}")
+        vectors = {name: module(values.get(name)) for name, module in self.conditioners.items()}
+        summed = [vectors[name] for name in self.config.summed]
+        crossed = [vectors[name] for name in self.config.crossed]
+        batch = max((v.shape[0] for v in vectors.values()), default=1)
+        cross_BSD = torch.cat([v.expand(batch, -1, -1) for v in crossed], 1) if crossed else None
+        if cross_BSD is not None and self.config.cross_positions:
+            cross_BSD = cross_BSD + self.config.cross_positions * sinusoids(cross_BSD)
+        return Condition(sum(summed[1:], summed[0]) if summed else None, cross_BSD)
+
+
+def sinusoids(x_BTD: Tensor, max_period: float = 10_000.0) -> Tensor:
+    """Position codes `[T, D]`: cosines, then sines, of geometrically spaced periods."""
+    half = x_BTD.shape[-1] // 2
+    position_T1 = torch.arange(x_BTD.shape[1], device=x_BTD.device, dtype=torch.float32)[:, None]
+    rate_F = max_period ** (-torch.arange(half, device=x_BTD.device, dtype=torch.float32) / (half - 1))
+    phase_TF = position_T1 * rate_F
+    return torch.cat([phase_TF.cos(), phase_TF.sin()], -1).to(x_BTD.dtype)
+
+

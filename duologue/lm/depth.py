@@ -1,0 +1,110 @@
+"""The depth transformer: from one frame's context to its codebooks, one after the other (section 3.4.1)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..config import DepthConfig, LMConfig
+from ..nn.attention import attend, split_heads
+from ..nn.mlp import GatedMLP
+from ..nn.norm import make_norm
+from .embedding import TokenEmbedding
+
+KeyValueCache = list[tuple[Tensor, Tensor]]  # keys and values of a layer, [B, H, Q, D]
+
+
+class PerStep(nn.ModuleList):
+    """Sets of weights, one a step of the codebooks or shared by several, as the schedule says."""
+
+    def __init__(self, schedule: tuple[int, ...], make: Callable[[], nn.Module]):
+        super().__init__(make() for _ in range(max(schedule) + 1))
+        self.schedule = schedule
+
+    def at(self, step: int) -> nn.Module:
+        return self[self.schedule[step]]
+
+    def all_steps(self, x_BQD: Tensor) -> Tensor:
+        """Every step through its own weights, `[B, Q, D]`."""
+        if len(self) == 1:
+            return self[0](x_BQD)
+        return torch.stack([self.at(q)(x_BQD[:, q]) for q in range(x_BQD.shape[1])], 1)
+
+
+class DepthLayer(nn.Module):
+    """Pre-norm block over the codebooks of one frame. The norms are shared by all steps; positions are not marked:
+    each step has weights of its own."""
+
+    def __init__(self, config: DepthConfig, norm: str):
+        super().__init__()
+        dim = config.dim
+        self.head_dim = dim // config.heads
+        self.norm1 = make_norm(norm, dim)
+        self.in_projs = PerStep(config.schedule, lambda: nn.Linear(dim, 3 * dim, bias=False))
+        self.out_projs = PerStep(config.schedule, lambda: nn.Linear(dim, dim, bias=False))
+        self.norm2 = make_norm(norm, dim)
+        self.mlps = PerStep(config.schedule, lambda: GatedMLP(dim, config.feedforward))
+
+    def forward(self, x_BQD: Tensor) -> Tensor:
+        qkv = self.in_projs.all_steps(self.norm1(x_BQD)).chunk(3, -1)
+        q, k, v = (split_heads(part, self.head_dim) for part in qkv)
+        x_BQD = x_BQD + self.out_projs.all_steps(attend(q, k, v, None, causal=True))
+        return x_BQD + self.mlps.all_steps(self.norm2(x_BQD))
+
+    def step(self, step: int, x_B1D: Tensor, cache: tuple[Tensor, Tensor]) -> Tensor:
+        q, k, v = (split_heads(p, self.head_dim) for p in self.in_projs.at(step)(self.norm1(x_B1D)).chunk(3, -1))
+        keys, values = cache
+        keys[:, :, step : step + 1] = k
+        values[:, :, step : step + 1] = v
+        attended = attend(q, keys[:, :, : step + 1], values[:, :, : step + 1], None)
+        x_B1D = x_B1D + self.out_projs.at(step)(attended)
+        return x_B1D + self.mlps.at(step)(self.norm2(x_B1D))
+
+
+class DepthTransformer(nn.Module):
+    """Predicts the codebooks of a frame from the temporal context `z`, the frame's text token, and the codebooks before."""
+
+    def __init__(self, config: LMConfig):
+        super().__init__()
+        depth = config.depth
+        if depth is None:
+            raise ValueError("this model has no depth transformer")
+        self.config = depth
+        steps = len(depth.schedule)
+        self.in_projs = PerStep(depth.schedule, lambda: nn.Linear(config.temporal.dim, depth.dim, bias=False))
+        self.text_emb = TokenEmbedding(config.text_card + 1, depth.dim, depth.low_rank, config.second_text_stream)
+        self.audio_embs = nn.ModuleList(
+            TokenEmbedding(config.card + 1, depth.dim, depth.low_rank) for _ in range(steps - 1)
+        )
+        self.layers = nn.ModuleList(DepthLayer(depth, config.temporal.norm) for _ in range(depth.layers))
+        norms = (make_norm(depth.norm_out, depth.dim) if depth.norm_out else nn.Identity() for _ in range(steps))
+        self.norms = nn.ModuleList(norms)
+        self.heads = nn.ModuleList(nn.Linear(depth.dim, config.card, bias=False) for _ in range(steps))
+
+    def forward(self, z_BTD: Tensor, tokens_BKT: Tensor) -> Tensor:
+        """Teacher-forced logits `[B, Q, T, V]`. `tokens_BKT`: the text and the codebooks of the same frames."""
+        batch, frames, _ = z_BTD.shape
+        z_ND = z_BTD.flatten(0, 1)
+        inputs = []
+        for q in range(len(self.heads)):
+            embedding = self.text_emb if q == 0 else self.audio_embs[q - 1]
+            inputs.append(self.in_projs.at(q)(z_ND) + embedding(tokens_BKT[:, q].flatten()))
+        x_NQD = torch.stack(inputs, 1)
+        for layer in self.layers:
+            x_NQD = layer(x_NQD)
+        logits = [head(norm(x_NQD[:, q])) for q, (head, norm) in enumerate(zip(self.heads, self.norms, strict=True))]
+        return torch.stack(logits, 1).unflatten(0, (batch, frames)).transpose(1, 2)
+
+    def sample(self, z_BD: Tensor, text_B: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """One frame's codes `[B, Q]`; `choose(q, logits_BV)` gives the token of codebook q."""
+        depth = self.config
+        shape = (len(z_BD), depth.heads, len(self.heads), depth.dim // depth.heads)
+        caches = [(z_BD.new_empty(shape), z_BD.new_empty(shape)) for _ in self.layers]
+        codes: list[Tensor] = []
+        for q in range(len(self.heads)):
+            embedded = self.text_emb(text_B) if q == 0 else self.audio_embs[q - 1](codes[-1])
+            x_B1D = (self.in_projs.at(q)(z_BD) + embedded)[:, None]
+            for layer, cache in zip(self.layers, caches, strict=True):
+                x_B1D = layer.step(q, x_B1D, cache)
+            codes.append(choose(q, self.heads[q](self.norms[q](x_B1D[:, 0]))))
+        return torch.stack(codes, 1)

@@ -1,0 +1,33 @@
+"""Token embeddings: -1 stands for no input and embeds to zero."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class TokenEmbedding(nn.Module):
+    """A table of vectors, `[...]` int64 to `[..., D]`.
+
+    `low_rank`: rows of that width and one projection to D. `two_streams`: an id carries two tokens,
+    (second + 1) * entries + first, each with a projection of its own (the look-ahead text of the TTS models).
+    """
+
+    def __init__(self, entries: int, dim: int, low_rank: int | None = None, two_streams: bool = False):
+        super().__init__()
+        width = low_rank or dim
+        self.entries = entries
+        self.weight = nn.Parameter(torch.randn(entries, width) / dim**0.5)
+        self.projection = nn.Linear(width, dim, bias=False) if low_rank and not two_streams else None
+        self.first = nn.Linear(width, dim, bias=False) if two_streams else None
+        self.second = nn.Linear(width, dim, bias=False) if two_streams else None
+
+    def forward(self, ids: Tensor) -> Tensor:
+        given = (ids >= 0)[..., None]
+        ids = ids.clamp(min=0)
+        if self.first is not None and self.second is not None:
+            second = torch.div(ids, self.entries, rounding_mode="floor") - 1
+            ahead = self.second(F.embedding(second.clamp(min=0), self.weight))
+            y = self.first(F.embedding(ids % self.entries, self.weight))
+            return torch.where(given, y + torch.where((second >= 0)[..., None], ahead, 0), 0)
+        y = torch.where(given, F.embedding(ids, self.weight), 0)
+        return y if self.projection is None else self.projection(y)

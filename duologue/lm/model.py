@@ -1,0 +1,122 @@
+"""The language model: 17 token streams in, the next text token and the agent's next codes out (section 3.4 of the paper).
+
+    tokens_BK of the last frame -> sum of embeddings -> temporal transformer -> z_BD -> text token
+                                                                             z_BD + text -> depth transformer -> 8 codes
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..config import LMConfig
+from ..nn.attention import first_weight
+from ..nn.norm import make_norm
+from ..nn.transformer import KeysValues, Transformer
+from .condition import Condition, Conditioning
+from .depth import DepthTransformer
+from .embedding import TokenEmbedding
+
+NO_INPUT = -1  # gives no input and no loss
+TO_GENERATE = -2  # to be sampled
+
+
+@dataclass
+class LMOutput:
+    """Teacher-forced predictions, aligned with the codes they predict. Masks are true where a loss may be taken."""
+
+    text_BTV: Tensor
+    text_mask_BT: Tensor
+    audio_BQTV: Tensor | None  # the agent's codebooks
+    audio_mask_BQT: Tensor | None
+    hidden_BTD: Tensor  # context z of step t, which predicts the text of frame t; for extra heads
+
+
+class LM(nn.Module):
+    """Temporal and depth transformer over parallel token streams.
+
+    Codes are int64 `[B, K, T]`: text, the agent's codebooks, the user's codebooks. -1 stands for no input and no loss.
+    """
+
+    def __init__(self, config: LMConfig):
+        super().__init__()
+        self.config = config
+        dim = config.temporal.dim
+        self.text_emb = TokenEmbedding(config.text_card + 1, dim, two_streams=config.second_text_stream)
+        self.audio_embs = nn.ModuleList(TokenEmbedding(config.card + 1, dim) for _ in range(config.audio_streams))
+        self.temporal = Transformer(config.temporal)
+        self.out_norm = make_norm(config.temporal.norm, dim)
+        self.text_head = nn.Linear(dim, config.text_card_out, bias=False)
+        self.depth = DepthTransformer(config) if config.depth else None
+        self.extra_heads = nn.ModuleList(
+            nn.Linear(dim, config.extra_heads_dim, bias=False) for _ in range(config.extra_heads)
+        )
+        conditioned = bool(config.conditioning.conditioners)
+        self.conditioning = Conditioning(config.conditioning, dim) if conditioned else None
+
+    @property
+    def device(self) -> torch.device:
+        return first_weight(self).device
+
+    def initial_tokens(self) -> Tensor:
+        """What every stream holds before its first frame, `[K]`."""
+        tokens_K = torch.full((self.config.streams,), self.config.card, device=self.device)
+        tokens_K[0] = self.config.text_card
+        return tokens_K
+
+    def embed(self, tokens_BKT: Tensor, condition: Condition | None = None) -> Tensor:
+        """Sum of the embeddings of all streams, `[B, T, D]`."""
+        x_BTD = self.text_emb(tokens_BKT[:, 0])
+        for k, embedding in enumerate(self.audio_embs, start=1):
+            x_BTD = x_BTD + embedding(tokens_BKT[:, k])
+        if condition is not None and condition.summed_B1D is not None:
+            x_BTD = x_BTD + condition.summed_B1D.to(x_BTD)
+        return x_BTD
+
+    def crossed(self, condition: Condition | None) -> list[KeysValues] | None:
+        """Keys and values of the condition that every layer attends to."""
+        if not self.config.temporal.cross_attention:
+            return None
+        if condition is None or condition.crossed_BSD is None:
+            raise ValueError("this model attends to a condition: pass `condition=lm.conditioning({...})`")
+        return self.temporal.keys_values(condition.crossed_BSD.to(self.text_head.weight.dtype))
+
+    def forward(self, codes_BKT: Tensor, condition: Condition | None = None) -> LMOutput:
+        """Predict every code of `codes_BKT` from the frames before it (and, in depth, the codes before it in its frame).
+
+        Delays are applied inside; the last `delay` frames of a delayed stream have no prediction, and are masked.
+        """
+        config = self.config
+        delayed_BKT = delay(codes_BKT, config.delays, self.initial_tokens())
+        first_BK1 = self.initial_tokens().expand(len(codes_BKT), -1)[..., None]
+        inputs_BKT = torch.cat([first_BK1, delayed_BKT[..., :-1]], -1)
+        x_BTD = self.temporal(self.embed(inputs_BKT, condition), self.crossed(condition))
+        z_BTD = self.out_norm(x_BTD)
+        text_mask_BT = codes_BKT[:, 0] != NO_INPUT
+        audio_BQTV = audio_mask_BQT = None
+        if self.depth is not None:
+            spoken = slice(1, 1 + config.depth_steps)
+            audio_BQTV, in_time_QT = undelay(self.depth(z_BTD, delayed_BKT), config.delays[spoken])
+            audio_mask_BQT = in_time_QT & (codes_BKT[:, spoken] != NO_INPUT)
+        return LMOutput(self.text_head(z_BTD), text_mask_BT, audio_BQTV, audio_mask_BQT, z_BTD)
+
+
+def delay(codes_BKT: Tensor, delays: tuple[int, ...], initial_K: Tensor) -> Tensor:
+    """Shift each stream later by its delay, in frames; the initial token fills the front."""
+    rows = []
+    for k, shift in enumerate(delays):
+        front = initial_K[k].expand(len(codes_BKT), shift)
+        rows.append(torch.cat([front, codes_BKT[:, k, : codes_BKT.shape[-1] - shift]], -1))
+    return torch.stack(rows, 1)
+
+
+def undelay(logits_BQTV: Tensor, delays: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Shift each stream's logits back by its delay. The mask `[Q, T]` is false where nothing was predicted."""
+    frames = logits_BQTV.shape[2]
+    shift_Q1 = torch.tensor(delays, device=logits_BQTV.device)[:, None]
+    source_QT = torch.arange(frames, device=logits_BQTV.device) + shift_Q1
+    if not any(delays):
+        return logits_BQTV, source_QT < frames
+    index_QT = source_QT.clamp(max=frames - 1)
+    stream_Q1 = torch.arange(len(delays), device=logits_BQTV.device)[:, None]
+    return logits_BQTV[:, stream_Q1, index_QT], source_QT < frames

@@ -1,0 +1,107 @@
+"""How a token is chosen from logits: settings for each conversation, and random numbers that depend on nothing else.
+
+The noise is a hash of (seed, step, stream, token), not a generator's state: a conversation draws the same tokens alone,
+in any batch, after a replay, and on any backend.
+"""
+
+from dataclasses import dataclass, field, fields
+
+import torch
+from torch import Tensor
+
+from ..nn.state import State
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Settings of one conversation; the defaults are the published ones. A temperature of 0 is greedy; top_k 0 is all."""
+
+    temperature: float = 0.8
+    top_k: int = 250
+    text_temperature: float = 0.7
+    text_top_k: int = 25
+    pad_bias: float = 0.0
+    """Added to the logit of PAD: above 0 the agent speaks later and less."""
+    seed: int = 0
+
+    @staticmethod
+    def greedy(pad_bias: float = 0.0) -> "Sampling":
+        return Sampling(temperature=0.0, text_temperature=0.0, pad_bias=pad_bias)
+
+
+@dataclass
+class SlotSampling(State):
+    """The settings of every slot, as tensors. They outlive a reset: see `set`."""
+
+    temperature_B: Tensor
+    top_k_B: Tensor
+    text_temperature_B: Tensor
+    text_top_k_B: Tensor
+    pad_bias_B: Tensor
+    seed_B: Tensor
+    settings: list[Sampling] = field(default_factory=list)
+
+    @staticmethod
+    def of(settings: list[Sampling], device: torch.device) -> "SlotSampling":
+        columns = {
+            f"{f.name}_B": torch.tensor(
+                [getattr(s, f.name) for s in settings],
+                dtype=torch.int64 if f.type is int else torch.float32,
+                device=device,
+            )
+            for f in fields(Sampling)
+        }
+        return SlotSampling(**columns, settings=list(settings))
+
+    def set(self, slot: int, sampling: Sampling) -> None:
+        """New settings for one slot."""
+        self.settings[slot] = sampling
+        for f in fields(Sampling):
+            getattr(self, f"{f.name}_B")[slot] = getattr(sampling, f.name)
+
+    def reset(self, mask_B: Tensor | None = None) -> None:
+        """Settings are not part of a conversation's past."""
+
+    def choose_text(self, logits_BV: Tensor, step_B: Tensor, pad_id: int) -> Tensor:
+        logits_BV = logits_BV.float()
+        logits_BV[:, pad_id] += self.pad_bias_B
+        return self._choose(logits_BV, self.text_temperature_B, self.text_top_k_B, step_B, 0, "text_top_k")
+
+    def choose_audio(self, logits_BV: Tensor, step_B: Tensor, codebook: int) -> Tensor:
+        return self._choose(logits_BV.float(), self.temperature_B, self.top_k_B, step_B, 1 + codebook, "top_k")
+
+    def _choose(
+        self, logits_BV: Tensor, temperature_B: Tensor, top_k_B: Tensor, step_B: Tensor, stream: int, k_name: str
+    ) -> Tensor:
+        greedy_B = logits_BV.argmax(-1)
+        prefix = "text_" if k_name == "text_top_k" else ""
+        if all(getattr(s, prefix + "temperature") <= 0 for s in self.settings):
+            return greedy_B
+        size = logits_BV.shape[-1]
+        widest = max(getattr(s, k_name) or size for s in self.settings)
+        top_BN, id_BN = logits_BV.topk(min(widest, size), -1)
+        uniform_BN = hashed_uniform(self.seed_B[:, None], step_B[:, None], stream, id_BN)
+        scores_BN = top_BN / temperature_B.clamp(min=1e-6)[:, None] - (-uniform_BN.log()).log()
+        limit_B1 = torch.where(top_k_B > 0, top_k_B, size)[:, None]
+        rank_N = torch.arange(top_BN.shape[-1], device=top_BN.device)
+        scores_BN = scores_BN.masked_fill(rank_N >= limit_B1, -torch.inf)
+        sampled_B = id_BN.gather(-1, scores_BN.argmax(-1, keepdim=True))[:, 0]
+        return torch.where(temperature_B > 0, sampled_B, greedy_B)
+
+
+def hashed_uniform(seed: Tensor, step: Tensor, stream: int, token: Tensor) -> Tensor:
+    """Uniform numbers in (0, 1), float32: a function of the four integers alone."""
+    mixed = mix(mix(mix(seed & MASK) ^ (step & MASK)) ^ stream)
+    return (mix(mixed ^ (token * 0x9E3779B1 & MASK)).float() + 0.5) * 2.0**-32 * (1 - 2.0**-23)
+
+
+MASK = 0xFFFFFFFF
+
+
+def mix(x: Tensor) -> Tensor:
+    """A bijection of 32-bit integers (held in int64) whose output bits each depend on all input bits."""
+    x = x ^ (x >> 16)
+    x = (x * 0x7FEB352D) & MASK
+    x = x ^ (x >> 15)
+    x = (x * 0x846CA68B) & MASK
+    return x ^ (x >> 16)

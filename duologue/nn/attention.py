@@ -1,0 +1,110 @@
+"""Multi-head attention: causal over a bounded context, or across to a conditioning sequence."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .kv_cache import KVCache
+from .rope import rotate
+
+
+def split_heads(x_BTD: Tensor, head_dim: int) -> Tensor:
+    """`[B, T, H * D]` to `[B, H, T, D]`."""
+    return x_BTD.unflatten(-1, (-1, head_dim)).transpose(1, 2)
+
+
+def attend(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
+    """Scaled dot-product attention, heads merged again: `[B, T, H * D]`. Fewer key heads than query heads repeat."""
+    grouped = q_BHTD.shape[1] != k_BHSD.shape[1]
+    out_BHTD = F.scaled_dot_product_attention(
+        q_BHTD, k_BHSD, v_BHSD, attn_mask=mask, is_causal=causal, enable_gqa=grouped
+    )
+    return out_BHTD.transpose(1, 2).flatten(-2)
+
+
+def causal_mask(query_BT: Tensor, key_BS: Tensor, context: int | None) -> Tensor:
+    """Which keys a query may see, `[B, 1, T, S]`: written ones (position >= 0), itself and `context - 1` before it."""
+    age = query_BT[:, None, :, None] - key_BS[:, None, None, :]
+    mask = (age >= 0) & (key_BS >= 0)[:, None, None, :]
+    return mask if context is None else mask & (age < context)
+
+
+class SelfAttention(nn.Module):
+    """Causal self-attention with rotary positions over the last `context` positions (None: all).
+
+    One projection gives queries, keys and values, as in the published files. `kv_repeat` query heads share a key head.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        context: int | None,
+        max_period: float | None = 10_000.0,
+        interleaved: bool = True,
+        kv_repeat: int = 1,
+    ):
+        super().__init__()
+        self.head_dim = dim // heads
+        self.kv_heads = heads // kv_repeat
+        self.context = context
+        self.max_period = max_period
+        self.interleaved = interleaved
+        self.in_proj = nn.Linear(dim, dim + 2 * self.kv_heads * self.head_dim, bias=False)
+        self.out_proj = nn.Linear(dim, dim, bias=False)
+
+    def _qkv(self, x_BTD: Tensor, position_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        kv = self.kv_heads * self.head_dim
+        q, k, v = (
+            split_heads(part, self.head_dim) for part in self.in_proj(x_BTD).split([x_BTD.shape[-1], kv, kv], -1)
+        )
+        if self.max_period is not None:
+            q = rotate(q, position_BT, self.max_period, self.interleaved)
+            k = rotate(k, position_BT, self.max_period, self.interleaved)
+        return q, k, v
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        steps = x_BTD.shape[1]
+        position_BT = torch.arange(steps, device=x_BTD.device)[None]
+        q, k, v = self._qkv(x_BTD, position_BT)
+        if self.context is None or steps <= self.context:
+            return self.out_proj(attend(q, k, v, None, causal=True))
+        return self.out_proj(attend(q, k, v, causal_mask(position_BT, position_BT, self.context)))
+
+    def init_state(self, batch: int, max_step: int = 1) -> KVCache:
+        """A cache for steps of up to `max_step` positions."""
+        if self.context is None:
+            raise ValueError("streaming needs a bounded context")
+        capacity = self.context + max_step - 1
+        return KVCache.empty(batch, self.kv_heads, capacity, self.head_dim, like=first_weight(self))
+
+    def step(self, cache: KVCache, x_BTD: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        position_BT = cache.positions(x_BTD.shape[1])
+        q, k, v = self._qkv(x_BTD, position_BT)
+        keys, values, entry_BC = cache.update(k, v, exec_B)
+        return self.out_proj(attend(q, keys, values, causal_mask(position_BT, entry_BC, self.context)))
+
+
+class CrossAttention(nn.Module):
+    """Attention from the frames to a conditioning sequence of any length; unmasked, without positions."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.head_dim = dim // heads
+        self.in_proj = nn.Linear(dim, 3 * dim, bias=False)
+        self.out_proj = nn.Linear(dim, dim, bias=False)
+
+    def keys_values(self, source_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the conditioning sequence: computed once a conversation."""
+        dim = self.out_proj.in_features
+        k, v = F.linear(source_BSD, self.in_proj.weight[dim:]).chunk(2, -1)
+        return split_heads(k, self.head_dim), split_heads(v, self.head_dim)
+
+    def forward(self, x_BTD: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
+        q = F.linear(x_BTD, self.in_proj.weight[: x_BTD.shape[-1]])
+        return self.out_proj(attend(split_heads(q, self.head_dim), *keys_values, None))
+
+
+def first_weight(module: nn.Module) -> Tensor:
+    """Any floating-point tensor of the module: says its device and computing dtype."""
+    return next(p for p in [*module.parameters(), *module.buffers()] if p.is_floating_point())

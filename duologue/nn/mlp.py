@@ -1,0 +1,39 @@
+"""Feed-forward blocks."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Two linear layers with a GELU between (Mimi's transformers)."""
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__()
+        self.linear_in = nn.Linear(dim, hidden, bias=False)
+        self.linear_out = nn.Linear(hidden, dim, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.linear_out(F.gelu(self.linear_in(x_BTD)))
+
+
+class GatedMLP(nn.Module):
+    """SiLU-gated feed-forward block (Helium and the depth transformer)."""
+
+    def __init__(self, dim: int, feedforward: int):
+        super().__init__()
+        hidden = gated_hidden(dim, feedforward)
+        self.linear_in = nn.Linear(dim, 2 * hidden, bias=False)
+        self.linear_out = nn.Linear(hidden, dim, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        gate, value = self.linear_in(x_BTD).chunk(2, -1)
+        return self.linear_out(F.silu(gate) * value)
+
+
+def gated_hidden(dim: int, feedforward: int) -> int:
+    """Width between the two layers of a gated block.
+
+    The published models give the gated block about the weights of an ungated one: two thirds of its width, but
+    21/8 of `dim` where the ungated width is exactly 4 * `dim`.
+    """
+    return 21 * dim // 8 if feedforward == 4 * dim else 2 * feedforward // 3

@@ -1,0 +1,45 @@
+"""Normalisation layers of the published models."""
+
+import torch
+from torch import Tensor, nn
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm, computed in float32 (Helium, section 3.2 of the Moshi paper).
+
+    The variance floor is *added* to the mean square; the published models use 1e-8 ("rms_norm_f32") or 1e-5.
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-8):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x_D: Tensor) -> Tensor:
+        wide_D = x_D.float()
+        scale = torch.rsqrt(self.eps + wide_D.square().mean(-1, keepdim=True))
+        return (wide_D * (self.weight.float() * scale)).to(x_D.dtype)
+
+
+class LayerScale(nn.Module):
+    """A learnt gain for each channel of a residual branch; starts small so that a deep stack starts near identity."""
+
+    def __init__(self, dim: int, init: float):
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((dim,), init))
+
+    def forward(self, x_D: Tensor) -> Tensor:
+        return self.scale * x_D
+
+
+def make_norm(kind: str, dim: int) -> nn.Module:
+    """A norm by the name it has in the published configs."""
+    kinds = {
+        "layer_norm": lambda: nn.LayerNorm(dim, eps=1e-5),
+        "layer_norm_f32": lambda: nn.LayerNorm(dim, eps=1e-8),
+        "rms_norm": lambda: RMSNorm(dim, eps=1e-5),
+        "rms_norm_f32": lambda: RMSNorm(dim, eps=1e-8),
+    }
+    if kind not in kinds:
+        raise ValueError(f"unknown norm {kind!r}; known: {', '.join(kinds)}")
+    return kinds[kind]()

@@ -1,0 +1,51 @@
+"""Streaming state as a value: plain dataclasses of tensors whose first dimension is the slot."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+
+def per_slot(mask_B: Tensor, like: Tensor) -> Tensor:
+    """Reshape a `[B]` mask so that it broadcasts over `like`, `[B, ...]`."""
+    return mask_B.view(-1, *[1] * (like.dim() - 1))
+
+
+def keep(buffer: Tensor, new: Tensor, exec_B: Tensor | None) -> None:
+    """Write `new` into `buffer` in place, only for the slots that executed (`exec_B` is None: all of them)."""
+    buffer.copy_(new if exec_B is None else torch.where(per_slot(exec_B, new), new, buffer))
+
+
+class State:
+    """Base of every streaming state: a dataclass of tensors `[B, ...]`, other states, and lists of them. Fields of any
+    other type are not part of a slot's past.
+
+    All tensors start at zero unless a subclass overrides `fresh`, so that a reset slot is exactly as new: keys and
+    values are cleared too, and a NaN cannot outlive the conversation that caused it.
+    """
+
+    def fresh(self, name: str) -> float:
+        """The value a tensor field starts with."""
+        return 0
+
+    def reset(self, mask_B: Tensor | None = None) -> None:
+        """Make the slots in `mask_B` (bool `[B]`; None: all) as new. The other slots keep every bit."""
+        for name, value in self._parts():
+            if isinstance(value, State):
+                value.reset(mask_B)
+            elif mask_B is None:
+                value.fill_(self.fresh(name))
+            else:
+                value.masked_fill_(per_slot(mask_B, value), self.fresh(name))
+
+    def _parts(self) -> Iterator[tuple[str, "Tensor | State"]]:
+        for field in fields(self):  # pyright: ignore[reportArgumentType]  (every subclass is a dataclass)
+            value = getattr(self, field.name)
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, Tensor | State):
+                    yield field.name, item
+
+    def nbytes(self) -> int:
+        """Memory the state holds, in bytes."""
+        return sum(part.nbytes() if isinstance(part, State) else part.nbytes for _, part in self._parts())

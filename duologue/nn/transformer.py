@@ -1,0 +1,101 @@
+"""A causal transformer that gives the same outputs offline (`forward`) and streamed (`step`)."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..config import TransformerConfig
+from .attention import CrossAttention, SelfAttention
+from .kv_cache import KVCache
+from .mlp import MLP, GatedMLP
+from .norm import LayerScale, make_norm
+from .state import State
+
+KeysValues = tuple[Tensor, Tensor]
+
+
+@dataclass
+class TransformerState(State):
+    caches: list[KVCache]  # one a layer
+
+
+class Layer(nn.Module):
+    """Pre-norm block: self-attention, attention to a condition (if configured), feed-forward."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        dim = config.dim
+        self.norm1 = make_norm(config.norm, dim)
+        self.attention = SelfAttention(
+            dim,
+            config.heads,
+            config.context,
+            config.max_period if config.positions != "none" else None,
+            config.positions != "rope_concat",
+            config.kv_repeat,
+        )
+        if config.cross_attention:
+            self.norm_cross = nn.LayerNorm(dim, eps=1e-5)
+            self.cross_attention = CrossAttention(dim, config.heads)
+        self.norm2 = make_norm(config.norm, dim)
+        self.mlp = (GatedMLP if config.gated else MLP)(dim, config.feedforward)
+        scaled = config.layer_scale is not None
+        self.scale1 = LayerScale(dim, config.layer_scale) if scaled else nn.Identity()
+        self.scale2 = LayerScale(dim, config.layer_scale) if scaled else nn.Identity()
+        if config.cross_attention:
+            self.scale_cross = LayerScale(dim, config.layer_scale) if scaled else nn.Identity()
+
+    def _after_attention(self, x_BTD: Tensor, update_BTD: Tensor, condition: KeysValues | None) -> Tensor:
+        x_BTD = x_BTD + self.scale1(update_BTD)
+        if condition is not None:
+            x_BTD = x_BTD + self.scale_cross(self.cross_attention(self.norm_cross(x_BTD), condition))
+        return x_BTD + self.scale2(self.mlp(self.norm2(x_BTD)))
+
+    def forward(self, x_BTD: Tensor, condition: KeysValues | None = None) -> Tensor:
+        return self._after_attention(x_BTD, self.attention(self.norm1(x_BTD)), condition)
+
+    def step(self, cache: KVCache, x_BTD: Tensor, exec_B: Tensor | None, condition: KeysValues | None = None) -> Tensor:
+        return self._after_attention(x_BTD, self.attention.step(cache, self.norm1(x_BTD), exec_B), condition)
+
+
+class Transformer(nn.Module):
+    """A stack of layers, each frame seeing itself and `context - 1` frames before it.
+
+    `condition` is, for a model with cross-attention, the keys and values of each layer (`keys_values`).
+    """
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.checkpointing = False  # recompute activations in the backward pass: less memory, a third more work
+
+    def keys_values(self, source_BSD: Tensor) -> list[KeysValues]:
+        """What every layer attends to in a conditioning sequence."""
+        return [layer.cross_attention.keys_values(source_BSD) for layer in self.layers]
+
+    def forward(self, x_BTD: Tensor, condition: list[KeysValues] | None = None) -> Tensor:
+        for i, layer in enumerate(self.layers):
+            args = (x_BTD,) if condition is None else (x_BTD, condition[i])
+            if self.checkpointing and self.training:
+                x_BTD = checkpoint(layer, *args, use_reentrant=False)
+            else:
+                x_BTD = layer(*args)
+        return x_BTD
+
+    def init_state(self, batch: int, max_step: int = 1) -> TransformerState:
+        """State for steps of up to `max_step` frames."""
+        return TransformerState([layer.attention.init_state(batch, max_step) for layer in self.layers])
+
+    def step(
+        self,
+        state: TransformerState,
+        x_BTD: Tensor,
+        exec_B: Tensor | None = None,
+        condition: list[KeysValues] | None = None,
+    ) -> Tensor:
+        for i, layer in enumerate(self.layers):
+            x_BTD = layer.step(state.caches[i], x_BTD, exec_B, None if condition is None else condition[i])
+        return x_BTD
+
+

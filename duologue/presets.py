@@ -1,0 +1,53 @@
+"""The shapes of known models, as functions. Weights are loaded elsewhere (`duologue.weights`)."""
+
+from .config import CodecConfig, DepthConfig, LMConfig, QuantizerConfig, SeanetConfig, TransformerConfig
+
+
+def mimi() -> CodecConfig:
+    """Mimi as published: 24 kHz, 12.5 frames a second, 8 of 32 codebooks in use (1.1 kbit/s)."""
+    return CodecConfig()
+
+
+def nano_codec() -> CodecConfig:
+    """The codec of `nano`: Mimi's architecture at an eighth of its size, 8 codebooks of 512 entries (0.9 kbit/s)."""
+    return CodecConfig(
+        seanet=SeanetConfig(dim=256, filters=16),
+        transformer=TransformerConfig(256, 4, 4, 1024, 50, layer_scale=0.01),
+        quantizer=QuantizerConfig(dim=128, codebooks=8, entries=512),
+    )
+
+
+def tiny_codec() -> CodecConfig:
+    """A codec small enough to test with; its weights are random."""
+    return CodecConfig(
+        seanet=SeanetConfig(dim=16, filters=2),
+        transformer=TransformerConfig(16, 2, 2, 32, 20, layer_scale=0.01),
+        quantizer=QuantizerConfig(dim=8, codebooks=8, entries=32),
+    )
+
+
+def moshi_7b() -> LMConfig:
+    """Moshi as published: 17 streams, a 7 B temporal and a depth transformer with weights of its own for each codebook."""
+    return LMConfig(
+        temporal=_helium(4096, 32, 32, 3000),
+        depth=DepthConfig(1024, 16, 6, int(4.125 * 1024), tuple(range(8))),
+        audio_streams=16,
+        delays=(0, *(0, 1, 1, 1, 1, 1, 1, 1) * 2),
+    )
+
+
+def tiny_lm() -> LMConfig:
+    """A language model small enough to test with; its weights are random."""
+    return LMConfig(
+        temporal=_helium(32, 2, 2, 40),
+        depth=DepthConfig(16, 2, 1, 66, tuple(range(8))),
+        audio_streams=16,
+        delays=(0, *(0, 1, 1, 1, 1, 1, 1, 1) * 2),
+        card=32,
+        text_card=300,
+        text_card_out=300,
+    )
+
+
+def _helium(dim: int, heads: int, layers: int, context: int) -> TransformerConfig:
+    return TransformerConfig(dim, heads, layers, int(4.125 * dim), context, norm="rms_norm_f32", gated=True)

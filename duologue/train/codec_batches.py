@@ -1,0 +1,115 @@
+"""Batches for the codec's training: random crops of speech strips, noise added, with teacher states and words."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sentencepiece
+import torch
+
+from duologue.data.strips import Block, load_blocks
+from duologue.types import StrPath
+
+RATE = 24_000
+TEACHER_RATE = 50
+GRID = RATE // TEACHER_RATE  # crops start on the teacher's frames
+
+
+class CropBatches:
+    """Endless batches; batch i is a function of the seed, the rank and i alone.
+
+    A batch: "wav" float32 [B, S] (what the encoder hears, noise and all) and "clean" [B, S]; "teacher" float32
+    [B, 4 T, D] and "valid" bool [B, T] (frames whose teacher state is of this audio); "tokens" int64 [B, N] and
+    "lengths" [B] (0: the words are not known).
+
+    `seconds` must hold a whole number of 80 ms frames. `agent_share` of the crops come from the agent's voice.
+    """
+
+    def __init__(
+        self,
+        folder: StrPath,
+        tokenizer: sentencepiece.SentencePieceProcessor,
+        batch: int,
+        seconds: float,
+        agent_share: float,
+        seed: int = 0,
+        rank: int = 0,
+        noisy: float = 0.5,
+    ):
+        self.blocks = load_blocks(Path(folder))
+        self.tokenizer = tokenizer
+        self.batch, self.seconds, self.agent_share = batch, seconds, agent_share
+        self.seed, self.rank, self.noisy, self.index = seed, rank, noisy, 0
+        rows = [(block, i) for block in self.blocks for i in range(len(block.meta))]
+        self.agent = [row for row in rows if "agent" in row[0].meta[row[1]]["kind"]]
+        self.speech = [row for row in rows if "agent" not in row[0].meta[row[1]]["kind"]]
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        while True:
+            self.index += 1
+            yield self.make(self.index - 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"index": self.index}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.index = state["index"]
+
+    def make(self, index: int) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng([self.seed, self.rank, index])
+        items = [self._crop(rng) for _ in range(self.batch)]
+        tokens = [torch.tensor(item.pop("tokens"), dtype=torch.int64) for item in items]
+        batch = {key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]}
+        batch["tokens"] = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True)
+        batch["lengths"] = torch.tensor([len(t) for t in tokens])
+        return batch
+
+    def _crop(self, rng: np.random.Generator) -> dict[str, Any]:
+        rows = self.agent if self.agent and (not self.speech or rng.random() < self.agent_share) else self.speech
+        block, i = rows[rng.integers(len(rows))]
+        clips = block.meta[i]["clips"]
+        first = clips[rng.integers(len(clips))]["start"] - rng.uniform(0, 0.2)
+        last_start = block.wav.shape[1] / RATE - self.seconds
+        start = round(min(max(first, 0.0), last_start) * TEACHER_RATE)  # teacher frames
+        length = round(self.seconds * TEACHER_RATE)
+        wav = block.wav[i, start * GRID : (start + length) * GRID].astype(np.float32) / 32768
+        teacher = block.teacher[i, start : start + length].astype(np.float32)
+        from_s, to_s = start / TEACHER_RATE, (start + length) / TEACHER_RATE
+        whole = [c for c in clips if c["start"] >= from_s and c["end"] <= to_s]
+        valid = np.ones(round(self.seconds * 12.5), bool)
+        tokens: list[int] = []
+        if whole and all(c["words"] is not None for c in whole):
+            # Parts of other clips at the edges are silenced: their words are not in the target.
+            head = round((max([from_s, *(c["end"] for c in clips if c["end"] <= whole[0]["start"])]) - from_s) * 12.5)
+            tail = min([to_s, *(c["start"] for c in clips if c["start"] >= whole[-1]["end"])]) - from_s
+            wav[: head * 1920] = 0
+            wav[int(tail * RATE) :] = 0
+            valid[:head] = False
+            valid[int(tail * 12.5) :] = False
+            words = " ".join(word for c in whole for word in c["words"])
+            tokens = [token + 1 for token in self.tokenizer.encode(words)]  # 0 is the blank
+        noisy = add_noise(wav, rng) if rng.random() < self.noisy else wav
+        return {"wav": noisy, "clean": wav, "teacher": teacher, "valid": valid, "tokens": tokens}
+
+
+def add_noise(wav_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """White to brown noise 5 to 40 dB below the speech, a random gain, and now and then a telephone's band."""
+    spectrum = np.fft.rfft(wav_S)
+    hertz = np.fft.rfftfreq(len(wav_S), 1 / RATE)
+    if rng.random() < 0.3:
+        low, high = rng.uniform(50, 400), rng.uniform(3000, 9000)
+        spectrum = spectrum * (1 / (1 + (low / np.maximum(hertz, 1)) ** 4) / (1 + (hertz / high) ** 8))
+    if rng.random() < 0.3:  # a microphone's colour
+        spectrum = spectrum * 10 ** (rng.uniform(-6, 6) / 20 * np.cos(np.log2(np.maximum(hertz, 30) / 30) * rng.uniform(0.3, 1)))
+    speech = np.fft.irfft(spectrum, len(wav_S)).astype(np.float32)
+    noise = np.fft.rfft(rng.standard_normal(len(wav_S))) / np.maximum(hertz, 30) ** (rng.uniform(0, 2) / 2)
+    noise = np.fft.irfft(noise, len(wav_S))
+    level = np.sqrt(np.mean(speech**2) / (np.mean(noise**2) + 1e-12)) * 10 ** (-rng.uniform(5, 40) / 20)
+    mixed = (speech + level * noise) * 10 ** (rng.uniform(-9, 6) / 20)
+    return np.clip(mixed, -1, 1).astype(np.float32)
+
+
+def block_words(blocks: list[Block]) -> list[str]:
+    """One line of text for each clip whose words are known."""
+    return [" ".join(c["words"]) for block in blocks for row in block.meta for c in row["clips"] if c["words"]]

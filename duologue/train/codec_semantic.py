@@ -1,0 +1,164 @@
+"""First stage of a codec: the encoder and codebook 0 learn *what is said*, before any sound is rebuilt.
+
+The quantised output of codebook 0 guesses a speech model's states (section 3.3.3 of the Moshi paper; a Whisper encoder
+instead of WavLM), and a small reader, thrown away afterwards, must recover the words from it (CTC). With the decoder
+left out, a small encoder spends all it has on the words.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jiwer
+import sentencepiece
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from duologue.codec import Codec
+from duologue.codec.quantizer import Quantized
+from duologue.train.stage import Loss, Stage
+from duologue.train.losses import cosine_distance, ctc_greedy, ctc_loss
+from duologue.train.optim import Ema, Group, OptimConfig, Optimizer
+from duologue.train.parallel import World
+
+TRAINED = r"^(codec\.(encoder|downsample|quantizer\.semantic)|distill|reader)"
+
+
+@dataclass(frozen=True)
+class SemanticConfig:
+    lr: float = 8e-4
+    steps: int = 10_000
+    warmup: int = 200
+    continuous_steps: int = 600  # before the codebook starts: its first clusters are then of meanings, not of noise
+    bypass: float = 0.2  # share of sequences that pass unquantised
+    distill_weight: float = 2.0
+    ctc_weight: float = 1.0
+    commit_weight: float = 0.25
+
+
+class Reader(nn.Module):
+    """Words from quantised frames: a small transformer that sees the whole utterance, and a CTC output."""
+
+    def __init__(self, dim: int, vocabulary: int, width: int = 256, layers: int = 2):
+        super().__init__()
+        self.inp = nn.Linear(dim, width)
+        self.near = nn.Conv1d(width, width, 5, padding=2)
+        layer = nn.TransformerEncoderLayer(width, 4, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.out = nn.Linear(width, vocabulary + 1)
+
+    def forward(self, z_BDT: Tensor) -> Tensor:
+        x_BDT = self.inp(z_BDT.transpose(1, 2)).transpose(1, 2)
+        x_BTD = (x_BDT + F.gelu(self.near(x_BDT))).transpose(1, 2)  # the convolution tells the order of frames
+        return self.out(self.layers(x_BTD))
+
+
+class SemanticModule(nn.Module):
+    def __init__(self, codec: Codec, vocabulary: int, teacher_dim: int = 512):
+        super().__init__()
+        dim = codec.config.seanet.dim
+        self.codec = codec
+        self.distill = nn.Linear(dim, teacher_dim)
+        self.reader = Reader(dim, vocabulary)
+        # Some channels of the teacher are a hundred times larger than others and would be all that a cosine sees.
+        self.register_buffer("teacher_mean", torch.zeros(teacher_dim))
+        self.register_buffer("teacher_std", torch.ones(teacher_dim))
+        self.teacher_mean: Tensor
+        self.teacher_std: Tensor
+
+
+class SemanticStage(Stage):
+    """Trains `codec`'s encoder and semantic codebook; batches from `codec_batches.CropBatches`."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        tokenizer: sentencepiece.SentencePieceProcessor,
+        teacher_sample_TD: Tensor,
+        config: SemanticConfig,
+        valid: Iterable[dict[str, Tensor]] = (),
+        world: World | None = None,
+    ):
+        module = SemanticModule(codec, tokenizer.vocab_size(), teacher_sample_TD.shape[-1])
+        module.teacher_mean.copy_(teacher_sample_TD.mean(0))
+        module.teacher_std.copy_(teacher_sample_TD.std(0).clamp(min=1e-3))
+        optim = OptimConfig(
+            config.lr, (0.8, 0.99), weight_decay=0.0, clip=2.0, schedule="cosine", warmup=config.warmup,
+            steps=config.steps, floor=0.05,
+        )  # fmt: skip
+        groups = [Group(r"transformer|reader\.layers", weight_decay=0.05)]
+        super().__init__(
+            module, {"main": Optimizer(module, optim, groups, TRAINED)}, world, Ema(module, 0.999, TRAINED)
+        )
+        self.config, self.tokenizer, self.valid = config, tokenizer, list(valid)
+        self.step = 0
+
+    def train_step(self, batches: Sequence[Any], step: int) -> dict[str, float]:
+        self.step = step
+        result = super().train_step(batches, step)
+        return result | {"data_seconds": sum(b["wav"].numel() for b in batches) / 24_000}
+
+    def loss(self, batch: dict[str, Tensor]) -> Loss:
+        module: SemanticModule = self.module  # pyright: ignore[reportAssignmentType]
+        size = len(batch["wav"])
+        quantized = self._quantize(batch)
+        teacher_BTD = self._teacher(batch["teacher"])
+        guess_BTD = module.distill(quantized.z_BDT.transpose(1, 2))
+        distill = cosine_distance(guess_BTD, teacher_BTD, batch["valid"])
+        ctc = quantized.z_BDT.new_zeros(())
+        if (known := batch["lengths"] > 0).any():
+            logits_BTV = module.reader(quantized.z_BDT[known])
+            frames_B = torch.full((len(logits_BTV),), logits_BTV.shape[1])
+            ctc = ctc_loss(logits_BTV, batch["tokens"][known], frames_B, batch["lengths"][known])
+        config = self.config
+        loss = config.distill_weight * distill + config.ctc_weight * ctc + config.commit_weight * quantized.commitment
+        terms = {"distill": distill, "ctc": ctc, "commitment": quantized.commitment, "codes_used": _used(quantized)}
+        return loss * size, size, {name: (value * size, size) for name, value in terms.items()}
+
+    def _quantize(self, batch: dict[str, Tensor]) -> Quantized:
+        codec: Codec = self.module.codec  # pyright: ignore[reportAssignmentType]
+        z_BDT = codec.to_latent(batch["wav"])
+        semantic = codec.quantizer.semantic
+        if self.module.training and self.step < self.config.continuous_steps:
+            z_BDT = semantic.out_proj(semantic.in_proj(z_BDT))
+            return Quantized(z_BDT, torch.zeros(1, 1, 1, dtype=torch.int64), z_BDT.new_zeros(()))
+        bypass_B = None
+        if self.module.training:
+            bypass_B = torch.rand(len(z_BDT), device=z_BDT.device) < self.config.bypass
+        return semantic.quantize(z_BDT, 1, bypass_B)
+
+    def _teacher(self, states_BTD: Tensor) -> Tensor:
+        """Teacher states at 12.5 Hz: each frame the mean of 160 ms around it."""
+        normal = (states_BTD - self.module.teacher_mean) / self.module.teacher_std
+        pooled = F.avg_pool1d(normal.transpose(1, 2), 8, 4, 2, count_include_pad=False)  # pyright: ignore
+        return pooled.transpose(1, 2)
+
+    def evaluate(self) -> dict[str, float]:
+        """Distance to the teacher, and the reader's word error rate on crops never trained on."""
+        distances, truths, guesses, codes = [], [], [], []
+        for batch in self.valid:
+            quantized = self._quantize(batch)
+            guess_BTD = self.module.distill(quantized.z_BDT.transpose(1, 2))
+            distances.append(float(cosine_distance(guess_BTD, self._teacher(batch["teacher"]), batch["valid"])))
+            logits_BTV = self.module.reader(quantized.z_BDT)
+            frames_B = torch.full((len(logits_BTV),), logits_BTV.shape[1])
+            for tokens, length, guess in zip(
+                batch["tokens"], batch["lengths"], ctc_greedy(logits_BTV, frames_B), strict=True
+            ):
+                if length:
+                    truths.append(self.tokenizer.decode([t - 1 for t in tokens[:length].tolist()]))
+                    guesses.append(self.tokenizer.decode([t - 1 for t in guess]))
+            codes.append(quantized.codes_BQT.flatten())
+        if not truths:
+            return {}
+        usage = torch.bincount(torch.cat(codes)).float()
+        return {
+            "distill": sum(distances) / len(distances),
+            "wer": float(jiwer.wer(truths, guesses)),
+            "perplexity": float(torch.distributions.Categorical(probs=usage).entropy().exp()),
+        }
+
+
+def _used(quantized: Quantized) -> float:
+    return float(quantized.codes_BQT.unique().numel())
