@@ -45,7 +45,9 @@ def agent_more(corpus: Path, dialogues: Path) -> Iterator[dict]:
 def user_mix(dialogues: Path, passes: int = 5) -> Iterator[dict]:
     """Each training phrasing by a few random mixtures of two training voices, at random speeds."""
     items = [json.loads(line) for line in dialogues.read_text().splitlines()]
-    texts = [(i["id"], k, t) for i in items for k, t in enumerate(i["user"]) if not valid_phrasing(i["id"], k)]
+    texts = [
+        (i["id"], k, t) for i in items for k, t in enumerate(i["user"]) if not valid_phrasing(i["id"], k)
+    ]
     texts += [("backchannel", k, text) for k, text in enumerate(BACKCHANNELS)] * 3
     for turn in range(passes):
         rng = random.Random(1000 + turn)
@@ -89,7 +91,9 @@ def main() -> None:
             write_clip(folder, row["key"], wav_S, row | {"key": f"{name}/{row['key']}"})
             spoken += len(wav_S) / 24_000
             if number % 20 == 0:
-                print(f"{name} {number}: {spoken / 60:.1f} min spoken, {time.time() - began:.0f} s", flush=True)
+                print(
+                    f"{name} {number}: {spoken / 60:.1f} min spoken, {time.time() - began:.0f} s", flush=True
+                )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ sharing a file.  A question keeps its first phrasing for training, so that no an
 
 import hashlib
 import re
+from pathlib import Path
+
+from duologue.data.manifest import Row
 
 AGENT_VOICE = "af_heart"
 VALID_VOICES = ("af_river", "am_onyx", "bf_emma")
@@ -14,6 +17,9 @@ TRAIN_VOICES = (
     "am_adam", "am_eric", "am_fenrir", "am_liam", "am_michael", "am_puck",
     "bf_alice", "bf_isabella", "bm_daniel", "bm_fable", "bm_george",
 )  # fmt: skip
+
+HUMAN = ("alphanum", "kathleen", "libri-resemblyzer", "libri-walleclipse", "speechocean762")
+FEW_SPEAKERS = ("kathleen", "libri-walleclipse")
 
 
 def fraction(name: str) -> float:
@@ -34,3 +40,29 @@ def valid_agent_text(text: str) -> bool:
 def valid_speaker(corpus: str, name: str) -> bool:
     """Whether a human speaker (or an utterance, where there are few speakers) is kept for validation (3 %)."""
     return fraction(f"{corpus} {name}") < 0.03
+
+
+def clip_set(row: Row) -> str:
+    """Where a clip (a row of `voices.read_index`) belongs.
+
+    In training: "agent", "user", "human". Never trained on: "valid-agent", "voice" (a held-out voice, a phrasing heard
+    in training), "phrasing" (a held-out phrasing by any voice), "valid-human".
+    """
+    corpus = Path(row["place"]).name.removesuffix(".tar")
+    if corpus in HUMAN:
+        name = row["key"] if corpus in FEW_SPEAKERS else row["speaker"]
+        return "valid-human" if valid_speaker(corpus, name) else "human"
+    item, _, index = row["key"].rpartition("/")[2].partition("-mix")[0].rpartition("-")
+    heard = row["role"] == "moshi" and row["id"] != "extra"
+    if corpus == "agent-more" and item.startswith(("arctic", "libri")):
+        heard = True
+    unheard = item != "backchannel" and not heard and index.isdigit() and valid_phrasing(item, int(index))
+    if row["role"] == "moshi":
+        return (
+            "valid-agent"
+            if (unheard and corpus == "agent-more") or valid_agent_text(row["text"])
+            else "agent"
+        )
+    if row["voice"] in VALID_VOICES:
+        return "phrasing" if unheard else "voice"
+    return "phrasing" if unheard else "user"

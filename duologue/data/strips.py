@@ -14,7 +14,6 @@ import argparse
 import json
 import math
 import random
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,13 @@ from typing import Any
 import numpy as np
 import soxr
 
-from duologue.data.split import VALID_VOICES, valid_agent_text, valid_phrasing, valid_speaker
+from duologue.data.split import clip_set
 from duologue.data.text import spoken_words
 from duologue.data.voices import SAMPLE_RATE, read_clip, read_index
 from duologue.errors import InputError
 
 SECONDS = 30
 STRIP = SECONDS * SAMPLE_RATE
-HUMAN = ("alphanum", "kathleen", "libri-resemblyzer", "libri-walleclipse", "speechocean762")
-FEW_SPEAKERS = ("kathleen", "libri-walleclipse")
 
 
 @dataclass
@@ -45,7 +42,11 @@ class Block:
 def load_blocks(folder: str | Path) -> list[Block]:
     """All finished blocks below `folder` (or the block that it is), in order of name."""
     folder = Path(folder)
-    places = [folder] if (folder / "meta.jsonl").exists() else sorted(p for p in folder.glob("block-*") if p.is_dir())
+    places = (
+        [folder]
+        if (folder / "meta.jsonl").exists()
+        else sorted(p for p in folder.glob("block-*") if p.is_dir())
+    )
     blocks = []
     for place in places:
         if place.suffix == ".part":
@@ -57,28 +58,9 @@ def load_blocks(folder: str | Path) -> list[Block]:
     return blocks
 
 
-def clip_set(row: dict[str, Any]) -> str:
-    """Where a clip belongs: "agent", "user", "human" (training) or "valid-agent", "voice", "phrasing", "valid-human"."""
-    corpus = Path(row["place"]).name.removesuffix(".tar")
-    if corpus in HUMAN:
-        name = row["key"] if corpus in FEW_SPEAKERS else row["speaker"]
-        return "valid-human" if valid_speaker(corpus, name) else "human"
-    item, _, index = row["key"].rpartition("/")[2].partition("-mix")[0].rpartition("-")
-    heard = row["role"] == "moshi" and row["id"] != "extra"
-    if corpus == "agent-more" and item.startswith(("arctic", "libri")):
-        heard = True
-    unheard = item != "backchannel" and not heard and index.isdigit() and valid_phrasing(item, int(index))
-    if row["role"] == "moshi":
-        return "valid-agent" if (unheard and corpus == "agent-more") or valid_agent_text(row["text"]) else "agent"
-    if row["voice"] in VALID_VOICES:
-        return "phrasing" if unheard else "voice"
-    return "phrasing" if unheard else "user"
-
-
 def clip_words(row: dict[str, Any]) -> list[str] | None:
-    """Words of a clip, or None where the text is missing or does not say how its digits were read."""
-    unsure = not row.get("text") or ("alphanum" in row["key"] and re.search(r"\d", row["text"]))
-    return None if unsure else spoken_words(row["text"])
+    """Words of a clip, or None where the text is missing or does not say how it was read (spelt names, addresses)."""
+    return None if not row.get("text") or row["key"].startswith("alphanum") else spoken_words(row["text"])
 
 
 def load_corpus(corpus: str | Path) -> dict[str, list[dict[str, Any]]]:
@@ -174,7 +156,9 @@ class WhisperTeacher:
         except ImportError:
             raise InputError("the Whisper teacher needs faster-whisper: pip install duologue[data]") from None
         self._view = ctranslate2.StorageView
-        self._model = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="int8", intra_threads=threads)
+        self._model = ctranslate2.models.Whisper(
+            str(folder), device="cpu", compute_type="int8", intra_threads=threads
+        )
         self._mel = FeatureExtractor(feature_size=self._model.n_mels)
 
     def __call__(self, strip_S: np.ndarray) -> np.ndarray:
@@ -185,7 +169,9 @@ class WhisperTeacher:
         return np.array(states)[0].astype(np.float16)
 
 
-def write_block(place: Path, strips: list[tuple[np.ndarray, dict[str, Any]]], teacher: WhisperTeacher) -> None:
+def write_block(
+    place: Path, strips: list[tuple[np.ndarray, dict[str, Any]]], teacher: WhisperTeacher
+) -> None:
     """Run the teacher over strips and write the block, complete or not at all."""
     part = place.with_name(place.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
@@ -230,12 +216,16 @@ def valid_strips(corpus: Path, names: list[str]) -> list[tuple[np.ndarray, dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["train", "valid", "valid-agent"])
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--whisper", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--blocks", type=int, nargs="*", default=[0], help="numbers of the training blocks to write")
+    parser.add_argument(
+        "--blocks", type=int, nargs="*", default=[0], help="numbers of the training blocks to write"
+    )
     parser.add_argument("--size", type=int, default=200, help="strips in a training block")
     args = parser.parse_args()
     teacher = WhisperTeacher(args.whisper)

@@ -105,7 +105,9 @@ class Kokoro:
         main = max(weights, key=lambda name: weights[name])
         ids = self.tokens(text, "en-gb" if main.startswith("b") else "en-us")
         if not 0 < len(ids) <= 508:
-            raise InputError(f"Kokoro speaks 1 to 508 phonemes at a time, this text has {len(ids)}: {text[:60]!r}")
+            raise InputError(
+                f"Kokoro speaks 1 to 508 phonemes at a time, this text has {len(ids)}: {text[:60]!r}"
+            )
         feed = {
             "tokens": np.array([[0, *ids, 0]], np.int64),
             "style": self.style(voice, len(ids)),
@@ -142,7 +144,9 @@ class Espeak:
         except FileNotFoundError:
             raise InputError(f"{self.program} is not installed: apt install espeak-ng") from None
         except subprocess.CalledProcessError as error:
-            raise InputError(f"{self.program} failed: {error.stderr.decode(errors='replace').strip()}") from None
+            raise InputError(
+                f"{self.program} failed: {error.stderr.decode(errors='replace').strip()}"
+            ) from None
         # espeak-ng streams a header of unknown length, so the samples are taken from the bytes after it.
         at = out.find(b"data")
         if at < 0:
@@ -214,12 +218,14 @@ def read_index(place: str | Path) -> list[dict[str, Any]]:
             for member in tar:
                 stem, suffix = os.path.splitext(member.name)
                 if suffix == ".json":
-                    rows[stem] = json.load(tar.extractfile(member) or io.BytesIO())
+                    rows[stem] = json.loads(_member(tar, member.name))
                 elif suffix in SOUNDS:
                     sounds[stem] = member.name
     else:
         raise InputError(f"{place}: neither a folder nor a .tar of clips")
-    return [rows[stem] | {"place": str(place), "file": sounds[stem]} for stem in sorted(rows) if stem in sounds]
+    return [
+        rows[stem] | {"place": str(place), "file": sounds[stem]} for stem in sorted(rows) if stem in sounds
+    ]
 
 
 def read_clip(row: dict[str, Any]) -> np.ndarray:
@@ -230,9 +236,16 @@ def read_clip(row: dict[str, Any]) -> np.ndarray:
         wav, rate = sf.read(source, dtype="float32", always_2d=True)
     else:
         with tarfile.open(place) as tar:
-            wav, rate = sf.read(tar.extractfile(row["file"]), dtype="float32", always_2d=True)
+            wav, rate = sf.read(io.BytesIO(_member(tar, row["file"])), dtype="float32", always_2d=True)
     mono_S = wav.mean(axis=1)
     return mono_S if rate == SAMPLE_RATE else soxr.resample(mono_S, rate, SAMPLE_RATE)
+
+
+def _member(tar: tarfile.TarFile, name: str) -> bytes:
+    file = tar.extractfile(name)
+    if file is None:
+        raise InputError(f"{tar.name}: {name} is not a file")
+    return file.read()
 
 
 def write_clip(folder: str | Path, name: str, wav_S: np.ndarray, row: dict[str, Any]) -> None:

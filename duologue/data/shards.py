@@ -1,0 +1,205 @@
+"""Training shards in WebDataset's tar layout, and a reader that goes on at the very next sample.
+
+A sample is the members of a tar that share a name up to the first dot: KEY.codes.npy (int16 [2, Q, T]: agent, user)
+and KEY.json (transcript and whatever the manifest said). `shards.json` beside the tars lists them with their sizes.
+"""
+
+import io
+import json
+import random
+import re
+import tarfile
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from duologue.errors import InputError
+from duologue.files import atomic_write
+from duologue.types import StrPath
+
+Sample = dict[str, Any]
+INDEX = "shards.json"
+
+
+def write_shards(folder: StrPath, samples: Iterable[Sample], per_shard: int = 256) -> list[Path]:
+    """Write samples ({"key", extension: array, json value or bytes}) to FOLDER/000000.tar and so on, then the index.
+
+    The same samples give the same bytes. Raises InputError if two samples have one key.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    sizes: list[int] = []
+    seen: set[str] = set()
+    (folder / INDEX).unlink(missing_ok=True)
+    for chunk in _chunks(samples, per_shard):
+        path = folder / f"{len(paths):06d}.tar"
+        with (
+            atomic_write(path) as temporary,
+            tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
+        ):
+            for sample in chunk:
+                key = re.sub(r"[^\w-]", "_", sample["key"])
+                if key in seen:
+                    raise InputError(f"two samples have the key {key!r}")
+                seen.add(key)
+                for extension, value in sample.items():
+                    if extension != "key":
+                        _add(tar, f"{key}.{extension}", value)
+        paths.append(path)
+        sizes.append(len(chunk))
+    for stale in set(folder.glob("[0-9]*.tar")) - set(paths):
+        stale.unlink()
+    with atomic_write(folder / INDEX) as temporary:
+        shards = [{"name": path.name, "samples": size} for path, size in zip(paths, sizes, strict=True)]
+        temporary.write_text(json.dumps({"shards": shards}))
+    return paths
+
+
+def _chunks(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    chunk: list[Sample] = []
+    for sample in samples:
+        chunk.append(sample)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _add(tar: tarfile.TarFile, name: str, value: Any) -> None:
+    if isinstance(value, np.ndarray):
+        buffer = io.BytesIO()
+        np.save(buffer, value, allow_pickle=False)
+        body = buffer.getvalue()
+    else:
+        body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    info = tarfile.TarInfo(name)  # its times and owners are zero
+    info.size = len(body)
+    tar.addfile(info, io.BytesIO(body))
+
+
+def read_shard(path: StrPath) -> list[Sample]:
+    """All samples of one tar, in order; .npy and .json are decoded, anything else is bytes.
+
+    Raises InputError if the tar is cut short or damaged.
+    """
+    samples: OrderedDict[str, Sample] = OrderedDict()
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                file = tar.extractfile(member)
+                if file is None:
+                    continue
+                folder, _, name = member.name.rpartition("/")
+                stem, _, extension = name.partition(".")
+                key = f"{folder}/{stem}" if folder else stem
+                samples.setdefault(key, {"key": key})[extension] = _decode(extension, file.read())
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged or no tar of samples: {error}") from None
+    return list(samples.values())
+
+
+def _decode(extension: str, body: bytes) -> Any:
+    if extension.endswith("npy"):
+        return np.load(io.BytesIO(body), allow_pickle=False)
+    return json.loads(body) if extension.endswith("json") else body
+
+
+class ShardReader:
+    """Endless samples of the shards in one or more folders, shuffled anew each epoch; a value to save and restore.
+
+    The order depends on `seed` and the epoch alone: shards are shuffled, then the samples of each `mix` neighbouring
+    shards among themselves. Rank r of n takes every n-th sample, so that all ranks together see the whole order; what
+    is left at the end of an epoch after an equal share for each is dropped. `state_dict` counts samples over all
+    ranks, so a run may go on with another number of ranks.
+    """
+
+    def __init__(
+        self,
+        *folders: StrPath,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        mix: int = 16,
+        shuffle: bool = True,
+    ):
+        self._shards = [shard for folder in folders for shard in _list_shards(Path(folder))]
+        self._seed, self._rank, self._world, self._mix, self._shuffle = seed, rank, world, mix, shuffle
+        if len(self) < world:
+            raise InputError(f"{len(self)} samples cannot be shared among {world} ranks")
+        self.epoch = 0
+        self.position = 0  # samples taken in this epoch, by all ranks together
+        self._order: list[tuple[int, int]] = []
+        self._order_epoch = -1
+        self._open: OrderedDict[int, list[Sample]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Samples in an epoch, over all ranks."""
+        return sum(size for _, size in self._shards)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self
+
+    def __next__(self) -> Sample:
+        if self.position + self._world > len(self):
+            self.epoch, self.position = self.epoch + 1, 0
+        shard, index = self._epoch_order()[self.position + self._rank]
+        self.position += self._world
+        return dict(self._load(shard)[index])
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the next sample is."""
+        return {"epoch": self.epoch, "position": self.position, "samples": len(self), "seed": self._seed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there. InputError if the shards or the seed are not those of the state."""
+        if (state["samples"], state["seed"]) != (len(self), self._seed):
+            raise InputError(
+                f"the data has changed: {state['samples']} samples and seed {state['seed']} when the state was saved, "
+                f"{len(self)} and {self._seed} now"
+            )
+        self.epoch, self.position = state["epoch"], state["position"]
+
+    def _epoch_order(self) -> list[tuple[int, int]]:
+        if self._order_epoch != self.epoch:
+            rng = random.Random(f"{self._seed} {self.epoch}")
+            shards = list(range(len(self._shards)))
+            if self._shuffle:
+                rng.shuffle(shards)
+            self._order = []
+            for start in range(0, len(shards), self._mix):
+                group = [(s, k) for s in shards[start : start + self._mix] for k in range(self._shards[s][1])]
+                if self._shuffle:
+                    rng.shuffle(group)
+                self._order += group
+            self._order_epoch = self.epoch
+        return self._order
+
+    def _load(self, shard: int) -> list[Sample]:
+        if shard not in self._open:
+            path, size = self._shards[shard]
+            samples = read_shard(path)
+            if len(samples) != size:
+                raise InputError(
+                    f"{path} has {len(samples)} samples, its index says {size}: write the shards again"
+                )
+            self._open[shard] = samples
+            while len(self._open) > self._mix:
+                self._open.popitem(last=False)
+        self._open.move_to_end(shard)
+        return self._open[shard]
+
+
+def _list_shards(folder: Path) -> list[tuple[Path, int]]:
+    """Tars of a folder with their numbers of samples, by the index or else by reading them."""
+    if (folder / INDEX).exists():
+        shards = json.loads((folder / INDEX).read_text())["shards"]
+        return [(folder / shard["name"], shard["samples"]) for shard in shards]
+    found = [(path, len(read_shard(path))) for path in sorted(folder.glob("*.tar"))]
+    if not found:
+        raise InputError(f"{folder}: there are no shards (.tar) here")
+    return found

@@ -1,0 +1,250 @@
+"""The turn-taking simulator: who speaks when, in seconds; it knows nothing of where the sounds come from.
+
+`lay_out` places exchanges (a question and its answer) on a time line. The agent's sounds start on frame boundaries
+after digital silence, so that the same answer gives the same codes each time; the user's start anywhere.
+"""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from duologue.data.align import loudness, spread, voiced_span
+from duologue.data.manifest import AGENT, USER, Transcript, Word
+from duologue.data.voices import SAMPLE_RATE
+
+FRAME = 1920  # samples
+FRAME_SECONDS = FRAME / SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A sound, float32 [S] at 24 kHz, with its text and words; "heard" is the span in seconds that is not silence."""
+
+    text: str
+    wav_S: np.ndarray
+    words: tuple[Word, ...]
+    heard: tuple[float, float]
+    voice: str = ""
+    key: str = ""
+
+    @classmethod
+    def of(
+        cls, text: str, wav_S: np.ndarray, words: Iterable[Word] = (), voice: str = "", key: str = ""
+    ) -> "Utterance":
+        """An utterance of a clip; without word times they are guessed from the number of letters."""
+        return cls(text, wav_S, tuple(words) or tuple(spread(text, wav_S)), voiced_span(wav_S), voice, key)
+
+    @property
+    def seconds(self) -> float:
+        return len(self.wav_S) / SAMPLE_RATE
+
+    def before(self, seconds: float, fade: float = 0.02) -> "Utterance":
+        """The first `seconds`, faded out; a word survives if half of it was said."""
+        wav_S = _faded(self.wav_S[: round(seconds * SAMPLE_RATE)], fade_out=fade)
+        words = tuple(
+            replace(w, end=min(w.end, seconds)) for w in self.words if (w.start + w.end) / 2 < seconds
+        )
+        text = " ".join(word.text for word in words)
+        return replace(
+            self, text=text, wav_S=wav_S, words=words, heard=(self.heard[0], min(self.heard[1], seconds))
+        )
+
+    def after(self, seconds: float, fade: float = 0.01) -> "Utterance":
+        """What follows `before(seconds)`, faded in, with times from the new start."""
+        wav_S = _faded(self.wav_S[round(seconds * SAMPLE_RATE) :], fade_in=fade)
+        words = tuple(word.moved(-seconds) for word in self.words if (word.start + word.end) / 2 >= seconds)
+        text = " ".join(word.text for word in words)
+        heard = voiced_span(wav_S)
+        return replace(self, text=text, wav_S=wav_S, words=words, heard=heard)
+
+
+def _faded(wav_S: np.ndarray, fade_in: float = 0.0, fade_out: float = 0.0) -> np.ndarray:
+    wav_S = wav_S.copy()
+    if n := min(round(fade_in * SAMPLE_RATE), len(wav_S)):
+        wav_S[:n] *= np.linspace(0, 1, n, dtype=np.float32)
+    if n := min(round(fade_out * SAMPLE_RATE), len(wav_S)):
+        wav_S[-n:] *= np.linspace(1, 0, n, dtype=np.float32)
+    return wav_S
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Durations in seconds; a pair is a range to draw from."""
+
+    response: float = 0.24
+    """From the last sound of a question to the first of its answer, then to the nearest frame."""
+    stop: float = 0.28
+    """From the first sound of an interruption to the agent's silence, then to the nearest frame."""
+    pause: tuple[float, float] = (0.3, 1.2)
+    """Inside a question."""
+    between: tuple[float, float] = (0.5, 3.0)
+    """From the end of an answer to the next question."""
+    silence: tuple[float, float] = (4.0, 12.0)
+    """A long silence, or noise alone, before a question."""
+    lead: tuple[float, float] = (0.3, 2.0)
+    """Before the first question."""
+    tail: tuple[float, float] = (0.8, 3.0)
+    """After the last answer."""
+    least_heard: float = 0.8
+    """Of an answer, before it may be cut or hummed along to."""
+    least_left: float = 1.2
+    """Of an answer, after it was cut or hummed along to."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A question and its answer, and what happens around them."""
+
+    question: Utterance
+    answer: Utterance
+    item: str = ""
+    pause_at: float | None = None  # seconds inside the question, at a word boundary
+    before: str = ""  # "", "silence" or "noise" before the question
+    barges_in: bool = False  # the question cuts the answer before it
+    backchannels: tuple[Utterance, ...] = ()  # over the answer, which goes on
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An utterance at `start` seconds. Kinds: question, pause (the first part of a question), answer, cut (an answer
+    that was interrupted), backchannel."""
+
+    role: str
+    kind: str
+    start: float
+    utterance: Utterance
+    item: str = ""
+
+    @property
+    def heard(self) -> tuple[float, float]:
+        """First and last moment at which it is heard."""
+        return self.start + self.utterance.heard[0], self.start + self.utterance.heard[1]
+
+
+@dataclass
+class Timeline:
+    """A conversation: what is where, its length (a whole number of frames) and where noise alone was asked for."""
+
+    placed: list[Placed] = field(default_factory=list)
+    seconds: float = 0.0
+    noises: list[tuple[float, float]] = field(default_factory=list)
+    silences: list[tuple[float, float]] = field(default_factory=list)
+
+    def channels(self) -> np.ndarray:
+        """Agent and user, float32 [2, S], in [-1, 1]."""
+        wav_CS = np.zeros((2, round(self.seconds * SAMPLE_RATE)), np.float32)
+        for placed in self.placed:
+            at = round(placed.start * SAMPLE_RATE)
+            row_S = wav_CS[int(placed.role == "user"), at : at + len(placed.utterance.wav_S)]
+            row_S += placed.utterance.wav_S[: len(row_S)]
+        return wav_CS.clip(-1, 1)
+
+    def transcript(self) -> Transcript:
+        """Words of both, agent SPEAKER_MAIN and user SPEAKER_USER."""
+        words = []
+        for placed in self.placed:
+            who = AGENT if placed.role == "agent" else USER
+            words += [replace(word.moved(placed.start), speaker=who) for word in placed.utterance.words]
+        return Transcript(sorted(words, key=lambda word: word.start))
+
+    def turns(self) -> list[dict]:
+        """One dict a placed utterance: role, kind, start and end as heard, what is said, voice, item."""
+        return [
+            {
+                "role": p.role, "kind": p.kind, "start": round(p.heard[0], 3), "end": round(p.heard[1], 3),
+                "said": p.utterance.text, "voice": p.utterance.voice, "item": p.item, "clip": p.utterance.key,
+            }
+            for p in sorted(self.placed, key=lambda p: p.start)
+        ]  # fmt: skip
+
+
+def lay_out(exchanges: list[Exchange], timing: Timing, rng: random.Random) -> Timeline:
+    """Place exchanges one after the other. An interruption or backchannel that does not fit becomes a plain one."""
+    line = Timeline()
+    now = rng.uniform(*timing.lead)  # when nobody has spoken for long enough
+    for number, exchange in enumerate(exchanges):
+        last = line.placed[-1] if line.placed else None
+        cut_at = (
+            _interruption(last, timing, rng)
+            if exchange.barges_in and last and last.kind == "answer"
+            else None
+        )
+        if cut_at is None and exchange.before:
+            span = (now, now + rng.uniform(*timing.silence))
+            (line.noises if exchange.before == "noise" else line.silences).append(span)
+            now = span[1]
+        heard_from = now if cut_at is None else cut_at
+        if cut_at is not None and last is not None:
+            line.placed[-1] = _silenced(last, cut_at + timing.stop)
+        ended = _ask(line, exchange, heard_from, timing, rng)
+        start = ended + timing.response - exchange.answer.heard[0]
+        start = max(round(start / FRAME_SECONDS), 0) * FRAME_SECONDS
+        answer = Placed("agent", "answer", start, exchange.answer, exchange.item)
+        if not (number + 1 < len(exchanges) and exchanges[number + 1].barges_in):
+            _hum_along(line, answer, exchange.backchannels, timing, rng)
+        line.placed.append(answer)
+        now = answer.heard[1] + rng.uniform(*timing.between)
+    end = max((p.start + p.utterance.seconds for p in line.placed), default=0.0) + rng.uniform(*timing.tail)
+    line.seconds = -(-end // FRAME_SECONDS) * FRAME_SECONDS
+    return line
+
+
+def _ask(line: Timeline, exchange: Exchange, heard_from: float, timing: Timing, rng: random.Random) -> float:
+    """Place a question whose first sound is at `heard_from`; returns when its last sound ends."""
+    question = exchange.question
+    start = max(0.0, heard_from - question.heard[0])
+    if exchange.pause_at is not None:
+        first, question = question.before(exchange.pause_at), question.after(exchange.pause_at)
+        placed = Placed("user", "pause", start, first, exchange.item)
+        line.placed.append(placed)
+        first_end = start + voiced_span(first.wav_S)[1]
+        start = first_end + rng.uniform(*timing.pause) - question.heard[0]
+    line.placed.append(Placed("user", "question", start, question, exchange.item))
+    return line.placed[-1].heard[1]
+
+
+def _interruption(answer: Placed, timing: Timing, rng: random.Random) -> float | None:
+    """A moment inside an answer at which a user may cut in, or None if it is too short."""
+    first, last = answer.heard[0] + timing.least_heard, answer.heard[1] - timing.least_left
+    return rng.uniform(first, last) if first < last else None
+
+
+def _silenced(answer: Placed, at: float) -> Placed:
+    """The answer cut at the frame boundary nearest to `at`."""
+    at = round(at / FRAME_SECONDS) * FRAME_SECONDS
+    return replace(answer, kind="cut", utterance=answer.utterance.before(at - answer.start))
+
+
+def _hum_along(
+    line: Timeline, answer: Placed, hums: tuple[Utterance, ...], timing: Timing, rng: random.Random
+) -> None:
+    """Place backchannels over an answer, apart from each other, each heard from its start to its end over speech."""
+    free = answer.heard[0] + timing.least_heard
+    for hum in hums:
+        latest = answer.heard[1] - timing.least_left
+        if free >= latest:
+            return
+        at = rng.uniform(free, latest)
+        line.placed.append(Placed("user", "backchannel", max(0.0, at - hum.heard[0]), hum, answer.item))
+        free = line.placed[-1].heard[1] + 1.0
+
+
+def pause_points(question: Utterance, complete: set[str], plain) -> list[float]:
+    """Where a speaker may pause: between two words, unless what was said so far is a complete phrasing by itself.
+
+    `complete` holds whole phrasings as `plain(text)` gives them. The point is the quietest moment at the boundary.
+    """
+    level = loudness(question.wav_S)
+    points = []
+    for k in range(1, len(question.words)):
+        said = " ".join(word.text for word in question.words[:k])
+        if plain(said) in complete:
+            continue
+        left, right = question.words[k - 1].end, question.words[k].start
+        lo, hi = round(min(left, right) * 100) - 4, round(max(left, right) * 100) + 5
+        lo, hi = max(lo, 1), min(hi, len(level) - 1)
+        if lo < hi:
+            points.append((lo + int(np.argmin(level[lo:hi])) + 0.5) / 100)
+    return points
