@@ -10,52 +10,58 @@ import numpy as np
 import torch
 
 from duologue.audio.files import check_audio_path, read_mono, write_audio
-from duologue.audio.framing import pad_to_frames
+from duologue.audio.framing import frame_count, pad_to_frames
+from duologue.codec import Codec
 from duologue.codes import Codes, check_codes_path, load_codes, save_codes
-from duologue.engine import offline
+from duologue.config import QuantizerConfig
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
+from duologue.lm import LM
 from duologue.progress import progress
 from duologue.weights import load
 
 
 def info(model: str) -> None:
-    """Prints the configuration and the number of parameters of each part of a model."""
-    loaded = load(model, "cpu")
-    print(loaded.name)
-    for title, part in (("codec", loaded.codec), ("language model", loaded.lm)):
-        if part is None:
-            continue
-        parameters = sum(weight.numel() for weight in part.parameters())
+    """Prints the configuration of each part of a model and the number of its parameters; reads no weights."""
+    opened = load(model)
+    parts: list[tuple[str, Any, Any]] = [("codec", Codec, opened.codec_config)]
+    if Path(model).name != opened.files.config.codec_file:  # else it is a codec alone
+        parts.append(("language model", LM, opened.files.config.lm))
+    print(opened.name)
+    for title, kind, config in parts:
+        with torch.device("meta"):
+            parameters = sum(weight.numel() for weight in kind(config).parameters())
         print(f"\n{title}: {parameters / 1e6:,.1f} M parameters")
-        for name, value in _flat(asdict(part.config)):
+        for name, value in _flat(asdict(config)):
             print(f"  {name:32} {value}")
 
 
 def encode(source: Path, target: Path, model: str) -> None:
     """Writes the codes of a recording. Streamed, so that memory does not grow with its length."""
     check_codes_path(target)
-    loaded = load(model, _device())
-    codec, config = loaded.codec, loaded.codec.config
+    opened = load(model, _device())
+    config = opened.codec_config
     wav_TS = pad_to_frames(read_mono(source, config.sample_rate), config.frame_size).reshape(
         -1, config.frame_size
     )
+    codec = opened.codec
     state, frames = codec.init_state(1), []
     with progress("encoding", len(wav_TS)) as advance:
         for wav_S in torch.from_numpy(wav_TS):
             frames.append(codec.encode_step(state, wav_S[None].to(codec.device))[0].cpu())
             advance(1)
     codes_QT = torch.cat(frames, -1).numpy()
-    save_codes(target, Codes(codes_QT, config.sample_rate, config.frame_rate, loaded.name))
+    save_codes(target, Codes(codes_QT, config.sample_rate, config.frame_rate, opened.name))
 
 
 def decode(source: Path, target: Path, model: str | None) -> None:
     """Writes the recording that codes stand for, by the model named or else the one they were made with."""
     check_audio_path(target)
     codes = load_codes(source)
-    codec = load(model or codes.model, _device()).codec
-    config = codec.config
-    _check_fit(source, codes, config.quantizer.codebooks, config.quantizer.entries)
+    opened = load(model or codes.model, _device())
+    config = opened.codec_config
+    _check_fit(source, codes, config.quantizer)
+    codec = opened.codec
     state, frames = codec.init_state(1), []
     with progress("decoding", codes.codes_QT.shape[1]) as advance:
         for codes_Q in torch.from_numpy(codes.codes_QT).T:
@@ -76,6 +82,8 @@ def talk(
     tail: float,
 ) -> None:
     """Writes what the agent says to a recording; `stereo` adds the user on the right."""
+    from duologue.engine import offline
+
     check_audio_path(target)
     if json_target is not None:
         check_writable(json_target)
@@ -84,9 +92,9 @@ def talk(
     if not 0 <= tail < float("inf"):
         raise InputError(f"--tail is a number of seconds from 0 up, not {tail}")
     user_S = read_mono(source)
-    loaded = load(model, _device())
-    with progress("talking", user_S.size / loaded.codec.config.frame_size) as advance:
-        answer = offline.talk(loaded, user_S, seed=seed, greedy=greedy, tail=tail, advance=advance)
+    opened = load(model, _device())
+    with progress("talking", frame_count(user_S.size)) as advance:
+        answer = offline.talk(opened, user_S, seed=seed, greedy=greedy, tail=tail, advance=advance)
     write_audio(target, _side_by_side(answer.wav_S, user_S) if stereo else answer.wav_S)
     if json_target is not None:
         with atomic_write(json_target) as temporary:
@@ -104,11 +112,12 @@ def _side_by_side(left_S: np.ndarray, right_S: np.ndarray) -> np.ndarray:
     return wav_2S
 
 
-def _check_fit(source: Path, codes: Codes, codebooks: int, entries: int) -> None:
-    if codes.codes_QT.shape[0] > codebooks or codes.codes_QT.max() >= entries:
-        has = f"{codes.codes_QT.shape[0]} codebooks with codes up to {codes.codes_QT.max()}"
+def _check_fit(source: Path, codes: Codes, codec: QuantizerConfig) -> None:
+    codebooks, largest = len(codes.codes_QT), codes.codes_QT.max()
+    if codebooks > codec.codebooks or largest >= codec.entries:
         raise InputError(
-            f"{source} has {has}, the codec {codebooks} of {entries} entries: --model {codes.model} made it"
+            f"{source} has codes up to {largest} in {codebooks} codebooks, the codec has {codec.codebooks} codebooks "
+            f"of {codec.entries} entries: decode it with the model that made it, --model {codes.model}"
         )
 
 

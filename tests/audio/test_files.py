@@ -61,6 +61,21 @@ def test_nan_infinite_and_overdriven_samples_are_cleaned(tmp_path, rate):
         np.testing.assert_array_equal(heard_S[[100, 101, 102, 2000, 2500]], [0, 0, 0, 1, -1])
 
 
+def test_a_bad_sample_harms_no_other_when_resampled(tmp_path):
+    wav_S = tone(44_100, 0.5)
+    soundfile.write(tmp_path / "good.wav", wav_S, 44_100, "FLOAT")
+    wav_S[11_025] = np.nan  # a quarter of a second in
+    soundfile.write(tmp_path / "bad.wav", wav_S, 44_100, "FLOAT")
+    difference_S = np.abs(read_mono(tmp_path / "bad.wav") - read_mono(tmp_path / "good.wav"))
+    assert difference_S[:5000].max() < 1e-3
+    assert difference_S[7000:].max() < 1e-3
+
+
+def test_a_resampled_square_wave_does_not_overshoot(tmp_path):
+    soundfile.write(tmp_path / "in.wav", np.sign(tone(48_000, 0.5)), 48_000, "FLOAT")
+    assert np.abs(read_mono(tmp_path / "in.wav")).max() == 1
+
+
 @pytest.mark.parametrize(
     ("name", "tolerance"),
     [("x.wav", 1e-4), ("x.flac", 1e-4), ("x.ogg", 0.1), ("x.opus", 0.1), ("X.WAV", 1e-4)],
