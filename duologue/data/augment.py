@@ -5,7 +5,6 @@ and sub-frame offsets are ours. Everything is numpy, deterministic in the genera
 `change_speed`.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,37 +12,12 @@ import soxr
 
 from duologue.audio.files import read_audio, write_audio
 from duologue.data.manifest import Row, read_transcript, sidecar, write_transcript
+from duologue.data.options import Recipe
 from duologue.data.split import fraction
 from duologue.data.voices import SAMPLE_RATE
 from duologue.types import StrPath
 
 NOISES = ("white", "pink", "brown", "hum", "clicks", "babble")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Probabilities and ranges; the defaults of the first block are the paper's."""
-
-    gain: float = 0.5
-    gain_db: tuple[float, float] = (-24.0, 15.0)
-    noise: float = 0.3
-    noise_db: tuple[float, float] = (-30.0, 6.0)
-    """Of the noise, relative to the user's speech."""
-    noise_gap: float = 0.5
-    """That a stretch of noise is swapped for silence of up to `noise_gap_seconds`."""
-    noise_gap_seconds: float = 30.0
-    echo: float = 0.3
-    echo_scale: tuple[float, float] = (0.0, 0.2)
-    echo_delay: tuple[float, float] = (0.1, 0.5)
-
-    room: float = 0.2
-    """Reverberation of the user's own voice."""
-    telephone: float = 0.1
-    floor: float = 0.5
-    """A microphone's faint hiss."""
-    floor_db: tuple[float, float] = (-80.0, -55.0)
-    offset: float = 0.5
-    """A shift of the user's channel by less than a frame."""
 
 
 def noise(

@@ -11,11 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from duologue.data.script import BACKCHANNELS
 from duologue.data.split import AGENT_VOICE, TRAIN_VOICES, valid_phrasing
 from duologue.data.voices import Kokoro, write_clip
 from duologue.errors import InputError
-
-BACKCHANNELS = ("Mm-hm.", "Uh-huh.", "Yeah.", "Right.", "Okay.", "I see.", "Oh, really?", "Wow.")
 
 
 def _texts(folder: Path) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from duologue.data.align import loudness, spread, voiced_span
 from duologue.data.manifest import AGENT, USER, Transcript, Word
+from duologue.data.options import Timing
 from duologue.data.voices import SAMPLE_RATE
 
 FRAME = 1920  # samples
@@ -67,30 +68,6 @@ def _faded(wav_S: np.ndarray, fade_in: float = 0.0, fade_out: float = 0.0) -> np
     if n := min(round(fade_out * SAMPLE_RATE), len(wav_S)):
         wav_S[-n:] *= np.linspace(1, 0, n, dtype=np.float32)
     return wav_S
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Durations in seconds; a pair is a range to draw from."""
-
-    response: float = 0.24
-    """From the last sound of a question to the first of its answer, then to the nearest frame."""
-    stop: float = 0.28
-    """From the first sound of an interruption to the agent's silence, then to the nearest frame."""
-    pause: tuple[float, float] = (0.3, 1.2)
-    """Inside a question."""
-    between: tuple[float, float] = (0.5, 3.0)
-    """From the end of an answer to the next question."""
-    silence: tuple[float, float] = (4.0, 12.0)
-    """A long silence, or noise alone, before a question."""
-    lead: tuple[float, float] = (0.3, 2.0)
-    """Before the first question."""
-    tail: tuple[float, float] = (0.8, 3.0)
-    """After the last answer."""
-    least_heard: float = 0.8
-    """Of an answer, before it may be cut or hummed along to."""
-    least_left: float = 1.2
-    """Of an answer, after it was cut or hummed along to."""
 
 
 @dataclass(frozen=True)

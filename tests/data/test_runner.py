@@ -1,0 +1,79 @@
+import json
+
+import pytest
+
+from duologue.data.manifest import read_manifest
+from duologue.data.runner import run
+from duologue.errors import InputError
+
+
+class Doubles:
+    """Counts its calls; fails on rows marked bad, and dies on the row `dies`."""
+
+    def __init__(self, dies=None):
+        self.seen, self.dies = [], dies
+
+    def __call__(self, rows):
+        for row in rows:
+            if row["id"] == self.dies:
+                raise KeyboardInterrupt
+            if row.get("bad"):
+                raise RuntimeError("cut short")
+            self.seen.append(row["id"])
+        return [row | {"twice": 2 * row["n"]} for row in rows]
+
+
+def rows_of(tmp_path, count, bad=()):
+    return [
+        {"path": str(tmp_path / f"{n}.wav"), "id": f"r{n}", "n": n} | ({"bad": True} if n in bad else {})
+        for n in range(count)
+    ]
+
+
+def test_a_bad_row_in_the_middle_is_reported_and_left_out(tmp_path, capsys):
+    out = tmp_path / "out.jsonl"
+    result = run(Doubles(), rows_of(tmp_path, 5, bad=[2]), out, batch=2)
+    assert [row["n"] for row in read_manifest(out)] == [0, 1, 3, 4]
+    assert result.bad == [{"id": "r2", "error": "RuntimeError: cut short"}]
+    assert json.loads((tmp_path / "out.errors").read_text()) == result.bad[0]
+    assert "1 of the rows failed" in capsys.readouterr().err
+    again = Doubles()
+    result = run(again, rows_of(tmp_path, 5), out)
+    assert again.seen == ["r2"]
+    assert result.resumed == 4
+    assert [row["twice"] for row in read_manifest(out)] == [0, 2, 4, 6, 8]
+    assert not (tmp_path / "out.errors").exists()
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        run(Doubles(dies="r3"), rows_of(tmp_path, 5), out)
+    assert not out.exists()
+    part = tmp_path / "out.jsonl.part"
+    with part.open("a") as file:
+        file.write('{"id": "r3", "tw')  # the kill came inside a line
+    rest = Doubles()
+    result = run(rest, rows_of(tmp_path, 5), out)
+    assert rest.seen == ["r3", "r4"]
+    assert result.resumed == 3
+    assert [row["twice"] for row in read_manifest(out)] == [0, 2, 4, 6, 8]
+    assert not part.exists()
+
+
+def test_rows_without_an_id_go_by_their_path(tmp_path):
+    class Moves:
+        def __call__(self, rows):
+            return [{"path": str(tmp_path / "moved.wav")} for _ in rows]
+
+    source = str(tmp_path / "a.wav")
+    run(Moves(), [{"path": source}], tmp_path / "out.jsonl")
+    assert read_manifest(tmp_path / "out.jsonl")[0]["id"] == source
+    assert run(Moves(), [{"path": source}], tmp_path / "out.jsonl").resumed == 1
+    with pytest.raises(InputError, match="share the id"):
+        run(Moves(), [{"path": source}, {"path": source}], tmp_path / "twice.jsonl")
+
+
+def test_a_stage_that_loses_rows_is_an_error(tmp_path):
+    result = run(lambda rows: [], [{"path": "a", "id": "a"}], tmp_path / "out.jsonl")
+    assert "1 rows in, 0 out" in result.bad[0]["error"]
