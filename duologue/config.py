@@ -86,6 +86,7 @@ class DepthConfig:
     schedule: tuple[int, ...]
     low_rank: int | None = None  # width of its token embeddings before a projection
     norm_out: str | None = None  # a norm of its own before each output head
+    kv_repeat: int = 1
 
     @property
     def weight_sets(self) -> int:

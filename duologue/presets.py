@@ -1,11 +1,19 @@
 """The shapes of known models, as functions. Weights are loaded elsewhere (`duologue.weights`)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from .codec import Codec
+from .codec.codebook import Codebook
 from .config import CodecConfig, DepthConfig, LMConfig, QuantizerConfig, SeanetConfig, TransformerConfig
+from .lm import LM
 
 
-def mimi() -> CodecConfig:
-    """Mimi as published: 24 kHz, 12.5 frames a second, 8 of 32 codebooks in use (1.1 kbit/s)."""
-    return CodecConfig()
+def mimi(codebooks: int = 8) -> CodecConfig:
+    """Mimi as published: 24 kHz, 12.5 frames a second, `codebooks` of 32 in use (8: 1.1 kbit/s)."""
+    return CodecConfig(codebooks=codebooks)
 
 
 def nano_codec() -> CodecConfig:
@@ -44,10 +52,34 @@ def tiny_lm() -> LMConfig:
         audio_streams=16,
         delays=(0, *(0, 1, 1, 1, 1, 1, 1, 1) * 2),
         card=32,
-        text_card=300,
-        text_card_out=300,
+        text_card=420,
+        text_card_out=420,
     )
 
 
 def _helium(dim: int, heads: int, layers: int, context: int) -> TransformerConfig:
     return TransformerConfig(dim, heads, layers, int(4.125 * dim), context, norm="rms_norm_f32", gated=True)
+
+
+def random_codec(config: CodecConfig, seed: int = 0) -> Codec:
+    """A codec with random weights that each matter: for tests and timings."""
+    with _seeded(seed):
+        codec = Codec(config)
+        for module in codec.modules():
+            if isinstance(module, Codebook):
+                module.embedding_sum.normal_()
+                module.initialized.fill_(1)
+    return codec.eval()
+
+
+def random_lm(config: LMConfig, seed: int = 0) -> LM:
+    """A language model with random weights."""
+    with _seeded(seed):
+        return LM(config).eval()
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

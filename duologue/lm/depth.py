@@ -39,20 +39,22 @@ class DepthLayer(nn.Module):
         super().__init__()
         dim = config.dim
         self.head_dim = dim // config.heads
+        self.split = [dim, dim // config.kv_repeat, dim // config.kv_repeat]
         self.norm1 = make_norm(norm, dim)
-        self.in_projs = PerStep(config.schedule, lambda: nn.Linear(dim, 3 * dim, bias=False))
+        self.in_projs = PerStep(config.schedule, lambda: nn.Linear(dim, sum(self.split), bias=False))
         self.out_projs = PerStep(config.schedule, lambda: nn.Linear(dim, dim, bias=False))
         self.norm2 = make_norm(norm, dim)
         self.mlps = PerStep(config.schedule, lambda: GatedMLP(dim, config.feedforward))
 
     def forward(self, x_BQD: Tensor) -> Tensor:
-        qkv = self.in_projs.all_steps(self.norm1(x_BQD)).chunk(3, -1)
+        qkv = self.in_projs.all_steps(self.norm1(x_BQD)).split(self.split, -1)
         q, k, v = (split_heads(part, self.head_dim) for part in qkv)
         x_BQD = x_BQD + self.out_projs.all_steps(attend(q, k, v, None, causal=True))
         return x_BQD + self.mlps.all_steps(self.norm2(x_BQD))
 
     def step(self, step: int, x_B1D: Tensor, cache: tuple[Tensor, Tensor]) -> Tensor:
-        q, k, v = (split_heads(p, self.head_dim) for p in self.in_projs.at(step)(self.norm1(x_B1D)).chunk(3, -1))
+        qkv = self.in_projs.at(step)(self.norm1(x_B1D)).split(self.split, -1)
+        q, k, v = (split_heads(part, self.head_dim) for part in qkv)
         keys, values = cache
         keys[:, :, step : step + 1] = k
         values[:, :, step : step + 1] = v
@@ -98,7 +100,7 @@ class DepthTransformer(nn.Module):
     def sample(self, z_BD: Tensor, text_B: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
         """One frame's codes `[B, Q]`; `choose(q, logits_BV)` gives the token of codebook q."""
         depth = self.config
-        shape = (len(z_BD), depth.heads, len(self.heads), depth.dim // depth.heads)
+        shape = (len(z_BD), depth.heads // depth.kv_repeat, len(self.heads), depth.dim // depth.heads)
         caches = [(z_BD.new_empty(shape), z_BD.new_empty(shape)) for _ in self.layers]
         codes: list[Tensor] = []
         for q in range(len(self.heads)):

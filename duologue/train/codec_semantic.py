@@ -30,7 +30,7 @@ class SemanticConfig:
     lr: float = 8e-4
     steps: int = 10_000
     warmup: int = 200
-    continuous_steps: int = 600  # before the codebook starts: its first clusters are then of meanings, not of noise
+    continuous_steps: int = 1500  # before the codebook starts: its first clusters are then of meanings, not of noise
     bypass: float = 0.2  # share of sequences that pass unquantised
     distill_weight: float = 2.0
     ctc_weight: float = 1.0

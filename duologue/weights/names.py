@@ -103,7 +103,7 @@ def _depth(rest: str, config: LMConfig) -> list[Source]:
     if found := re.fullmatch(r"(\d+)\.mlps\.(\d+)\.(.*)", tail):
         numbered = f"depformer.layers.{found[1]}.gating.{found[2]}.{found[3]}"
         single = [Source(f"depformer.layers.{found[1]}.gating.{found[3]}")] if sets == 1 else []
-        return single + [Source(numbered)]
+        return [*single, Source(numbered)]
     return [Source("depformer.layers." + (_alpha(tail) if _rms(config) else tail))]
 
 
@@ -121,8 +121,7 @@ def _layer(rest: str, gated: bool, rms: bool = False) -> list[Source]:
 
 
 def _embedding(rest: str) -> str:
-    renamed = rest.replace("projection.", "low_rank.").replace("first.", "out1.").replace("second.", "out2.")
-    return renamed
+    return rest.replace("projection.", "low_rank.").replace("first.", "out1.").replace("second.", "out2.")
 
 
 def _alpha(rest: str) -> str:

@@ -136,7 +136,7 @@ def _lm(f: _Fields) -> LMConfig:
     f.values.pop("demux_second_text_stream", None)
     config = LMConfig(
         temporal=temporal,
-        depth=_depth(f, dep_q, scale),
+        depth=_depth(f, dep_q, scale, temporal),
         audio_streams=f.take("n_q"),
         delays=tuple(f.take("delays")),
         card=f.take("card"),
@@ -153,29 +153,32 @@ def _lm(f: _Fields) -> LMConfig:
     return config
 
 
-def _depth(f: _Fields, dep_q: int, scale: float) -> DepthConfig | None:
-    """The keys of the depth transformer; a model without one (speech recognition) may still carry them."""
+def _depth(f: _Fields, dep_q: int, scale: float, temporal: TransformerConfig) -> DepthConfig | None:
+    """The keys of the depth transformer, which by default are the temporal transformer's. A model without one (speech
+    recognition) may still carry them."""
     f.expect(depformer_causal=True, depformer_pos_emb="none")
-    for key in ("depformer_context", "depformer_max_period", "depformer_layer_scale", "depformer_kv_repeat"):
-        f.take(key, None)  # without meaning in a frame of at most 32 steps
-    gating = f.take("depformer_gating", "silu")
+    for key in ("depformer_context", "depformer_max_period"):
+        f.take(key, None)  # without meaning in a frame of at most 32 steps, whose positions are not marked
+    gating = f.take("depformer_gating", "silu" if temporal.gated else "none")
+    layer_scale = f.take("depformer_layer_scale", temporal.layer_scale)
     own_weights = f.take("depformer_weights_per_step", False)
     own_inputs = f.take("depformer_multi_linear", False)
     schedule = f.take("depformer_weights_per_step_schedule", None) or range(dep_q)
     dim = f.take("depformer_dim", 256)
     feedforward = f.take("depformer_dim_feedforward", None) or int(scale * dim)
     values = {
-        "heads": f.take("depformer_num_heads", 8),
-        "layers": f.take("depformer_num_layers", 1),
+        "heads": f.take("depformer_num_heads", temporal.heads),
+        "layers": f.take("depformer_num_layers", temporal.layers),
+        "kv_repeat": f.take("depformer_kv_repeat", temporal.kv_repeat),
         "low_rank": f.take("depformer_low_rank_embeddings", None),
         "norm_out": f.take("depformer_norm", None),
     }
     if dep_q == 0:
         return None
-    if gating != "silu" or own_weights != own_inputs or not isinstance(feedforward, int):
+    if gating != "silu" or layer_scale is not None or own_weights != own_inputs or not isinstance(feedforward, int):
         raise InputError(
-            f"{f.where}: a depth transformer needs silu gating, one width, and depformer_weights_per_step and "
-            "depformer_multi_linear both true or both false"
+            f"{f.where}: a depth transformer needs silu gating, one width, no layer scale, and "
+            "depformer_weights_per_step and depformer_multi_linear both true or both false"
         )
     schedule = tuple(schedule) if own_weights else (0,) * dep_q
     if len(schedule) != dep_q or set(schedule) != set(range(max(schedule) + 1)):

@@ -1,0 +1,53 @@
+"""Codec and language model together: the step that every conversation is made of."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..lm.model import TO_GENERATE
+from ..lm.sampling import Sampling
+from ..lm.step import init_state, step
+from ..weights import Model
+
+
+@dataclass
+class DuplexFrame:
+    """What one step gives each slot: `wav_BS` float32 `[B, S]`, and the text token spoken with it (-2: none yet)."""
+
+    wav_BS: Tensor
+    text_B: Tensor
+
+
+class Duplex:
+    """A batch of slots, each a conversation with the same model. The agent's frame that a step returns is heard while
+    the user speaks the next one. Raises InputError if the model cannot both listen and speak."""
+
+    def __init__(self, model: Model, sampling: list[Sampling]):
+        config = model.lm.config
+        if not config.depth_steps or not config.heard:
+            raise InputError(f"{model.name} does not both listen and speak: it cannot hold a conversation")
+        self.codec, self.lm = model.codec, model.lm
+        self.frame_size = self.codec.config.frame_size
+        self._codec_state = self.codec.init_state(len(sampling))
+        self._state = init_state(self.lm, sampling)
+
+    def step(self, wav_BS: Tensor, exec_B: Tensor | None = None) -> DuplexFrame:
+        """Hear one frame `[B, frame_size]` and say one. Slots outside `exec_B` keep their state; ignore what they return."""
+        codes_BQ = self.codec.encode_step(self._codec_state, wav_BS, exec_B)[..., 0]
+        out = step(self.lm, self._state, codes_BQ[:, : self.lm.config.heard], exec_B)
+        spoken_BQ = out.tokens_BK[:, 1:]
+        ready_B = (spoken_BQ >= 0).all(-1)
+        decode_B = ready_B if exec_B is None else ready_B & exec_B
+        wav_BS = self.codec.decode_step(self._codec_state, spoken_BQ.clamp(min=0)[..., None], decode_B)
+        return DuplexFrame(wav_BS * ready_B[:, None], torch.where(ready_B, out.tokens_BK[:, 0], TO_GENERATE))
+
+    def start(self, mask_B: Tensor, sampling: dict[int, Sampling] | None = None) -> None:
+        """New conversations in the slots of `mask_B`: nothing of the old ones is left, and a silent frame has been
+        heard (the model never sees the codes of a first frame, so a word that began there would lose its onset)."""
+        self._codec_state.reset(mask_B)
+        self._state.reset(mask_B)
+        for slot, settings in (sampling or {}).items():
+            self._state.sampling.set(slot, settings)
+        self.step(torch.zeros(len(mask_B), self.frame_size, device=mask_B.device), mask_B)

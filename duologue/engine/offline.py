@@ -1,0 +1,78 @@
+"""A whole conversation with a recording, as fast as the machine goes."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..audio.framing import pad_to_frames
+from ..lm.sampling import Sampling
+from ..weights import Model
+from .duplex import Duplex
+from .words import FRAME, LOUD, Words
+
+QUIET = 1.5  # seconds of silence after which the agent has finished
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the agent said, as heard: sample 0 is when the recording began. `report` is the published json."""
+
+    wav_S: np.ndarray
+    report: dict[str, Any]
+
+
+def talk(
+    model: Model,
+    user_S: np.ndarray,
+    *,
+    seed: int = 0,
+    greedy: bool = False,
+    tail: float = 15.0,
+    advance: Callable[[int], None] = lambda frames: None,
+) -> Answer:
+    """Let the agent hear a recording (float32 mono at the codec's rate) and answer it.
+
+    The agent's frame that follows from input frame i is heard during frame i + 1, and is written there. After the
+    recording the agent hears silence until it has been quiet for 1.5 s, at most `tail` seconds. `advance(n)` is called
+    after every n frames.
+    """
+    sampling = Sampling.greedy(model.sampling.pad_bias) if greedy else model.sampling
+    duplex = Duplex(model, [replace(sampling, seed=seed)])
+    device = model.device
+    duplex.start(torch.ones(1, dtype=torch.bool, device=device))
+    user_TS = pad_to_frames(user_S, duplex.frame_size).reshape(-1, duplex.frame_size)
+    silence_S = np.zeros(duplex.frame_size, np.float32)
+    words, frame_ms = Words(model.tokenizer), []
+    agent = [silence_S]
+    quiet, limit = 0, len(user_TS) + round(tail / FRAME)
+    pad = (model.lm.config.pad_id, model.lm.config.epad_id)
+    while len(frame_ms) < limit and (len(frame_ms) < len(user_TS) or quiet * FRAME < QUIET):
+        frame = len(frame_ms)
+        began = time.perf_counter()
+        heard_S = user_TS[frame] if frame < len(user_TS) else silence_S
+        out = duplex.step(torch.from_numpy(heard_S)[None].to(device))
+        wav_S, token = out.wav_BS[0].cpu().numpy(), int(out.text_B[0])
+        frame_ms.append((time.perf_counter() - began) * 1000)
+        rms = float(np.sqrt(np.mean(wav_S**2)))
+        words.push(frame + 1, token, rms)
+        agent.append(wav_S)
+        quiet = 0 if rms > LOUD or (token >= 0 and token not in pad) else quiet + 1
+        advance(1)
+    report = {
+        "model": model.name,
+        "seed": seed,
+        "frames": len(frame_ms),
+        "text": words.text.strip(),
+        "words": [{k: round(v, 2) if k != "word" else v for k, v in asdict(w).items()} for w in words.words],
+        "frame_ms": _percentiles(frame_ms),
+    }
+    return Answer(np.concatenate(agent), report)
+
+
+def _percentiles(values: list[float]) -> dict[str, float]:
+    p50, p99, most = np.percentile(values, [50, 99, 100]) if values else (0.0, 0.0, 0.0)
+    return {"p50": round(float(p50), 2), "p99": round(float(p99), 2), "max": round(float(most), 2)}
