@@ -137,15 +137,15 @@ def walk_codebooks(
     returns the smallest relative gap between the nearest and the next codeword."""
     gap = float("inf")
     for side, rvq in zip(("rvq_first", "rvq_rest"), branches(mimi), strict=True):
-        residual_ND = rvq.input_proj(latent_BDT).transpose(1, 2).flatten(0, 1)
+        residual_ND = first_ND = rvq.input_proj(latent_BDT).transpose(1, 2).flatten(0, 1)
         for level, layer in enumerate(rvq.vq.layers):
             prefix = f"quantizer.{side}.vq.layers.{level}._codebook."
             if weights is not None:
                 usage = weights[prefix + "cluster_usage"].float()
                 usage[-1] = 0.0  # a dead entry, kept finite by the floor on usage
-                code_VD = residual_ND.mean(0) + residual_ND.std(0) * torch.randn(
-                    layer.embedding.shape, generator=rng
-                )
+                # no smaller than a fifth of the first level's, or the last levels would not be heard
+                spread_D = residual_ND.std(0).maximum(0.2 * first_ND.std(0))
+                code_VD = residual_ND.mean(0) + spread_D * torch.randn(layer.embedding.shape, generator=rng)
                 total = (code_VD * usage.clamp(min=1e-5)[:, None]).half()
                 weights[prefix + "cluster_usage"], weights[prefix + "embedding_sum"] = usage.half(), total
                 code_VD = total.float() / usage.half().float().clamp(min=1e-5)[:, None]
