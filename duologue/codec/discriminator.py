@@ -61,13 +61,13 @@ class StftDiscriminator(nn.Module):
         return self.head(x_BCTF), features
 
     def spectrogram(self, wav_BS: Tensor) -> Tensor:
-        """Real and imaginary part as two channels [B, 2, T, n_fft/2 + 1], scaled to unit window energy."""
+        """Real and imaginary part [B, 2, T, n_fft/2 + 1], hop n_fft/4 (torch's own), scaled to unit window energy."""
         # Half precision loses the quiet bins, so the transform stays in float32 whatever autocast says.
         with torch.autocast(wav_BS.device.type, enabled=False):
             spec_BFT = torch.stft(
-                wav_BS.float(), self.n_fft, self.n_fft // 4, window=self.window, center=False, return_complex=True
+                wav_BS.float(), self.n_fft, window=self.window, center=False, return_complex=True
             )
-            spec_BFT = spec_BFT / self.window.square().sum().sqrt()
+            spec_BFT /= self.window.square().sum().sqrt()
         # These are the strides of channels_last, without a copy: convolutions of few channels run faster in it.
         return torch.view_as_real(spec_BFT.transpose(1, 2)).permute(0, 3, 1, 2)
 
@@ -93,6 +93,8 @@ class Discriminator(nn.Module):
         return Judgement([logits for logits, _ in judged], [features for _, features in judged])
 
 
-def _conv(channels: int, filters: int, kernel: tuple[int, int], dilation: int = 1, stride: int = 1) -> nn.Module:
+def _conv(
+    channels: int, filters: int, kernel: tuple[int, int], dilation: int = 1, stride: int = 1
+) -> nn.Module:
     padding = (dilation * (kernel[0] - 1) // 2, kernel[1] // 2)
     return weight_norm(nn.Conv2d(channels, filters, kernel, (1, stride), padding, dilation=(dilation, 1)))

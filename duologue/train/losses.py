@@ -1,6 +1,6 @@
 """Losses that train a codec: adversarial, feature matching, multi-scale mel, waveform, distillation, CTC.
 
-`Balancer`-style weighting (`balance`) makes the losses on the decoded waveform independent of their scale.
+`balance` makes the say of each loss on the decoded waveform independent of its scale.
 Knows nothing about the codec itself. Defaults: EnCodec (arXiv 2210.13438, section 3.4), the baseline of Mimi.
 """
 
@@ -178,7 +178,7 @@ class MultiScaleMel(nn.Module):
         window, filters = self.get_buffer(f"window_{size}"), self.get_buffer(f"filters_{size}")
         with torch.autocast(wav_BS.device.type, enabled=False):
             spec_BFT = torch.stft(
-                wav_BS.float(), size, size // 4, window=window, center=True, pad_mode="reflect", return_complex=True
+                wav_BS.float(), size, size // 4, window=window, pad_mode="reflect", return_complex=True
             )
             # The square root has no slope at 0, and digital silence is exactly 0.
             power_BFT = spec_BFT.real.square() + spec_BFT.imag.square() + 1e-12

@@ -1,0 +1,86 @@
+"""The verbs of `duologue eval`: each measures one thing and prints one table."""
+
+import json as json_format
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import arg
+
+from duologue.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from duologue.eval.codec import CodecReport
+
+
+@dataclass(frozen=True)
+class EvalCodec:
+    """Judge a codec: what is left of speech after encoding and decoding, beside Opus at 6 kbit/s and the original."""
+
+    model: str = "nano"
+    """A name, folder, .safetensors file or hf://owner/name@revision."""
+    set: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Recordings to judge by, with what is said as "text" in a .json (or a .txt) beside each."""
+    asr: Annotated[Path | None, arg(metavar="DIR")] = None
+    """A Whisper model in CTranslate2's format, for the word error rates."""
+    limit: int | None = None
+    """At most this many recordings, evenly spread over the set."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+    def run(self) -> None:
+        from duologue.eval.codec import evaluate_codec, load_clips
+        from duologue.eval.speech import Recognizer
+        from duologue.progress import progress
+        from duologue.weights import load
+
+        if self.set is None:
+            raise InputError("name a folder of recordings that were never trained on: --set DIR")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"--limit is a number of recordings from 1 up, not {self.limit}")
+        codec = load(self.model, "cpu").codec
+        clips = load_clips(self.set, codec.config.sample_rate, self.limit)
+        asr = Recognizer(self.asr) if self.asr else None
+        with progress("judging", 1.0) as advance:
+            report = evaluate_codec(codec, clips, asr, name=Path(self.model).name, advance=advance)
+        if self.json:
+            print(json_format.dumps(asdict(report), indent=2))
+        else:
+            print_codec_report(report)
+
+
+def print_codec_report(report: "CodecReport") -> None:
+    """The table of a report, and one of its codebooks, on stdout."""
+    from rich.console import Console
+
+    scores = list(report.rows[0].scores)
+    table = _table("", "kbit/s", "frames/s", *(name.upper() for name in scores), "WER %")
+    for row in report.rows:
+        cells = [_cell(row.kbps, 2), _cell(row.frame_rate, 1)]
+        cells += [_cell(row.scores[name], 3 if name == "stoi" else 2) for name in scores]
+        table.add_row(row.name, *cells, _cell(None if row.wer is None else 100 * row.wer, 1))
+    books = _table("codebook", "entries used %", "entropy, bits", "of")
+    for i, book in enumerate(report.codebooks):
+        books.add_row(str(i), _cell(100 * book.used, 1), _cell(book.entropy, 2), _cell(book.bits, 2))
+    console = Console()
+    console.print(table, books)
+    console.print(
+        f"{report.clips} recordings, {report.seconds:.0f} s. Encode + decode, streamed: "
+        f"{report.ms_per_frame:.1f} ms a frame, {report.threads} threads",
+        soft_wrap=True,
+    )
+
+
+def _table(first: str, *others: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

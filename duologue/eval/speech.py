@@ -1,0 +1,208 @@
+"""Measures of speech: intelligibility (STOI), quality (PESQ, DNSMOS), word errors, and Opus as a yardstick.
+
+Waveforms are float32 [S] in [-1, 1]. What comes from an extra is imported where it is used.
+"""
+
+import io
+import re
+import unicodedata
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from duologue.audio.files import clean, resample
+from duologue.audio.framing import SAMPLE_RATE
+from duologue.data.text import spoken_words
+from duologue.errors import InputError
+from duologue.types import StrPath
+
+Measure = Callable[[np.ndarray, np.ndarray], float | None]
+"""(reference, decoded) of the same rate and length -> a score, or None where it cannot be told."""
+
+_JUDGE_RATE = 16_000
+
+
+def measures() -> dict[str, Measure]:
+    """The scores that can be had here, by name: "stoi", "dnsmos" and, where it is installed, "pesq"."""
+    found: dict[str, Measure] = {"stoi": stoi, "dnsmos": lambda _, decoded_S: dnsmos(decoded_S)}
+    if find_spec("pesq"):
+        found["pesq"] = pesq
+    return found
+
+
+def stoi(reference_S: np.ndarray, decoded_S: np.ndarray, rate: int = SAMPLE_RATE) -> float | None:
+    """Short-time objective intelligibility, 0..1; None below about 0.4 s of speech, where it is not defined."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        score = float(_need("pystoi").stoi(reference_S, decoded_S, rate))
+    return score if score > 1e-4 else None
+
+
+def pesq(reference_S: np.ndarray, decoded_S: np.ndarray, rate: int = SAMPLE_RATE) -> float | None:
+    """Wide-band PESQ, 1..4.64; None where it finds no speech."""
+    module = _need("pesq")
+    heard = [resample(wav_S, rate, _JUDGE_RATE) for wav_S in (reference_S, decoded_S)]
+    score = float(module.pesq(_JUDGE_RATE, *heard, "wb", on_error=module.PesqError.RETURN_VALUES))
+    return score if score > 0 else None
+
+
+def dnsmos(wav_S: np.ndarray, rate: int = SAMPLE_RATE) -> float:
+    """DNSMOS overall, 1..5: what listeners are predicted to say, without a reference."""
+    heard_S = clean(resample(wav_S, rate, _JUDGE_RATE))
+    return float(_need("speechmos.dnsmos").run(heard_S, _JUDGE_RATE)["ovrl_mos"])
+
+
+class Recognizer:
+    """A Whisper model in CTranslate2's format, in `folder`: what a listener would write down. English, greedy."""
+
+    def __init__(self, folder: StrPath, threads: int = 2) -> None:
+        if not (Path(folder) / "model.bin").is_file():
+            raise InputError(f"{folder} is not a Whisper model for CTranslate2: it has no model.bin")
+        whisper = _need("faster_whisper").WhisperModel
+        self._model = whisper(str(folder), device="cpu", compute_type="int8", cpu_threads=threads)
+
+    def __call__(self, wav_S: np.ndarray, rate: int = SAMPLE_RATE) -> str:
+        """The words heard in the waveform, as Whisper writes them."""
+        segments, _ = self._model.transcribe(
+            resample(wav_S, rate, _JUDGE_RATE),
+            language="en",
+            beam_size=1,
+            temperature=0.0,
+            condition_on_previous_text=False,
+            without_timestamps=True,
+        )
+        return " ".join(segment.text.strip() for segment in segments)
+
+
+def word_error_rate(texts: Sequence[str], heard: Sequence[str]) -> float:
+    """Wrong, missing and added words over the words of all `texts`; both sides are brought to plain words first.
+
+    Raises InputError if there is no word in `texts`.
+    """
+    truth = [plain_words(text) for text in texts]
+    if not any(truth):
+        raise InputError("no text to count word errors against")
+    return float(_need("jiwer").wer(truth, [plain_words(text) for text in heard]))
+
+
+# --- Opus ------------------------------------------------------------------------------------------------
+
+
+def opus_6k(wav_S: np.ndarray, rate: int = SAMPLE_RATE) -> tuple[np.ndarray, int]:
+    """The waveform after Opus at its lowest rate, 6 kbit/s variable, and the bits of its packets (no container)."""
+    file = io.BytesIO()
+    # libsndfile maps level 1 to 6 kbit/s a channel.
+    soundfile.write(file, wav_S, rate, format="OGG", subtype="OPUS", compression_level=1.0)
+    bits = 8 * _ogg_payload(file.getvalue())
+    file.seek(0)
+    decoded_S, _ = soundfile.read(file, dtype="float32")
+    return fit(decoded_S, len(wav_S)), bits
+
+
+def _ogg_payload(data: bytes) -> int:
+    """Bytes of the packets in an Ogg Opus file, its two header pages left out (RFC 3533, section 6)."""
+    sizes, at = [], 0
+    while at < len(data):
+        table = data[at + 27 : at + 27 + data[at + 26]]
+        sizes.append(sum(table))
+        at += 27 + len(table) + sum(table)
+    return sum(sizes[2:])
+
+
+def fit(wav_S: np.ndarray, samples: int) -> np.ndarray:
+    """`wav_S` cut or filled with silence to `samples`."""
+    return np.pad(wav_S[:samples], (0, max(0, samples - len(wav_S))))
+
+
+# --- words -----------------------------------------------------------------------------------------------
+
+_UNITS = {
+    "km": "kilometers", "kg": "kilograms", "cm": "centimeters", "mm": "millimeters", "ml": "milliliters",
+    "mph": "miles per hour", "ft": "feet", "lb": "pounds", "lbs": "pounds", "oz": "ounces",
+}  # fmt: skip
+_MONEY = {"$": ("dollars", "cents"), "£": ("pounds", "pence"), "€": ("euros", "cents")}
+_SAME = {"ok": "okay", "alright": "all right", "cannot": "can not"}
+_NUMBER = r"\d[\d,]*(?:\.\d+)?"
+
+
+def plain_words(text: str) -> str:
+    """Text as spoken: lower case, no punctuation, "4+10" as "four plus ten", "$5" as "five dollars".
+
+    Years, ordinals, times of day, money, units, ranges and simple sums are read out the way people do; the "and"
+    inside a number is dropped.
+    """
+    # Compatibility forms: "½" becomes "1⁄2" and full-width signs become plain ones, but "²" must not become "2".
+    text = unicodedata.normalize("NFKC", text.lower().replace("²", " squared ").replace("³", " cubed "))
+    text = text.replace("\u2019", "'").replace("\u2212", "-").replace("\u2044", "/")
+    text = re.sub(r"\b([ap])\.?m\b\.?", r"\1 m", text)
+    if re.search(r"\d", text):
+        text = _read_out(text)
+    words: list[str] = []
+    for word in " ".join(spoken_words(text)).split():
+        words.extend(_SAME.get(word, word).split())
+    return re.sub(r"\b(hundred|thousand|million) and (?=" + _NUMBER_WORD + ")", r"\1 ", " ".join(words))
+
+
+_NUMBER_WORD = (
+    r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen"
+    r"|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)"
+)
+
+
+def _read_out(text: str) -> str:
+    """The signs around digits as words, and the numbers that are not plain cardinals."""
+    text = re.sub(rf"([$£€])\s?({_NUMBER})", _money, text)
+    text = re.sub(r"°\s?c\b", " degrees celsius", re.sub(r"°\s?f\b", " degrees fahrenheit", text))
+    text = text.replace("°", " degrees ")
+    text = re.sub(r"\b(\d{1,2}):00\b(?!\s?[ap] m)", r"\1 o'clock", text)
+    text = re.sub(r"\b(\d{1,2}):00\b", r"\1", text)
+    text = re.sub(r"\b(\d{1,2}):0(\d)\b", r"\1 oh \2", text)
+    text = re.sub(r"\b(\d{1,2}):(\d\d)\b", r"\1 \2", text)
+    text = re.sub(r"(?<=\d)\s*[x×*]\s*(?=\d)", " times ", text)
+    text = re.sub(r"\b1/2\b", "one half", re.sub(r"\b1/4\b", "one quarter", text))
+    text = re.sub(r"\b3/4\b", "three quarters", text)
+    text = re.sub(r"(?<=\d)\s*[÷/]\s*(?=\d)", " divided by ", text)
+    text = re.sub(r"(\d+)\s*[-–]\s*(\d+)(\s*=| is\b| equals\b)?", _between, text)
+    text = re.sub(r"(?<![\w.])-(?=\d)", " minus ", text)
+    text = re.sub(rf"({_NUMBER})\s?({'|'.join(_UNITS)})\b", lambda m: f"{m[1]} {_UNITS[m[2]]}", text)
+    text = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b", lambda m: _words(int(m[1]), "ordinal"), text)
+    text = re.sub(r"\b(\d{2}|\d{4})'?s\b", _decade, text)
+    return re.sub(
+        r"(?<![\d.,])(1[1-9]\d\d|20[1-9]\d)(?!\d|[.,]\d)", lambda m: _words(int(m[1]), "year"), text
+    )
+
+
+def _between(match: re.Match[str]) -> str:
+    """ "10-8" is a difference, and so is "3-5 =": else a range goes up, "10-15"."""
+    minus = match[3] or int(match[1]) >= int(match[2])
+    return f"{match[1]} {'minus' if minus else 'to'} {match[2]}{match[3] or ''}"
+
+
+def _money(match: re.Match[str]) -> str:
+    whole, _, part = match[2].partition(".")
+    name, small = _MONEY[match[1]]
+    unit = name.removesuffix("s") if whole == "1" else name
+    return f"{whole} {unit}" + (f" and {int(part)} {small}" if part.strip("0") else "")
+
+
+def _decade(match: re.Match[str]) -> str:
+    words = _words(int(match[1]), "year" if len(match[1]) == 4 else "cardinal")
+    return words.removesuffix("y") + "ies" if words.endswith("y") else words + "s"
+
+
+def _words(number: int, form: str) -> str:
+    return _need("num2words").num2words(number, to=form)
+
+
+def _need(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        name = module.partition(".")[0].replace("_", "-")
+        raise InputError(f"{name} is missing: pip install 'duologue[eval]'") from error
