@@ -15,6 +15,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ["NO_TORCH_COMPILE"] = "1"
 
@@ -62,7 +63,7 @@ def draw(name: str, shape: torch.Size, gains: dict[str, float], rng: torch.Gener
     return gain * normal / fan_in(name, shape) ** 0.5
 
 
-def randomised(model: torch.nn.Module, gains: dict[str, float], seed: int) -> Tensors:
+def randomised(model: Any, gains: dict[str, float], seed: int) -> Tensors:
     """float16 state of `model` with every parameter and buffer drawn anew."""
     rng = torch.Generator().manual_seed(seed)
     state = model.state_dict()
@@ -126,12 +127,12 @@ def sample_wave(batch: int, frames: int, rng: torch.Generator) -> torch.Tensor:
     return (32767 * torch.stack(waves).clamp(-1, 1)).round().to(torch.int16)
 
 
-def branches(mimi: torch.nn.Module) -> list:
+def branches(mimi: Any) -> list:
     return [mimi.quantizer.rvq_first, mimi.quantizer.rvq_rest]
 
 
 def walk_codebooks(
-    mimi: torch.nn.Module, latent_BDT: torch.Tensor, weights: Tensors | None, rng: torch.Generator | None
+    mimi: Any, latent_BDT: torch.Tensor, weights: Tensors | None, rng: torch.Generator | None
 ) -> float:
     """Quantize `latent_BDT` level by level. Fills `weights` with codebooks that fit it when given;
     returns the smallest relative gap between the nearest and the next codeword."""
@@ -158,7 +159,7 @@ def walk_codebooks(
     return gap
 
 
-def build_mimi(folder: Path, case: dict, wave_B1S: torch.Tensor) -> torch.nn.Module:
+def build_mimi(folder: Path, case: dict, wave_B1S: torch.Tensor) -> Any:
     config, rng = case["config"], torch.Generator().manual_seed(case["seed"])
     mimi = loaders.get_mimi(None, copy.deepcopy(config), num_codebooks=config["quantizer"]["n_q"])
     weights = randomised(mimi, case["gains"], case["seed"])
@@ -168,7 +169,7 @@ def build_mimi(folder: Path, case: dict, wave_B1S: torch.Tensor) -> torch.nn.Mod
     return loaders.get_mimi(folder / "model.safetensors", copy.deepcopy(config), num_codebooks=case["n_q"])
 
 
-def stream(mimi: torch.nn.Module, wave_B1S: torch.Tensor, codes_BQT: torch.Tensor) -> Tensors:
+def stream(mimi: Any, wave_B1S: torch.Tensor, codes_BQT: torch.Tensor) -> Tensors:
     """Encode and decode one 80 ms frame at a time."""
     codes, waves = [], []
     with mimi.streaming(len(wave_B1S)):
@@ -224,14 +225,14 @@ def make_mimi(folder: Path, case: dict) -> None:
 # ---- language model ------------------------------------------------------------------------------------
 
 
-def build_lm(folder: Path, case: dict) -> torch.nn.Module:
+def build_lm(folder: Path, case: dict) -> Any:
     lm_config = {k: v for k, v in case["config"].items() if k not in case["not_lm"]}
     lm = loaders.get_moshi_lm(None, copy.deepcopy(lm_config), dtype=torch.float32)
     save_case(folder, case["config"], randomised(lm, case["gains"], case["seed"]), case["old_names"])
     return loaders.get_moshi_lm(folder / "model.safetensors", copy.deepcopy(lm_config), dtype=torch.float32)
 
 
-def make_conditions(lm: torch.nn.Module, case: dict, rng: torch.Generator) -> tuple[dict | None, Tensors]:
+def make_conditions(lm: Any, case: dict, rng: torch.Generator) -> tuple[dict | None, Tensors]:
     """The conditions of each row of the batch: strings from the case, tensors drawn here."""
     if lm.condition_provider is None:
         return None, {}
@@ -255,7 +256,7 @@ def make_conditions(lm: torch.nn.Module, case: dict, rng: torch.Generator) -> tu
     return conditions, inputs
 
 
-def random_codes(lm: torch.nn.Module, case: dict, steps: int, rng: torch.Generator) -> torch.Tensor:
+def random_codes(lm: Any, case: dict, steps: int, rng: torch.Generator) -> torch.Tensor:
     """[B, K, T] tokens for teacher forcing, with some unknown (-1) and some two-word text ids."""
     batch = case["batch"]
     text = torch.randint(0, lm.text_card, (batch, 1, steps), generator=rng)
@@ -270,7 +271,7 @@ def random_codes(lm: torch.nn.Module, case: dict, steps: int, rng: torch.Generat
     return codes
 
 
-def teacher_forced(lm: torch.nn.Module, case: dict, conditions: dict | None, rng: torch.Generator) -> Tensors:
+def teacher_forced(lm: Any, case: dict, conditions: dict | None, rng: torch.Generator) -> Tensors:
     codes_BKT = random_codes(lm, case, case["forward_steps"], rng)
     out = {"codes": codes_BKT.to(torch.int32)}
     if lm.dep_q == 0:  # the reference's forward() needs a depth transformer; all delays are 0 here
@@ -289,7 +290,7 @@ def teacher_forced(lm: torch.nn.Module, case: dict, conditions: dict | None, rng
 class Recorder:
     """Collects what one generation sampled, and its logits at some steps; forces text and audio tokens."""
 
-    def __init__(self, lm: torch.nn.Module, keep: set[int], forced: Tensors):
+    def __init__(self, lm: Any, keep: set[int], forced: Tensors):
         self.lm, self.keep, self.forced = lm, keep, forced
         self.step, self.gap = 0, float("inf")
         self.text: list[torch.Tensor] = []
@@ -330,7 +331,7 @@ class Recorder:
 
 
 def generate(
-    lm: torch.nn.Module,
+    lm: Any,
     case: dict,
     conditions: dict | None,
     steps: int,
@@ -378,7 +379,7 @@ def generate(
     return {prefix + name: t for name, t in out.items()}
 
 
-def forced_tokens(lm: torch.nn.Module, case: dict, steps: int, rng: torch.Generator) -> Tensors:
+def forced_tokens(lm: Any, case: dict, steps: int, rng: torch.Generator) -> Tensors:
     """-2 where the model chooses. Audio is silent (-1) at first, as when speech follows its text."""
     text_BT = random_codes(lm, case, steps, rng)[:, 0].clamp(min=0)
     text_BT[torch.rand(text_BT.shape, generator=rng) < 0.4] = UNGENERATED
