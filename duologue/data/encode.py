@@ -15,18 +15,25 @@ from duologue.errors import InputError
 from duologue.files import atomic_write
 from duologue.types import StrPath
 
+WHOLE = 1500  # frames (2 minutes): longer recordings are encoded frame by frame, so that memory stays bounded
 
-def encode_stereo(codec: Codec, wav_CS: np.ndarray, chunk_frames: int = 750) -> np.ndarray:
+
+def encode_stereo(codec: Codec, wav_CS: np.ndarray, whole: int = WHOLE) -> np.ndarray:
     """Both channels as codes, int16 [2, Q, T]; T counts whole frames, the rest of a last one being silence.
 
-    Long recordings go through in chunks of `chunk_frames`, with the codec's state carried along.
+    More than `whole` frames are streamed with the codec's state, which gives the same codes.
     """
     size = codec.config.frame_size
     wav_BS = torch.from_numpy(np.pad(wav_CS, ((0, 0), (0, -wav_CS.shape[1] % size)))).to(codec.device)
     with torch.inference_mode():
-        state = codec.init_state(len(wav_BS))
-        pieces = [codec.encode_step(state, piece_BS) for piece_BS in wav_BS.split(chunk_frames * size, dim=1)]
-    return torch.cat(pieces, dim=-1).to(torch.int16).cpu().numpy()
+        if wav_BS.shape[1] <= whole * size:
+            codes_BQT = codec.encode(wav_BS)
+        else:
+            state = codec.init_state(len(wav_BS))
+            codes_BQT = torch.cat(
+                [codec.encode_step(state, x_BS) for x_BS in wav_BS.split(size, dim=1)], dim=-1
+            )
+    return codes_BQT.to(torch.int16).cpu().numpy()
 
 
 class Encode:

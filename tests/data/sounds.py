@@ -21,7 +21,9 @@ def silence(seconds: float) -> np.ndarray:
     return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
 
 
-def spoken(text: str, word: float = 0.25, gap: float = 0.05, edge: float = 0.06) -> tuple[np.ndarray, list[Word]]:
+def spoken(
+    text: str, word: float = 0.25, gap: float = 0.05, edge: float = 0.06
+) -> tuple[np.ndarray, list[Word]]:
     """A buzz for each word, with true times."""
     pieces, words, now = [silence(edge)], [], edge
     for number, part in enumerate(text.split()):
@@ -43,6 +45,13 @@ def clip_folder(folder: Path, rows: list[tuple[str, str, str, str]]) -> list[Row
         wav_S, words = spoken(text)
         timed = [[w.text, w.start, w.end] for w in words]
         item = name.rpartition("-")[0] if role == "user" else name
-        row = {"key": f"{voice}/{name}", "id": item, "role": role, "text": text, "voice": voice, "words": timed}
+        row = {
+            "key": f"{voice}/{name}",
+            "id": item,
+            "role": role,
+            "text": text,
+            "voice": voice,
+            "words": timed,
+        }
         write_clip(folder, name, wav_S, row)
     return read_index(folder)

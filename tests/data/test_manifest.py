@@ -24,7 +24,10 @@ def test_a_moshi_finetune_set_is_read(tmp_path):
     (audio / "a.json").write_text(
         json.dumps(
             {
-                "alignments": [[" hello", [0.5, 0.82], "SPEAKER_MAIN"], [" there.", [0.82, 1.1], "SPEAKER_MAIN"]],
+                "alignments": [
+                    [" hello", [0.5, 0.82], "SPEAKER_MAIN"],
+                    [" there.", [0.82, 1.1], "SPEAKER_MAIN"],
+                ],
                 "text_conditions": {"description": "kind"},
             }
         )
@@ -44,7 +47,11 @@ def test_what_is_written_is_what_moshi_finetune_reads(tmp_path):
     write_transcript(
         path, Transcript([Word("you", 1.2, 1.5, USER), Word("hi", 0.1234567, 0.4)], extra={"by": "whisper"})
     )
-    assert json.loads((tmp_path / "set.jsonl").read_text()) == {"path": "audio/b.wav", "duration": 2.0, "id": "b"}
+    assert json.loads((tmp_path / "set.jsonl").read_text()) == {
+        "path": "audio/b.wav",
+        "duration": 2.0,
+        "id": "b",
+    }
     assert json.loads(path.with_suffix(".json").read_text()) == {
         "alignments": [[" hi", [0.123, 0.4], "SPEAKER_MAIN"], [" you", [1.2, 1.5], "SPEAKER_USER"]],
         "by": "whisper",

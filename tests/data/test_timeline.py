@@ -20,7 +20,9 @@ def exchanges(count, **changes):
 
 
 def lines(count, timing=None, seed=0, **changes):
-    return [lay_out(exchanges(4, **changes), timing or Timing(), random.Random(seed + n)) for n in range(count)]
+    return [
+        lay_out(exchanges(4, **changes), timing or Timing(), random.Random(seed + n)) for n in range(count)
+    ]
 
 
 def of(line, *kinds):
@@ -42,7 +44,9 @@ def test_answers_come_240_ms_after_the_question_as_heard():
 def test_a_pause_lasts_as_asked_and_is_not_answered():
     gaps = []
     for line in lines(60, pause_at=utterance(QUESTION).words[2].end + 0.02):
-        for first, second, answer in zip(*(of(line, kind) for kind in ("pause", "question", "answer")), strict=True):
+        for first, second, answer in zip(
+            *(of(line, kind) for kind in ("pause", "question", "answer")), strict=True
+        ):
             gaps.append(second.heard[0] - first.heard[1])
             assert answer.heard[0] > second.heard[1]
             assert first.utterance.text + " " + second.utterance.text == QUESTION
@@ -93,7 +97,9 @@ def test_long_silences_and_noise_are_left_free():
             assert len(spans) == 4
             for start, end in spans:
                 assert 4 <= end - start <= 12
-                assert not any(p.start < end - 0.07 and p.start + p.utterance.seconds > start + 0.07 for p in line.placed)
+                assert not any(
+                    p.start < end - 0.07 and p.start + p.utterance.seconds > start + 0.07 for p in line.placed
+                )
 
 
 def test_what_does_not_fit_becomes_plain():

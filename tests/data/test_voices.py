@@ -1,0 +1,173 @@
+import json
+import sys
+import tarfile
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from duologue.data.voices import (
+    SAMPLE_RATE,
+    Clips,
+    Espeak,
+    Kokoro,
+    PocketTTS,
+    parse_mixture,
+    read_clip,
+    read_index,
+    tidy,
+)
+from duologue.errors import InputError
+
+from .sounds import buzz, clip_folder, silence
+
+
+def test_mixtures_are_parsed_and_normalised():
+    assert parse_mixture("af_sky") == {"af_sky": 1.0}
+    assert parse_mixture("a:1+b:3") == {"a": 0.25, "b": 0.75}
+    for bad in ("a:x", "a:-1+b:2", "a:0"):
+        with pytest.raises(InputError):
+            parse_mixture(bad)
+
+
+def test_a_clip_is_trimmed_and_kept_below_the_peak():
+    wav_S = tidy(np.concatenate([silence(0.5), buzz(0.4, level=1.5), silence(0.7)]))
+    assert len(wav_S) / SAMPLE_RATE == pytest.approx(0.52, abs=0.01)
+    assert np.abs(wav_S).max() == pytest.approx(0.7)
+    assert wav_S[0] == wav_S[-1] == 0
+    assert len(tidy(silence(1))) == 0
+
+
+def test_clips_in_folders_and_tars_are_played_back(tmp_path):
+    folder = tmp_path / "some"
+    clip_folder(folder, [("hi-0", "user", "ann", "hello there"), ("hi-1", "user", "bob", "hello there")])
+    with tarfile.open(tmp_path / "some.tar", "w") as tar:
+        for path in sorted(folder.iterdir()):
+            tar.add(path, path.name)
+    for place in (folder, tmp_path / "some.tar"):
+        assert [row["voice"] for row in read_index(place)] == ["ann", "bob"]
+        clips = Clips(place)
+        wav_S = clips.speak("hello there", "bob")
+        np.testing.assert_array_equal(wav_S, read_clip(read_index(folder)[1]))
+        assert len(clips.speak("hello there", "", 2.0)) == pytest.approx(len(wav_S) / 2, abs=2)
+        with pytest.raises(InputError, match="no clip"):
+            clips.speak("hello there", "eve")
+    with pytest.raises(InputError, match="neither"):
+        read_index(tmp_path / "nowhere")
+
+
+def test_an_unfinished_clip_is_not_listed(tmp_path):
+    clip_folder(tmp_path, [("a", "user", "ann", "one")])
+    (tmp_path / "b.flac").write_bytes(b"half")
+    assert [row["text"] for row in read_index(tmp_path)] == ["one"]
+
+
+@pytest.fixture
+def kokoro(tmp_path, monkeypatch):
+    """A Kokoro whose network returns a buzz and keeps what it was fed."""
+    fed = []
+
+    class Session:
+        def __init__(self, path, options):
+            assert options.intra_op_num_threads == 1
+
+        def run(self, _, feed):
+            fed.append(feed)
+            return [buzz(0.5)[None]]
+
+    fake = types.SimpleNamespace(InferenceSession=Session, SessionOptions=types.SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    (tmp_path / "voices").mkdir()
+    (tmp_path / "model.onnx").touch()
+    (tmp_path / "vocab.json").write_text(json.dumps({"vocab": {"h": 5, "i": 7}}))
+    for number, name in enumerate(["af_a", "bf_b"], 1):
+        rows = np.arange(510, dtype=np.float32)[:, None, None] * np.ones((1, 1, 256), np.float32)
+        (number * rows).tofile(tmp_path / "voices" / f"{name}.bin")
+    asked = []
+
+    def phonemizer(language):
+        asked.append(language)
+        return types.SimpleNamespace(phonemize=lambda texts: [text.replace("y", "i") for text in texts])
+
+    monkeypatch.setattr("duologue.data.voices._phonemizer", phonemizer)
+    return Kokoro(tmp_path), fed, asked
+
+
+def test_kokoro_is_fed_tokens_style_and_speed(kokoro):
+    voice, fed, asked = kokoro
+    wav_S = voice.speak("hi? hy!", "af_a:1+bf_b:3", 1.2)
+    assert len(wav_S) == SAMPLE_RATE // 2
+    np.testing.assert_array_equal(fed[0]["tokens"], [[0, 5, 7, 5, 7, 0]])
+    np.testing.assert_allclose(fed[0]["style"], np.full((1, 256), 0.25 * 4 + 0.75 * 8))
+    np.testing.assert_allclose(fed[0]["speed"], [1.2])
+    voice.speak("hi", "af_a")
+    assert asked == ["en-gb", "en-us"]
+    for text, name in (("xyz" * 0 + "qq", "af_a"), ("hi" * 300, "af_a"), ("hi", "zz_none")):
+        with pytest.raises(InputError):
+            voice.speak(text, name)
+
+
+def test_kokoro_says_where_its_model_is_missing(tmp_path):
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(InputError, match="no Kokoro model"):
+        Kokoro(tmp_path)
+
+
+def test_espeak_is_run_as_a_program(tmp_path):
+    program = tmp_path / "espeak-ng"
+    sound = (buzz(0.5)[::2] * 32767).astype("<i2").tobytes()
+    header = (
+        b"RIFF\xff\xff\xff\x7fWAVEfmt " + bytes([16, 0, 0, 0, 1, 0, 1, 0]) + (12_000).to_bytes(4, "little")
+    )
+    (tmp_path / "wav").write_bytes(header + bytes(6) + b"\x10\x00data\xff\xff\xff\x7f" + sound)
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/args\ncat {tmp_path}/wav\n')
+    program.chmod(0o755)
+    wav_S = Espeak(str(program)).speak("hello", "en-us+f3", 1.5)
+    assert len(wav_S) / SAMPLE_RATE == pytest.approx(0.5, abs=0.03)
+    assert (tmp_path / "args").read_text().split() == [
+        "--stdout",
+        "-v",
+        "en-us+f3",
+        "-s",
+        "255",
+        "--",
+        "hello",
+    ]
+    program.write_text("#!/bin/sh\necho no such voice >&2\nexit 1\n")
+    with pytest.raises(InputError, match="no such voice"):
+        Espeak(str(program)).speak("hello", "xx")
+    with pytest.raises(InputError, match="not installed"):
+        Espeak(str(Path(tmp_path) / "missing")).speak("hello")
+
+
+def test_pocket_tts_is_asked_for_a_voice_once(monkeypatch):
+    asked = []
+
+    class TTSModel:
+        sample_rate = 24_000
+
+        @classmethod
+        def load_model(cls):
+            return cls()
+
+        def get_state_for_audio_prompt(self, audio_conditioning):
+            asked.append(audio_conditioning)
+            return {"voice": audio_conditioning}
+
+        def generate_audio(self, model_state, text_to_generate):
+            assert model_state == {"voice": "alba"}
+            return torch.from_numpy(buzz(0.1 * len(text_to_generate.split())))
+
+    monkeypatch.setitem(sys.modules, "pocket_tts", types.SimpleNamespace(TTSModel=TTSModel))
+    voice = PocketTTS()
+    assert len(voice.speak("one two three four", "alba")) / SAMPLE_RATE == pytest.approx(0.4, abs=0.01)
+    assert len(voice.speak("one two three four", "alba", 2.0)) / SAMPLE_RATE == pytest.approx(0.2, abs=0.01)
+    assert asked == ["alba"]
+
+
+def test_missing_packages_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pocket_tts", None)
+    with pytest.raises(InputError, match="pip install pocket-tts"):
+        PocketTTS()
