@@ -7,18 +7,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from duologue.errors import InputError as InputError
+    from duologue.codec import Codec
+    from duologue.errors import InputError
+    from duologue.lm import LM
+    from duologue.weights import Model, load
 
 __version__ = "0.1.0"
 
-_PUBLIC = {"InputError": "duologue.errors"}
-__all__ = ["InputError", "__version__"]
+_HOME = {
+    "Codec": "duologue.codec",
+    "InputError": "duologue.errors",
+    "LM": "duologue.lm",
+    "Model": "duologue.weights",
+    "load": "duologue.weights",
+}
+__all__ = ["LM", "Codec", "InputError", "Model", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+    return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -14,6 +14,7 @@ from duologue.audio.framing import frame_count, pad_to_frames
 from duologue.codec import Codec
 from duologue.codes import Codes, check_codes_path, load_codes, save_codes
 from duologue.config import QuantizerConfig
+from duologue.engine import offline
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
 from duologue.lm import LM
@@ -82,8 +83,6 @@ def talk(
     tail: float,
 ) -> None:
     """Writes what the agent says to a recording; `stereo` adds the user on the right."""
-    from duologue.engine import offline
-
     check_audio_path(target)
     if json_target is not None:
         check_writable(json_target)

@@ -33,7 +33,7 @@ def test_examples_run(document, tmp_path):
             env=os.environ | {"PATH": path},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, f"{code}\n{done.stderr}"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from duologue.audio.files import read_audio, read_mono, write_audio
+from duologue.audio.files import check_audio_path, read_audio, read_mono, write_audio
 from duologue.errors import InputError
 
 
@@ -175,3 +175,10 @@ def test_writing_where_it_cannot_be_is_an_input_error_and_leaves_nothing(tmp_pat
     with pytest.raises(InputError, match="sample rates"):
         write_audio(tmp_path / "x.opus", wav_S, rate=44_100)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_can_be_checked_before_there_is_anything_to_write(tmp_path):
+    check_audio_path(tmp_path / "x.opus")
+    for path in (tmp_path / "x.txt", tmp_path / "absent" / "x.wav"):
+        with pytest.raises(InputError, match="cannot write"):
+            check_audio_path(path)
