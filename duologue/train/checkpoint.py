@@ -46,24 +46,20 @@ def save(root: StrPath, step: int, state: Mapping[str, Any], world: World, keep:
     root = Path(root)
     folder, temporary = root / f"step-{step:08d}", root / f".saving-step-{step:08d}"
     tensors, values = _split(state)
-    problem: str | None = None
-    try:
+
+    def prepare() -> None:
         if world.is_main:
             root.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
-    except OSError as error:
-        problem = str(error)
-    _agree(world, problem, temporary)
-    try:
+
+    def write() -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # that it writes alone is meant
             state_dict_saver.save(tensors, checkpoint_id=temporary, no_dist=world.size == 1)
         _write_json(temporary / f"rank-{world.rank}.json", values)
-    except (OSError, RuntimeError, CheckpointException) as error:
-        problem = str(error).strip() or repr(error)
-    _agree(world, problem, temporary)
-    try:
+
+    def publish() -> None:
         if world.is_main:
             sizes = {file.name: file.stat().st_size for file in sorted(temporary.iterdir())}
             _write_json(temporary / _MANIFEST, {"step": step, "world_size": world.size, "sizes": sizes})
@@ -72,11 +68,20 @@ def save(root: StrPath, step: int, state: Mapping[str, Any], world: World, keep:
                 _remove(folder)
             os.replace(temporary, folder)
             _flush(root)
-    except OSError as error:
-        problem = str(error)
-    _agree(world, problem, temporary)
+
+    for action in (prepare, write, publish):
+        problem: str | None = None
+        try:
+            action()
+        except (OSError, RuntimeError, CheckpointException) as error:
+            problem = _line(error)
+        problems = [p for p in world.gather(problem) if p is not None]
+        if problems:
+            if world.is_main:
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise SaveError(problems[0])
     if world.is_main:
-        for old in [path for _, path in _folders(root)][: -max(1, keep)]:
+        for _, old in _folders(root)[: -max(1, keep)]:
             _remove(old)
     return folder
 
@@ -90,12 +95,7 @@ def load(folder: StrPath, state: Mapping[str, Any], world: World) -> dict[str, A
     folder = Path(folder)
     tensors, _ = _split(state)
     _check_same_tensors(folder, tensors)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            state_dict_loader.load(tensors, storage_reader=_Reader(folder), no_dist=world.size == 1)
-    except (OSError, RuntimeError, CheckpointException) as error:
-        raise InputError(f"cannot read the checkpoint {folder}: {str(error).strip()}") from None
+    _read(folder, tensors, alone=world.size == 1)
     same = _manifest(folder)["world_size"] == world.size
     values = json.loads((folder / f"rank-{world.rank if same else 0}.json").read_text())
     return _join(tensors, values)
@@ -111,28 +111,25 @@ def latest(root: StrPath) -> Path | None:
     return None
 
 
-def step_of(folder: StrPath) -> int:
-    return int(_manifest(Path(folder))["step"])
-
-
 def load_weights(path: StrPath, ema: bool = True) -> dict[str, Tensor]:
     """The module's weights and buffers, by name, on the CPU: from a checkpoint folder, or a run's newest one.
 
-    With `ema`, parameters that have an average are given by it.
+    With `ema`, parameters that have an average are given by it. Raises InputError if there is no checkpoint.
     """
     path = Path(path)
-    folder = path if _FOLDER.fullmatch(path.name) else latest(path / "checkpoints") or latest(path)
+    folder = path if _FOLDER.fullmatch(path.name) else latest(path / "checkpoints")
     if folder is None:
         raise InputError(f"there is no checkpoint in {path}")
-    saved = _tensor_metadata(folder)
-    wanted = {n: m for n, m in saved.items() if n.startswith(("module/", "ema/average/"))}
-    tensors = {n: torch.empty(m.size, dtype=m.properties.dtype) for n, m in wanted.items()}
-    state_dict_loader.load(tensors, storage_reader=_Reader(folder), no_dist=True)
-    weights = {n.removeprefix("module/"): t for n, t in tensors.items() if n.startswith("module/")}
-    if ema:
-        prefix = "ema/average/"
-        weights |= {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-    return weights
+    weights = read_tensors(folder, "module/")
+    return weights | (read_tensors(folder, "ema/average/") if ema else {})
+
+
+def read_tensors(folder: StrPath, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of a checkpoint whose path begins with `prefix`, whole and on the CPU, by the rest of their path."""
+    found = {n: m for n, m in _tensor_metadata(Path(folder)).items() if n.startswith(prefix)}
+    tensors = {n: torch.empty(m.size, dtype=m.properties.dtype) for n, m in found.items()}
+    _read(Path(folder), tensors, alone=True)
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
 
 
 def clean(root: StrPath) -> None:
@@ -192,6 +189,10 @@ class _Reader(FileSystemReader):
                 metadata = _Unpickler(file).load()
             except (pickle.UnpicklingError, EOFError, AttributeError, ValueError, IndexError) as error:
                 raise InputError(f"cannot read the checkpoint {self.path}: {error}") from None
+        if any(
+            Path(info.relative_path).name != info.relative_path for info in metadata.storage_data.values()
+        ):
+            raise InputError(f"cannot read the checkpoint {self.path}: it names files outside its folder")
         metadata.storage_meta.load_id = self.load_id
         return metadata
 
@@ -216,6 +217,21 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no checkpoint needs")
 
 
+def _read(folder: Path, tensors: dict[str, Tensor], alone: bool) -> None:
+    """Fills `tensors`, by all processes together or by one alone."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it reads alone is meant
+            state_dict_loader.load(tensors, storage_reader=_Reader(folder), no_dist=alone)
+    except (OSError, RuntimeError, CheckpointException) as error:
+        raise InputError(f"cannot read the checkpoint {folder}: {_line(error)}") from None
+
+
+def _line(error: BaseException) -> str:
+    """The message of an error in one line: the last, where those of several processes are collected."""
+    return (str(error).strip() or repr(error)).splitlines()[-1]
+
+
 def _split(state: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a nested state by path, and the rest, nested as it was."""
     tensors, values = {}, {}
@@ -238,15 +254,6 @@ def _join(tensors: Mapping[str, Tensor], values: dict[str, Any]) -> dict[str, An
             place = place[parent]
         place[name] = tensor
     return values
-
-
-def _agree(world: World, problem: str | None, temporary: Path) -> None:
-    """Raises on every process if one has a problem."""
-    problems = [p for p in world.gather(problem) if p is not None]
-    if problems:
-        if world.is_main:
-            shutil.rmtree(temporary, ignore_errors=True)
-        raise SaveError(problems[0].splitlines()[-1])
 
 
 def _check_same_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:

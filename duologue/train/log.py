@@ -50,6 +50,7 @@ class RunLog:
         self.folder, self.total, self.quiet = folder, total, quiet
         self._live = None
         self._complained = False
+        self._plotted_at = -math.inf
         if not quiet and sys.stderr.isatty():
             self._live = _live_line(total)
 
@@ -87,11 +88,12 @@ class RunLog:
             if not self.quiet:
                 self._try(lambda path=path, wav=wav, rate=rate: _write_wav(path, wav, rate))
 
-    def plot(self) -> None:
-        """Draws every loss in metrics.jsonl over the steps, if matplotlib is here ([train] extra)."""
+    def plot(self, every: float = 0.0) -> None:
+        """Draws the losses over the steps, if matplotlib is here ([train] extra) and `every` seconds have passed."""
         path = self.folder / "metrics.jsonl"
-        if not self.quiet and path.exists():
+        if not self.quiet and path.exists() and time.monotonic() - self._plotted_at >= every:
             self._try(lambda: plot(path, self.folder / "loss.png"))
+            self._plotted_at = time.monotonic()
 
     def close(self) -> None:
         if self._live:

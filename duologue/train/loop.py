@@ -93,6 +93,7 @@ class _Run:
         self.root = out_dir / "checkpoints"
         self.step = self.saved_step = self.skipped = 0
         self.meter = Meter()
+        self.place: dict[str, Any] = {}
         self.began = self.saved_at = time.monotonic()
 
     def go(self) -> Outcome:
@@ -168,41 +169,49 @@ class _Run:
         if values:
             self.log.metrics(self.step, values)
         self.log.samples(self.step, samples)
-        self.log.plot()
+        self.log.plot(every=60)
         return values
 
     def _state(self) -> dict[str, Any]:
+        places = self.world.gather(self.place)
         return {
             **self.stage.state_dict(),
             "loop": {
                 "step": self.step,
+                "world_size": self.world.size,
                 "random": checkpoint.random_state(self.world.device),
                 "meter": self.meter.state_dict(),
-                "data": {"place": self.place},
+                "data": {"place": self.place, "same_everywhere": all(p == places[0] for p in places)},
             },
         }
 
     def _resume(self) -> None:
         if self.world.is_main:
             checkpoint.clean(self.root)
-        (found,) = self.world.gather(checkpoint.latest(self.root))[:1]
+        found = self.world.gather(checkpoint.latest(self.root) if self.world.is_main else None)[0]
         if found is None:
             checkpoint.seed_all(self.config.seed + self.world.rank)
             self.place = self.data.state_dict()
             self.log.resume(0)
             self._save(first=True)
             return
-        self.place = {}
         state = checkpoint.load(found, self._state(), self.world)
         loop = state.pop("loop")
         self.stage.load_state_dict(state)
         self.step = self.saved_step = loop["step"]
         self.meter.load_state_dict(loop["meter"])
         self.place = loop["data"]["place"]
+        if loop["world_size"] == self.world.size:
+            checkpoint.set_random_state(loop["random"], self.world.device)
+        elif loop["data"]["same_everywhere"]:
+            checkpoint.seed_all(hash((self.config.seed, self.step, self.world.rank)) % 2**63)
+        else:
+            raise InputError(
+                f"the place in the data was saved by {loop['world_size']} processes, each its own: go on with as many"
+            )
         self.data.load_state_dict(self.place)
         self.log.resume(self.step)
         self.log.note(f"going on from {found}")
-        checkpoint.set_random_state(loop["random"], self.world.device)
 
     def _save(self, first: bool = False) -> None:
         try:

@@ -71,7 +71,7 @@ def _one_cycle(step: int, steps: int, up: float = 0.05, start: float = 25.0, end
     """`torch.optim.lr_scheduler.OneCycleLR` with its default divisors, as a function of the step."""
     step, last, peak = min(step, steps - 1), steps - 1, up * steps - 1
     if step <= peak:
-        low, high, done = 1 / start, 1.0, step / peak
+        low, high, done = 1 / start, 1.0, step / peak if peak else 1.0
     else:
         low, high, done = 1.0, 1 / (start * end), (step - peak) / max(1e-9, last - peak)
     return high + (low - high) * 0.5 * (1 + math.cos(math.pi * done))

@@ -91,7 +91,9 @@ class Stage:
         weight = result.pop("")
         sum_gradients(optimizer.named.values(), self.world)
         result |= optimizer.step(step, 1 / weight if weight else 0.0)
-        return result if len(self.optimizers) == 1 else {f"{name}_{key}": v for key, v in result.items()}
+        if len(self.optimizers) == 1:
+            return result
+        return {key if key == "data_seconds" else f"{name}_{key}": value for key, value in result.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Nested dicts of live tensors and JSON values: everything that training changes."""
