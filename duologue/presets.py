@@ -20,7 +20,7 @@ def nano_codec() -> CodecConfig:
     """The codec of `nano`: Mimi's architecture at an eighth of its size, 8 codebooks of 512 entries (0.9 kbit/s)."""
     return CodecConfig(
         seanet=SeanetConfig(dim=256, filters=16),
-        transformer=TransformerConfig(256, 4, 4, 1024, 50, layer_scale=0.01),
+        transformer=TransformerConfig(256, 4, 4, 1024, 50, layer_scale=0.2),
         quantizer=QuantizerConfig(dim=128, codebooks=8, entries=512),
     )
 
@@ -35,7 +35,7 @@ def tiny_codec() -> CodecConfig:
 
 
 def moshi_7b() -> LMConfig:
-    """Moshi as published: 17 streams, a 7 B temporal and a depth transformer with weights of its own for each codebook."""
+    """Moshi as published: 17 streams, a 7 B temporal transformer, depth weights for each codebook."""
     return LMConfig(
         temporal=_helium(4096, 32, 32, 3000),
         depth=DepthConfig(1024, 16, 6, int(4.125 * 1024), tuple(range(8))),

@@ -13,6 +13,7 @@ import tyro
 
 from duologue import presets
 from duologue.codec import Codec
+from duologue.codec.init import scale_to_speech
 from duologue.data.strips import load_blocks
 from duologue.train import parallel
 from duologue.train.codec_batches import CropBatches, block_words
@@ -53,16 +54,18 @@ def main(recipe: Recipe) -> None:
     sample_TD = torch.from_numpy(np.concatenate(list(block.teacher[:40, ::10])).astype(np.float32))
     data = CropBatches(train, tokenizer, recipe.batch, recipe.seconds, 0.15, recipe.seed, world.rank)
     held_out = CropBatches(recipe.strips / "valid", tokenizer, 8, recipe.seconds, 0.0, 1, noisy=0.0)
+    codec = Codec(presets.nano_codec())
+    scale_to_speech(codec, data.make(0)["clean"])
     stage = SemanticStage(
-        parallel.parallelize(Codec(presets.nano_codec()), world),
+        parallel.parallelize(codec, world),
         tokenizer,
         sample_TD,
         SemanticConfig(steps=recipe.steps),
         [held_out.make(i) for i in range(12)],
         world,
     )
-    config = LoopConfig(recipe.steps, log_every=20, eval_every=500, save_minutes=5, minutes=recipe.minutes, seed=recipe.seed)
-    run(stage, data, config, recipe.out)
+    loop = LoopConfig(recipe.steps, 1, 20, 500, save_minutes=5, minutes=recipe.minutes, seed=recipe.seed)
+    run(stage, data, loop, recipe.out)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ class CropBatches:
         rank: int = 0,
         noisy: float = 0.5,
     ):
-        self.blocks = load_blocks(Path(folder))
+        # In memory: random reads of a mapped file would wait for the disk whenever its pages were given up.
+        self.blocks = [Block(np.array(b.wav), np.array(b.teacher), b.meta) for b in load_blocks(Path(folder))]
         self.tokenizer = tokenizer
         self.batch, self.seconds, self.agent_share = batch, seconds, agent_share
         self.seed, self.rank, self.noisy, self.index = seed, rank, noisy, 0
@@ -66,7 +67,9 @@ class CropBatches:
         return batch
 
     def _crop(self, rng: np.random.Generator) -> dict[str, Any]:
-        rows = self.agent if self.agent and (not self.speech or rng.random() < self.agent_share) else self.speech
+        rows = (
+            self.agent if self.agent and (not self.speech or rng.random() < self.agent_share) else self.speech
+        )
         block, i = rows[rng.integers(len(rows))]
         clips = block.meta[i]["clips"]
         first = clips[rng.integers(len(clips))]["start"] - rng.uniform(0, 0.2)
@@ -81,7 +84,9 @@ class CropBatches:
         tokens: list[int] = []
         if whole and all(c["words"] is not None for c in whole):
             # Parts of other clips at the edges are silenced: their words are not in the target.
-            head = round((max([from_s, *(c["end"] for c in clips if c["end"] <= whole[0]["start"])]) - from_s) * 12.5)
+            head = round(
+                (max([from_s, *(c["end"] for c in clips if c["end"] <= whole[0]["start"])]) - from_s) * 12.5
+            )
             tail = min([to_s, *(c["start"] for c in clips if c["start"] >= whole[-1]["end"])]) - from_s
             wav[: head * 1920] = 0
             wav[int(tail * RATE) :] = 0
@@ -101,7 +106,8 @@ def add_noise(wav_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         low, high = rng.uniform(50, 400), rng.uniform(3000, 9000)
         spectrum = spectrum * (1 / (1 + (low / np.maximum(hertz, 1)) ** 4) / (1 + (hertz / high) ** 8))
     if rng.random() < 0.3:  # a microphone's colour
-        spectrum = spectrum * 10 ** (rng.uniform(-6, 6) / 20 * np.cos(np.log2(np.maximum(hertz, 30) / 30) * rng.uniform(0.3, 1)))
+        octaves = np.log2(np.maximum(hertz, 30) / 30)
+        spectrum = spectrum * 10 ** (rng.uniform(-6, 6) / 20 * np.cos(octaves * rng.uniform(0.3, 1)))
     speech = np.fft.irfft(spectrum, len(wav_S)).astype(np.float32)
     noise = np.fft.rfft(rng.standard_normal(len(wav_S))) / np.maximum(hertz, 30) ** (rng.uniform(0, 2) / 2)
     noise = np.fft.irfft(noise, len(wav_S))
@@ -112,4 +118,6 @@ def add_noise(wav_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def block_words(blocks: list[Block]) -> list[str]:
     """One line of text for each clip whose words are known."""
-    return [" ".join(c["words"]) for block in blocks for row in block.meta for c in row["clips"] if c["words"]]
+    return [
+        " ".join(c["words"]) for block in blocks for row in block.meta for c in row["clips"] if c["words"]
+    ]

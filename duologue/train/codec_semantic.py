@@ -17,12 +17,10 @@ from torch import Tensor, nn
 
 from duologue.codec import Codec
 from duologue.codec.quantizer import Quantized
-from duologue.train.stage import Loss, Stage
 from duologue.train.losses import cosine_distance, ctc_greedy, ctc_loss
 from duologue.train.optim import Ema, Group, OptimConfig, Optimizer
 from duologue.train.parallel import World
-
-TRAINED = r"^(codec\.(encoder|downsample|quantizer\.semantic)|distill|reader)"
+from duologue.train.stage import Loss, Stage
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,9 @@ class SemanticConfig:
     lr: float = 8e-4
     steps: int = 10_000
     warmup: int = 200
-    continuous_steps: int = 1500  # before the codebook starts: its first clusters are then of meanings, not of noise
+    continuous_steps: int = (
+        1500  # before the codebook starts: its first clusters are then of meanings, not of noise
+    )
     bypass: float = 0.2  # share of sequences that pass unquantised
     distill_weight: float = 2.0
     ctc_weight: float = 1.0
@@ -44,13 +44,17 @@ class Reader(nn.Module):
         super().__init__()
         self.inp = nn.Linear(dim, width)
         self.near = nn.Conv1d(width, width, 5, padding=2)
-        layer = nn.TransformerEncoderLayer(width, 4, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+        layer = nn.TransformerEncoderLayer(
+            width, 4, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
+        )
         self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.out = nn.Linear(width, vocabulary + 1)
 
     def forward(self, z_BDT: Tensor) -> Tensor:
         x_BDT = self.inp(z_BDT.transpose(1, 2)).transpose(1, 2)
-        x_BTD = (x_BDT + F.gelu(self.near(x_BDT))).transpose(1, 2)  # the convolution tells the order of frames
+        x_BTD = (x_BDT + F.gelu(self.near(x_BDT))).transpose(
+            1, 2
+        )  # the convolution tells the order of frames
         return self.out(self.layers(x_BTD))
 
 
@@ -71,6 +75,9 @@ class SemanticModule(nn.Module):
 class SemanticStage(Stage):
     """Trains `codec`'s encoder and semantic codebook; batches from `codec_batches.CropBatches`."""
 
+    module: SemanticModule
+    trained = r"^(codec\.(encoder|downsample|quantizer\.semantic)|distill|reader)"  # by name
+
     def __init__(
         self,
         codec: Codec,
@@ -89,7 +96,10 @@ class SemanticStage(Stage):
         )  # fmt: skip
         groups = [Group(r"transformer|reader\.layers", weight_decay=0.05)]
         super().__init__(
-            module, {"main": Optimizer(module, optim, groups, TRAINED)}, world, Ema(module, 0.999, TRAINED)
+            module,
+            {"main": Optimizer(module, optim, groups, self.trained)},
+            world,
+            Ema(module, 0.999, self.trained),
         )
         self.config, self.tokenizer, self.valid = config, tokenizer, list(valid)
         self.step = 0
@@ -100,9 +110,15 @@ class SemanticStage(Stage):
         return result | {"data_seconds": sum(b["wav"].numel() for b in batches) / 24_000}
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
-        module: SemanticModule = self.module  # pyright: ignore[reportAssignmentType]
         size = len(batch["wav"])
-        quantized = self._quantize(batch)
+        total, terms = self.semantic_loss(batch, self._quantize(batch))
+        return total * size, size, {name: (value * size, size) for name, value in terms.items()}
+
+    def semantic_loss(
+        self, batch: dict[str, Tensor], quantized: Quantized
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Distillation, CTC and commitment of the semantic codebook's output; the loss and its terms."""
+        module = self.module
         teacher_BTD = self._teacher(batch["teacher"])
         guess_BTD = module.distill(quantized.z_BDT.transpose(1, 2))
         distill = cosine_distance(guess_BTD, teacher_BTD, batch["valid"])
@@ -112,12 +128,16 @@ class SemanticStage(Stage):
             frames_B = torch.full((len(logits_BTV),), logits_BTV.shape[1])
             ctc = ctc_loss(logits_BTV, batch["tokens"][known], frames_B, batch["lengths"][known])
         config = self.config
-        loss = config.distill_weight * distill + config.ctc_weight * ctc + config.commit_weight * quantized.commitment
-        terms = {"distill": distill, "ctc": ctc, "commitment": quantized.commitment, "codes_used": _used(quantized)}
-        return loss * size, size, {name: (value * size, size) for name, value in terms.items()}
+        total = (
+            config.distill_weight * distill
+            + config.ctc_weight * ctc
+            + config.commit_weight * quantized.commitment
+        )
+        used = torch.tensor(float(quantized.codes_BQT.unique().numel()))
+        return total, {"distill": distill, "ctc": ctc, "commitment": quantized.commitment, "codes_used": used}
 
     def _quantize(self, batch: dict[str, Tensor]) -> Quantized:
-        codec: Codec = self.module.codec  # pyright: ignore[reportAssignmentType]
+        codec = self.module.codec
         z_BDT = codec.to_latent(batch["wav"])
         semantic = codec.quantizer.semantic
         if self.module.training and self.step < self.config.continuous_steps:
@@ -131,7 +151,7 @@ class SemanticStage(Stage):
     def _teacher(self, states_BTD: Tensor) -> Tensor:
         """Teacher states at 12.5 Hz: each frame the mean of 160 ms around it."""
         normal = (states_BTD - self.module.teacher_mean) / self.module.teacher_std
-        pooled = F.avg_pool1d(normal.transpose(1, 2), 8, 4, 2, count_include_pad=False)  # pyright: ignore
+        pooled = F.avg_pool1d(normal.transpose(1, 2), 8, 4, 2, count_include_pad=False)
         return pooled.transpose(1, 2)
 
     def evaluate(self) -> dict[str, float]:
@@ -140,7 +160,9 @@ class SemanticStage(Stage):
         for batch in self.valid:
             quantized = self._quantize(batch)
             guess_BTD = self.module.distill(quantized.z_BDT.transpose(1, 2))
-            distances.append(float(cosine_distance(guess_BTD, self._teacher(batch["teacher"]), batch["valid"])))
+            distances.append(
+                float(cosine_distance(guess_BTD, self._teacher(batch["teacher"]), batch["valid"]))
+            )
             logits_BTV = self.module.reader(quantized.z_BDT)
             frames_B = torch.full((len(logits_BTV),), logits_BTV.shape[1])
             for tokens, length, guess in zip(
@@ -158,7 +180,3 @@ class SemanticStage(Stage):
             "wer": float(jiwer.wer(truths, guesses)),
             "perplexity": float(torch.distributions.Categorical(probs=usage).entropy().exp()),
         }
-
-
-def _used(quantized: Quantized) -> float:
-    return float(quantized.codes_BQT.unique().numel())

@@ -61,7 +61,10 @@ def lm_sources(ours: str, config: LMConfig) -> list[Source]:
     if head == "audio_embs":
         return [Source("emb." + _embedding(rest))]
     if head == "temporal":
-        return [Source(f"transformer.{s.name}") for s in _layer(rest, gated=config.temporal.gated, rms=_rms(config))]
+        return [
+            Source(f"transformer.{s.name}")
+            for s in _layer(rest, gated=config.temporal.gated, rms=_rms(config))
+        ]
     if head == "out_norm":
         return [Source("out_norm." + (_alpha(rest) if _rms(config) else rest))]
     if head == "text_head":
@@ -76,7 +79,9 @@ def lm_sources(ours: str, config: LMConfig) -> list[Source]:
 
 def unused_names(config: LMConfig) -> set[str]:
     """Tensors that published files carry but no model reads."""
-    two_streams_low_rank = config.second_text_stream and config.depth and config.depth.low_rank
+    if config.depth is None:
+        return {"depformer_in.0.weight"}
+    two_streams_low_rank = config.second_text_stream and config.depth.low_rank
     return {"depformer_text_emb.low_rank.weight"} if two_streams_low_rank else set()
 
 

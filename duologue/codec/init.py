@@ -1,0 +1,40 @@
+"""A start for training from scratch: every convolution scaled so that speech stays at unit size through the network.
+
+The usual initialisation shrinks a signal by about 1.7 a layer; after the fourteen of SEANet nothing of it is left to
+normalise, and a small model spends its first thousands of steps growing it back. (Layer-sequential unit-variance
+initialisation, Mishkin and Matas 2016.)
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .mimi import Codec
+from .seanet import ResidualBlock
+
+
+@torch.no_grad()
+def scale_to_speech(codec: Codec, wav_BS: Tensor) -> None:
+    """Scale the convolutions of `codec`, in place, by what they make of `wav_BS` (a few seconds of speech).
+
+    Every output has a standard deviation of 1, the branch of a residual block 0.5, the decoded waveform that of `wav_BS`.
+    """
+    branches = {id(block.conv2) for block in codec.modules() if isinstance(block, ResidualBlock)}
+    target = {id(codec.decoder.head): float(wav_BS.std())}
+
+    def rescale(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        wanted = target.get(id(module), 0.5 if id(module) in branches else 1.0)
+        factor = wanted / float(output.std().clamp(min=1e-8))
+        module.weight.mul_(factor)  # pyright: ignore[reportCallIssue]
+        return output * factor
+
+    convolutions = [m for m in codec.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
+    for module in convolutions:
+        if module.bias is not None:
+            module.bias.zero_()
+    hooks = [module.register_forward_hook(rescale) for module in convolutions]
+    z_BDT = codec.to_latent(wav_BS)
+    for branch in (codec.quantizer.semantic, codec.quantizer.acoustic):
+        branch.out_proj(branch.in_proj(z_BDT))
+    codec.to_wave(z_BDT)
+    for hook in hooks:
+        hook.remove()

@@ -1,0 +1,174 @@
+"""Third stage of a codec: the decoder alone, against discriminators. It changes no code.
+
+Everything from the codes on is trained (output projections, upsampling, transformer, SEANet) with hinge, feature and mel
+losses behind the balancer (section 3.3.4 of the Moshi paper); `adversarial_only` is the setting of the released Mimi.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from duologue.codec import Codec
+from duologue.codec.discriminator import Discriminator, DiscriminatorConfig
+from duologue.data.strips import load_blocks
+from duologue.train.codec_joint import decode_window
+from duologue.train.losses import (
+    BalancerConfig,
+    CodecLossConfig,
+    MultiScaleMel,
+    adversarial_losses,
+    balance,
+    discriminator_loss,
+    init_balancer,
+    reconstruction_losses,
+)
+from duologue.train.optim import Ema, OptimConfig, Optimizer
+from duologue.train.parallel import World
+from duologue.train.stage import Stage
+from duologue.types import StrPath
+
+TRAINED = r"^codec\.(decoder|upsample|quantizer\.\w+\.out_proj)"
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    lr: float = 3e-4
+    discriminator_lr: float = 3e-4
+    steps: int = 10_000
+    losses: CodecLossConfig = field(default_factory=CodecLossConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=lambda: DiscriminatorConfig(filters=12))
+    warmup: int = 200
+    alone: int = 300  # first steps in which only the discriminator learns
+
+
+class CodeBatches:
+    """Endless crops of codes and the audio they stand for; batch i depends on the seed, the rank and i alone.
+
+    A batch: "codes" int64 [B, Q, C + T], "wav" float32 [B, T * frame_size]: the C frames before are context.
+    """
+
+    def __init__(
+        self, codec: Codec, folder: StrPath, batch: int, frames: int, agent_share: float, seed: int = 0, rank: int = 0,
+        context: int = 25,
+    ):  # fmt: skip
+        blocks = load_blocks(Path(folder))
+        self.wav_NS = np.concatenate([np.array(block.wav) for block in blocks])
+        self.agent = [i for i, row in enumerate(r for b in blocks for r in b.meta) if "agent" in row["kind"]]
+        self.speech = sorted(set(range(len(self.wav_NS))) - set(self.agent))
+        self.codes_NQT = encode_all(codec, self.wav_NS)
+        self.batch, self.frames, self.context, self.agent_share = batch, frames, context, agent_share
+        self.seed, self.rank, self.index = seed, rank, 0
+        self.hop = codec.config.frame_size
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        while True:
+            self.index += 1
+            yield self.make(self.index - 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"index": self.index}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.index = state["index"]
+
+    def make(self, index: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng([self.seed, self.rank, index])
+        codes, wavs = [], []
+        while len(wavs) < self.batch:
+            pool = self.agent if rng.random() < self.agent_share or not self.speech else self.speech
+            i = pool[rng.integers(len(pool))]
+            start = int(rng.integers(self.context, self.codes_NQT.shape[-1] - self.frames))
+            wav_S = self.wav_NS[i, start * self.hop : (start + self.frames) * self.hop]
+            if np.abs(wav_S.astype(np.int32)).mean() < 60 and rng.random() < 0.9:
+                continue  # silence teaches little
+            codes.append(self.codes_NQT[i, :, start - self.context : start + self.frames])
+            wavs.append(wav_S)
+        wav_BS = torch.from_numpy(np.stack(wavs).astype(np.float32) / 32768)
+        return {"codes": torch.from_numpy(np.stack(codes).astype(np.int64)), "wav": wav_BS}
+
+
+def encode_all(codec: Codec, wav_NS: np.ndarray, batch: int = 4) -> np.ndarray:
+    """Codes int16 [N, Q, T] of many int16 waveforms of one length."""
+    rows = []
+    for i in range(0, len(wav_NS), batch):
+        wav_BS = torch.from_numpy(wav_NS[i : i + batch].astype(np.float32) / 32768)
+        rows.append(codec.encode(wav_BS.to(codec.device)).cpu().numpy().astype(np.int16))
+    return np.concatenate(rows)
+
+
+class DecoderStage(Stage):
+    """Trains the decoding half of `codec`; batches from `CodeBatches`."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        config: DecoderConfig,
+        valid: Iterable[dict[str, Tensor]] = (),
+        world: World | None = None,
+    ):
+        module = nn.ModuleDict({"codec": codec, "discriminator": Discriminator(config.discriminator)})
+        self.codec, self.discriminator = codec, module["discriminator"]
+
+        def optim(lr: float) -> OptimConfig:
+            return OptimConfig(
+                lr, (0.5, 0.9), weight_decay=0.0, clip=0.0, schedule="cosine", warmup=config.warmup,
+                steps=config.steps, floor=0.1,
+            )  # fmt: skip
+
+        optimizers = {
+            "decoder": Optimizer(module, optim(config.lr), select=TRAINED),
+            "discriminator": Optimizer(module, optim(config.discriminator_lr), select=r"^discriminator"),
+        }
+        super().__init__(module, optimizers, world, Ema(module, 0.999, TRAINED))
+        self.config, self.valid, self.mel = config, list(valid), MultiScaleMel()
+        self.weights = config.losses.weights()
+        self.balancer = init_balancer(self.weights)
+
+    def train_step(self, batches: Sequence[Any], step: int) -> dict[str, float]:
+        (batch,) = batches
+        # Codes are given: nothing before them may move, nor the codebooks' averages.
+        self.codec.quantizer.eval()
+        frames = batch["wav"].shape[-1] // self.codec.config.frame_size
+        z_BDT = self.codec.quantizer.decode(batch["codes"])
+        wav_hat_BS = decode_window(self.codec, z_BDT, z_BDT.shape[-1] - frames, frames)
+        result = self.update("discriminator", lambda b: self._judge(wav_hat_BS, b["wav"]), batches, step)
+        self.module.zero_grad(set_to_none=True)
+        losses = reconstruction_losses(self.config.losses, self.mel, wav_hat_BS, batch["wav"])
+        if step >= self.config.alone:
+            losses |= adversarial_losses(self.config.losses, self.discriminator, wav_hat_BS, batch["wav"])
+        gradient_BS, norms = balance(BalancerConfig(), self.balancer, self.weights, losses, wav_hat_BS)
+        wav_hat_BS.backward(gradient_BS)
+        result |= {f"decoder_{k}": v for k, v in self.optimizers["decoder"].step(step).items()}
+        result |= {name: float(loss.detach()) for name, loss in losses.items()}
+        result |= {f"{name}_norm": norm for name, norm in norms.items()}
+        return result | {"data_seconds": batch["wav"].numel() / self.codec.config.sample_rate}
+
+    def _judge(self, wav_hat_BS: Tensor, wav_BS: Tensor) -> tuple[Tensor, float]:
+        return discriminator_loss(self.discriminator, wav_hat_BS, wav_BS), 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"balancer": self.balancer}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        for name, value in self.balancer.items():
+            value.copy_(state["balancer"][name])
+
+    def evaluate(self) -> dict[str, float]:
+        mels = [
+            float(self.mel(self.codec.decode(b["codes"])[:, -b["wav"].shape[-1] :], b["wav"]))
+            for b in self.valid
+        ]
+        return {"mel": sum(mels) / len(mels)} if mels else {}
+
+    def samples(self) -> dict[str, tuple[Tensor, int]]:
+        rate = self.codec.config.sample_rate
+        return {
+            f"decoded-{i}": (self.codec.decode(b["codes"])[0].cpu(), rate)
+            for i, b in enumerate(self.valid[:2])
+        }

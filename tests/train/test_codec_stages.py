@@ -1,0 +1,154 @@
+"""Each stage of the codec's training on a few seconds of made-up speech, with a tiny codec."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sentencepiece
+import torch
+
+from duologue import presets
+from duologue.codec import Codec
+from duologue.codec.discriminator import DiscriminatorConfig
+from duologue.codec.init import scale_to_speech
+from duologue.data.strips import SECONDS, STRIP
+from duologue.train.codec_batches import CropBatches, block_words
+from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStage
+from duologue.train.codec_joint import JointConfig, JointStage
+from duologue.train.codec_semantic import SemanticConfig, SemanticStage
+
+WORDS = ["yes", "no", "one", "two", "green"]
+
+
+@pytest.fixture(scope="module")
+def strips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two strips of "words" (a tone each) whose teacher states depend on the word."""
+    folder = tmp_path_factory.mktemp("strips")
+    rng = np.random.default_rng(0)
+    wav = np.zeros((2, STRIP), np.int16)
+    teacher = rng.normal(0, 0.1, (2, SECONDS * 50, 16)).astype(np.float16)
+    rows = []
+    for n in range(2):
+        clips = []
+        for second in range(0, SECONDS - 1, 2):
+            word = int(rng.integers(len(WORDS)))
+            t = np.arange(24_000) / 24_000
+            wav[n, second * 24_000 : (second + 1) * 24_000] = 8000 * np.sin(2 * np.pi * 200 * (word + 1) * t)
+            teacher[n, second * 50 : (second + 1) * 50, word] += 3
+            clips.append(
+                {"key": f"{n}-{second}", "start": second, "end": second + 1.0, "words": [WORDS[word]]}
+            )
+        rows.append({"kind": "agent" if n else "speech", "clips": clips})
+    np.save(folder / "wav.npy", wav)
+    np.save(folder / "teacher.npy", teacher)
+    (folder / "meta.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def spelling(strips: Path, tmp_path_factory: pytest.TempPathFactory) -> sentencepiece.SentencePieceProcessor:
+    from duologue.data.strips import load_blocks
+
+    model = tmp_path_factory.mktemp("words") / "words"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(block_words(load_blocks(strips))), model_prefix=str(model), vocab_size=20,
+        bos_id=-1, eos_id=-1, minloglevel=2, hard_vocab_limit=False,
+    )  # fmt: skip
+    return sentencepiece.SentencePieceProcessor(f"{model}.model")
+
+
+def crops(strips: Path, spelling: sentencepiece.SentencePieceProcessor, **changes) -> CropBatches:
+    return CropBatches(
+        strips, spelling, **{"batch": 2, "seconds": 3.2, "agent_share": 0.5, "noisy": 0.5} | changes
+    )
+
+
+def fresh_codec(wav_BS: torch.Tensor) -> Codec:
+    torch.manual_seed(0)
+    codec = Codec(presets.tiny_codec())
+    scale_to_speech(codec, wav_BS)
+    return codec
+
+
+def test_scaling_keeps_speech_at_unit_size(strips, spelling) -> None:
+    wav_BS = crops(strips, spelling).make(0)["clean"]
+    torch.manual_seed(0)
+    codec = Codec(presets.tiny_codec())
+    with torch.no_grad():
+        before = float(codec.to_latent(wav_BS).std())
+        codec = fresh_codec(wav_BS)
+        z_BDT = codec.to_latent(wav_BS)
+        assert before < 0.3 < float(z_BDT.std()) < 3
+        assert 0.5 < float(codec.to_wave(z_BDT).std() / wav_BS.std()) < 2
+
+
+def test_crops_are_a_function_of_their_number(strips, spelling) -> None:
+    one, two = crops(strips, spelling), crops(strips, spelling)
+    for batch in (iter(one), iter(one)):
+        next(batch)
+    two.load_state_dict(one.state_dict())
+    a, b = next(iter(one)), next(iter(two))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not torch.equal(a["wav"], crops(strips, spelling, rank=1).make(2)["wav"])
+
+
+def test_crops_spell_the_words_that_are_heard(strips, spelling) -> None:
+    batch = crops(strips, spelling, noisy=0.0).make(0)
+    for wav_S, tokens_N, length in zip(batch["wav"], batch["tokens"], batch["lengths"], strict=True):
+        words = spelling.decode([t - 1 for t in tokens_N[:length].tolist()]).split()
+        loud = wav_S.unflatten(0, (-1, 2400)).abs().amax(1) > 0.05
+        onsets = int((loud[1:] & ~loud[:-1]).sum()) + int(loud[0])
+        assert len(words) == onsets, "a word that is only partly there must be silent"
+
+
+def test_semantic_stage_learns_words(strips, spelling) -> None:
+    data = crops(strips, spelling, noisy=0.0)
+    codec = fresh_codec(data.make(0)["clean"])
+    config = SemanticConfig(lr=4e-3, steps=36, warmup=4, continuous_steps=12)
+    teacher = torch.from_numpy(np.load(strips / "teacher.npy")[0].astype(np.float32))
+    stage = SemanticStage(codec, spelling, teacher, config, [data.make(1000)])
+    decoder = codec.decoder.head.weight.clone()
+    losses = [stage.train_step([next(iter(data))], step) for step in range(36)]
+    assert losses[-1]["distill"] < 0.7 * losses[0]["distill"]
+    assert codec.quantizer.semantic.codebooks[0].is_initialized()  # pyright: ignore
+    assert not codec.quantizer.acoustic.codebooks[0].is_initialized()  # pyright: ignore
+    assert torch.equal(decoder, codec.decoder.head.weight)
+    stage.module.eval()
+    with torch.no_grad():
+        assert 0 <= stage.evaluate()["distill"] < 0.9
+
+
+def test_joint_stage_rebuilds_the_sound(strips, spelling) -> None:
+    data = crops(strips, spelling, noisy=0.0)
+    codec = fresh_codec(data.make(0)["clean"])
+    config = JointConfig(lr=3e-3, steps=20, warmup=3, window=12)
+    stage = JointStage(codec, spelling, torch.randn(10, 16), config, [data.make(1000)])
+    losses = [stage.train_step([next(iter(data))], step) for step in range(20)]
+    assert losses[-1]["mel"] < 0.9 * losses[0]["mel"]
+    assert all(book.is_initialized() for book in codec.quantizer.acoustic.codebooks)  # pyright: ignore
+    stage.module.eval()
+    with torch.no_grad():
+        assert stage.evaluate()["mel"] > 0
+    assert stage.samples()["decoded-0"][0].abs().max() > 0
+
+
+def test_decoder_stage_changes_no_code(strips) -> None:
+    codec = presets.random_codec(presets.tiny_codec())
+    data = CodeBatches(codec, strips, batch=2, frames=4, agent_share=0.5, context=6)
+    batch = data.make(0)
+    assert batch["codes"].shape == (2, 8, 10) and batch["wav"].shape == (2, 4 * 1920)
+    codes, wav = codec.encode(batch["wav"]), codec.decode(batch["codes"])
+    config = DecoderConfig(
+        lr=1e-3, discriminator_lr=1e-3, steps=10, warmup=1, alone=2,
+        discriminator=DiscriminatorConfig(n_ffts=(512, 128), filters=4),
+    )  # fmt: skip
+    stage = DecoderStage(codec, config, [data.make(9)])
+    stage.module.train()
+    for step in range(6):
+        result = stage.train_step([data.make(step)], step)
+    assert {"adversarial", "feature", "mel", "discriminator_loss", "decoder_lr"} <= result.keys()
+    stage.module.eval()
+    assert torch.equal(codes, codec.encode(batch["wav"]))
+    assert not torch.allclose(wav, codec.decode(batch["codes"]), atol=1e-4)
+    assert stage.evaluate()["mel"] > 0
