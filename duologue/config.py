@@ -1,9 +1,6 @@
 """Every model's shape, as frozen dataclasses that read and write the published json files strictly."""
 
-import json
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from .errors import InputError
 
@@ -95,7 +92,7 @@ class DepthConfig:
 
 @dataclass(frozen=True)
 class ConditionerConfig:
-    """A condition: a table of learnt values ("lut") or a given sequence of vectors ("tensor"), projected to the model."""
+    """A condition: a table of learnt values ("lut") or given vectors ("tensor"), projected to the model's width."""
 
     name: str
     kind: str  # lut | tensor
@@ -131,7 +128,7 @@ class LMConfig:
     text_card_out: int = 32_000
     pad_id: int = 3
     epad_id: int = 0
-    second_text_stream: bool = False  # text ids carry a look-ahead word: (second + 1) * (text_card + 1) + first
+    second_text_stream: bool = False  # ids carry a look-ahead word: (second + 1) * (text_card + 1) + first
     extra_heads: int = 0
     extra_heads_dim: int = 6
     conditioning: ConditioningConfig = ConditioningConfig()

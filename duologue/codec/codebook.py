@@ -85,7 +85,10 @@ def kmeans(x_ND: Tensor, clusters: int, iterations: int = 20) -> tuple[Tensor, T
     def draw() -> Tensor:
         return x_ND[torch.randint(len(x_ND), (clusters,), device=x_ND.device)]
 
-    centres_VD = draw() if len(x_ND) < clusters else x_ND[torch.randperm(len(x_ND), device=x_ND.device)[:clusters]]
+    if len(x_ND) < clusters:
+        centres_VD = draw()
+    else:
+        centres_VD = x_ND[torch.randperm(len(x_ND), device=x_ND.device)[:clusters]]
     counts_V = torch.ones(clusters, device=x_ND.device)
     for _ in range(iterations):
         nearest_N = (x_ND @ centres_VD.T - centres_VD.square().sum(-1) / 2).argmax(-1)

@@ -1,4 +1,4 @@
-"""The codec: 24 kHz speech to 12.5 frames of discrete codes a second, and back (Mimi, section 3.3 of the Moshi paper)."""
+"""The codec: 24 kHz speech to 12.5 frames of codes a second, and back (Mimi, section 3.3 of the Moshi paper)."""
 
 import math
 from dataclasses import dataclass
@@ -104,7 +104,8 @@ class Codec(nn.Module):
 
     @torch.inference_mode()
     def encode_step(self, state: CodecState, wav_BS: Tensor, exec_B: Tensor | None = None) -> Tensor:
-        """Codes `[B, Q, 1]` of the next `frame_size` samples. Slots outside `exec_B` keep their state; ignore their codes."""
+        """Codes `[B, Q, 1]` of the next `frame_size` samples. Slots outside `exec_B` keep their state: ignore
+        their codes."""
         self._check_frame(wav_BS)
         inner = state.encode
         z_BDT = self.encoder.step(inner.encoder, clean(wav_BS)[:, None], exec_B)

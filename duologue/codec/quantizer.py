@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import QuantizerConfig
+from ..nn.stack import Stack
 from .codebook import Codebook
 
 
@@ -26,7 +27,7 @@ class ResidualVQ(nn.Module):
         super().__init__()
         self.in_proj = nn.Conv1d(outer_dim, config.dim, 1, bias=False)
         self.out_proj = nn.Conv1d(config.dim, outer_dim, 1, bias=False)
-        self.codebooks = nn.ModuleList(Codebook(config.entries, config.dim) for _ in range(codebooks))
+        self.codebooks = Stack[Codebook](Codebook(config.entries, config.dim) for _ in range(codebooks))
 
     def encode(self, z_BDT: Tensor, codebooks: int) -> Tensor:
         """Codes `[B, codebooks, T]` of latents `[B, D, T]`."""
@@ -39,7 +40,8 @@ class ResidualVQ(nn.Module):
 
     def decode(self, codes_BQT: Tensor) -> Tensor:
         """Latents `[B, D, T]` of codes `[B, Q, T]`, Q at most the number of codebooks."""
-        vectors = [book.lookup(codes_BQT[:, q]) for q, book in enumerate(self.codebooks[: codes_BQT.shape[1]])]
+        books = self.codebooks[: codes_BQT.shape[1]]
+        vectors = [book.lookup(codes_BQT[:, q]) for q, book in enumerate(books)]
         return self.out_proj(torch.stack(vectors).sum(0).transpose(1, 2))
 
     def quantize(self, z_BDT: Tensor, codebooks: int, bypass_B: Tensor | None = None) -> Quantized:

@@ -1,4 +1,4 @@
-"""SEANet: the convolutional encoder and decoder of Mimi (section 3.3.1 of the Moshi paper). 24 kHz to 25 Hz and back."""
+"""SEANet: the convolutions of Mimi (section 3.3.1 of the Moshi paper), 24 kHz to 25 Hz and back."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..config import SeanetConfig
 from ..nn.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
+from ..nn.stack import Stack
 from ..nn.state import State
 
 
@@ -37,15 +38,21 @@ class ResidualBlock(nn.Module):
 
 
 @dataclass
-class StageState(State):
+class EncoderStageState(State):
     blocks: list[BlockState]
-    resample: ConvState | ConvTransposeState
+    down: ConvState
+
+
+@dataclass
+class DecoderStageState(State):
+    up: ConvTransposeState
+    blocks: list[BlockState]
 
 
 @dataclass
 class SeanetState(State):
     stem: ConvState
-    stages: list[StageState]
+    stages: list[EncoderStageState] | list[DecoderStageState]
     head: ConvState
 
 
@@ -54,7 +61,7 @@ class EncoderStage(nn.Module):
 
     def __init__(self, config: SeanetConfig, channels: int, ratio: int):
         super().__init__()
-        self.blocks = nn.ModuleList(ResidualBlock(config, channels, i) for i in range(config.residual_layers))
+        self.blocks = Stack(ResidualBlock(config, channels, i) for i in range(config.residual_layers))
         self.down = CausalConv1d(channels, 2 * channels, 2 * ratio, ratio)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
@@ -62,13 +69,15 @@ class EncoderStage(nn.Module):
             x_BCT = block(x_BCT)
         return self.down(F.elu(x_BCT))
 
-    def init_state(self, batch: int) -> StageState:
-        return StageState([block.init_state(batch) for block in self.blocks], self.down.init_state(batch))
+    def init_state(self, batch: int) -> EncoderStageState:
+        return EncoderStageState(
+            [block.init_state(batch) for block in self.blocks], self.down.init_state(batch)
+        )
 
-    def step(self, state: StageState, x_BCT: Tensor, exec_B: Tensor | None = None) -> Tensor:
+    def step(self, state: EncoderStageState, x_BCT: Tensor, exec_B: Tensor | None = None) -> Tensor:
         for block, block_state in zip(self.blocks, state.blocks, strict=True):
             x_BCT = block.step(block_state, x_BCT, exec_B)
-        return self.down.step(state.resample, F.elu(x_BCT), exec_B)
+        return self.down.step(state.down, F.elu(x_BCT), exec_B)
 
 
 class DecoderStage(nn.Module):
@@ -77,7 +86,7 @@ class DecoderStage(nn.Module):
     def __init__(self, config: SeanetConfig, channels: int, ratio: int):
         super().__init__()
         self.up = CausalConvTranspose1d(channels, channels // 2, 2 * ratio, ratio)
-        self.blocks = nn.ModuleList(ResidualBlock(config, channels // 2, i) for i in range(config.residual_layers))
+        self.blocks = Stack(ResidualBlock(config, channels // 2, i) for i in range(config.residual_layers))
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         x_BCT = self.up(F.elu(x_BCT))
@@ -85,11 +94,13 @@ class DecoderStage(nn.Module):
             x_BCT = block(x_BCT)
         return x_BCT
 
-    def init_state(self, batch: int) -> StageState:
-        return StageState([block.init_state(batch) for block in self.blocks], self.up.init_state(batch))
+    def init_state(self, batch: int) -> DecoderStageState:
+        return DecoderStageState(
+            self.up.init_state(batch), [block.init_state(batch) for block in self.blocks]
+        )
 
-    def step(self, state: StageState, x_BCT: Tensor, exec_B: Tensor | None = None) -> Tensor:
-        x_BCT = self.up.step(state.resample, F.elu(x_BCT), exec_B)
+    def step(self, state: DecoderStageState, x_BCT: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        x_BCT = self.up.step(state.up, F.elu(x_BCT), exec_B)
         for block, block_state in zip(self.blocks, state.blocks, strict=True):
             x_BCT = block.step(block_state, x_BCT, exec_B)
         return x_BCT
@@ -99,7 +110,7 @@ class Seanet(nn.Module):
     """Stem convolution, stages, head convolution. Lengths must be multiples of the product of the strides."""
 
     stem: CausalConv1d
-    stages: nn.ModuleList
+    stages: Stack
     head: CausalConv1d
 
     def forward(self, x_BCT: Tensor) -> Tensor:
@@ -127,7 +138,7 @@ class Encoder(Seanet):
         widths = [config.filters * 2**i for i in range(len(config.ratios) + 1)]
         ratios = reversed(config.ratios)
         self.stem = CausalConv1d(1, widths[0], config.kernel)
-        self.stages = nn.ModuleList(EncoderStage(config, w, r) for w, r in zip(widths, ratios, strict=False))
+        self.stages = Stack(EncoderStage(config, w, r) for w, r in zip(widths, ratios, strict=False))
         self.head = CausalConv1d(widths[-1], config.dim, config.last_kernel)
 
 
@@ -138,5 +149,5 @@ class Decoder(Seanet):
         super().__init__()
         widths = [config.filters * 2**i for i in range(len(config.ratios), -1, -1)]
         self.stem = CausalConv1d(config.dim, widths[0], config.kernel)
-        self.stages = nn.ModuleList(DecoderStage(config, w, r) for w, r in zip(widths, config.ratios, strict=False))
+        self.stages = Stack(DecoderStage(config, w, r) for w, r in zip(widths, config.ratios, strict=False))
         self.head = CausalConv1d(widths[-1], 1, config.last_kernel)

@@ -14,10 +14,17 @@ from ..weights import Model
 
 @dataclass
 class DuplexFrame:
-    """What one step gives each slot: `wav_BS` float32 `[B, S]`, and the text token spoken with it (-2: none yet)."""
+    """What one step gives each slot: `wav_BS` float32 `[B, S]`, and the text token spoken with it (-2: none yet).
+
+    `heard_BQ` are the user's codes, `tokens_BK` the text token and codes that were decoded (-2 while there are none).
+    A slot outside `finite_B` has left the numbers: what it gives is worthless until it is reset.
+    """
 
     wav_BS: Tensor
     text_B: Tensor
+    heard_BQ: Tensor
+    tokens_BK: Tensor
+    finite_B: Tensor
 
 
 class Duplex:
@@ -34,20 +41,28 @@ class Duplex:
         self._state = init_state(self.lm, sampling)
 
     def step(self, wav_BS: Tensor, exec_B: Tensor | None = None) -> DuplexFrame:
-        """Hear one frame `[B, frame_size]` and say one. Slots outside `exec_B` keep their state; ignore what they return."""
-        codes_BQ = self.codec.encode_step(self._codec_state, wav_BS, exec_B)[..., 0]
-        out = step(self.lm, self._state, codes_BQ[:, : self.lm.config.heard], exec_B)
+        """Hear one frame `[B, frame_size]` and say one. Slots outside `exec_B` keep their state: ignore what they
+        return."""
+        heard_BQ = self.codec.encode_step(self._codec_state, wav_BS, exec_B)[:, : self.lm.config.heard, 0]
+        return self.step_codes(heard_BQ, exec_B)
+
+    def step_codes(self, heard_BQ: Tensor, exec_B: Tensor | None = None) -> DuplexFrame:
+        """As `step`, on the codes of a frame that was heard before."""
+        out = step(self.lm, self._state, heard_BQ, exec_B)
         spoken_BQ = out.tokens_BK[:, 1:]
         ready_B = (spoken_BQ >= 0).all(-1)
         decode_B = ready_B if exec_B is None else ready_B & exec_B
         wav_BS = self.codec.decode_step(self._codec_state, spoken_BQ.clamp(min=0)[..., None], decode_B)
-        return DuplexFrame(wav_BS * ready_B[:, None], torch.where(ready_B, out.tokens_BK[:, 0], TO_GENERATE))
+        finite_B = out.hidden_BD.isfinite().all(-1) & (wav_BS.isfinite().all(-1) | ~ready_B)
+        wav_BS = torch.where(ready_B[:, None], wav_BS, 0.0)
+        text_B = torch.where(ready_B, out.tokens_BK[:, 0], TO_GENERATE)
+        return DuplexFrame(wav_BS, text_B, heard_BQ, out.tokens_BK, finite_B)
 
-    def start(self, mask_B: Tensor, sampling: dict[int, Sampling] | None = None) -> None:
-        """New conversations in the slots of `mask_B`: nothing of the old ones is left, and a silent frame has been
-        heard (the model never sees the codes of a first frame, so a word that began there would lose its onset)."""
+    def reset(self, mask_B: Tensor, sampling: dict[int, Sampling] | None = None) -> None:
+        """Make the slots of `mask_B` as new, with other settings where `sampling` has some: nothing of their old
+        conversations is left. Their next frame must be silence: the model never sees the codes of a first frame, so a
+        word that began there would lose its onset."""
         self._codec_state.reset(mask_B)
         self._state.reset(mask_B)
         for slot, settings in (sampling or {}).items():
             self._state.sampling.set(slot, settings)
-        self.step(torch.zeros(len(mask_B), self.frame_size, device=mask_B.device), mask_B)

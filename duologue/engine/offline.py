@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..audio.framing import pad_to_frames
 from ..lm.sampling import Sampling
 from ..weights import Model
-from .duplex import Duplex
-from .words import FRAME, LOUD, Words
+from .session import Session
+from .words import FRAME, LOUD, Words, loudness
 
 QUIET = 1.5  # seconds of silence after which the agent has finished
 
@@ -41,11 +40,9 @@ def talk(
     after every n frames.
     """
     sampling = Sampling.greedy(model.sampling.pad_bias) if greedy else model.sampling
-    duplex = Duplex(model, [replace(sampling, seed=seed)])
-    device = model.device
-    duplex.start(torch.ones(1, dtype=torch.bool, device=device))
-    user_TS = pad_to_frames(user_S, duplex.frame_size).reshape(-1, duplex.frame_size)
-    silence_S = np.zeros(duplex.frame_size, np.float32)
+    session = Session(model, replace(sampling, seed=seed))
+    user_TS = pad_to_frames(user_S, session.frame_size).reshape(-1, session.frame_size)
+    silence_S = np.zeros(session.frame_size, np.float32)
     words, frame_ms = Words(model.tokenizer), []
     agent = [silence_S]
     quiet, limit = 0, len(user_TS) + round(tail / FRAME)
@@ -54,13 +51,12 @@ def talk(
         frame = len(frame_ms)
         began = time.perf_counter()
         heard_S = user_TS[frame] if frame < len(user_TS) else silence_S
-        out = duplex.step(torch.from_numpy(heard_S)[None].to(device))
-        wav_S, token = out.wav_BS[0].cpu().numpy(), int(out.text_B[0])
+        said = session.push(heard_S)
         frame_ms.append((time.perf_counter() - began) * 1000)
-        rms = float(np.sqrt(np.mean(wav_S**2)))
-        words.push(frame + 1, token, rms)
-        agent.append(wav_S)
-        quiet = 0 if rms > LOUD or (token >= 0 and token not in pad) else quiet + 1
+        rms = loudness(said.wav_S)
+        words.push(said.frame, said.token, rms)
+        agent.append(said.wav_S)
+        quiet = 0 if rms > LOUD or (said.token >= 0 and said.token not in pad) else quiet + 1
         advance(1)
     report = {
         "model": model.name,

@@ -2,10 +2,17 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..tokenizer import TextStream, Tokenizer
 
 FRAME = 0.08  # seconds
 LOUD = 3e-3  # root mean square above which a frame is voiced
+
+
+def loudness(wav_S: np.ndarray) -> float:
+    """Root mean square of a frame."""
+    return float(np.sqrt(np.mean(wav_S**2)))
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from ..config import ConditionerConfig, ConditioningConfig
 from ..errors import InputError
 
-# A text, a sequence of vectors [S, D] or [B, S, D], the same with a mask (bool [S] or [B, S]: which are given), or nothing.
+# A text, vectors [S, D] or [B, S, D], the same with a mask (bool [S] or [B, S]: which are given), or nothing.
 Value = str | Tensor | tuple[Tensor, Tensor] | None
 
 
@@ -78,7 +79,7 @@ class Conditioning(nn.Module):
         cross_BSD = torch.cat([v.expand(batch, -1, -1) for v in crossed], 1) if crossed else None
         if cross_BSD is not None and self.config.cross_positions:
             cross_BSD = cross_BSD + self.config.cross_positions * sinusoids(cross_BSD)
-        return Condition(sum(summed[1:], summed[0]) if summed else None, cross_BSD)
+        return Condition(reduce(torch.add, summed) if summed else None, cross_BSD)
 
 
 def sinusoids(x_BTD: Tensor, max_period: float = 10_000.0) -> Tensor:
@@ -88,5 +89,3 @@ def sinusoids(x_BTD: Tensor, max_period: float = 10_000.0) -> Tensor:
     rate_F = max_period ** (-torch.arange(half, device=x_BTD.device, dtype=torch.float32) / (half - 1))
     phase_TF = position_T1 * rate_F
     return torch.cat([phase_TF.cos(), phase_TF.sin()], -1).to(x_BTD.dtype)
-
-

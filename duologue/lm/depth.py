@@ -9,12 +9,13 @@ from ..config import DepthConfig, LMConfig
 from ..nn.attention import attend, split_heads
 from ..nn.mlp import GatedMLP
 from ..nn.norm import make_norm
+from ..nn.stack import Stack
 from .embedding import TokenEmbedding
 
 KeyValueCache = list[tuple[Tensor, Tensor]]  # keys and values of a layer, [B, H, Q, D]
 
 
-class PerStep(nn.ModuleList):
+class PerStep(Stack[nn.Module]):
     """Sets of weights, one a step of the codebooks or shared by several, as the schedule says."""
 
     def __init__(self, schedule: tuple[int, ...], make: Callable[[], nn.Module]):
@@ -64,7 +65,7 @@ class DepthLayer(nn.Module):
 
 
 class DepthTransformer(nn.Module):
-    """Predicts the codebooks of a frame from the temporal context `z`, the frame's text token, and the codebooks before."""
+    """Predicts a frame's codebooks from the temporal context `z`, the frame's text token, and the codebooks before."""
 
     def __init__(self, config: LMConfig):
         super().__init__()
@@ -74,13 +75,17 @@ class DepthTransformer(nn.Module):
         self.config = depth
         steps = len(depth.schedule)
         self.in_projs = PerStep(depth.schedule, lambda: nn.Linear(config.temporal.dim, depth.dim, bias=False))
-        self.text_emb = TokenEmbedding(config.text_card + 1, depth.dim, depth.low_rank, config.second_text_stream)
-        self.audio_embs = nn.ModuleList(
+        self.text_emb = TokenEmbedding(
+            config.text_card + 1, depth.dim, depth.low_rank, config.second_text_stream
+        )
+        self.audio_embs = Stack(
             TokenEmbedding(config.card + 1, depth.dim, depth.low_rank) for _ in range(steps - 1)
         )
-        self.layers = nn.ModuleList(DepthLayer(depth, config.temporal.norm) for _ in range(depth.layers))
-        norms = (make_norm(depth.norm_out, depth.dim) if depth.norm_out else nn.Identity() for _ in range(steps))
-        self.norms = nn.ModuleList(norms)
+        self.layers = Stack(DepthLayer(depth, config.temporal.norm) for _ in range(depth.layers))
+        norm = depth.norm_out
+        self.norms = nn.ModuleList(
+            make_norm(norm, depth.dim) if norm else nn.Identity() for _ in range(steps)
+        )
         self.heads = nn.ModuleList(nn.Linear(depth.dim, config.card, bias=False) for _ in range(steps))
 
     def forward(self, z_BTD: Tensor, tokens_BKT: Tensor) -> Tensor:
@@ -94,7 +99,8 @@ class DepthTransformer(nn.Module):
         x_NQD = torch.stack(inputs, 1)
         for layer in self.layers:
             x_NQD = layer(x_NQD)
-        logits = [head(norm(x_NQD[:, q])) for q, (head, norm) in enumerate(zip(self.heads, self.norms, strict=True))]
+        outputs = zip(self.heads, self.norms, x_NQD.unbind(1), strict=True)
+        logits = [head(norm(x_ND)) for head, norm, x_ND in outputs]
         return torch.stack(logits, 1).unflatten(0, (batch, frames)).transpose(1, 2)
 
     def sample(self, z_BD: Tensor, text_B: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:

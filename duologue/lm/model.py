@@ -1,7 +1,7 @@
-"""The language model: 17 token streams in, the next text token and the agent's next codes out (section 3.4 of the paper).
+"""The language model: 17 token streams in, the next text token and the agent's next codes out (paper, section 3.4).
 
-    tokens_BK of the last frame -> sum of embeddings -> temporal transformer -> z_BD -> text token
-                                                                             z_BD + text -> depth transformer -> 8 codes
+tokens_BK of the last frame -> sum of embeddings -> temporal transformer -> z_BD -> text token
+                                                                         z_BD + text -> depth transformer -> 8 codes
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..config import LMConfig
 from ..nn.attention import first_weight
 from ..nn.norm import make_norm
+from ..nn.stack import Stack
 from ..nn.transformer import KeysValues, Transformer
 from .condition import Condition, Conditioning
 from .depth import DepthTransformer
@@ -43,7 +44,7 @@ class LM(nn.Module):
         self.config = config
         dim = config.temporal.dim
         self.text_emb = TokenEmbedding(config.text_card + 1, dim, two_streams=config.second_text_stream)
-        self.audio_embs = nn.ModuleList(TokenEmbedding(config.card + 1, dim) for _ in range(config.audio_streams))
+        self.audio_embs = Stack(TokenEmbedding(config.card + 1, dim) for _ in range(config.audio_streams))
         self.temporal = Transformer(config.temporal)
         self.out_norm = make_norm(config.temporal.norm, dim)
         self.text_head = nn.Linear(dim, config.text_card_out, bias=False)
@@ -82,7 +83,7 @@ class LM(nn.Module):
         return self.temporal.keys_values(condition.crossed_BSD.to(self.text_head.weight.dtype))
 
     def forward(self, codes_BKT: Tensor, condition: Condition | None = None) -> LMOutput:
-        """Predict every code of `codes_BKT` from the frames before it (and, in depth, the codes before it in its frame).
+        """Predict every code of `codes_BKT` from the frames before it and, in depth, the codes before it in its frame.
 
         Delays are applied inside; the last `delay` frames of a delayed stream have no prediction, and are masked.
         """

@@ -14,7 +14,7 @@ from ..nn.state import State
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings of one conversation; the defaults are the published ones. A temperature of 0 is greedy; top_k 0 is all."""
+    """Settings of one conversation; the defaults are the published ones. Temperature 0 is greedy; top_k 0 is all."""
 
     temperature: float = 0.8
     top_k: int = 250
@@ -63,22 +63,20 @@ class SlotSampling(State):
         """Settings are not part of a conversation's past."""
 
     def choose_text(self, logits_BV: Tensor, step_B: Tensor, pad_id: int) -> Tensor:
-        logits_BV = logits_BV.float()
+        logits_BV = logits_BV.float().clone()
         logits_BV[:, pad_id] += self.pad_bias_B
-        return self._choose(logits_BV, self.text_temperature_B, self.text_top_k_B, step_B, 0, "text_top_k")
+        return self._choose("text_", logits_BV, step_B, 0)
 
     def choose_audio(self, logits_BV: Tensor, step_B: Tensor, codebook: int) -> Tensor:
-        return self._choose(logits_BV.float(), self.temperature_B, self.top_k_B, step_B, 1 + codebook, "top_k")
+        return self._choose("", logits_BV.float(), step_B, 1 + codebook)
 
-    def _choose(
-        self, logits_BV: Tensor, temperature_B: Tensor, top_k_B: Tensor, step_B: Tensor, stream: int, k_name: str
-    ) -> Tensor:
+    def _choose(self, kind: str, logits_BV: Tensor, step_B: Tensor, stream: int) -> Tensor:
+        temperature_B, top_k_B = getattr(self, f"{kind}temperature_B"), getattr(self, f"{kind}top_k_B")
         greedy_B = logits_BV.argmax(-1)
-        prefix = "text_" if k_name == "text_top_k" else ""
-        if all(getattr(s, prefix + "temperature") <= 0 for s in self.settings):
+        if all(getattr(s, f"{kind}temperature") <= 0 for s in self.settings):
             return greedy_B
         size = logits_BV.shape[-1]
-        widest = max(getattr(s, k_name) or size for s in self.settings)
+        widest = max(getattr(s, f"{kind}top_k") or size for s in self.settings)
         top_BN, id_BN = logits_BV.topk(min(widest, size), -1)
         uniform_BN = hashed_uniform(self.seed_B[:, None], step_B[:, None], stream, id_BN)
         scores_BN = top_BN / temperature_B.clamp(min=1e-6)[:, None] - (-uniform_BN.log()).log()

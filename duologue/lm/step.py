@@ -85,9 +85,11 @@ def step(
     spoken = config.depth_steps
     delays_K = torch.tensor(config.delays, device=heard_BQ.device)
     if config.heard:
-        _write(state.tokens_BKC, 1 + spoken, state.frame_B[:, None] + delays_K[1 + spoken :], heard_BQ, exec_B)
+        frame_BQ = state.frame_B[:, None] + delays_K[1 + spoken :]
+        _write(state.tokens_BKC, 1 + spoken, frame_BQ, heard_BQ, exec_B)
     input_BK1 = _read(lm, state, delays_K, exec_B)
-    x_B1D = lm.temporal.step(state.temporal, lm.embed(input_BK1, state.told.condition), exec_B, state.told.crossed)
+    x_B1D = lm.embed(input_BK1, state.told.condition)
+    x_B1D = lm.temporal.step(state.temporal, x_B1D, exec_B, state.told.crossed)
     z_BD = lm.out_norm(x_B1D)[:, 0]
     said_B = state.sampling.choose_text(lm.text_head(z_BD), state.frame_B, config.pad_id)
     if text_B is not None:
@@ -123,7 +125,9 @@ def _read(lm: LM, state: StepState, delays_K: Tensor, exec_B: Tensor | None) -> 
 def _speak(lm: LM, state: StepState, z_BD: Tensor, text_B: Tensor, audio_BQ: Tensor | None) -> Tensor:
     def choose(q: int, logits_BV: Tensor) -> Tensor:
         sampled_B = state.sampling.choose_audio(logits_BV, state.frame_B, q)
-        return sampled_B if audio_BQ is None else torch.where(audio_BQ[:, q] == TO_GENERATE, sampled_B, audio_BQ[:, q])
+        if audio_BQ is None:
+            return sampled_B
+        return torch.where(audio_BQ[:, q] == TO_GENERATE, sampled_B, audio_BQ[:, q])
 
     assert lm.depth is not None
     return lm.depth.sample(z_BD, text_B, choose)

@@ -13,7 +13,9 @@ def split_heads(x_BTD: Tensor, head_dim: int) -> Tensor:
     return x_BTD.unflatten(-1, (-1, head_dim)).transpose(1, 2)
 
 
-def attend(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
+def attend(
+    q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor | None, causal: bool = False
+) -> Tensor:
     """Scaled dot-product attention, heads merged again: `[B, T, H * D]`. Fewer key heads than query heads repeat."""
     grouped = q_BHTD.shape[1] != k_BHSD.shape[1]
     out_BHTD = F.scaled_dot_product_attention(
@@ -56,7 +58,8 @@ class SelfAttention(nn.Module):
     def _qkv(self, x_BTD: Tensor, position_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         kv = self.kv_heads * self.head_dim
         q, k, v = (
-            split_heads(part, self.head_dim) for part in self.in_proj(x_BTD).split([x_BTD.shape[-1], kv, kv], -1)
+            split_heads(part, self.head_dim)
+            for part in self.in_proj(x_BTD).split([x_BTD.shape[-1], kv, kv], -1)
         )
         if self.max_period is not None:
             q = rotate(q, position_BT, self.max_period, self.interleaved)

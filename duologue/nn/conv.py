@@ -69,7 +69,13 @@ class CausalConvTranspose1d(nn.ConvTranspose1d):
     """Transposed convolution whose right overhang is trimmed (offline) or added to the next outputs (streamed)."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, kernel: int, stride: int, groups: int = 1, bias: bool = True
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        stride: int,
+        groups: int = 1,
+        bias: bool = True,
     ):
         super().__init__(channels_in, channels_out, kernel, stride, groups=groups, bias=bias)
         self.overhang = kernel - stride

@@ -47,7 +47,7 @@ class KVCache(State):
                 new = torch.where(per_slot(exec_B, new), new, buffer.gather(2, index))
             buffer.scatter_(2, index, new)
         self.used = min(self.capacity, self.used + steps)
-        seen_B = self.seen_B + steps  # also for resting slots: their queries then see themselves, and are discarded
+        seen_B = self.seen_B + steps  # of resting slots too: their queries see themselves, and are discarded
         if exec_B is None:
             self.seen_B.copy_(seen_B)
         else:

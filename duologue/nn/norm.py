@@ -32,6 +32,11 @@ class LayerScale(nn.Module):
         return self.scale * x_D
 
 
+def make_scale(dim: int, init: float | None) -> nn.Module:
+    """A layer scale, if the model has them."""
+    return nn.Identity() if init is None else LayerScale(dim, init)
+
+
 def make_norm(kind: str, dim: int) -> nn.Module:
     """A norm by the name it has in the published configs."""
     kinds = {

@@ -9,7 +9,8 @@ from ..config import TransformerConfig
 from .attention import CrossAttention, SelfAttention
 from .kv_cache import KVCache
 from .mlp import MLP, GatedMLP
-from .norm import LayerScale, make_norm
+from .norm import make_norm, make_scale
+from .stack import Stack
 from .state import State
 
 KeysValues = tuple[Tensor, Tensor]
@@ -38,13 +39,10 @@ class Layer(nn.Module):
         if config.cross_attention:
             self.norm_cross = nn.LayerNorm(dim, eps=1e-5)
             self.cross_attention = CrossAttention(dim, config.heads)
+            self.scale_cross = make_scale(dim, config.layer_scale)
         self.norm2 = make_norm(config.norm, dim)
         self.mlp = (GatedMLP if config.gated else MLP)(dim, config.feedforward)
-        scaled = config.layer_scale is not None
-        self.scale1 = LayerScale(dim, config.layer_scale) if scaled else nn.Identity()
-        self.scale2 = LayerScale(dim, config.layer_scale) if scaled else nn.Identity()
-        if config.cross_attention:
-            self.scale_cross = LayerScale(dim, config.layer_scale) if scaled else nn.Identity()
+        self.scale1, self.scale2 = make_scale(dim, config.layer_scale), make_scale(dim, config.layer_scale)
 
     def _after_attention(self, x_BTD: Tensor, update_BTD: Tensor, condition: KeysValues | None) -> Tensor:
         x_BTD = x_BTD + self.scale1(update_BTD)
@@ -55,7 +53,9 @@ class Layer(nn.Module):
     def forward(self, x_BTD: Tensor, condition: KeysValues | None = None) -> Tensor:
         return self._after_attention(x_BTD, self.attention(self.norm1(x_BTD)), condition)
 
-    def step(self, cache: KVCache, x_BTD: Tensor, exec_B: Tensor | None, condition: KeysValues | None = None) -> Tensor:
+    def step(
+        self, cache: KVCache, x_BTD: Tensor, exec_B: Tensor | None, condition: KeysValues | None = None
+    ) -> Tensor:
         return self._after_attention(x_BTD, self.attention.step(cache, self.norm1(x_BTD), exec_B), condition)
 
 
@@ -67,8 +67,8 @@ class Transformer(nn.Module):
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
-        self.checkpointing = False  # recompute activations in the backward pass: less memory, a third more work
+        self.layers = Stack(Layer(config) for _ in range(config.layers))
+        self.checkpointing = False  # recompute activations going back: less memory, a third more work
 
     def keys_values(self, source_BSD: Tensor) -> list[KeysValues]:
         """What every layer attends to in a conditioning sequence."""
@@ -97,5 +97,3 @@ class Transformer(nn.Module):
         for i, layer in enumerate(self.layers):
             x_BTD = layer.step(state.caches[i], x_BTD, exec_B, None if condition is None else condition[i])
         return x_BTD
-
-

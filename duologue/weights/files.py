@@ -39,7 +39,9 @@ def locate(model: str) -> ModelFiles:
         return ModelFiles(model, config, find)
     folder = Path(model)
     if not folder.is_dir():
-        raise InputError(f"there is no model {model}: give a name, a folder, a .safetensors file or hf://owner/repo")
+        raise InputError(
+            f"there is no model {model}: give a name, a folder, a .safetensors file or hf://owner/repo"
+        )
 
     def find_local(name: str) -> Path:
         path = _named(name) or _inside(folder, name)
@@ -77,7 +79,12 @@ class _NotInRepository(InputError):
 def download(repository: str, name: str, revision: str | None) -> Path:
     """One file of a hub repository, from the local cache or fetched."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
     where = f"hf://{repository}" + (f"@{revision}" if revision else "")
     try:
@@ -91,5 +98,3 @@ def download(repository: str, name: str, revision: str | None) -> Path:
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{where}: cannot fetch {name}: {reason}") from error
-
-

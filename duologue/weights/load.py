@@ -113,8 +113,6 @@ def _lm(path: Path, config: ModelConfig, device: torch.device, dtype: torch.dtyp
     return lm.eval()
 
 
-
-
 class TinyModel(Model):
     """The random test model: nothing to read but its tokenizer."""
 

@@ -39,7 +39,7 @@ class ModelConfig:
     tokenizer_file: str = TOKENIZER_FILE
     lora_file: str | None = None
     model_type: str = "moshi"
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     task: dict[str, Any] = field(default_factory=dict)
 
 
@@ -175,18 +175,27 @@ def _depth(f: _Fields, dep_q: int, scale: float, temporal: TransformerConfig) ->
     }
     if dep_q == 0:
         return None
-    if gating != "silu" or layer_scale is not None or own_weights != own_inputs or not isinstance(feedforward, int):
+    if (
+        gating != "silu"
+        or layer_scale is not None
+        or own_weights != own_inputs
+        or not isinstance(feedforward, int)
+    ):
         raise InputError(
             f"{f.where}: a depth transformer needs silu gating, one width, no layer scale, and "
             "depformer_weights_per_step and depformer_multi_linear both true or both false"
         )
     schedule = tuple(schedule) if own_weights else (0,) * dep_q
     if len(schedule) != dep_q or set(schedule) != set(range(max(schedule) + 1)):
-        raise InputError(f"{f.where}: the weights schedule must name a set of weights for each of {dep_q} steps")
+        raise InputError(
+            f"{f.where}: the weights schedule must name a set of weights for each of {dep_q} steps"
+        )
     return DepthConfig(dim=dim, feedforward=feedforward, schedule=schedule, **values)
 
 
-def _conditioning(conditioners: dict[str, Any], fuser: dict[str, Any] | None, where: str) -> ConditioningConfig:
+def _conditioning(
+    conditioners: dict[str, Any], fuser: dict[str, Any] | None, where: str
+) -> ConditioningConfig:
     if not conditioners:
         return ConditioningConfig()
     configs = []
@@ -201,7 +210,9 @@ def _conditioning(conditioners: dict[str, Any], fuser: dict[str, Any] | None, wh
         inner.expect(tokenizer="noop")
         inner.take("init_scale", None)  # said how training began
         configs.append(
-            ConditionerConfig(name, kind, inner.take("dim"), inner.take("n_bins", 0), tuple(values) if values else None)
+            ConditionerConfig(
+                name, kind, inner.take("dim"), inner.take("n_bins", 0), tuple(values) if values else None
+            )
         )
         inner.finish()
     f = _Fields(fuser or {}, f"{where}: fuser")
@@ -256,6 +267,8 @@ def codec_config(values: dict[str, Any], codebooks: int, where: str = "mimi_conf
     q.expect(input_dimension=seanet.dim, output_dimension=seanet.dim, n_q_semantic=1)
     quantizer = QuantizerConfig(q.take("dimension"), q.take("n_q"), q.take("bins"))
     q.finish()
-    config = CodecConfig(f.take("sample_rate"), f.take("frame_rate"), codebooks, seanet, transformer, quantizer)
+    config = CodecConfig(
+        f.take("sample_rate"), f.take("frame_rate"), codebooks, seanet, transformer, quantizer
+    )
     f.finish()
     return config

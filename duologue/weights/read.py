@@ -53,13 +53,17 @@ def _take(file, source: Source, meta: Tensor, path: Path) -> Tensor:
     shape = list(view.get_shape())
     if source.parts > 1:
         if not shape or shape[0] % source.parts:
-            raise InputError(f"{path}: {source.name} has shape {shape}, which is not {source.parts} equal parts")
+            raise InputError(
+                f"{path}: {source.name} has shape {shape}, which is not {source.parts} equal parts"
+            )
         rows = shape[0] // source.parts
         value = view[source.part * rows : (source.part + 1) * rows]
     else:
         value = file.get_tensor(source.name)
     if [n for n in value.shape if n != 1] != [n for n in meta.shape if n != 1]:
-        raise InputError(f"{path}: {source.name} has shape {list(value.shape)}, the model needs {list(meta.shape)}")
+        raise InputError(
+            f"{path}: {source.name} has shape {list(value.shape)}, the model needs {list(meta.shape)}"
+        )
     return value.reshape(meta.shape).clone()  # a copy: the file may change or vanish while the model lives
 
 

@@ -45,7 +45,13 @@ def test_teacher_forced(case: str) -> None:
         assert_close(out.audio_BQTV[mask], io["forward.logits"][mask], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("case", "run"), [*((c, "greedy") for c in CASES), ("lm_moshi", "forced"), ("lm_cond", "forced"), ("lm_shared", "forced")])  # fmt: skip
+RUNS = [
+    *((case, "greedy") for case in CASES),
+    *((f"lm_{name}", "forced") for name in ("moshi", "cond", "shared")),
+]
+
+
+@pytest.mark.parametrize(("case", "run"), RUNS)
 def test_generates_the_same_tokens(case: str, run: str) -> None:
     """Greedy, far past the context, with a user stream; "forced": with some tokens given instead of sampled."""
     lm, io = golden.lm(case), golden.io(case)

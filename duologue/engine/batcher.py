@@ -1,0 +1,229 @@
+"""Many conversations on one model, each at the pace of speech.
+
+One worker thread steps together all seats whose user frame has come. A frame that does not come in time is heard as
+silence; one that comes sooner than it is spoken waits. Knows nothing of sockets: what the agent says is taken from the
+seat, which calls `wake` when there is something to take.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from ..lm.sampling import Sampling
+from ..tokenizer import Tokenizer
+from .backend import Backend
+from .seat import FRAME, GRACE, PATIENCE, Said, Seat, Tap
+
+log = logging.getLogger(__name__)
+
+STUCK = 5.0  # seconds that a step may take before the engine counts as down
+RETRY = 0.5, 4.0  # seconds from a failed recovery to the next, at first and at most
+
+
+class Busy(Exception):
+    """No slot is free."""
+
+
+class Down(Exception):
+    """The engine is not running: it recovers from a failure, or is being shut down."""
+
+
+class Batcher:
+    """All conversations with one model. `open` a seat, `push` the user's sound into it, `take` what the agent says.
+
+    `start` runs it on a thread of its own; without it, `tick` by hand, with a clock of your own.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        tokenizer: Tokenizer,
+        now: Callable[[], float] = time.monotonic,
+        observe: Callable[[float, int], None] = lambda seconds, seats: None,
+    ):
+        self.backend, self.tokenizer, self.now = backend, tokenizer, now
+        self.restarts = 0
+        self._observe = observe  # of each step: how long it took, and for how many seats
+        self._lock = threading.Condition()
+        self._seats: list[Seat] = []
+        self._free = set(range(backend.slots))
+        self._step_s = 0.0  # what a step takes, smoothed
+        self._busy_since: float | None = None
+        self._down = False
+        self._retry_at, self._retry_s = 0.0, RETRY[0]
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    # For those who hold conversations
+
+    def open(self, sampling: Sampling, wake: Callable[[], None], tap: Tap | None = None) -> Seat:
+        """A new conversation. `wake` is called, on the worker's thread, when there is something to take; `tap` gets
+        every frame that was heard and said. Raises Busy or Down."""
+        with self._lock:
+            if not self.ready:
+                raise Down("the engine is not running")
+            if sum(not seat.ended for seat in self._seats) >= self.backend.slots:
+                raise Busy("no slot is free")
+            seat = Seat(self._lock, sampling, wake, tap, self.tokenizer, self.backend.frame_size, self.now)
+            self._seats.append(seat)
+            self._lock.notify()
+            return seat
+
+    @property
+    def ready(self) -> bool:
+        """Whether the engine runs: no failure, no step that hangs, not being shut down."""
+        busy = self._busy_since
+        return not (self._down or self._stopping or (busy is not None and self.now() - busy > STUCK))
+
+    @property
+    def used(self) -> int:
+        """Slots in use."""
+        with self._lock:
+            return sum(not seat.ended for seat in self._seats)
+
+    # The thread
+
+    def start(self) -> None:
+        """Run on a thread of its own, until `close`."""
+        self._thread = threading.Thread(target=self._run, name="duologue-engine", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End all conversations and the thread."""
+        with self._lock:
+            self._stopping = True
+            self._lock.notify()
+        if self._thread is not None:
+            self._thread.join(STUCK)
+        for seat in list(self._seats):
+            seat.end("shutdown")
+
+    def _run(self) -> None:
+        while not self._stopping:
+            at = self.tick()
+            with self._lock:
+                if not self._stopping and not self._due(self.now()):
+                    at = self._next(self.now()) if not self._down else at
+                    self._lock.wait(None if at is None else max(0.0, at - self.now()))
+
+    # One step
+
+    def tick(self) -> float | None:
+        """Do what is due; returns when something is due next, if nothing comes in before. Never raises: a step that
+        does ends every conversation, and the engine starts afresh."""
+        if self._down:
+            return self._recover()
+        try:
+            self._step()
+        except Exception:
+            log.exception("a step failed: all conversations end, the engine starts afresh")
+            self._fail()
+            return self.now()
+        with self._lock:
+            return self._next(self.now())
+
+    def _step(self) -> None:
+        self._seat_newcomers()
+        with self._lock:
+            due = self._due(self.now())
+            if not due:
+                return
+            wav_BS = np.zeros((self.backend.slots, self.backend.frame_size), np.float32)
+            exec_B = np.zeros(self.backend.slots, bool)
+            began = self._busy_since = self.now()
+            for seat in due:
+                wav_BS[seat.slot], exec_B[seat.slot] = seat.hear(began), True
+        try:
+            frames = self.backend.step(wav_BS, exec_B)
+        finally:
+            self._busy_since = None
+        done = self.now()
+        self._step_s += 0.1 * (done - began - self._step_s)
+        self._observe(done - began, len(due))
+        for seat in due:
+            self._hand_over(seat, frames, done)
+
+    def _hand_over(self, seat: Seat, frames, done: float) -> None:
+        """What goes wrong here is the fault of one conversation, and ends it alone."""
+        try:
+            if frames.finite_B[seat.slot]:
+                seat.say(frames, done)
+            else:
+                log.error("conversation %s left the finite numbers", seat.id)
+                seat.end("error")
+        except Exception:
+            log.exception("conversation %s failed", seat.id)
+            seat.end("error")
+
+    def _seat_newcomers(self) -> None:
+        with self._lock:
+            for seat in [s for s in self._seats if s.ended]:
+                self._seats.remove(seat)
+                if seat.slot is not None:
+                    self._free.add(seat.slot)
+            fresh = [s for s in self._seats if s.fresh]
+            for seat in fresh:
+                if seat.slot is None:
+                    seat.slot = self._free.pop()
+        for seat in fresh:  # one at a time: what it raises is then one conversation's fault
+            try:
+                self.backend.start({seat.slot: seat.sampling})
+                seat.begin()
+            except Exception:
+                log.exception("conversation %s could not start", seat.id)
+                seat.end("error")
+
+    def _due(self, now: float) -> list[Seat]:
+        """The seats to step now. They wait a little for others that are about to be ready."""
+        running = [seat for seat in self._seats if seat.running]
+        due = [seat for seat in running if seat.ready_at <= now]
+        if not due:
+            return []
+        hold = self._hold(due)
+        if now < hold and any(seat.ready_at > now and seat.next <= hold for seat in running):
+            return []
+        return due
+
+    def _hold(self, due: list[Seat]) -> float:
+        return min(seat.ready_at for seat in due) + max(0.0, PATIENCE - 1.5 * self._step_s)
+
+    def _next(self, now: float) -> float | None:
+        if any(seat.fresh or (seat.ended and seat.slot is not None) for seat in self._seats):
+            return now
+        times = [seat.ready_at for seat in self._seats if seat.running]
+        if not times:
+            return None
+        due = [seat for seat in self._seats if seat.running and seat.ready_at <= now]
+        later = [at for at in times if at > now]
+        return min([self._hold(due), *later]) if due else min(times)
+
+    # Failure
+
+    def _fail(self) -> None:
+        self._down = True
+        self._retry_at, self._retry_s = self.now(), RETRY[0]
+        for seat in list(self._seats):
+            seat.end("error")
+
+    def _recover(self) -> float:
+        now = self.now()
+        if now < self._retry_at:
+            return self._retry_at
+        try:
+            self.backend.rebuild()
+            slots = self.backend.slots
+            self.backend.step(np.zeros((slots, self.backend.frame_size), np.float32), np.zeros(slots, bool))
+        except Exception:
+            log.exception("the engine could not start afresh")
+            self._retry_at, self._retry_s = now + self._retry_s, min(2 * self._retry_s, RETRY[1])
+            return self._retry_at
+        self._seats, self._free = [], set(range(self.backend.slots))
+        self.restarts += 1
+        self._down = False
+        return self.now()
+
+
+__all__ = ["FRAME", "GRACE", "Batcher", "Busy", "Down", "Said", "Seat"]

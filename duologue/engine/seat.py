@@ -1,0 +1,241 @@
+"""The place of one conversation among many: its queues, its clock, its counts."""
+
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..audio.files import clean
+from ..audio.framing import Framer
+from ..lm.sampling import Sampling
+from ..tokenizer import TextStream, Tokenizer
+from .backend import Frames
+from .session import Said
+
+FRAME = 0.08  # seconds
+EARLY = 0.04  # seconds before its time that a frame may be heard, so that one that came late can be caught up with
+GRACE = 0.06  # seconds after its time that a missing frame is waited for
+PATIENCE = 0.03  # seconds that a frame and its step may take in all so that others can be stepped with it
+BACKLOG = 25  # frames of the user that may wait: 2 s
+LAG = 4  # frames that may wait all through a WINDOW; if more do, all but one are dropped
+WINDOW = 25  # frames
+HURRY = 0.04  # seconds that a conversation may move forward in a WINDOW to catch up with a user who is ahead
+UNREAD = 25  # frames of the agent that may wait to be taken: 2 s
+
+
+class Tap(Protocol):
+    """Gets every frame of a conversation, on the worker's thread: it must not block."""
+
+    def __call__(self, user_S: np.ndarray, said: Said, heard_Q: np.ndarray, tokens_K: np.ndarray) -> None: ...
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Frames of a conversation so far. `late`: the agent's that came more than 80 ms after the user's; `missing`: the
+    user's that did not come in time; `dropped`: the user's that were thrown away because too many waited. `response`:
+    the longest seconds from a user's frame to its answer since the last time this was asked; `waiting`: the user's
+    frames that wait."""
+
+    frames: int
+    late: int
+    missing: int
+    dropped: int
+    waiting: int
+    response: float
+
+
+class Seat:
+    """One conversation of a `Batcher`. `push`, `take`, `pause`, `resume`, `restart` and `end` are for whoever holds the
+    conversation, on any thread; the rest is the batcher's."""
+
+    def __init__(
+        self,
+        lock: threading.Condition,
+        sampling: Sampling,
+        wake: Callable[[], None],
+        tap: Tap | None,
+        tokenizer: Tokenizer,
+        frame_size: int,
+        now: Callable[[], float],
+    ):
+        self.id = secrets.token_hex(4)
+        self.sampling = sampling
+        self.slot: int | None = None
+        self.ended: str | None = None  # the reason, once it has
+        self.fresh, self.paused = True, False
+        self.last_sound = now()  # when the user's sound last came
+        self.next = now()  # when the next frame of the user is expected
+        self._lock, self._wake, self._tap, self._now = lock, wake, tap, now
+        self._tokenizer, self._frame_size = tokenizer, frame_size
+        self._framer = Framer(frame_size)
+        self._heard: deque[tuple[float, np.ndarray]] = deque()  # when it came, and the frame
+        self._said: deque[Said] = deque()
+        self._frames = self._late = self._missing = self._dropped = 0
+        self._response = 0.0
+        self._begin_past()
+
+    def _begin_past(self) -> None:
+        self._text = TextStream(self._tokenizer)
+        self._primed = self._met = False  # the silent frame was heard; the user was
+        self._gap = True  # the last frame was heard as silence for want of another
+        self._last_step = -FRAME
+        self._frame = 0
+        self._user: tuple[float | None, np.ndarray]
+        self._new_window()
+
+    def _new_window(self) -> None:
+        self._in_window, self._least_waiting, self._least_early = 0, BACKLOG, 1.0
+
+    # For whoever holds the conversation
+
+    def push(self, wav_S: np.ndarray) -> None:
+        """Take the user's sound, any number of samples (float32 at the model's rate). More than 2 s do not wait: the
+        oldest goes."""
+        now = self._now()
+        wav_S = clean(np.asarray(wav_S, np.float32))
+        with self._lock:
+            if self.ended or self.paused or not wav_S.size:
+                return
+            self.last_sound = now
+            for frame_S in self._framer.push(wav_S):
+                self._heard.append((now, frame_S))
+            while len(self._heard) > BACKLOG:
+                self._heard.popleft()
+                self._dropped += 1
+            if self._heard:
+                self._lock.notify()
+
+    def take(self) -> list[Said]:
+        """What the agent has said since the last time."""
+        with self._lock:
+            said = list(self._said)
+            self._said.clear()
+            return said
+
+    def pause(self) -> None:
+        """Nothing is heard or said until `resume`; the conversation is kept."""
+        with self._lock:
+            self.paused = True
+            self._forget_sound()
+
+    def resume(self) -> None:
+        with self._lock:
+            if self.paused:
+                self.paused, self._gap = False, True
+                self.next = self.last_sound = self._now()
+                self._lock.notify()
+
+    def restart(self, sampling: Sampling) -> None:
+        """A new conversation in this seat."""
+        with self._lock:
+            if not self.ended:
+                self.sampling, self.fresh, self.paused = sampling, True, False
+                self.last_sound = self._now()
+                self._forget_sound()
+                self._said.clear()
+                self._lock.notify()
+
+    def end(self, reason: str) -> None:
+        """Free the slot. What was said may still be taken. The first reason counts."""
+        with self._lock:
+            if self.ended:
+                return
+            self.ended = reason
+            self._forget_sound()
+            self._lock.notify()
+        self._wake()
+
+    def counts(self) -> Counts:
+        with self._lock:
+            response, self._response = self._response, 0.0
+            return Counts(
+                self._frames, self._late, self._missing, self._dropped, len(self._heard), response
+            )
+
+    def _forget_sound(self) -> None:
+        self._heard.clear()
+        self._framer = Framer(self._frame_size)
+
+    # For the batcher
+
+    @property
+    def running(self) -> bool:
+        return not (self.ended or self.paused or self.fresh)
+
+    @property
+    def ready_at(self) -> float:
+        """When to step this seat, by what has come so far."""
+        if not self._primed:
+            return self._last_step
+        if not self._heard:
+            return self.next + GRACE
+        came = self._heard[0][0]
+        # After a gap the user's clock is met anew.
+        return max(came, self._last_step + FRAME / 2 if self._gap else self.next - EARLY)
+
+    def begin(self) -> None:
+        """The slot is as new."""
+        with self._lock:
+            self.fresh = False
+            self._begin_past()
+            self._last_step = self.next = self._now()
+
+    def hear(self, now: float) -> np.ndarray:
+        """The frame to hear in the step that begins now."""
+        silence_S = np.zeros(self._frame_size, np.float32)
+        if not self._primed:
+            self._user = None, silence_S
+        elif self._heard:
+            came, frame_S = self._user = self._heard.popleft()
+            if self._gap:
+                self.next = now
+            self._met, self._gap = True, False
+            self._keep_pace(came)
+        else:
+            self._user, self._gap = (None, silence_S), True
+            self._missing += self._met
+        self._last_step = now
+        # A stall of the machine is not caught up with: that would make the whole conversation late.
+        self.next = max(self.next, now - 2 * FRAME) + FRAME
+        return self._user[1]
+
+    def _keep_pace(self, came: float) -> None:
+        self._in_window += 1
+        self._least_waiting = min(self._least_waiting, len(self._heard))
+        self._least_early = min(self._least_early, self.next - EARLY - came)
+        if self._in_window < WINDOW:
+            return
+        if self._least_waiting > LAG:
+            self._dropped += len(self._heard) - 1
+            self._heard = deque([self._heard[-1]])
+        elif self._least_early > 0:
+            self.next -= min(self._least_early, HURRY)
+        self._new_window()
+
+    def say(self, frames: Frames, done: float) -> None:
+        """Take this slot's part of a step that is done."""
+        token = int(frames.text_B[self.slot])
+        came, user_S = self._user
+        with self._lock:
+            if self.ended or self.paused or self.fresh:
+                return
+            if not self._primed:
+                self._primed = True
+                return
+            self._frame += 1
+            self._frames += 1
+            expected = self._last_step if came is None else came
+            self._late += done - max(expected, self._last_step - 2 * FRAME) > FRAME
+            if came is not None:
+                self._response = max(self._response, done - came)
+            text = self._text.push(token) if token >= 0 else ""
+            said = Said(self._frame, frames.wav_BS[self.slot].copy(), text, token)
+            self._said.append(said)
+            slow = len(self._said) > UNREAD
+        if self._tap is not None:
+            self._tap(user_S, said, frames.heard_BQ[self.slot], frames.tokens_BK[self.slot])
+        self.end("slow") if slow else self._wake()
