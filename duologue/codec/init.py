@@ -14,9 +14,9 @@ from .seanet import ResidualBlock
 
 @torch.no_grad()
 def scale_to_speech(codec: Codec, wav_BS: Tensor) -> None:
-    """Scale the convolutions of `codec`, in place, by what they make of `wav_BS` (a few seconds of speech).
+    """Scale the convolutions of `codec`, in place, by what they make of `wav_BS`, a few seconds of speech.
 
-    Every output has a standard deviation of 1, the branch of a residual block 0.5, the decoded waveform that of `wav_BS`.
+    Outputs get a standard deviation of 1, branches of residual blocks 0.5, the decoded waveform that of `wav_BS`.
     """
     branches = {id(block.conv2) for block in codec.modules() if isinstance(block, ResidualBlock)}
     target = {id(codec.decoder.head): float(wav_BS.std())}

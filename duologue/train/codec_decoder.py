@@ -1,6 +1,6 @@
 """Third stage of a codec: the decoder alone, against discriminators. It changes no code.
 
-Everything from the codes on is trained (output projections, upsampling, transformer, SEANet) with hinge, feature and mel
+All from the codes on is trained (output projections, upsampling, transformer, SEANet) with hinge, feature and mel
 losses behind the balancer (section 3.3.4 of the Moshi paper); `adversarial_only` is the setting of the released Mimi.
 """
 
@@ -111,8 +111,8 @@ class DecoderStage(Stage):
         valid: Iterable[dict[str, Tensor]] = (),
         world: World | None = None,
     ):
-        module = nn.ModuleDict({"codec": codec, "discriminator": Discriminator(config.discriminator)})
-        self.codec, self.discriminator = codec, module["discriminator"]
+        self.codec, self.discriminator = codec, Discriminator(config.discriminator)
+        module = nn.ModuleDict({"codec": codec, "discriminator": self.discriminator})
 
         def optim(lr: float) -> OptimConfig:
             return OptimConfig(
