@@ -1,7 +1,7 @@
 """`duologue data ...`: one dataclass a verb, whose `run` is one call into the pipeline.
 
-Every verb writes OUT/manifest.jsonl and its files beside it, goes on where it stopped, and lists what failed in
-OUT/manifest.errors.
+Every verb writes OUT/manifest.jsonl with its files beside it (`align` adds to the files that are there), goes on where
+it stopped, and lists what failed in a file ending in .errors.
 """
 
 import random
@@ -96,17 +96,17 @@ class Align:
     def run(self) -> None:
         from duologue.data import align
         from duologue.data.manifest import read_manifest
-        from duologue.data.runner import run
+        from duologue.data.runner import run_in_place
         from duologue.data.voices import read_index
 
         aligner = align.WhisperAligner(self.whisper, device=self.device, threads=self.threads)
-        if self.source.is_dir() and not list(self.source.rglob("*.jsonl")):
+        if self.source.is_dir() and not any(self.source.rglob("*.jsonl")):
             rows = [row | {"path": str(self.source / row["file"])} for row in read_index(self.source)]
-            run(align.AlignClips(aligner), rows, self.source / "clips.aligned", label="clips")
-            return
-        target = self.source / "manifest.jsonl" if self.source.is_dir() else self.source
-        stage = align.Align(aligner, both=not self.agent_only)
-        run(stage, read_manifest(self.source), target.with_suffix(".aligned"), label="recordings")
+            run_in_place(align.AlignClips(aligner), rows, self.source / "clips", label="clips")
+        else:
+            errors = self.source / "manifest.jsonl" if self.source.is_dir() else self.source
+            stage = align.Align(aligner, both=not self.agent_only)
+            run_in_place(stage, read_manifest(self.source), errors, label="recordings")
 
 
 @dataclass(frozen=True)

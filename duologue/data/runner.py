@@ -8,6 +8,8 @@ module, so a cluster engine can run it as well (`dataset.map_batches(Stage, ...)
 import json
 import os
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -45,26 +47,53 @@ def run(stage: Stage, rows: list[Row], out: StrPath, batch: int = 1, label: str 
     """
     out = check_writable(out)
     part = out.with_name(out.name + ".part")
-    names = [name_of(row) for row in rows]
-    if len(set(names)) < len(names):
-        raise InputError(f"two rows share the id {next(n for n in names if names.count(n) > 1)!r}")
+    names = _names(rows)
     done = {name_of(row): row for row in (read_manifest(out) if out.exists() else [])} | _read_part(part)
     result = Result(resumed=sum(name in done for name in names))
     todo = [row for row, name in zip(rows, names, strict=True) if name not in done]
-    with part.open("a") as log, progress(label, len(todo)) as advance:
-        for start in range(0, len(todo), batch):
-            chunk = todo[start : start + batch]
-            for row, made in zip(chunk, _attempt(stage, chunk, result.bad), strict=True):
-                if made is not None:
-                    done[name_of(row)] = made | {"id": name_of(row)}
-                    log.write(json.dumps(done[name_of(row)]) + "\n")
+    with part.open("a") as log:
+        for row, made in _each(stage, todo, batch, label, result.bad):
+            done[name_of(row)] = made | {"id": name_of(row)}
+            log.write(json.dumps(done[name_of(row)]) + "\n")
             log.flush()
-            advance(len(chunk))
     result.rows = [done[name] for name in names if name in done]
     write_manifest(out, result.rows)
     _report(out, result.bad)
     part.unlink(missing_ok=True)
     return result
+
+
+def run_in_place(
+    stage: Stage, rows: list[Row], errors: StrPath, batch: int = 1, label: str = "rows"
+) -> Result:
+    """As `run`, for a stage that adds to what lies beside the recordings: no manifest is written.
+
+    What is done already only the stage knows. Rows that raised are listed in ERRORS.errors.
+    """
+    result = Result()
+    _names(rows)
+    result.rows = [made for _, made in _each(stage, rows, batch, label, result.bad)]
+    _report(Path(errors), result.bad)
+    return result
+
+
+def _names(rows: list[Row]) -> list[str]:
+    names = [name_of(row) for row in rows]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"two rows share the id {twice[0]!r}")
+    return names
+
+
+def _each(stage: Stage, rows: list[Row], batch: int, label: str, bad: list[Row]) -> Iterator[tuple[Row, Row]]:
+    """Rows that went well, with what became of them; the others are added to `bad`."""
+    with progress(label, len(rows)) as advance:
+        for start in range(0, len(rows), batch):
+            chunk = rows[start : start + batch]
+            for row, made in zip(chunk, _attempt(stage, chunk, bad), strict=True):
+                if made is not None:
+                    yield row, made
+            advance(len(chunk))
 
 
 def name_of(row: Row) -> str:
