@@ -1,0 +1,162 @@
+/** Every way a conversation can fail to begin or come to its end, in plain words: what happened, what to do. */
+import type { EndReason } from "../wire/protocol";
+
+export type Remedy = "retry" | "devices" | "key" | null;
+
+export interface Notice {
+  id: string;
+  tone: "info" | "trouble";
+  title: string;
+  advice: string;
+  remedy: Remedy;
+}
+
+const trouble = (id: string, title: string, advice: string, remedy: Remedy = "retry"): Notice => ({
+  id,
+  tone: "trouble",
+  title,
+  advice,
+  remedy,
+});
+const info = (id: string, title: string, advice: string): Notice => ({ id, tone: "info", title, advice, remedy: null });
+
+export function insecurePage(location: { host: string; port: string }): Notice {
+  const port = location.port || "80";
+  return trouble(
+    "insecure",
+    "This address cannot use a microphone",
+    `Browsers hand out the microphone on https:// pages and on localhost only. Open https://${location.host} if the ` +
+      `server has a certificate, or run “ssh -L ${port}:localhost:${port} YOUR-SERVER” and open http://localhost:${port}.`,
+    null,
+  );
+}
+
+export const oldBrowser = trouble(
+  "old-browser",
+  "This browser is too old for a conversation",
+  "Use a current Chrome, Edge, Firefox or Safari.",
+  null,
+);
+
+/** What `getUserMedia` rejected with. */
+export function microphoneFailure(error: unknown): Notice {
+  const name = error instanceof Error ? error.name : "";
+  switch (name) {
+    case "NotAllowedError":
+    case "SecurityError":
+      return trouble(
+        "denied",
+        "The microphone is blocked",
+        "Allow it for this page: press the icon beside the address, switch the microphone on, then try again. " +
+          "If it is on there, look at your system’s privacy settings.",
+      );
+    case "NotFoundError":
+      return trouble("no-microphone", "No microphone was found", "Plug one in or switch on a headset, then try again.");
+    case "OverconstrainedError":
+      return trouble("microphone-gone", "The chosen microphone is not there", "Choose another one.", "devices");
+    case "NotReadableError":
+    case "AbortError":
+      return trouble(
+        "microphone-busy",
+        "The microphone does not answer",
+        "Another program may be using it. Close that program, or choose another microphone.",
+        "devices",
+      );
+    default:
+      return trouble("microphone", "The microphone could not be opened", String(error));
+  }
+}
+
+export const microphoneLost = trouble(
+  "microphone-lost",
+  "The microphone went away",
+  "duologue hears silence. Plug it in again or choose another one; the conversation goes on.",
+  "devices",
+);
+
+export const offline = trouble("offline", "You are offline", "Connect to the network, then try again.");
+
+export const unreachable = trouble(
+  "unreachable",
+  "The server does not answer",
+  "It may be starting, or it has stopped. Try again in a moment.",
+);
+
+export const notReady = trouble("not-ready", "The server is getting ready", "It is loading its model. Try again in a moment.");
+
+export const refused = trouble(
+  "refused",
+  "The server did not let the conversation begin",
+  "A proxy in between may not pass WebSockets on.",
+);
+
+export function keyNeeded(wrong: boolean): Notice {
+  return trouble(
+    "key",
+    wrong ? "That key was not accepted" : "This server asks for a key",
+    "Whoever runs the server can give you one.",
+    "key",
+  );
+}
+
+export function full(retryS: number | null): Notice {
+  const when = retryS ? `Try again in about ${duration(retryS)}.` : "Try again in a few minutes.";
+  return trouble("full", "Everyone is talking", `All places are taken and so is the queue. ${when}`);
+}
+
+export const lost = trouble(
+  "lost",
+  "The connection was lost",
+  "Reconnecting did not work. Look at your network, then start again. The recording up to here is kept.",
+);
+
+export function reconnecting(attempt: number, attempts: number): Notice {
+  return {
+    id: "reconnecting",
+    tone: "trouble",
+    title: "Connection lost, reconnecting…",
+    advice: `Try ${attempt} of ${attempts}. duologue will begin afresh, without what was said before.`,
+    remedy: null,
+  };
+}
+
+/** The server closed and told why. `said` is its own sentence, if it sent one. */
+export function ended(reason: EndReason, limitS: number | null, retryS: number | null, said: string | null): Notice {
+  switch (reason) {
+    case "time_limit":
+      return info(
+        "time-limit",
+        "Time is up",
+        `${limitS ? `A conversation here lasts up to ${duration(limitS)}. ` : ""}You can start another one.`,
+      );
+    case "idle":
+      return info("idle", "Ended, because nothing was heard for a while", "Start again whenever you like.");
+    case "full":
+      return full(retryS);
+    case "shutdown":
+      return trouble("shutdown", "The server is being restarted", "Try again in a moment.");
+    case "slow":
+      return trouble("slow", "Your connection is too slow for a conversation", "Move closer to your router, then try again.");
+    default:
+      return trouble("server", "The server ended the conversation", said ?? "Try again in a few seconds.");
+  }
+}
+
+export function warning(reason: "time_limit" | "idle" | "shutdown", inS: number): Notice {
+  const when = duration(inS);
+  switch (reason) {
+    case "time_limit":
+      return info("soon-time-limit", `${when} left`, "The conversation is about to reach its time limit.");
+    case "idle":
+      return info("soon-idle", "Are you still there?", `Nothing is heard from you; the conversation ends in ${when}.`);
+    case "shutdown":
+      return info("soon-shutdown", "The server is about to restart", `The conversation ends in ${when}.`);
+  }
+}
+
+export function duration(seconds: number): string {
+  const s = Math.round(seconds);
+  if (s < 90) return s === 1 ? "1 second" : `${s} seconds`;
+  const minutes = Math.round(s / 60);
+  return minutes < 90 ? `${minutes} minutes` : `${Math.round(minutes / 60)} hours`;
+}
