@@ -1,7 +1,6 @@
 """Scripts -> two-channel conversations: chooses what is said and in which situation; `timeline` places it."""
 
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +23,8 @@ class Director:
     def __init__(
         self, cast: Cast, script: Script, situations: Situations, timing: Timing, seconds: float = 60.0
     ):
-        self.cast, self.script, self.situations, self.timing, self.seconds = (
-            cast,
-            script,
-            situations,
-            timing,
-            seconds,
-        )
+        self.cast, self.script, self.seconds = cast, script, seconds
+        self.situations, self.timing = situations, timing
         self._complete = {" ".join(spoken_words(text)) for i in script.items.values() for text in i.phrasings}
 
     def direct(self, rng: random.Random) -> Timeline:
@@ -46,16 +40,14 @@ class Director:
             line = chosen.pop(0) if given else self._draw(lines, end == "stop", rng)
             question = self.cast.ask(user, line, rng)
             answer = self.cast.answer(self.script.items[line.item].answer)
-            exchange = Exchange(
-                question, answer, line.item, self._pause(question, rng), self._before(rng), end != "full"
-            )
+            barges_in = end != "full"
             end = self._end(answer.text, chosen if given else lines, hums, rng)
+            said: tuple[Utterance, ...] = ()
             if end == "backchannel":
-                count = rng.choice([1, 1, 2])
-                said = tuple(self.cast.ask(user, rng.choice(hums), rng) for _ in range(count))
-                exchange = replace(exchange, backchannels=said)
+                said = tuple(self.cast.ask(user, rng.choice(hums), rng) for _ in range(rng.choice([1, 1, 2])))
                 end = "full"
-            exchanges.append(exchange)
+            pause, before = self._pause(question, rng), self._before(rng)
+            exchanges.append(Exchange(question, answer, line.item, pause, before, barges_in, said))
             length += question.seconds + answer.seconds * (1 if end == "full" else 0.5) + 2.0
         return lay_out(exchanges, self.timing, rng)
 
@@ -133,9 +125,8 @@ class Synth:
         part_S = user_S[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
         ramp_S = np.minimum(1, np.minimum(np.arange(len(part_S)), np.arange(len(part_S))[::-1]) / 2400)
         level = 10 ** (rng.uniform(-45, -20) / 20)
-        part_S += (
-            noise(NOISES[rng.integers(len(NOISES))], len(part_S), rng, self.babble) * ramp_S * level
-        ).clip(-0.9, 0.9)
+        noise_S = noise(NOISES[rng.integers(len(NOISES))], len(part_S), rng, self.babble)
+        part_S += (noise_S * ramp_S * level).clip(-0.9, 0.9)
 
 
 def plans(count: int, seed: int, prefix: str = "talk") -> list[Row]:

@@ -151,7 +151,7 @@ def lay_out(exchanges: list[Exchange], timing: Timing, rng: random.Random) -> Ti
         if cut_at is None and exchange.before:
             span = (now, now + rng.uniform(*timing.silence))
             (line.noises if exchange.before == "noise" else line.silences).append(span)
-            now = span[1]
+            now = span[1] + rng.uniform(0.1, 1.0)
         heard_from = now if cut_at is None else cut_at
         if cut_at is not None and last is not None:
             line.placed[-1] = _silenced(last, cut_at + timing.stop)
