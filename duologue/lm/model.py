@@ -82,17 +82,25 @@ class LM(nn.Module):
             raise ValueError("this model attends to a condition: pass `condition=lm.conditioning({...})`")
         return self.temporal.keys_values(condition.crossed_BSD.to(self.text_head.weight.dtype))
 
+    def delayed(self, codes_BKT: Tensor) -> Tensor:
+        """The codes as the model says them, each stream later by its delay."""
+        return delay(codes_BKT, self.config.delays, self.initial_tokens())
+
+    def context(self, codes_BKT: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        """What the model knows before each frame, `[B, T, D]`, and the delayed codes, `[B, K, T]`."""
+        delayed_BKT = self.delayed(codes_BKT)
+        first_BK1 = self.initial_tokens().expand(len(codes_BKT), -1)[..., None]
+        inputs_BKT = torch.cat([first_BK1, delayed_BKT[..., :-1]], -1)
+        x_BTD = self.temporal(self.embed(inputs_BKT, condition), self.crossed(condition))
+        return self.out_norm(x_BTD), delayed_BKT
+
     def forward(self, codes_BKT: Tensor, condition: Condition | None = None) -> LMOutput:
         """Predict every code of `codes_BKT` from the frames before it and, in depth, the codes before it in its frame.
 
         Delays are applied inside; the last `delay` frames of a delayed stream have no prediction, and are masked.
         """
         config = self.config
-        delayed_BKT = delay(codes_BKT, config.delays, self.initial_tokens())
-        first_BK1 = self.initial_tokens().expand(len(codes_BKT), -1)[..., None]
-        inputs_BKT = torch.cat([first_BK1, delayed_BKT[..., :-1]], -1)
-        x_BTD = self.temporal(self.embed(inputs_BKT, condition), self.crossed(condition))
-        z_BTD = self.out_norm(x_BTD)
+        z_BTD, delayed_BKT = self.context(codes_BKT, condition)
         text_mask_BT = codes_BKT[:, 0] != NO_INPUT
         audio_BQTV = audio_mask_BQT = None
         if self.depth is not None:

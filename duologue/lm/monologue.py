@@ -1,0 +1,52 @@
+"""The Inner Monologue: timed words as one row of text tokens, a token a frame (section 3.4.4 of the Moshi paper).
+
+Framework-free: words and frames in, a list of ids out.
+"""
+
+from collections.abc import Iterable
+
+FRAME_RATE = 12.5
+
+
+def text_row(
+    words: Iterable[tuple[list[int], float]], frames: int, pad: int = 3, epad: int = 0, mark: bool = True
+) -> list[int]:
+    """Token ids of `frames` frames. `words`: the tokens of each word and when it starts (seconds), in order.
+
+    A word's tokens stand from the frame in which it starts, one a frame. With `mark`, EPAD takes the frame before if
+    that is PAD ("a word is coming"; a word at frame 0 moves on by one to make room). What is not yet written of a word
+    when the next one starts is dropped. All else is PAD.
+    """
+    row = [pad] * frames
+    placed = [(int(start * FRAME_RATE), tokens) for tokens, start in words]
+    for i, (first, tokens) in enumerate(placed):
+        until = placed[i + 1][0] if i + 1 < len(placed) else frames
+        if first < 0 or not tokens:
+            continue
+        if mark and first == 0:
+            first = 1
+            row[0] = epad
+        elif mark and first <= frames and row[first - 1] == pad:
+            row[first - 1] = epad
+        for offset, token in enumerate(tokens[: max(0, min(until, frames) - first)]):
+            row[first + offset] = token
+    return row
+
+
+def heard_row(
+    words: Iterable[tuple[list[int], float]], frames: int, delay: int = 2, pad: int = 3
+) -> list[int]:
+    """What a listener writes down: each word's tokens from `delay` frames after it has ended, in a queue, one a frame.
+
+    `words`: the tokens of each word and when it ends (seconds).
+    """
+    row = [pad] * frames
+    free = 0
+    for tokens, end in words:
+        at = max(free, int(end * FRAME_RATE) + delay)
+        for token in tokens:
+            if at < frames:
+                row[at] = token
+            at += 1
+        free = at
+    return row

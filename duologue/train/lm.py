@@ -1,0 +1,132 @@
+"""The language model's objective: text, the agent's codes, and what the user said (section 3.4.4 and appendix of the paper).
+
+One stage serves multi-stream post-training, duplex and instruct fine-tuning; they differ in data and `LMLossConfig`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from duologue.lm import LM
+from duologue.lm.model import NO_INPUT
+from duologue.train.optim import Ema, Group, OptimConfig, Optimizer
+from duologue.train.parallel import World
+from duologue.train.stage import Loss, Stage
+
+
+@dataclass(frozen=True)
+class LMLossConfig:
+    """Weights of the losses. A loss of weight 0 is not computed (listening only: `audio` = 0)."""
+
+    text: float = 1.0
+    audio: float = 1.0
+    heard: float = 0.0
+    """Of the user's words, at the first extra head (whose width must be the text vocabulary)."""
+    padding: float = 0.5
+    """Of PAD and EPAD among the text tokens."""
+    semantic: float = 1.0
+    """Of the semantic codebook among the codebooks (the paper: 100)."""
+    silent_frames: float = 1.0
+    """Share of the agent's silent frames whose codes are trained; the depth transformer is dear and silence is easy."""
+
+
+class LMStage(Stage):
+    """Trains `lm`; batches from `lm_batches.LMBatches`. `silence` is the agent's codes of digital silence, `[Q]`."""
+
+    module: LM
+
+    def __init__(
+        self,
+        lm: LM,
+        config: LMLossConfig,
+        optim: OptimConfig,
+        depth_lr: float | None = None,
+        silence: Tensor | None = None,
+        valid: Iterable[dict[str, Tensor]] = (),
+        world: World | None = None,
+        ema: float = 0.999,
+    ):
+        trained = "" if config.audio else r"^(?!depth)"
+        groups = [Group(r"^depth", lr=depth_lr)] if config.audio and depth_lr else []
+        super().__init__(lm, {"main": Optimizer(lm, optim, groups, trained)}, world, Ema(lm, ema, trained))
+        self.config, self.silence, self.valid = config, silence, list(valid)
+
+    def train_step(self, batches: Sequence[Any], step: int) -> dict[str, float]:
+        seconds = sum(b["codes"].shape[0] * b["codes"].shape[-1] for b in batches) * 0.08
+        return super().train_step(batches, step) | {"data_seconds": seconds}
+
+    def loss(self, batch: dict[str, Tensor]) -> Loss:
+        terms = self.terms(batch)
+        weights = {"text": self.config.text, "audio": self.config.audio, "heard": self.config.heard}
+        total = sum(weights[name] * value / weight.clamp(min=1) for name, (value, weight) in terms.items())
+        assert isinstance(total, Tensor)
+        return total, 1.0, {name: (value.detach(), weight) for name, (value, weight) in terms.items()}
+
+    def terms(self, batch: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Each loss as (weighted sum, sum of weights)."""
+        lm, config = self.module, self.config
+        z_BTD, _ = lm.context(batch["inputs"])
+        terms = {}
+        if config.text:
+            terms["text"] = self._text(lm.text_head(z_BTD), batch["codes"][:, 0])
+        if config.heard:
+            terms["heard"] = self._text(lm.extra_heads[0](z_BTD), batch["heard"])
+        if config.audio:
+            terms["audio"] = self._audio(z_BTD, lm.delayed(batch["codes"]))
+        return terms
+
+    def _text(self, logits_BTV: Tensor, target_BT: Tensor) -> tuple[Tensor, Tensor]:
+        config = self.module.config
+        padding_BT = (target_BT == config.pad_id) | (target_BT == config.epad_id)
+        weight_BT = torch.where(padding_BT, self.config.padding, 1.0) * (target_BT != NO_INPUT)
+        loss_BT = F.cross_entropy(
+            logits_BTV.transpose(1, 2).float(), target_BT.clamp(min=0), reduction="none"
+        )
+        return (loss_BT * weight_BT).sum(), weight_BT.sum()
+
+    def _audio(self, z_BTD: Tensor, delayed_BKT: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes in the order they are said: at step t the delayed codes of step t, each knowing those before it."""
+        lm, spoken = self.module, self.module.config.depth_steps
+        assert lm.depth is not None
+        target_BQT = delayed_BKT[:, 1 : 1 + spoken]
+        chosen_BT = self._frames(target_BQT)
+        z_N1D, tokens_NK1 = z_BTD[chosen_BT][:, None], delayed_BKT.transpose(1, 2)[chosen_BT][..., None]
+        logits_NQV = lm.depth(z_N1D, tokens_NK1)[:, :, 0]
+        target_NQ = tokens_NK1[:, 1 : 1 + spoken, 0]
+        known_NQ = (target_NQ >= 0) & (target_NQ < lm.config.card)
+        loss_NQ = F.cross_entropy(logits_NQV.transpose(1, 2).float(), target_NQ * known_NQ, reduction="none")
+        weight_NQ = known_NQ.float()
+        weight_NQ[:, 0] *= self.config.semantic
+        return (loss_NQ * weight_NQ).sum(), weight_NQ.sum()
+
+    def _frames(self, target_BQT: Tensor) -> Tensor:
+        """Which frames the depth transformer is trained on, bool `[B, T]`."""
+        known_BT = (target_BQT >= 0).any(1)
+        if self.silence is None or self.config.silent_frames >= 1:
+            return known_BT
+        silent_BT = (target_BQT == self.silence.to(target_BQT)[:, None]).float().mean(1) > 0.7
+        lucky_BT = torch.rand(silent_BT.shape, device=silent_BT.device) < self.config.silent_frames
+        return known_BT & (~silent_BT | lucky_BT)
+
+    def evaluate(self) -> dict[str, float]:
+        """Perplexity of each kind of token, and how often the likeliest text token is right where a word is."""
+        sums: dict[str, list[Tensor]] = {}
+        hits = total = 0
+        for batch in self.valid:
+            for name, (value, weight) in self.terms(batch).items():
+                sums.setdefault(name, []).append(torch.stack([value, weight]))
+            z_BTD, _ = self.module.context(batch["inputs"])
+            text_BT = batch["codes"][:, 0]
+            word_BT = (
+                (text_BT >= 0)
+                & (text_BT != self.module.config.pad_id)
+                & (text_BT != self.module.config.epad_id)
+            )
+            hits += int((self.module.text_head(z_BTD).argmax(-1) == text_BT)[word_BT].sum())
+            total += int(word_BT.sum())
+        result = {f"{name}_loss": float((s := torch.stack(v).sum(0))[0] / s[1]) for name, v in sums.items()}
+        return result | ({"text_accuracy": hits / total} if total else {})

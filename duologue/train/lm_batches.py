@@ -1,0 +1,103 @@
+"""Batches for the language model: pieces of conversations as rows of codes and text."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from duologue.data.manifest import AGENT, USER
+from duologue.data.shards import Sample, ShardReader
+from duologue.lm.model import NO_INPUT
+from duologue.lm.monologue import heard_row, text_row
+from duologue.tokenizer import Tokenizer
+
+AS_HEARD = 1
+"""Frames from the step that says something to its being heard: recordings hold the agent as heard, and the model must
+have said it by then, so its streams stand one frame earlier than in the recording."""
+
+
+@dataclass(frozen=True)
+class LMBatchConfig:
+    batch: int = 8
+    frames: int = 300
+    """Length of a piece; longer than the context, so that the model learns to go on without its beginning."""
+    from_start: float = 0.5
+    """Share of pieces that start where their conversation does."""
+    drop_frames: float = 0.1
+    """Share of the user's frames that the model does not hear."""
+    drop_books: float = 0.1
+    """Share of the user's frames of which it hears the first codebooks only."""
+    heard_delay: int = 2
+    """Frames from the end of a user's word to its being written down (first extra head)."""
+
+
+class LMBatches:
+    """Endless batches over shards of conversations; resumes at the very next sample.
+
+    A batch: "codes" int64 [B, 1 + 2 Q, T] as the model predicts them (text, agent, user), "inputs" the same with the
+    user's frames dropped here and there, "heard" int64 [B, T] (the user's words). -1 where there is nothing.
+    """
+
+    def __init__(
+        self, reader: ShardReader, tokenizer: Tokenizer, config: LMBatchConfig, seed: int = 0, rank: int = 0
+    ):
+        self.reader, self.tokenizer, self.config = reader, tokenizer, config
+        self.seed, self.rank, self.index = seed, rank, 0
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        while True:
+            rng = np.random.default_rng([self.seed, self.rank, self.index])
+            self.index += 1
+            pieces = [self.piece(next(self.reader), rng) for _ in range(self.config.batch)]
+            yield {key: torch.from_numpy(np.stack([piece[key] for piece in pieces])) for key in pieces[0]}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"index": self.index, "reader": self.reader.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.index = state["index"]
+        self.reader.load_state_dict(state["reader"])
+
+    def piece(self, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """One piece of a conversation, cut or filled up to `frames`."""
+        rows_KT, heard_T = conversation_rows(sample, self.tokenizer, self.config.heard_delay)
+        frames, total = self.config.frames, rows_KT.shape[1]
+        start = (
+            0 if rng.random() < self.config.from_start else int(rng.integers(0, max(1, total - frames // 2)))
+        )
+        piece_KT = np.full((len(rows_KT), frames), NO_INPUT, np.int64)
+        cut_KT = rows_KT[:, start : start + frames]
+        piece_KT[:, : cut_KT.shape[1]] = cut_KT
+        heard = np.full(frames, NO_INPUT, np.int64)
+        heard[: cut_KT.shape[1]] = heard_T[start : start + frames]
+        return {"codes": piece_KT, "inputs": self._drop(piece_KT, rng), "heard": heard}
+
+    def _drop(self, piece_KT: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        inputs_KT = piece_KT.copy()
+        books = (len(piece_KT) - 1) // 2
+        user_QT = inputs_KT[1 + books :]
+        user_QT[:, rng.random(user_QT.shape[1]) < self.config.drop_frames] = NO_INPUT
+        for t in np.flatnonzero(rng.random(user_QT.shape[1]) < self.config.drop_books):
+            user_QT[rng.integers(1, books) :, t] = NO_INPUT
+        return inputs_KT
+
+
+def conversation_rows(
+    sample: Sample, tokenizer: Tokenizer, heard_delay: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The streams of a conversation, int64 [1 + 2 Q, T], and the user's words as they are written down, int64 [T]."""
+    agent_QT, user_QT = sample["codes.npy"].astype(np.int64)
+    words = sample["json"].get("alignments", [])
+    agent_QT = agent_QT[:, AS_HEARD:]
+    frames = agent_QT.shape[1]
+    spoken = [
+        (tokenizer.encode(text.strip()), max(0.0, start - AS_HEARD * 0.08))
+        for text, (start, end), who in words
+        if who == AGENT and end > start
+    ]
+    heard = [(tokenizer.encode(text.strip()), end) for text, (_, end), who in words if who == USER]
+    text_T = np.array(text_row(spoken, frames), np.int64)
+    rows_KT = np.concatenate([text_T[None], agent_QT, user_QT[:, :frames]])
+    return rows_KT, np.array(heard_row(heard, frames, heard_delay), np.int64)

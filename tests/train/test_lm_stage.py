@@ -1,0 +1,126 @@
+"""The language model's stage on made-up conversations, with the tiny model."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from duologue import presets
+from duologue.data.shards import ShardReader, write_shards
+from duologue.lm import LM
+from duologue.tokenizer import Tokenizer
+from duologue.train.lm import LMLossConfig, LMStage
+from duologue.train.lm_batches import AS_HEARD, LMBatchConfig, LMBatches, conversation_rows
+from duologue.train.optim import OptimConfig
+
+TOKENIZER = Tokenizer(Path(presets.__file__).parent / "assets" / "tiny" / "tokenizer.model")
+FRAMES = 50
+
+
+def conversation(seed: int) -> dict:
+    rng = np.random.default_rng(seed)
+    codes = np.zeros((2, 8, FRAMES), np.int16)
+    codes[1, :, 5:15] = rng.integers(1, 32, (8, 10))
+    codes[0, :, 20:40] = rng.integers(1, 32, (8, 20))
+    words = [[" hello", [0.4, 1.2], "SPEAKER_USER"], [" yes", [1.68, 2.0], "SPEAKER_MAIN"]]
+    return {"key": f"talk-{seed}", "codes.npy": codes, "json": {"alignments": words}}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    write_shards(folder, [conversation(n) for n in range(6)], per_shard=4)
+    return folder
+
+
+def batches(shards: Path, **changes) -> LMBatches:
+    config = LMBatchConfig(batch=3, frames=40, **changes)
+    return LMBatches(ShardReader(shards, seed=1), TOKENIZER, config)
+
+
+def test_the_agent_is_ahead_by_what_it_takes_to_be_heard() -> None:
+    sample = conversation(0)
+    rows_KT, heard_T = conversation_rows(sample, TOKENIZER, heard_delay=2)
+    assert rows_KT.shape == (17, FRAMES - AS_HEARD)
+    assert (rows_KT[1:9, 19] == sample["codes.npy"][0, :, 20]).all()
+    assert (rows_KT[9:, 5] == sample["codes.npy"][1, :, 5]).all()
+    yes = TOKENIZER.encode("yes")
+    assert rows_KT[0, 19 : 21 + len(yes)].tolist() == [0, *yes, 3]  # 1.68 s is frame 21 as heard, 20 as said
+    assert heard_T[17 : 17 + len(TOKENIZER.encode("hello"))].tolist() == TOKENIZER.encode("hello")
+
+
+def test_batches_resume_at_the_next_sample(shards: Path) -> None:
+    one, two = batches(shards), batches(shards)
+    for _, _ in zip(range(3), one, strict=False):
+        pass
+    two.load_state_dict(one.state_dict())
+    a, b = next(iter(one)), next(iter(two))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_only_what_the_user_says_is_dropped(shards: Path) -> None:
+    batch = next(iter(batches(shards, drop_frames=0.5, drop_books=0.5)))
+    same = batch["codes"] == batch["inputs"]
+    assert same[:, :9].all()
+    dropped = batch["inputs"][:, 9:][~same[:, 9:]]
+    assert len(dropped) and (dropped == -1).all()
+    assert (batch["codes"] >= -1).all()
+
+
+def stage(config: LMLossConfig, **changes) -> LMStage:
+    torch.manual_seed(0)
+    lm = LM(replace(presets.tiny_lm(), extra_heads=1, extra_heads_dim=420))
+    return LMStage(lm, config, OptimConfig(lr=5e-3), **changes)
+
+
+def test_learns_to_hear_and_to_speak(shards: Path) -> None:
+    data = batches(shards)
+    trained = stage(LMLossConfig(heard=1.0), valid=[next(iter(data))])
+    results = [trained.train_step([next(iter(data))], step) for step in range(25)]
+    for name in ("text", "audio", "heard"):
+        assert results[-1][name] < 0.7 * results[0][name], name
+    trained.module.eval()
+    with torch.no_grad():
+        found = trained.evaluate()
+    assert found["text_loss"] < results[0]["text"]
+    assert found.keys() == {"text_loss", "audio_loss", "heard_loss", "text_accuracy"}
+
+
+def test_listening_only_leaves_the_depth_transformer_alone(shards: Path) -> None:
+    trained = stage(LMLossConfig(audio=0.0, heard=1.0))
+    assert trained.module.depth is not None
+    before = {name: value.clone() for name, value in trained.module.depth.state_dict().items()}
+    result = trained.train_step([next(iter(batches(shards)))], 0)
+    assert "audio" not in result
+    assert all(torch.equal(value, before[name]) for name, value in trained.module.depth.state_dict().items())
+
+
+def test_losses_are_those_of_the_paper(shards: Path) -> None:
+    """The stage trains depth on chosen frames of the delayed codes; on all frames it must be the plain loss."""
+    batch = next(iter(batches(shards, drop_frames=0.0, drop_books=0.0)))
+    trained = stage(LMLossConfig(semantic=100.0))
+    trained.module.eval()
+    with torch.no_grad():
+        terms = trained.terms(batch)
+        out = trained.module(batch["codes"])
+    target = batch["codes"][:, 1:9]
+    assert out.audio_BQTV is not None and out.audio_mask_BQT is not None
+    nll = torch.nn.functional.cross_entropy(
+        out.audio_BQTV.permute(0, 3, 1, 2), target.clamp(min=0), reduction="none"
+    )
+    weight = out.audio_mask_BQT * torch.tensor([100.0] + [1.0] * 7)[:, None]
+    torch.testing.assert_close(terms["audio"][0] / terms["audio"][1], (nll * weight).sum() / weight.sum())
+    text = batch["codes"][:, 0]
+    nll = torch.nn.functional.cross_entropy(out.text_BTV.transpose(1, 2), text.clamp(min=0), reduction="none")
+    weight = (text >= 0) * torch.where((text == 0) | (text == 3), 0.5, 1.0)
+    torch.testing.assert_close(terms["text"][0] / terms["text"][1], (nll * weight).sum() / weight.sum())
+
+
+def test_silent_frames_can_be_left_out(shards: Path) -> None:
+    batch = next(iter(batches(shards)))
+    trained = stage(LMLossConfig(silent_frames=0.0), silence=torch.zeros(8, dtype=torch.int64))
+    full = stage(LMLossConfig())
+    with torch.no_grad():
+        assert trained.terms(batch)["audio"][1] < 0.8 * full.terms(batch)["audio"][1]
