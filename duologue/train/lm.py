@@ -1,4 +1,4 @@
-"""The language model's objective: text, the agent's codes, and what the user said (section 3.4.4 and appendix of the paper).
+"""The language model's objective: text, the agent's codes, and what the user said (paper, section 3.4.4).
 
 One stage serves multi-stream post-training, duplex and instruct fine-tuning; they differ in data and `LMLossConfig`.
 """
