@@ -1,5 +1,5 @@
-"""What runs the model for the conversations: a small interface, and its torch version. Knows slots and frames, nothing of
-clients, clocks or text."""
+"""What runs the model for the conversations: a small interface, and its torch version. It knows slots and frames,
+not clients, clocks or text."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +9,7 @@ import torch
 
 from ..lm.sampling import Sampling
 from ..weights import Model
-from .duplex import Duplex
+from .duplex import Duplex, DuplexFrame
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,6 @@ class Frames:
     heard_BQ: np.ndarray
     tokens_BK: np.ndarray
     finite_B: np.ndarray
-
-
-class SlotFault(Exception):
-    """A step failed because of some slots alone; the state of the others is sound, and their frame was not lost."""
-
-    def __init__(self, slots: list[int], why: str):
-        super().__init__(why)
-        self.slots = slots
 
 
 class Backend(Protocol):
@@ -43,8 +35,8 @@ class Backend(Protocol):
         ...
 
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
-        """Hear and say one frame in the slots of `exec_B` (bool `[B]`). Raises SlotFault if it can tell who failed;
-        after any other exception no slot can be trusted, until `rebuild`."""
+        """Hear and say one frame in the slots of `exec_B` (bool `[B]`). After an exception no slot can be trusted
+        until `rebuild`."""
         ...
 
     def rebuild(self) -> None:
@@ -84,7 +76,7 @@ class TorchBackend:
         )
 
 
-def _frames(out) -> Frames:
+def _frames(out: DuplexFrame) -> Frames:
     return Frames(
         out.wav_BS.float().cpu().numpy(),
         out.text_B.cpu().numpy(),

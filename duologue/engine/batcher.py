@@ -14,8 +14,8 @@ import numpy as np
 
 from ..lm.sampling import Sampling
 from ..tokenizer import Tokenizer
-from .backend import Backend
-from .seat import FRAME, GRACE, PATIENCE, Said, Seat, Tap
+from .backend import Backend, Frames
+from .seat import PATIENCE, Seat, Tap
 
 log = logging.getLogger(__name__)
 
@@ -104,10 +104,11 @@ class Batcher:
     def _run(self) -> None:
         while not self._stopping:
             at = self.tick()
-            with self._lock:
-                if not self._stopping and not self._due(self.now()):
-                    at = self._next(self.now()) if not self._down else at
-                    self._lock.wait(None if at is None else max(0.0, at - self.now()))
+            with self._lock:  # something may have come in since
+                now = self.now()
+                at = at if self._down else self._plan(now)[1]
+                if not self._stopping and (at is None or at > now):
+                    self._lock.wait(None if at is None else at - now)
 
     # One step
 
@@ -123,12 +124,12 @@ class Batcher:
             self._fail()
             return self.now()
         with self._lock:
-            return self._next(self.now())
+            return self._plan(self.now())[1]
 
     def _step(self) -> None:
         self._seat_newcomers()
         with self._lock:
-            due = self._due(self.now())
+            due = self._plan(self.now())[0]
             if not due:
                 return
             wav_BS = np.zeros((self.backend.slots, self.backend.frame_size), np.float32)
@@ -146,7 +147,7 @@ class Batcher:
         for seat in due:
             self._hand_over(seat, frames, done)
 
-    def _hand_over(self, seat: Seat, frames, done: float) -> None:
+    def _hand_over(self, seat: Seat, frames: Frames, done: float) -> None:
         """What goes wrong here is the fault of one conversation, and ends it alone."""
         try:
             if frames.finite_B[seat.slot]:
@@ -176,29 +177,20 @@ class Batcher:
                 log.exception("conversation %s could not start", seat.id)
                 seat.end("error")
 
-    def _due(self, now: float) -> list[Seat]:
-        """The seats to step now. They wait a little for others that are about to be ready."""
+    def _plan(self, now: float) -> tuple[list[Seat], float | None]:
+        """The seats to step now, and when to ask again. A seat that is ready waits a little for those that will be."""
+        if any(seat.fresh or (seat.ended and seat.slot is not None) for seat in self._seats):
+            return [], now
         running = [seat for seat in self._seats if seat.running]
         due = [seat for seat in running if seat.ready_at <= now]
+        later = [seat for seat in running if seat.ready_at > now]
+        soonest = min((seat.ready_at for seat in later), default=None)
         if not due:
-            return []
-        hold = self._hold(due)
-        if now < hold and any(seat.ready_at > now and seat.next <= hold for seat in running):
-            return []
-        return due
-
-    def _hold(self, due: list[Seat]) -> float:
-        return min(seat.ready_at for seat in due) + max(0.0, PATIENCE - 1.5 * self._step_s)
-
-    def _next(self, now: float) -> float | None:
-        if any(seat.fresh or (seat.ended and seat.slot is not None) for seat in self._seats):
-            return now
-        times = [seat.ready_at for seat in self._seats if seat.running]
-        if not times:
-            return None
-        due = [seat for seat in self._seats if seat.running and seat.ready_at <= now]
-        later = [at for at in times if at > now]
-        return min([self._hold(due), *later]) if due else min(times)
+            return [], soonest
+        hold = min(seat.ready_at for seat in due) + max(0.0, PATIENCE - 1.5 * self._step_s)
+        if now < hold and any(seat.next <= hold for seat in later):
+            return [], hold if soonest is None else min(hold, soonest)
+        return due, now
 
     # Failure
 
@@ -220,10 +212,8 @@ class Batcher:
             log.exception("the engine could not start afresh")
             self._retry_at, self._retry_s = now + self._retry_s, min(2 * self._retry_s, RETRY[1])
             return self._retry_at
-        self._seats, self._free = [], set(range(self.backend.slots))
-        self.restarts += 1
-        self._down = False
+        with self._lock:
+            self._seats, self._free = [], set(range(self.backend.slots))
+            self.restarts += 1
+            self._down = False
         return self.now()
-
-
-__all__ = ["FRAME", "GRACE", "Batcher", "Busy", "Down", "Said", "Seat"]

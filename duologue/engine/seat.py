@@ -80,11 +80,11 @@ class Seat:
 
     def _begin_past(self) -> None:
         self._text = TextStream(self._tokenizer)
-        self._primed = self._met = False  # the silent frame was heard; the user was
+        self._primed = self._met = False  # whether the silent frame was heard, and whether the user was
         self._gap = True  # the last frame was heard as silence for want of another
         self._last_step = -FRAME
         self._frame = 0
-        self._user: tuple[float | None, np.ndarray]
+        self._came: float | None = None
         self._new_window()
 
     def _new_window(self) -> None:
@@ -129,11 +129,11 @@ class Seat:
                 self.next = self.last_sound = self._now()
                 self._lock.notify()
 
-    def restart(self, sampling: Sampling) -> None:
+    def restart(self, sampling: Sampling, tap: Tap | None = None) -> None:
         """A new conversation in this seat."""
         with self._lock:
             if not self.ended:
-                self.sampling, self.fresh, self.paused = sampling, True, False
+                self.sampling, self._tap, self.fresh, self.paused = sampling, tap, True, False
                 self.last_sound = self._now()
                 self._forget_sound()
                 self._said.clear()
@@ -147,14 +147,18 @@ class Seat:
             self.ended = reason
             self._forget_sound()
             self._lock.notify()
-        self._wake()
+        self._tell()
 
     def counts(self) -> Counts:
         with self._lock:
             response, self._response = self._response, 0.0
-            return Counts(
-                self._frames, self._late, self._missing, self._dropped, len(self._heard), response
-            )
+            return Counts(self._frames, self._late, self._missing, self._dropped, len(self._heard), response)
+
+    def _tell(self) -> None:
+        try:
+            self._wake()
+        except Exception:  # whoever held the conversation has gone without a word
+            self.ended = self.ended or "gone"
 
     def _forget_sound(self) -> None:
         self._heard.clear()
@@ -186,22 +190,23 @@ class Seat:
 
     def hear(self, now: float) -> np.ndarray:
         """The frame to hear in the step that begins now."""
-        silence_S = np.zeros(self._frame_size, np.float32)
-        if not self._primed:
-            self._user = None, silence_S
+        self._ready, self._void = self.ready_at, not self._primed
+        self._came, self._user_S = None, np.zeros(self._frame_size, np.float32)
+        if self._void:
+            self._primed = True
         elif self._heard:
-            came, frame_S = self._user = self._heard.popleft()
+            self._came, self._user_S = self._heard.popleft()
             if self._gap:
-                self.next = now
+                self.next = self._came
             self._met, self._gap = True, False
-            self._keep_pace(came)
+            self._keep_pace(self._came)
         else:
-            self._user, self._gap = (None, silence_S), True
+            self._gap = True
             self._missing += self._met
         self._last_step = now
         # A stall of the machine is not caught up with: that would make the whole conversation late.
         self.next = max(self.next, now - 2 * FRAME) + FRAME
-        return self._user[1]
+        return self._user_S
 
     def _keep_pace(self, came: float) -> None:
         self._in_window += 1
@@ -219,23 +224,21 @@ class Seat:
     def say(self, frames: Frames, done: float) -> None:
         """Take this slot's part of a step that is done."""
         token = int(frames.text_B[self.slot])
-        came, user_S = self._user
         with self._lock:
-            if self.ended or self.paused or self.fresh:
-                return
-            if not self._primed:
-                self._primed = True
+            if self.ended or self.fresh or self._void:
                 return
             self._frame += 1
             self._frames += 1
-            expected = self._last_step if came is None else came
-            self._late += done - max(expected, self._last_step - 2 * FRAME) > FRAME
-            if came is not None:
-                self._response = max(self._response, done - came)
+            self._late += done - self._ready > FRAME
+            if self._came is not None:
+                self._response = max(self._response, done - self._came)
             text = self._text.push(token) if token >= 0 else ""
             said = Said(self._frame, frames.wav_BS[self.slot].copy(), text, token)
             self._said.append(said)
             slow = len(self._said) > UNREAD
         if self._tap is not None:
-            self._tap(user_S, said, frames.heard_BQ[self.slot], frames.tokens_BK[self.slot])
-        self.end("slow") if slow else self._wake()
+            self._tap(self._user_S, said, frames.heard_BQ[self.slot], frames.tokens_BK[self.slot])
+        if slow:
+            self.end("slow")
+        else:
+            self._tell()

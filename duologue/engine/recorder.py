@@ -1,0 +1,162 @@
+"""Conversations on disk: both voices as a stereo recording, the words with their times, and a trace that replays.
+
+Writing is done on a thread of its own: a slow or full disk costs the recording, never the conversation.
+"""
+
+import json
+import logging
+import queue
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import soundfile
+
+from ..errors import InputError
+from ..lm.sampling import Sampling
+from ..tokenizer import Tokenizer
+from ..weights import Model
+from .backend import TorchBackend
+from .session import Said
+from .words import Words, loudness
+
+log = logging.getLogger(__name__)
+
+WAITING = 500  # frames of all conversations that may wait for the disk: 40 s of one
+
+
+class Recorder:
+    """Writes conversations into a folder, three files each: NAME.wav (left the agent, right the user), NAME.json (its
+    words) and NAME.trace.jsonl (a header, then `[text, *agent, *user]` tokens a frame). They have their names once the
+    conversation has ended. Raises InputError if the folder cannot be written."""
+
+    def __init__(self, folder: Path, tokenizer: Tokenizer, sample_rate: int):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ".duologue").touch()
+            (folder / ".duologue").unlink()
+        except OSError as error:
+            raise InputError(f"cannot record in {folder}: {error.strerror}") from None
+        self.folder, self.tokenizer, self.sample_rate = folder, tokenizer, sample_rate
+        self._queue: queue.Queue = queue.Queue(WAITING)
+        self._thread = threading.Thread(target=self._run, name="duologue-recorder", daemon=True)
+        self._thread.start()
+
+    def track(self, name: str, model: str, sampling: Sampling) -> "Track":
+        """Begin to record a conversation."""
+        return Track(self, name, {"model": model, "sampling": asdict(sampling)})
+
+    def put(self, task, *arguments) -> bool:
+        try:
+            self._queue.put_nowait((task, arguments))
+        except queue.Full:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Wait until everything is written."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            task, arguments = item
+            task(*arguments)
+
+
+class Track:
+    """The recording of one conversation: call it for every frame (it is the `tap` of a seat), then `close`."""
+
+    def __init__(self, recorder: Recorder, name: str, header: dict[str, Any]):
+        self._recorder, self._name, self._header = recorder, name, header
+        self._words = Words(recorder.tokenizer)
+        self._wav: soundfile.SoundFile | None = None
+        self._trace: IO[str] | None = None
+        self._before_S: np.ndarray | None = None
+        self._frames = 0
+        self.failed = False
+
+    def __call__(self, user_S: np.ndarray, said: Said, heard_Q: np.ndarray, tokens_K: np.ndarray) -> None:
+        if not self._recorder.put(self._guarded, self._write, user_S, said, heard_Q, tokens_K):
+            self._give_up("the disk is too slow")
+
+    def close(self) -> None:
+        if not self._recorder.put(self._guarded, self._finish):
+            self._give_up("the disk is too slow")
+
+    def _guarded(self, task, *arguments) -> None:
+        if self.failed:
+            self._discard()
+            return
+        try:
+            task(*arguments)
+        except (OSError, soundfile.LibsndfileError) as error:
+            self._give_up(str(error))
+            self._discard()
+
+    def _give_up(self, why: str) -> None:
+        if not self.failed:
+            log.error("the recording of %s is given up: %s", self._name, why)
+        self.failed = True
+
+    def _path(self, suffix: str, partial: bool) -> Path:
+        return self._recorder.folder / f"{'.' if partial else ''}{self._name}{suffix}"
+
+    def _write(self, user_S: np.ndarray, said: Said, heard_Q: np.ndarray, tokens_K: np.ndarray) -> None:
+        if self._wav is None or self._trace is None:
+            self._wav = soundfile.SoundFile(
+                self._path(".wav", True), "w", self._recorder.sample_rate, 2, "PCM_16", format="WAV"
+            )
+            self._trace = self._path(".trace.jsonl", True).open("w")
+            self._trace.write(json.dumps(self._header) + "\n")
+            self._before_S = np.zeros_like(user_S)
+        # What the agent says to a frame is heard during the next one.
+        self._wav.write(np.stack([self._before_S, user_S], 1))
+        self._before_S = said.wav_S
+        self._trace.write(json.dumps([*tokens_K.tolist(), *heard_Q.tolist()]) + "\n")
+        self._words.push(said.frame, said.token, loudness(said.wav_S))
+        self._frames += 1
+
+    def _finish(self) -> None:
+        if self._wav is None or self._trace is None:
+            return
+        self._wav.close()
+        self._trace.close()
+        report = self._header | {
+            "frames": self._frames,
+            "text": self._words.text.strip(),
+            "words": [asdict(word) for word in self._words.words],
+        }
+        self._path(".json", True).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        for suffix in (".wav", ".trace.jsonl", ".json"):
+            self._path(suffix, True).replace(self._path(suffix, False))
+
+    def _discard(self) -> None:
+        if self._wav is not None:
+            self._wav.close()
+        if self._trace is not None:
+            self._trace.close()
+        self._wav = self._trace = None
+        for suffix in (".wav", ".trace.jsonl", ".json"):
+            self._path(suffix, True).unlink(missing_ok=True)
+
+
+def replay(model: Model, trace: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Hold the conversation of a trace again: the tokens that were said then and those said now, `[T, 1 + Q]` each.
+    Raises InputError if the trace is damaged."""
+    try:
+        header, *rows = [json.loads(line) for line in trace.read_text().splitlines()]
+        sampling = Sampling(**header["sampling"])
+        rows_TK = np.array(rows, np.int64)
+        spoken = 1 + model.lm.config.depth_steps
+        if rows_TK.ndim != 2 or rows_TK.shape[1] != spoken + model.lm.config.heard:
+            raise ValueError(f"its frames do not fit the model {model.name}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{trace} is not a trace of this model: {error}") from None
+    backend, alone = TorchBackend(model), np.ones(1, bool)
+    backend.start({0: sampling})
+    backend.step(np.zeros((1, backend.frame_size), np.float32), alone)
+    now = [backend.step_codes(row_K[None, spoken:], alone).tokens_BK[0] for row_K in rows_TK]
+    return rows_TK[:, :spoken], np.array(now)

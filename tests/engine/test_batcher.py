@@ -1,0 +1,342 @@
+from threading import Event
+
+import numpy as np
+import pytest
+
+from duologue.engine.batcher import Batcher, Busy, Down
+from duologue.engine.seat import BACKLOG, EARLY, FRAME, GRACE, UNREAD
+from duologue.engine.session import Session
+from duologue.lm.sampling import Sampling
+from duologue.weights import load
+
+from .virtual import EchoBackend, Room, noise, room, seeded
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load("tiny")
+
+
+@pytest.fixture
+def echo(tiny):
+    return Room(EchoBackend(4), tiny.tokenizer)
+
+
+def alone(tiny, user_TS, seed):
+    session = Session(tiny, seeded(tiny, seed))
+    return [session.push(frame_S) for frame_S in user_TS]
+
+
+def heard(caller, echo=True):
+    return [said.wav_S for said in caller.said]
+
+
+def test_a_conversation_in_a_batch_says_what_it_says_alone(tiny):
+    here = room(tiny, 2)
+    users = [noise(6, seed) for seed in range(2)]
+    callers = [here.call(user, seeded(tiny, 7 + i), after=0.013 * i) for i, user in enumerate(users)]
+    here.run(0.56)
+    for i, (caller, user) in enumerate(zip(callers, users, strict=True)):
+        expected = alone(tiny, user, 7 + i)
+        offset = next(k for k, said in enumerate(caller.said) if said.frame == 1)
+        got = caller.said[offset : offset + 6]
+        assert not caller.seat.counts().missing
+        assert [s.token for s in got] == [s.token for s in expected]
+        np.testing.assert_allclose([s.wav_S for s in got], [s.wav_S for s in expected], atol=1e-5)
+
+
+def test_seeded_conversations_are_not_touched_by_those_who_come_and_go(tiny):
+    def run(crowded: bool):
+        here = room(tiny, 4)
+        kept = here.call(noise(12, 1), seeded(tiny, 5))
+        for i in range(4):
+            if crowded:
+                others = [here.call(noise(5, i), seeded(tiny, i), after=0.01 * k) for k in range(i % 4)]
+            here.run(0.24)
+            if crowded:
+                for other in others:
+                    other.seat.end("gone")
+                    here.callers.remove(other)
+        return kept.said
+
+    quiet, crowded = run(False), run(True)
+    assert [s.token for s in quiet[:30]] == [s.token for s in crowded[:30]]
+    assert all(np.array_equal(a.wav_S, b.wav_S) for a, b in zip(quiet[:30], crowded[:30], strict=True))
+
+
+def test_the_same_slot_starts_as_new(tiny):
+    here = room(tiny, 1)
+    first = here.call(noise(4, 1), seeded(tiny, 3))
+    here.run(0.4)
+    first.seat.end("gone")
+    here.callers.clear()
+    second = here.call(noise(5, 2), seeded(tiny, 4))
+    here.run(0.48)
+    expected = alone(tiny, noise(5, 2), 4)
+    assert [s.token for s in second.said[:5]] == [s.token for s in expected]
+
+
+def test_a_frame_is_answered_at_once(echo):
+    echo.backend.takes = 0.005
+    caller = echo.call(noise(20), after=0.033)
+    echo.run(2.0)
+    counts = caller.seat.counts()
+    assert counts.response < 0.006 + FRAME / 2  # the first may wait for half a frame to pass
+    assert counts.late == 0
+    assert caller.seat.counts().response == 0
+
+
+def test_frames_that_come_together_are_stepped_together(echo):
+    for k in range(4):
+        echo.call(noise(50), after=0.004 * k)
+    echo.run(4.0)
+    assert echo.backend.steps[-12:-2] == [[0, 1, 2, 3]] * 10
+
+
+def test_a_missing_frame_is_silence_and_counted(echo):
+    caller = echo.call(noise(5))
+    echo.run(1.6)
+    frames = heard(caller)
+    assert np.array_equal(np.stack(frames[:5]), noise(5))
+    assert not np.any(frames[5:])
+    assert len(frames) == pytest.approx(1.6 / FRAME - GRACE / FRAME, abs=2)
+    assert caller.seat.counts().missing == len(frames) - 5
+
+
+def test_silence_before_the_first_sound_is_not_missing(echo):
+    caller = echo.call(noise(0))
+    echo.run(1.0)
+    assert len(caller.said) > 8
+    assert caller.seat.counts().missing == 0
+
+
+def test_a_late_frame_is_heard_after_the_silence(echo):
+    caller = echo.call(noise(2))
+    echo.run(0.4)
+    caller.seat.push(noise(1, 9)[0])
+    echo.run(0.1)
+    assert np.array_equal(caller.said[-1].wav_S, noise(1, 9)[0]) or np.array_equal(
+        caller.said[-2].wav_S, noise(1, 9)[0]
+    )
+
+
+def test_no_one_speaks_faster_than_time_passes(echo):
+    caller = echo.call(noise(0))
+    for seed in range(100):
+        caller.seat.push(noise(20, seed).ravel())
+        echo.run(0.016)
+        assert caller.seat.counts().waiting <= BACKLOG
+    assert len(caller.said) <= 1.6 / FRAME * 1.03 + 2
+    assert caller.seat.counts().dropped > 1900 - BACKLOG - len(caller.said)
+
+
+def test_what_waits_for_long_is_dropped(echo):
+    caller = echo.call(noise(0))
+    echo.run(0.1)
+    caller.seat.push(noise(15).ravel())  # a link that stood still for more than a second
+    caller.user_TS, caller.begins = noise(100, 1), echo.clock.time
+    echo.run(4.1)
+    assert 8 < caller.seat.counts().dropped < 20
+    assert caller.seat.counts().waiting <= 1
+    echo.run(2.0)
+    assert caller.seat.counts().response < 3 * FRAME
+
+
+def test_a_user_whose_clock_is_fast_is_followed(echo):
+    caller = echo.call(noise(0))
+    for _ in range(1500):
+        caller.seat.push(noise(1)[0])
+        echo.run(FRAME * 0.999)
+    counts = caller.seat.counts()
+    assert (counts.missing, counts.dropped) == (0, 0)
+    assert caller.seat.counts().waiting <= 1
+
+
+def test_pieces_of_any_length_make_frames(echo):
+    caller = echo.call(noise(0))
+    wav_S = noise(6).ravel()
+    for start in range(0, wav_S.size, 500):
+        caller.seat.push(wav_S[start : start + 500])
+        echo.run(500 / 24_000)
+    echo.run(0.2)
+    got_S = np.concatenate(heard(caller))
+    assert np.array_equal(got_S[got_S != 0], wav_S[wav_S != 0])
+
+
+@pytest.mark.parametrize("poison", [np.nan, -np.inf, 1e30])
+def test_poisoned_sound_stays_in_its_slot_and_its_conversation(tiny, poison):
+    here = room(tiny, 2)
+    bad_TS = noise(5, 1)
+    bad_TS[1:3] = poison
+    bad, good = here.call(bad_TS, seeded(tiny, 1)), here.call(noise(5, 2), seeded(tiny, 2))
+    here.run(0.48)
+    expected = alone(tiny, noise(5, 2), 2)
+    assert [s.token for s in good.said[:5]] == [s.token for s in expected]
+    assert all(np.isfinite(s.wav_S).all() for s in bad.said)
+    assert not bad.seat.ended
+
+
+def test_a_conversation_without_numbers_ends_alone_and_leaves_nothing(echo):
+    one, two = echo.call(noise(30)), echo.call(noise(30, 1))
+    echo.run(0.5)
+    echo.backend.nan.add(one.seat.slot)
+    echo.run(0.5)
+    assert (one.seat.ended, two.seat.ended) == ("error", None)
+    assert echo.batcher.ready
+    three = echo.call(noise(5, 3))
+    echo.run(0.5)
+    assert np.array_equal(three.said[0].wav_S, noise(5, 3)[0])
+
+
+def test_a_start_that_fails_ends_one_conversation(echo):
+    one = echo.call(noise(30))
+    echo.run(0.2)
+    echo.backend.bad = {0, 1, 2, 3}
+    two = echo.call(noise(3))
+    echo.run(0.2)
+    assert (one.seat.ended, two.seat.ended) == (None, "error")
+
+
+def test_a_tap_that_fails_ends_one_conversation(echo):
+    def tap(*_):
+        raise OSError("no")
+
+    one, two = echo.call(noise(30), tap=tap), echo.call(noise(30))
+    echo.run(0.5)
+    assert (one.seat.ended, two.seat.ended) == ("error", None)
+
+
+def test_a_step_that_fails_ends_all_and_the_engine_is_back(echo):
+    for _ in range(50):
+        callers = [echo.call(noise(10, k)) for k in range(4)]
+        echo.run(0.2)
+        echo.backend.faults = [RuntimeError("boom")]
+        before = echo.clock.time
+        echo.run(0.2)
+        assert [c.seat.ended for c in callers] == ["error"] * 4
+        while not echo.batcher.ready:
+            echo.run(0.05)
+        assert echo.clock.time - before < 5
+        echo.callers.clear()
+    assert echo.batcher.restarts == 50
+    assert echo.batcher.used == 0
+
+
+def test_an_engine_that_cannot_recover_keeps_trying_and_says_so(echo):
+    echo.call(noise(3))
+    echo.backend.faults = [RuntimeError("boom")] * 5
+    echo.run(0.1)
+    assert not echo.batcher.ready
+    with pytest.raises(Down):
+        echo.call(noise(1))
+    echo.run(0.3)
+    assert not echo.batcher.ready
+    echo.run(12)
+    assert echo.batcher.ready
+
+
+def test_slots_are_limited_and_come_back_however_a_conversation_ends(echo):
+    for reason in ("gone", "error", "slow"):
+        callers = [echo.call(noise(3)) for _ in range(4)]
+        with pytest.raises(Busy):
+            echo.call(noise(1))
+        echo.run(0.3)
+        for caller in callers:
+            caller.seat.end(reason)
+        assert echo.batcher.used == 0
+        echo.callers.clear()
+
+
+def test_a_slot_freed_in_the_middle_of_a_step_is_given_out_after_it(echo):
+    one = echo.call(noise(10))
+    original = echo.backend.step
+
+    def step(*args):
+        if not one.seat.ended and len(echo.backend.steps) == 3:
+            one.seat.end("gone")
+        return original(*args)
+
+    echo.backend.step = step
+    echo.run(0.5)
+    said = len(one.said)
+    two = echo.call(noise(3, 5))
+    echo.run(0.3)
+    assert one.seat.ended == "gone"
+    assert len(one.said) == said
+    assert np.array_equal(two.said[0].wav_S, noise(3, 5)[0])
+
+
+def test_a_reader_who_does_not_take_is_ended(echo):
+    slow, other = echo.call(noise(60)), echo.call(noise(60))
+    echo.callers.remove(slow)
+    slow.said.clear()
+    slow_seat = slow.seat
+    echo.run((UNREAD + 5) * FRAME)
+    assert slow_seat.ended == "slow"
+    assert len(slow_seat.take()) <= UNREAD + 1
+    assert other.seat.ended is None
+
+
+def test_pause_keeps_the_conversation(tiny):
+    here = room(tiny, 1)
+    caller = here.call(noise(5, 1), seeded(tiny, 2))
+    here.run(5 * FRAME + 0.02)
+    assert len(caller.said) == 5
+    caller.seat.pause()
+    caller.seat.push(noise(1, 8)[0])
+    here.run(2.0)
+    assert len(caller.said) == 5
+    caller.seat.resume()
+    caller.user_TS, caller.sent, caller.begins = noise(5, 3), 0, here.clock.time
+    here.run(5 * FRAME + 0.02)
+    expected = alone(tiny, np.concatenate([noise(5, 1), noise(5, 3)]), 2)
+    assert [s.token for s in caller.said[:10]] == [s.token for s in expected]
+    assert caller.seat.counts().missing == 0
+
+
+def test_restart_begins_anew_in_the_same_seat(tiny):
+    here = room(tiny, 1)
+    caller = here.call(noise(5, 1), seeded(tiny, 2))
+    here.run(0.5)
+    caller.seat.restart(seeded(tiny, 6))
+    here.run(0.03)
+    caller.said.clear()
+    caller.user_TS, caller.sent, caller.begins = noise(5, 3), 0, here.clock.time
+    here.run(0.5)
+    assert caller.said[0].frame == 1
+    assert [s.token for s in caller.said[:5]] == [s.token for s in alone(tiny, noise(5, 3), 6)]
+
+
+def test_a_stall_of_the_machine_does_not_make_the_conversation_late(echo):
+    caller = echo.call(noise(200))
+    echo.run(1.0)
+    echo.clock.time += 3.0  # nothing ran
+    echo.run(5.0)
+    caller.seat.counts()
+    echo.run(1.0)
+    assert caller.seat.counts().response < 2 * FRAME + EARLY
+    assert caller.seat.counts().waiting <= 1
+
+
+def test_a_thread_runs_it_and_ends(tiny):
+    woken = Event()
+    batcher = Batcher(EchoBackend(2), tiny.tokenizer)
+    batcher.start()
+    seat = batcher.open(tiny.sampling, woken.set)
+    seat.push(noise(1)[0])
+    assert woken.wait(30)
+    batcher.close()
+    assert seat.ended == "shutdown"
+    assert not batcher._thread.is_alive()
+    with pytest.raises(Down):
+        batcher.open(tiny.sampling, woken.set)
+
+
+def test_one_whose_holder_is_gone_frees_its_slot(echo):
+    def wake():
+        raise RuntimeError("event loop is closed")
+
+    seat = echo.batcher.open(Sampling(), wake)
+    echo.run(0.3)
+    assert seat.ended == "gone"
+    assert echo.batcher.used == 0

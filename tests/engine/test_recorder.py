@@ -1,0 +1,90 @@
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from duologue.engine.recorder import Recorder, replay
+from duologue.errors import InputError
+from duologue.weights import load
+
+from .virtual import noise, room, seeded
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load("tiny")
+
+
+@pytest.fixture(scope="module")
+def recorded(tiny, tmp_path_factory):
+    """A conversation of a few frames, recorded; (what was said, the folder)."""
+    folder = tmp_path_factory.mktemp("recorded") / "calls"
+    here, recorder = room(tiny, 2), Recorder(folder, tiny.tokenizer, 24_000)
+    track = recorder.track("one", "tiny", seeded(tiny, 9))
+    caller = here.call(noise(6, 4), seeded(tiny, 9), tap=track)
+    here.run(0.55)
+    caller.seat.end("gone")
+    track.close()
+    recorder.close()
+    return caller.said, folder
+
+
+def test_a_recording_holds_both_voices_as_they_were_heard(recorded):
+    said, folder = recorded
+    wav_SC, rate = soundfile.read(folder / "one.wav", dtype="float32")
+    assert rate == 24_000
+    assert len(wav_SC) == len(said) * 1920
+    np.testing.assert_allclose(wav_SC[: 6 * 1920, 1], noise(6, 4).ravel(), atol=1e-4)
+    agent_S = np.concatenate([np.zeros(1920, np.float32), *[s.wav_S for s in said[:-1]]])
+    np.testing.assert_allclose(wav_SC[:, 0], agent_S.clip(-1, 1), atol=1e-4)
+
+
+def test_a_recording_holds_the_words(recorded):
+    said, folder = recorded
+    report = json.loads((folder / "one.json").read_text())
+    assert report["text"] == "".join(s.text for s in said).strip()
+    assert report["frames"] == len(said)
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_trace_replays_to_the_same_tokens(tiny, recorded):
+    said, folder = recorded
+    then_TK, now_TK = replay(tiny, folder / "one.trace.jsonl")
+    assert len(then_TK) == len(said)
+    assert np.array_equal(then_TK, now_TK)
+    assert then_TK[:, 0].tolist() == [s.token for s in said]
+
+
+def test_a_changed_trace_does_not_replay(tiny, recorded, tmp_path):
+    _, folder = recorded
+    header, *rows = (folder / "one.trace.jsonl").read_text().splitlines()
+    path = tmp_path / "trace.jsonl"
+    path.write_text("\n".join([header.replace('"seed": 9', '"seed": 10'), *rows]))
+    then_TK, now_TK = replay(tiny, path)
+    assert not np.array_equal(then_TK, now_TK)
+    path.write_text(header + "\n[1, 2]\n")
+    with pytest.raises(InputError, match="do not fit"):
+        replay(tiny, path)
+
+
+def test_a_disk_that_fails_costs_the_recording_alone(tiny, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    here, recorder = room(tiny, 1), Recorder(tmp_path, tiny.tokenizer, 24_000)
+    track = recorder.track("one", "tiny", tiny.sampling)
+    monkeypatch.setattr(soundfile.SoundFile, "write", full)
+    caller = here.call(noise(3), tap=track)
+    here.run(0.3)
+    track.close()
+    recorder.close()
+    assert caller.seat.ended is None
+    assert track.failed
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_an_input_error(tiny, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot record"):
+        Recorder(tmp_path / "file", tiny.tokenizer, 24_000)

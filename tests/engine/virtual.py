@@ -1,0 +1,126 @@
+"""Conversations in virtual time: a clock that only moves when told, and a batcher without a thread."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from duologue.engine.backend import Frames, TorchBackend
+from duologue.engine.batcher import Batcher
+from duologue.engine.seat import FRAME, Seat
+from duologue.engine.session import Said
+from duologue.lm.sampling import Sampling
+from duologue.weights import Model
+
+
+class Clock:
+    def __init__(self):
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+class EchoBackend:
+    """No model: each slot says the frame it hears, and its token is the number of frames since its start."""
+
+    frame_size, sample_rate = 1920, 24_000
+
+    def __init__(self, slots: int, clock: Clock | None = None, takes: float = 0.0):
+        self.slots, self.clock, self.takes = slots, clock, takes
+        self.count_B = np.zeros(slots, np.int64)
+        self.steps: list[list[int]] = []
+        self.faults: list[Exception] = []  # raised by the next steps
+        self.bad: set[int] = set()  # slots whose start fails
+        self.nan: set[int] = set()  # slots that give no numbers until they start anew
+
+    def rebuild(self) -> None:
+        self.count_B[:] = 0
+
+    def start(self, sampling: dict[int, Sampling]) -> None:
+        for slot in sampling:
+            if slot in self.bad:
+                raise ValueError("bad settings")
+            self.count_B[slot] = 0
+            self.nan.discard(slot)
+
+    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
+        if self.faults:
+            raise self.faults.pop(0)
+        if self.clock is not None:
+            self.clock.time += self.takes
+        self.steps.append(np.flatnonzero(exec_B).tolist())
+        self.count_B += exec_B
+        finite_B = np.array([slot not in self.nan for slot in range(self.slots)])
+        codes = np.zeros((self.slots, 8), np.int64)
+        return Frames(wav_BS.copy(), np.full(self.slots, 3), codes, codes, finite_B)
+
+
+@dataclass
+class Caller:
+    """A user who sends a frame every 80 ms from `begins` on, and writes down what the agent says."""
+
+    seat: Seat
+    user_TS: np.ndarray
+    begins: float
+    sent: int = 0
+    said: list[Said] = field(default_factory=list)
+
+    @property
+    def next_at(self) -> float:
+        return self.begins + self.sent * FRAME if self.sent < len(self.user_TS) else float("inf")
+
+    def send(self) -> None:
+        self.seat.push(self.user_TS[self.sent])
+        self.sent += 1
+
+
+class Room:
+    """A batcher, its clock and its callers."""
+
+    def __init__(self, backend, tokenizer):
+        self.clock = Clock()
+        if isinstance(backend, EchoBackend):
+            backend.clock = self.clock
+        self.backend = backend
+        self.batcher = Batcher(backend, tokenizer, self.clock)
+        self.callers: list[Caller] = []
+
+    def call(
+        self, user_TS: np.ndarray, sampling: Sampling | None = None, after: float = 0.0, tap=None
+    ) -> Caller:
+        seat = self.batcher.open(sampling or Sampling(), lambda: None, tap)
+        caller = Caller(seat, user_TS, self.clock.time + after)
+        self.callers.append(caller)
+        return caller
+
+    def run(self, seconds: float) -> None:
+        """Let time pass: callers speak, the batcher does what is due."""
+        until = self.clock.time + seconds
+        while True:
+            at = self.batcher.tick()
+            for caller in self.callers:
+                caller.said += caller.seat.take()
+            if at is not None and at <= self.clock.time:
+                continue
+            times = [c.next_at for c in self.callers] + ([at] if at is not None else [])
+            soonest = min(times, default=until)
+            if soonest > until:
+                self.clock.time = max(self.clock.time, until)
+                return
+            self.clock.time = max(self.clock.time, soonest)
+            for caller in self.callers:
+                while caller.next_at <= self.clock.time:
+                    caller.send()
+
+
+def room(model: Model, slots: int) -> Room:
+    return Room(TorchBackend(model, slots), model.tokenizer)
+
+
+def noise(frames: int, seed: int = 0) -> np.ndarray:
+    """A user: float32 [frames, 1920]."""
+    return (0.1 * np.random.default_rng(seed).standard_normal((frames, 1920))).astype(np.float32)
+
+
+def seeded(model: Model, seed: int) -> Sampling:
+    return replace(model.sampling, seed=seed)
