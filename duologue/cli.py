@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, Positional, arg
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from duologue import __version__
+from duologue.data import commands as data
 from duologue.errors import InputError
+from duologue.eval import commands as eval_
+from duologue.train import commands as train
 
 DESCRIPTION = """\
 A spoken-dialogue model that listens and speaks at the same time.
@@ -27,6 +30,7 @@ examples:
 MODEL is a name (tiny), a folder, a .safetensors file or a repository (hf://owner/name@revision).
 Recordings are wav, flac, ogg, opus or mp3, of any sample rate and length; what is written goes by its suffix."""
 
+CONFIG = (FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes)
 DEFAULT_MODEL = "tiny"
 Model: TypeAlias = Annotated[str, arg(metavar="MODEL")]
 AudioIn: TypeAlias = Annotated[Positional[Path], arg(metavar="IN.wav")]
@@ -119,7 +123,45 @@ class Talk:
         )
 
 
-Verb: TypeAlias = Info | Encode | Decode | Talk
+@dataclass(frozen=True)
+class DataVerbs:
+    """Make training data: conversations, the times of words, codes."""
+
+    verb: data.Data
+
+    def run(self) -> None:
+        self.verb.run()
+
+
+@dataclass(frozen=True)
+class TrainVerbs:
+    """Train a codec or a language model; the same command goes on where a run stopped."""
+
+    verb: train.Train
+
+    def run(self) -> None:
+        self.verb.run()
+
+
+@dataclass(frozen=True)
+class EvalVerbs:
+    """Measure what a model does."""
+
+    verb: eval_.Eval
+
+    def run(self) -> None:
+        self.verb.run()
+
+
+Verb: TypeAlias = (
+    Info
+    | Encode
+    | Decode
+    | Talk
+    | Annotated[DataVerbs, subcommand("data")]
+    | Annotated[TrainVerbs, subcommand("train")]
+    | Annotated[EvalVerbs, subcommand("eval")]
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -145,9 +187,7 @@ def _run(arguments: list[str]) -> None:
     if arguments == ["--version"]:
         print(f"duologue {__version__}")
         return
-    verb = tyro.cli(
-        Verb, prog="duologue", description=DESCRIPTION, args=arguments, config=(FlagCreatePairsOff,)
-    )
+    verb = tyro.cli(Verb, prog="duologue", description=DESCRIPTION, args=arguments, config=CONFIG)
     verb.run()
 
 

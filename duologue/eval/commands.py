@@ -3,9 +3,9 @@
 import json as json_format
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-from tyro.conf import arg
+from tyro.conf import arg, subcommand
 
 from duologue.errors import InputError
 
@@ -49,6 +49,41 @@ class EvalCodec:
             print(json_format.dumps(asdict(report), indent=2))
         else:
             print_codec_report(report)
+
+
+@dataclass(frozen=True)
+class EvalCodes:
+    """How many words a codec's codes carry: a small reader learns from codes alone, then reads unheard voices."""
+
+    corpus: Annotated[Path, arg(metavar="DIR")]
+    """Folder of clip folders or tars, with their texts."""
+    model: str = "nano"
+    """A name, folder, .safetensors file or hf://owner/name@revision."""
+    versions: int = 2
+    """Encodings of each training clip, each at another place within a frame."""
+    steps: int = 3000
+    """Of the reader's training."""
+    batch: int = 24
+    json: bool = False
+    """Print JSON instead of a table."""
+
+    def run(self) -> None:
+        from duologue.eval.probe import probe_codes
+        from duologue.weights import load
+
+        rates = probe_codes(load(self.model, "cpu").codec, self)
+        if self.json:
+            print(json_format.dumps(rates, indent=2))
+            return
+        from rich.console import Console
+
+        table = _table("codebooks read", *(f"WER %, {name}" for name in next(iter(rates.values()))))
+        for books, row in rates.items():
+            table.add_row(books, *(_cell(100 * rate, 1) for rate in row.values()))
+        Console().print(table)
+
+
+Eval: TypeAlias = Annotated[EvalCodec, subcommand("codec")] | Annotated[EvalCodes, subcommand("codes")]
 
 
 def print_codec_report(report: "CodecReport") -> None:

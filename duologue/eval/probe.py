@@ -1,42 +1,22 @@
 """How much of the words a codec's codes carry: a small reader learns to spell from codes alone (CTC), then reads voices
-it has never heard.
+it has never heard."""
 
-    python benchmarks/codec_probe.py --codec CODEC.safetensors --corpus DIR
-
-Prints the word error rate for codebook 0 alone and for all of them: on phrasings heard in training by other voices, and
-on unheard phrasings by unheard voices.
-"""
-
-import json
-from dataclasses import dataclass
-from pathlib import Path
+import io
+from typing import Any
 
 import jiwer
 import numpy as np
 import sentencepiece
 import torch
-import tyro
 from torch import Tensor, nn
 
 from duologue.codec import Codec
 from duologue.data.strips import load_corpus
 from duologue.data.voices import read_clip
+from duologue.errors import InputError
+from duologue.eval.commands import EvalCodes
 from duologue.train.codec_semantic import Reader
 from duologue.train.losses import ctc_greedy, ctc_loss
-from duologue.weights import load
-
-
-@dataclass(frozen=True)
-class Probe:
-    codec: str
-    """A model or a codec's .safetensors file."""
-    corpus: Path
-    """Folder of clip folders or tars, with their texts."""
-    versions: int = 2
-    """Encodings of each training clip, each at another place within a frame."""
-    steps: int = 3000
-    batch: int = 24
-    json: bool = False
 
 
 class CodeReader(nn.Module):
@@ -53,7 +33,9 @@ class CodeReader(nn.Module):
         return self.reader(self.drop(torch.stack(embedded).sum(0)).transpose(1, 2))
 
 
-def encode(codec: Codec, rows: list[dict], versions: int, seed: int = 0) -> list[tuple[np.ndarray, str]]:
+def encode(
+    codec: Codec, rows: list[dict[str, Any]], versions: int, seed: int = 0
+) -> list[tuple[np.ndarray, str]]:
     """(codes [Q, T], text) of clips, each after a short silence of random length."""
     rng = np.random.default_rng(seed)
     out = []
@@ -69,7 +51,7 @@ def encode(codec: Codec, rows: list[dict], versions: int, seed: int = 0) -> list
     return out
 
 
-def collate(items: list[tuple[np.ndarray, str]], books: int, pad: int, spell) -> tuple[Tensor, ...]:
+def collate(items: list[tuple[np.ndarray, str]], books: int, pad: int, spell: Any) -> tuple[Tensor, ...]:
     frames = max(codes.shape[1] for codes, _ in items)
     codes_BQT = torch.full((len(items), books, frames), pad)
     for b, (codes, _) in enumerate(items):
@@ -80,14 +62,14 @@ def collate(items: list[tuple[np.ndarray, str]], books: int, pad: int, spell) ->
     return codes_BQT, nn.utils.rnn.pad_sequence(tokens, batch_first=True), frames_B, lengths_B
 
 
-def train(probe: Probe, items: list, books: int, entries: int, spell) -> CodeReader:
+def train(options: EvalCodes, items: list, books: int, entries: int, spell: Any) -> CodeReader:
     torch.manual_seed(0)
     model = CodeReader(books, entries, spell.vocab_size())
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=probe.steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=options.steps, pct_start=0.1)
     rng = np.random.default_rng(0)
-    for _ in range(probe.steps):
-        chosen = [items[i] for i in rng.integers(0, len(items), probe.batch)]
+    for _ in range(options.steps):
+        chosen = [items[i] for i in rng.integers(0, len(items), options.batch)]
         codes_BQT, tokens_BN, frames_B, lengths_B = collate(chosen, books, entries, spell)
         codes_BQT = codes_BQT.masked_fill(torch.rand(len(chosen), 1, codes_BQT.shape[-1]) < 0.08, entries)
         loss = ctc_loss(model(codes_BQT), tokens_BN, frames_B, lengths_B)
@@ -100,7 +82,7 @@ def train(probe: Probe, items: list, books: int, entries: int, spell) -> CodeRea
 
 
 @torch.no_grad()
-def error_rate(model: CodeReader, items: list, books: int, entries: int, spell) -> float:
+def error_rate(model: CodeReader, items: list, books: int, entries: int, spell: Any) -> float:
     guesses = []
     for i in range(0, len(items), 32):
         codes_BQT, _, frames_B, _ = collate(items[i : i + 32], books, entries, spell)
@@ -108,32 +90,33 @@ def error_rate(model: CodeReader, items: list, books: int, entries: int, spell) 
     return float(jiwer.wer([text for _, text in items], guesses))
 
 
-def main(probe: Probe) -> None:
-    codec = load(probe.codec).codec
-    sets = load_corpus(probe.corpus)
-    training = encode(codec, sets["user"], probe.versions)
+def probe_codes(codec: Codec, options: EvalCodes) -> dict[str, dict[str, float]]:
+    """Word error rates by number of codebooks read (the first, all) and by test set: phrasings that were heard in
+    training from other voices, and unheard ones, both by unheard voices."""
+    sets = load_corpus(options.corpus)
+    for name in ("user", "voice", "phrasing"):
+        if name not in sets:
+            raise InputError(f"{options.corpus} has no clips of the set {name!r}: see docs/data.md")
+    training = encode(codec, sets["user"], options.versions)
     tests = {
         "heard phrasings": encode(codec, sets["voice"], 1, 1),
         "unheard phrasings": encode(codec, sets["phrasing"], 1, 2),
     }
-    model_file = Path(probe.corpus) / "probe-words.model"
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([text for _, text in training]), model_prefix=str(model_file.with_suffix("")),
-        vocab_size=400, bos_id=-1, eos_id=-1, minloglevel=2, hard_vocab_limit=False,
-    )  # fmt: skip
-    spell = sentencepiece.SentencePieceProcessor(str(model_file))
+    spell = word_pieces([text for _, text in training])
     entries, result = codec.config.quantizer.entries, {}
     for books in (1, codec.config.codebooks):
-        model = train(probe, training, books, entries, spell)
-        result[f"{books} codebook{'s' * (books > 1)}"] = {
-            name: error_rate(model, items, books, entries, spell) for name, items in tests.items()
+        model = train(options, training, books, entries, spell)
+        result[f"{books}"] = {
+            n: error_rate(model, items, books, entries, spell) for n, items in tests.items()
         }
-    if probe.json:
-        print(json.dumps(result))
-        return
-    for books, rates in result.items():
-        print(books, *(f"{name}: WER {100 * rate:.1f} %" for name, rate in rates.items()), sep="   ")
+    return result
 
 
-if __name__ == "__main__":
-    main(tyro.cli(Probe, description=__doc__))
+def word_pieces(texts: list[str]) -> sentencepiece.SentencePieceProcessor:
+    """The pieces that the reader spells with."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts), model_writer=model, vocab_size=400, bos_id=-1, eos_id=-1, minloglevel=2,
+        hard_vocab_limit=False,
+    )  # fmt: skip
+    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())

@@ -1,0 +1,127 @@
+"""From the options of `duologue train codec` to a run."""
+
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+import torch
+
+from duologue import presets
+from duologue.codec import Codec
+from duologue.codec.init import scale_to_speech
+from duologue.data.strips import load_blocks
+from duologue.errors import InputError
+from duologue.train import checkpoint, parallel
+from duologue.train.codec_batches import CropBatches, block_words
+from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStage
+from duologue.train.codec_joint import JointConfig, JointStage
+from duologue.train.codec_semantic import SemanticConfig, SemanticStage
+from duologue.train.commands import ExportCodec, TrainCodec
+from duologue.train.loop import LoopConfig, run
+from duologue.train.parallel import World
+from duologue.train.stage import Data, Stage
+from duologue.weights.write import write_codec
+
+PRESETS = {"nano": presets.nano_codec, "mimi": presets.mimi, "tiny": presets.tiny_codec}
+
+
+def train_codec(options: TrainCodec) -> None:
+    """Run one stage of a codec's training. InputError if the run it starts from is missing or does not fit."""
+    how = options.run_config
+    torch.manual_seed(how.seed)
+    world = parallel.start(how.device, how.precision)
+    build = {"semantic": _semantic, "joint": _joint, "decoder": _decoder}[options.stage]
+    stage, data = build(options, world)
+    loop = LoopConfig(
+        how.steps, 1, 20, how.eval_every, save_minutes=how.save_minutes, minutes=how.minutes, seed=how.seed
+    )
+    run(stage, data, loop, options.out)
+
+
+def export_codec(options: ExportCodec) -> None:
+    """Write the averaged weights of a run in the published format."""
+    codec = _trained(options.start, options.preset)
+    write_codec(options.out, codec, torch.float16 if options.half else torch.float32)
+
+
+def _semantic(options: TrainCodec, world: World) -> tuple[Stage, Data]:
+    folder = options.strips / "train"
+    tokenizer = _word_pieces(folder, options.out)
+    data = _crops(options, folder, tokenizer, world, 0.15)
+    block = load_blocks(folder)[0]
+    sample_TD = torch.from_numpy(np.concatenate(list(block.teacher[:40, ::10])).astype(np.float32))
+    codec = Codec(PRESETS[options.preset]())
+    scale_to_speech(codec, data.make(0)["clean"])
+    config = SemanticConfig(lr=options.lr or SemanticConfig.lr, steps=options.run_config.steps)
+    valid = _held_out(options, tokenizer)
+    return SemanticStage(parallel.parallelize(codec, world), tokenizer, sample_TD, config, valid, world), data
+
+
+def _joint(options: TrainCodec, world: World) -> tuple[Stage, Data]:
+    start = _start(options)
+    tokenizer = sentencepiece.SentencePieceProcessor(str(start / "words.model"))
+    data = _crops(options, options.strips / "train", tokenizer, world, 0.4)
+    config = JointConfig(lr=options.lr or JointConfig.lr, steps=options.run_config.steps)
+    weights = checkpoint.load_weights(start)
+    teacher_TD = torch.zeros(2, len(weights["teacher_mean"]))  # its mean and spread come with the weights
+    codec = parallel.parallelize(Codec(PRESETS[options.preset]()), world)
+    stage = JointStage(codec, tokenizer, teacher_TD, config, _held_out(options, tokenizer), world)
+    stage.module.load_state_dict(weights)
+    (options.out / "words.model").parent.mkdir(parents=True, exist_ok=True)
+    (options.out / "words.model").write_bytes((start / "words.model").read_bytes())
+    return stage, data
+
+
+def _decoder(options: TrainCodec, world: World) -> tuple[Stage, Data]:
+    codec = parallel.parallelize(_trained(_start(options), options.preset), world)
+    frames = round((options.seconds or 0.96) * codec.config.frame_rate)
+    share = 0.8 if options.agent_share is None else options.agent_share
+    seed, batch = options.run_config.seed, options.batch or 6
+    data = CodeBatches(codec, options.strips / "train", batch, frames, share, seed, world.rank)
+    held_out = CodeBatches(codec, options.strips / "valid-agent", 4, 50, 1.0)
+    config = DecoderConfig(lr=options.lr or DecoderConfig.lr, steps=options.run_config.steps)
+    return DecoderStage(codec, config, [held_out.make(i) for i in range(6)], world), data
+
+
+def _start(options: TrainCodec) -> Path:
+    if options.start is None:
+        raise InputError(f"stage {options.stage} goes on from an earlier one: name its folder with --start")
+    return options.start
+
+
+def _trained(start: Path, preset: str) -> Codec:
+    codec = Codec(PRESETS[preset]())
+    weights = checkpoint.load_weights(start)
+    codec.load_state_dict({n.removeprefix("codec."): w for n, w in weights.items() if n.startswith("codec.")})
+    return codec.eval()
+
+
+def _crops(
+    options: TrainCodec,
+    folder: Path,
+    tokenizer: sentencepiece.SentencePieceProcessor,
+    world: World,
+    share: float,
+) -> CropBatches:
+    share = share if options.agent_share is None else options.agent_share
+    seed, seconds = options.run_config.seed, options.seconds or 6.4
+    return CropBatches(folder, tokenizer, options.batch or 4, seconds, share, seed, world.rank)
+
+
+def _held_out(
+    options: TrainCodec, tokenizer: sentencepiece.SentencePieceProcessor
+) -> list[dict[str, torch.Tensor]]:
+    data = CropBatches(options.strips / "valid", tokenizer, 8, options.seconds or 6.4, 0.0, 1, noisy=0.0)
+    return [data.make(i) for i in range(12)]
+
+
+def _word_pieces(folder: Path, out: Path, size: int = 400) -> sentencepiece.SentencePieceProcessor:
+    """The pieces of words that the reader spells with; made once from the training texts."""
+    model = out / "words.model"
+    if not model.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(block_words(load_blocks(folder))), model_prefix=str(model.with_suffix("")),
+            vocab_size=size, hard_vocab_limit=False, bos_id=-1, eos_id=-1, minloglevel=2,
+        )  # fmt: skip
+    return sentencepiece.SentencePieceProcessor(str(model))

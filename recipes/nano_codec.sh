@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# nano's codec, from speech to a frozen set of codes: about five hours on two cores.
+#   recipes/nano_codec.sh CORPUS WHISPER RUNS
+# CORPUS: folder of clip folders or tars; WHISPER: a Whisper base model for CTranslate2; RUNS: where everything goes.
+set -euo pipefail
+corpus=$1 whisper=$2 runs=$3
+# Large tensors keep their memory from step to step: half the time of a step goes into fresh pages otherwise.
+export MALLOC_MMAP_THRESHOLD_=8000000000 MALLOC_TRIM_THRESHOLD_=16000000000 MALLOC_TOP_PAD_=500000000
+
+python -m duologue.data.strips train --corpus "$corpus" --whisper "$whisper" --out "$runs/strips" --blocks 0 1 2 3
+python -m duologue.data.strips valid --corpus "$corpus" --whisper "$whisper" --out "$runs/strips"
+python -m duologue.data.strips valid-agent --corpus "$corpus" --whisper "$whisper" --out "$runs/strips"
+
+duologue train codec --stage semantic --strips "$runs/strips" --out "$runs/semantic" --steps 4200
+duologue train codec --stage joint --strips "$runs/strips" --start "$runs/semantic" --out "$runs/joint" --steps 6000
+# From here on the codes are frozen: the language model may start.
+duologue train codec --stage decoder --strips "$runs/strips" --start "$runs/joint" --out "$runs/decoder" --steps 10000
+duologue train export-codec --start "$runs/decoder" --out "$runs/mimi.safetensors" --half
