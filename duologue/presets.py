@@ -44,6 +44,23 @@ def moshi_7b() -> LMConfig:
     )
 
 
+def nano_lm() -> LMConfig:
+    """The language model of `nano`, about 19 M parameters: Moshi's architecture with a vocabulary of 1,000 pieces, the
+    weights of the depth transformer shared from the second acoustic codebook on, and an extra head for the user's words.
+    """
+    return LMConfig(
+        temporal=_helium(320, 5, 8, 250),
+        depth=DepthConfig(256, 4, 2, int(4.125 * 256), (0, 1, 2, 2, 2, 2, 2, 2)),
+        audio_streams=16,
+        delays=(0, *(0, 1, 1, 1, 1, 1, 1, 1) * 2),
+        card=512,
+        text_card=1000,
+        text_card_out=1000,
+        extra_heads=1,
+        extra_heads_dim=1000,
+    )
+
+
 def tiny_lm() -> LMConfig:
     """A language model small enough to test with; its weights are random."""
     return LMConfig(
