@@ -79,8 +79,8 @@ def run(stage: Stage, data: Data, config: LoopConfig, out_dir: StrPath) -> Outco
     """Trains `stage` until `config.steps`, going on from the newest checkpoint in `out_dir`, if there is one.
 
     SIGTERM and SIGINT end it with a checkpoint after the step in hand; so does `config.minutes`. A checkpoint
-    that cannot be written (full disk) is reported, and training goes on; only the first one, before any step,
-    must succeed.
+    that cannot be written (full disk) is reported, and training goes on; but the first one, before any step, and
+    the last must succeed.
     Raises InputError if another process trains in `out_dir`, or the checkpoint is of another model.
     """
     return _Run(stage, data, config, Path(out_dir)).go()
@@ -131,7 +131,7 @@ class _Run:
                 if due:
                     self._save()
         if self.saved_step != self.step:
-            self._save()
+            self._save(must=True)
         if evaluated != self.step and reason != "signal":
             evaluation = self._evaluate()
         return Outcome(reason, self.step, evaluation)
@@ -193,7 +193,7 @@ class _Run:
             checkpoint.seed_all(self.config.seed + self.world.rank)
             self.place = self.data.state_dict()
             self.log.resume(0)
-            self._save(first=True)
+            self._save(must=True)
             return
         state = checkpoint.load(found, self._state(), self.world)
         loop = state.pop("loop")
@@ -213,13 +213,16 @@ class _Run:
         self.log.resume(self.step)
         self.log.note(f"going on from {found}")
 
-    def _save(self, first: bool = False) -> None:
+    def _save(self, must: bool = False) -> None:
         try:
             checkpoint.save(self.root, self.step, self._state(), self.world, self.config.keep)
             self.saved_step = self.step
         except checkpoint.SaveError as error:
-            if first:
-                raise InputError(f"cannot write a checkpoint to {self.root}: {error}") from None
+            if must:
+                raise InputError(
+                    f"cannot write the checkpoint of step {self.step} to {self.root} ({error}): "
+                    "make room and start again"
+                ) from None
             self.log.note(f"could not write the checkpoint of step {self.step}: {error}; training goes on")
         self.saved_at = time.monotonic()
 

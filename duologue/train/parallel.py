@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 from duologue.errors import InputError
@@ -112,20 +112,29 @@ def stop(world: World) -> None:
 
 
 def parallelize(
-    model: M, world: World, shard: tuple[type[nn.Module], ...] = (), recompute: bool = False
+    model: M,
+    world: World,
+    shard: tuple[type[nn.Module], ...] = (),
+    methods: tuple[str, ...] = (),
+    replicas: int = 1,
+    recompute: bool = False,
 ) -> M:
     """`model` on the world's device, ready to be trained by all processes; changed in place and returned.
 
     With `shard`, the classes of its large layers (`nn.transformer.Layer`), each such layer and then the rest is
-    spread over the processes (FSDP2); the model must then be used by its `forward`. Without, every process holds
-    a copy, equal from the start, and `Stage.update` sums the gradients.
+    spread over the processes (FSDP2). Every use of the model must then begin with its `forward` or one of
+    `methods`. With `replicas`, the processes form that many groups, each with a whole model (HSDP).
+    Without `shard`, every process holds a copy, equal from the start, and `Stage.update` sums the gradients.
     `recompute` sets the attribute `checkpointing` of every module that has it: activations inside a layer are
-    computed again in the backward pass. Raises InputError if there is no such layer or module.
+    computed again in the backward pass.
+    Raises InputError if there is no such layer or module, or the replicas do not fit the processes.
     """
     model.to(world.device)
     blocks = [module for module in model.modules() if isinstance(module, shard)]
     if shard and not blocks:
         raise InputError(f"the model has no layer of {', '.join(c.__name__ for c in shard)} to shard")
+    if world.size % replicas:
+        raise InputError(f"{world.size} processes cannot form {replicas} replicas of one size")
     if recompute:
         _set_checkpointing(model)
     if world.size == 1:
@@ -133,11 +142,14 @@ def parallelize(
     for tensor in [*model.parameters(), *model.buffers()]:
         dist.broadcast(tensor.detach(), src=0)
     if shard:
-        mesh = init_device_mesh(world.device.type, (world.size,))
+        shape = (world.size,) if replicas == 1 else (replicas, world.size // replicas)
+        mesh = init_device_mesh(world.device.type, shape)
         low = torch.bfloat16 if world.precision == "bf16" else None
         policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
         for module in [*blocks, model]:
             fully_shard(module, mesh=mesh, mp_policy=policy)
+        for method in methods:
+            register_fsdp_forward_method(model, method)
     return model
 
 
@@ -178,7 +190,9 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 def pin(batch: Any) -> Any:
     """`batch` with every tensor in pinned memory, from where a copy to CUDA does not block."""
-    return batch.pin_memory() if isinstance(batch, Tensor) else map_tensors(batch, pin)
+    if isinstance(batch, Tensor):
+        return batch.pin_memory() if batch.device.type == "cpu" else batch
+    return map_tensors(batch, pin)
 
 
 def map_tensors(batch: Any, change: Any) -> Any:

@@ -76,7 +76,6 @@ class Stage:
         Returns the means of loss and further terms, lr, grad_norm and skipped; with the optimiser's name in
         front if there are several.
         """
-        optimizer = self.optimizers[name]
         self.module.zero_grad(set_to_none=True)
         terms: dict[str, tuple[Any, Any]] = {}
         for batch in batches:
@@ -89,11 +88,24 @@ class Stage:
                 terms[key] = (before[0] + _detach(total), before[1] + _detach(count))
         result = self.world.means(terms)
         weight = result.pop("")
+        return self._named(name, result) | self._apply(name, step, weight)
+
+    def apply(self, name: str, step: int, weight: float = 1.0) -> dict[str, float]:
+        """The end of `update` for a `train_step` with a backward pass of its own, on the gradients that are there.
+
+        They are of a sum over this process's data, to be divided by `weight` summed over all processes.
+        """
+        return self._apply(name, step, self.world.means({"": (weight, 0)})[""])
+
+    def _apply(self, name: str, step: int, weight: float) -> dict[str, float]:
+        optimizer = self.optimizers[name]
         sum_gradients(optimizer.named.values(), self.world)
-        result |= optimizer.step(step, 1 / weight if weight else 0.0)
+        return self._named(name, optimizer.step(step, 1 / weight if weight else 0.0))
+
+    def _named(self, name: str, values: dict[str, float]) -> dict[str, float]:
         if len(self.optimizers) == 1:
-            return result
-        return {key if key == "data_seconds" else f"{name}_{key}": value for key, value in result.items()}
+            return values
+        return {key if key == "data_seconds" else f"{name}_{key}": value for key, value in values.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Nested dicts of live tensors and JSON values: everything that training changes."""

@@ -187,3 +187,15 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot make the folder"):
         go(tmp_path / "file" / "run")
+
+
+def test_a_backward_pass_of_ones_own():
+    batch = next(iter(ToyData()))
+    one, other = build(World()), build(World())
+    expected = one.train_step([batch], 0)
+    loss_sum, weight, _ = other.loss(batch)
+    loss_sum.backward()
+    applied = other.apply("main", 0, weight)
+    assert applied == {name: expected[name] for name in ("lr", "grad_norm", "skipped")}
+    for p, q in zip(one.module.parameters(), other.module.parameters(), strict=True):
+        assert torch.equal(p, q)

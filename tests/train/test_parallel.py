@@ -42,6 +42,13 @@ def test_two_processes_are_one(processes, alone: Path, tmp_path: Path, settings:
     assert_close_runs(alone, tmp_path / "two")
 
 
+def test_the_sharded_language_model_is_the_whole_one(processes, tmp_path: Path):
+    settings = {"kind": "lm", "steps": 3, "save_every": 0, "log_every": 1, "rows": 4}
+    assert processes.run(tmp_path / "one", **settings) == [0]
+    assert processes.run(tmp_path / "two", size=2, sharded=True, **settings) == [0, 0]
+    assert_close_runs(tmp_path / "one", tmp_path / "two")
+
+
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
 def test_a_run_goes_on_with_another_number_of_processes(
     processes, alone: Path, tmp_path: Path, before: int, after: int
@@ -103,6 +110,11 @@ def test_recompute_needs_a_model_that_can():
 def test_shard_needs_such_layers():
     with pytest.raises(InputError, match="Conv1d"):
         parallel.parallelize(ToyModel(), World(), shard=(nn.Conv1d,))
+
+
+def test_replicas_fit_the_processes():
+    with pytest.raises(InputError, match="3 replicas"):
+        parallel.parallelize(ToyModel(), World(size=4), shard=(nn.Linear,), replicas=3)
 
 
 def test_a_device_that_is_not_here_is_refused():

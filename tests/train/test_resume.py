@@ -66,7 +66,14 @@ def test_a_full_disk_during_saves_costs_only_these(processes, reference: Path, t
 
 def test_a_full_disk_at_the_start_is_told(processes, tmp_path: Path):
     assert processes.run(tmp_path, die="full:1:1") == [1]
-    assert "InputError: cannot write a checkpoint" in (tmp_path / "output-0.txt").read_text()
+    assert "InputError: cannot write the checkpoint of step 0" in (tmp_path / "output-0.txt").read_text()
+
+
+def test_a_full_disk_at_the_end_is_told_and_made_good(processes, reference: Path, tmp_path: Path):
+    assert processes.run(tmp_path, die="full:7:8") == [1]
+    assert "InputError: cannot write the checkpoint of step 30" in (tmp_path / "output-0.txt").read_text()
+    assert processes.run(tmp_path) == [0]
+    assert_same_run(tmp_path, reference)
 
 
 @pytest.mark.parametrize("sharded", [False, True])

@@ -18,7 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from duologue.lm import LM
+from duologue.nn.transformer import Layer
+from duologue.presets import tiny_lm
 from duologue.train import checkpoint, log, parallel
+from duologue.train.lm import LMLossConfig, LMStage
 from duologue.train.loop import LoopConfig, Outcome, run
 from duologue.train.optim import Ema, Group, OptimConfig, Optimizer
 from duologue.train.parallel import World
@@ -90,6 +94,26 @@ class Alternating(Plain):
         return self.update(name, self.loss, batches, step)
 
 
+class LMData(ToyData):
+    """Batches for the language model: as many random conversations as there are rows."""
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        while self.place < self.length:
+            generator = torch.Generator().manual_seed(self.place)
+            self.place += 1
+            text_B1T = torch.randint(4, 400, (self.rows, 1, 12), generator=generator)
+            audio_BKT = torch.randint(0, 32, (self.rows, 16, 12), generator=generator)
+            codes_BKT = torch.cat([text_B1T, audio_BKT], 1)[self.rank :: self.size]
+            yield {"codes": codes_BKT, "inputs": codes_BKT}
+
+
+def build_lm(world: World, sharded: bool) -> Stage:
+    torch.manual_seed(7)
+    shard = (Layer,) if sharded else ()
+    lm = parallel.parallelize(LM(tiny_lm()), world, shard, methods=("context",), recompute=True)
+    return LMStage(lm, LMLossConfig(), OptimConfig(lr=1e-2, eps=1e-4), world=world, ema=0.9)
+
+
 def build(world: World, dropout: float = 0.0, kind: str = "plain", sharded: bool = False) -> Plain:
     torch.manual_seed(7)
     model = parallel.parallelize(ToyModel(dropout), world, shard=(nn.Sequential,) if sharded else ())
@@ -116,9 +140,11 @@ def train(
     **config: Any,
 ) -> Outcome:
     world = parallel.start("cpu")
-    stage = build(world, dropout, kind, sharded)
-    stage.pause = pause
-    data = ToyData(rows, world, own_places=own_places)
+    if kind == "lm":
+        stage, data = build_lm(world, sharded), LMData(rows, world)
+    else:
+        stage, data = build(world, dropout, kind, sharded), ToyData(rows, world, own_places=own_places)
+        stage.pause = pause
     settings = {"eval_every": 7, "log_every": 3, "accumulate": accumulate} | config
     loop = LoopConfig(steps=steps, save_every=save_every, **settings)
     try:
@@ -241,8 +267,16 @@ def _arm(kind: str, *numbers: str) -> None:
 FILE_OPERATIONS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
 
 
-if __name__ == "__main__":
-    pairs = dict(argument.split("=") for argument in sys.argv[2:])
-    values = {k: v if k == "kind" else float(v) if "." in v else int(v) for k, v in pairs.items()}
-    outcome = train(Path(sys.argv[1]), **values)
+def main(out: str, *arguments: str) -> None:
+    """`die`, as in `Processes.start`, concerns the last process, and only before `torchrun` restarts it."""
+    texts = dict(argument.split("=") for argument in arguments)
+    die, kind = texts.pop("die", ""), texts.pop("kind", "plain")
+    last = os.environ.get("RANK", "0") == str(int(os.environ.get("WORLD_SIZE", "1")) - 1)
+    if die and last and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+        _arm(*die.split(":"))
+    outcome = train(Path(out), kind=kind, **{key: json.loads(text) for key, text in texts.items()})
     print(outcome.reason, outcome.step)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
