@@ -114,7 +114,8 @@ class TestMain:
     @pytest.mark.parametrize("arguments", ["--help", "--version"])
     def test_a_reader_that_has_gone_is_no_fault(self, arguments):
         pipe = f"{sys.executable} -m duologue {arguments} | true; exit ${{PIPESTATUS[0]}}"
-        done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=240)
+        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        done = subprocess.run(["bash", "-c", pipe], env=buffered, capture_output=True, text=True, timeout=240)
         assert done.returncode in (0, 1)
         assert done.stderr == ""
 
