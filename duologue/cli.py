@@ -16,6 +16,7 @@ from duologue import __version__
 from duologue.data import commands as data
 from duologue.errors import InputError
 from duologue.eval import commands as eval_
+from duologue.serve.commands import Serve
 from duologue.train import commands as train
 
 DESCRIPTION = """\
@@ -158,6 +159,7 @@ Verb: TypeAlias = (
     | Encode
     | Decode
     | Talk
+    | Serve
     | Annotated[DataVerbs, subcommand("data")]
     | Annotated[TrainVerbs, subcommand("train")]
     | Annotated[EvalVerbs, subcommand("eval")]

@@ -59,15 +59,18 @@ class Batcher:
 
     # For those who hold conversations
 
-    def open(self, sampling: Sampling, wake: Callable[[], None], tap: Tap | None = None) -> Seat:
+    def open(
+        self, sampling: Sampling, wake: Callable[[], None], tap: Tap | None = None, name: str = ""
+    ) -> Seat:
         """A new conversation. `wake` is called, on the worker's thread, when there is something to take; `tap` gets
-        every frame that was heard and said. Raises Busy or Down."""
+        every frame that was heard and said; `name` is for the log. Raises Busy or Down."""
         with self._lock:
             if not self.ready:
                 raise Down("the engine is not running")
             if sum(not seat.ended for seat in self._seats) >= self.backend.slots:
                 raise Busy("no slot is free")
             seat = Seat(self._lock, sampling, wake, tap, self.tokenizer, self.backend.frame_size, self.now)
+            seat.id = name or seat.id
             self._seats.append(seat)
             self._lock.notify()
             return seat
@@ -77,6 +80,11 @@ class Batcher:
         """Whether the engine runs: no failure, no step that hangs, not being shut down."""
         busy = self._busy_since
         return not (self._down or self._stopping or (busy is not None and self.now() - busy > STUCK))
+
+    @property
+    def step_seconds(self) -> float:
+        """What a step takes, smoothed."""
+        return self._step_s
 
     @property
     def used(self) -> int:

@@ -36,6 +36,12 @@ class Duplex:
         if not config.depth_steps or not config.heard:
             raise InputError(f"{model.name} does not both listen and speak: it cannot hold a conversation")
         self.codec, self.lm = model.codec, model.lm
+        have, need = self.codec.config, max(config.depth_steps, config.heard)
+        if have.quantizer.entries != config.card or have.codebooks < need:
+            raise InputError(
+                f"{model.name}: the codec has {have.codebooks} codebooks of {have.quantizer.entries} entries, the "
+                f"language model needs {need} of {config.card}"
+            )
         self.frame_size = self.codec.config.frame_size
         self._codec_state = self.codec.init_state(len(sampling))
         self._state = init_state(self.lm, sampling)

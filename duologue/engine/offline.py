@@ -56,7 +56,8 @@ def talk(
         rms = loudness(said.wav_S)
         words.push(said.frame, said.token, rms)
         agent.append(said.wav_S)
-        quiet = 0 if rms > LOUD or (said.token >= 0 and said.token not in pad) else quiet + 1
+        speaks = rms > LOUD or (said.token >= 0 and said.token not in pad)
+        quiet = 0 if speaks or frame < len(user_TS) else quiet + 1
         advance(1)
     report = {
         "model": model.name,

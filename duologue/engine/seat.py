@@ -130,7 +130,7 @@ class Seat:
                 self._lock.notify()
 
     def restart(self, sampling: Sampling, tap: Tap | None = None) -> None:
-        """A new conversation in this seat."""
+        """A new conversation in this seat, with another tap."""
         with self._lock:
             if not self.ended:
                 self.sampling, self._tap, self.fresh, self.paused = sampling, tap, True, False

@@ -8,8 +8,7 @@ from duologue.engine.seat import BACKLOG, EARLY, FRAME, GRACE, UNREAD
 from duologue.engine.session import Session
 from duologue.lm.sampling import Sampling
 from duologue.weights import load
-
-from .virtual import EchoBackend, Room, noise, room, seeded
+from tests.engine.virtual import EchoBackend, Room, noise, room, seeded
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def test_a_conversation_in_a_batch_says_what_it_says_alone(tiny):
     here = room(tiny, 2)
     users = [noise(6, seed) for seed in range(2)]
     callers = [here.call(user, seeded(tiny, 7 + i), after=0.013 * i) for i, user in enumerate(users)]
-    here.run(0.56)
+    here.run(0.5)
     for i, (caller, user) in enumerate(zip(callers, users, strict=True)):
         expected = alone(tiny, user, 7 + i)
         offset = next(k for k, said in enumerate(caller.said) if said.frame == 1)
@@ -314,8 +313,9 @@ def test_a_stall_of_the_machine_does_not_make_the_conversation_late(echo):
     echo.run(5.0)
     caller.seat.counts()
     echo.run(1.0)
-    assert caller.seat.counts().response < 2 * FRAME + EARLY
-    assert caller.seat.counts().waiting <= 1
+    counts = caller.seat.counts()
+    assert counts.response < 2 * FRAME + EARLY
+    assert counts.waiting <= 2
 
 
 def test_a_thread_runs_it_and_ends(tiny):

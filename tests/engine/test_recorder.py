@@ -7,8 +7,7 @@ import soundfile
 from duologue.engine.recorder import Recorder, replay
 from duologue.errors import InputError
 from duologue.weights import load
-
-from .virtual import noise, room, seeded
+from tests.engine.virtual import noise, room, seeded
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,7 @@ class Room:
             if at is not None and at <= self.clock.time:
                 continue
             times = [c.next_at for c in self.callers] + ([at] if at is not None else [])
-            soonest = min(times, default=until)
+            soonest = min(times, default=float("inf"))
             if soonest > until:
                 self.clock.time = max(self.clock.time, until)
                 return

@@ -1,0 +1,1 @@
+"""Conversations over the network: the server, who gets in, and one protocol a file."""

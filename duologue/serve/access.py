@@ -1,0 +1,84 @@
+"""Who may connect at all: keys, origins and hosts, before anything is upgraded."""
+
+import hashlib
+import hmac
+import ipaddress
+import socket
+import time
+from collections import OrderedDict
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+
+from .settings import BAD_KEYS, Settings
+
+ADDRESSES = 1000  # whose bad keys are remembered
+
+
+class Access:
+    """Decides by headers and query alone."""
+
+    def __init__(self, settings: Settings, now=time.monotonic):
+        self._origins = {origin.rstrip("/").lower() for origin in settings.origins}
+        self._hosts = {"localhost", socket.gethostname().lower()}
+        self._hosts |= {urlsplit(origin).hostname or "" for origin in self._origins}
+        self._keys = [_digest(key) for key in settings.keys]
+        self._now = now
+        self._bad: OrderedDict[str, list[float]] = OrderedDict()
+
+    @property
+    def needs_key(self) -> bool:
+        return bool(self._keys)
+
+    def refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
+        """The HTTP status and the sentence to turn a client away with; None if it may come in."""
+        host = urlsplit(f"//{connection.headers.get('host', '')}").hostname or ""
+        if "*" not in self._origins and not (host in self._hosts or _is_address(host)):
+            return 403, f"this server is not {host}: allow it with --origins"
+        origin = connection.headers.get("origin")
+        if origin is not None and not self._known_origin(origin.lower(), connection.headers.get("host", "")):
+            return 403, "pages of this origin may not connect: allow it with --origins"
+        return self._key_refusal(connection) if self._keys else None
+
+    def _known_origin(self, origin: str, host: str) -> bool:
+        return bool({"*", origin} & self._origins) or urlsplit(origin).netloc == host.lower()
+
+    def _key_refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
+        address = connection.client.host if connection.client else ""
+        now = self._now()
+        recent = [at for at in self._bad.get(address, []) if now - at < 60]
+        if len(recent) >= BAD_KEYS:
+            return 429, "too many wrong keys: wait a minute"
+        if sum(hmac.compare_digest(_digest(shown_key(connection)), key) for key in self._keys):
+            return None
+        self._bad[address] = [*recent, now]
+        self._bad.move_to_end(address)
+        if len(self._bad) > ADDRESSES:
+            self._bad.popitem(last=False)
+        return 401, "this server needs a key"
+
+
+def shown_key(connection: HTTPConnection) -> str:
+    """The key a client shows, wherever its protocol lets it."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    if key := connection.headers.get("kyutai-api-key"):
+        return key
+    for protocol in connection.headers.get("sec-websocket-protocol", "").split(","):
+        if protocol.strip().startswith("openai-insecure-api-key."):
+            return protocol.strip().removeprefix("openai-insecure-api-key.")
+    query = connection.query_params
+    return query.get("auth_id") or query.get("worker_auth_id") or ""
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,59 @@
+"""The verb `serve`. Nothing heavy is imported before it runs."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, arg
+
+from ..errors import InputError
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Serve a model: a page to talk to it, and the protocols of the clients people already have.
+
+    The page is at the address that is printed. Without --ssl-... browsers on other machines refuse the microphone.
+    """
+
+    model: Annotated[str, arg(metavar="MODEL")] = "tiny"
+    """The model to serve."""
+    host: str = "127.0.0.1"
+    """The address to listen at; 0.0.0.0 is all of this machine's."""
+    port: int = 8998
+    """The port; 0 is any that is free."""
+    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+    ssl_cert: Annotated[Path | None, arg(metavar="CERT.pem")] = None
+    """A certificate, for https."""
+    ssl_key: Annotated[Path | None, arg(metavar="KEY.pem")] = None
+    """Its key."""
+    ssl_self_signed: bool = False
+    """Make a certificate on the spot; browsers ask whether to trust it."""
+    api_key_file: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Keys, one a line; clients must show one."""
+    record: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Keep a recording, the words and a trace of every conversation. Tell those who talk."""
+
+    def run(self) -> None:
+        if (self.ssl_cert is None) != (self.ssl_key is None):
+            raise InputError("--ssl-cert and --ssl-key go together")
+        try:
+            from .run import serve
+        except ImportError as error:
+            raise InputError(
+                f"`duologue serve` needs the extra: pip install 'duologue[serve]' ({error})"
+            ) from None
+        import torch
+
+        serve(
+            self.model,
+            "cuda" if torch.cuda.is_available() else "cpu",
+            self.settings,
+            self.host,
+            self.port,
+            (self.ssl_cert, self.ssl_key) if self.ssl_cert and self.ssl_key else None,
+            self.ssl_self_signed,
+            self.api_key_file,
+            self.record,
+        )

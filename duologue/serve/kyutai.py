@@ -1,0 +1,275 @@
+"""The protocol of Moshi's own clients, and of our page: `GET /api/chat`. See docs/serving.md."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Awaitable
+from dataclasses import asdict, dataclass, replace
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from starlette.datastructures import QueryParams
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from ..audio.opus import OpusReader, OpusWriter
+from ..errors import InputError
+from ..lm.sampling import Sampling
+from .pool import Call, Ended, Pool
+from .settings import AUDIO_BURST, CHAT_MESSAGE, FIRST_SOUND, SEND_LIMIT
+
+RATE = 24_000
+
+
+class Kind(IntEnum):
+    """The first byte of a message."""
+
+    HANDSHAKE, AUDIO, TEXT, CONTROL, EVENT, ERROR, PING = range(7)
+
+
+class Control(IntEnum):
+    GO_ON, END_TURN, PAUSE, RESTART = range(4)
+
+
+CLOSE = {"full": 1013, "shutdown": 1012, "error": 1011, "slow": 1008, "invalid": 1008, "too_big": 1009}
+PING_BYTES = 16
+LIMITS = {  # of the query: the setting, and its least and most
+    "text_temperature": ("text_temperature", 0, 5),
+    "text_topk": ("text_top_k", 0, 1_000_000),
+    "audio_temperature": ("temperature", 0, 5),
+    "audio_topk": ("top_k", 0, 1_000_000),
+    "pad_mult": ("pad_bias", -10, 10),
+}
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a client asks for in its query."""
+
+    sampling: Sampling
+    seeded: bool
+    events: bool
+    opus: bool
+
+
+def wishes(query: QueryParams, default: Sampling) -> Wishes:
+    """Reads the query. Raises InputError for a value that cannot be."""
+    values: dict[str, Any] = {}
+    for name, (field, least, most) in LIMITS.items():
+        if name in query:
+            values[field] = _number(name, query[name], least, most, type(getattr(default, field)))
+    seed = next((query[name] for name in ("text_seed", "audio_seed") if query.get(name)), None)
+    if seed is not None:
+        values["seed"] = _number("seed", seed, -(1 << 63), (1 << 64) - 1, int) & 0x7FFF_FFFF_FFFF_FFFF
+    if (form := query.get("format", "opus")) not in ("opus", "pcm16"):
+        raise InputError(f"format is opus or pcm16, not {form[:20]!r}")
+    return Wishes(replace(default, **values), seed is not None, query.get("events") == "1", form == "opus")
+
+
+def _number(name: str, text: str, least: int, most: int, kind: type) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not least <= value <= most:
+        raise InputError(f"{name} is a number from {least} to {most}, not {text[:20]!r}")
+    return value
+
+
+def published(sampling: Sampling) -> dict[str, Any]:
+    """Settings under their names on the wire."""
+    return {name: getattr(sampling, field) for name, (field, _, _) in LIMITS.items()}
+
+
+class Pcm16:
+    """Samples as they are, in place of Opus."""
+
+    def __init__(self):
+        self._odd = b""
+
+    def read(self, data: bytes) -> np.ndarray:
+        data = self._odd + data
+        whole = len(data) // 2 * 2
+        self._odd = data[whole:]
+        return np.frombuffer(data[:whole], "<i2").astype(np.float32) / 32768
+
+    @staticmethod
+    def write(wav_S: np.ndarray) -> bytes:
+        return (wav_S.clip(-1, 1) * 32767).round().astype("<i2").tobytes()
+
+
+class Allowance:
+    """How much sound a client may send: as much as time has passed, and a burst."""
+
+    def __init__(self):
+        self._began = asyncio.get_running_loop().time()
+        self._seconds = 0.0
+
+    def take(self, samples: int) -> None:
+        """Raises Ended if it is more."""
+        passed = asyncio.get_running_loop().time() - self._began
+        self._seconds = max(self._seconds + samples / RATE, passed)
+        if self._seconds > passed + AUDIO_BURST:
+            raise Ended("invalid", "Sound must come at the rate it is spoken.")
+
+
+async def chat(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
+    """Hold a conversation over an admitted connection, to its end."""
+    await websocket.accept()
+    chat = _Chat(websocket, pool)
+    try:
+        try:
+            await chat.run(wishes(websocket.query_params, default))
+        except InputError as error:
+            raise Ended("invalid", f"{error}.") from None
+    except Ended as ended:
+        await chat.goodbye(ended)
+    except (WebSocketDisconnect, RuntimeError):  # RuntimeError: a message after the peer has closed
+        pass
+
+
+class _Chat:
+    def __init__(self, websocket: WebSocket, pool: Pool):
+        self._socket, self._pool = websocket, pool
+        self._call: Call | None = None
+        self._events = False
+
+    async def run(self, wished: Wishes) -> None:
+        self._events, self._sampling = wished.events, wished.sampling
+        if not wished.seeded:
+            self._sampling = replace(self._sampling, seed=secrets.randbits(31))
+        self._wav = Pcm16() if not wished.opus else None
+        self._reader = OpusReader() if wished.opus else None
+        self._writer = OpusWriter() if wished.opus else None
+        receiving = asyncio.create_task(self._receive())
+        talking = asyncio.create_task(self._talk())
+        reason = "gone"
+        try:
+            done, _ = await asyncio.wait({receiving, talking}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except Ended as ended:
+            reason = ended.reason
+            raise
+        except (WebSocketDisconnect, RuntimeError):
+            raise
+        except Exception:
+            reason = "error"
+            raise
+        finally:
+            for task in (receiving, talking):
+                task.cancel()
+            await asyncio.gather(receiving, talking, return_exceptions=True)
+            if self._call is not None:
+                self._call.close(reason)
+
+    # Out
+
+    async def _talk(self) -> None:
+        call = self._call = await self._pool.admit(self._sampling, "kyutai", self._queue)
+        call.first_sound = FIRST_SOUND
+        await self._announce(call)
+        await self._send(Kind.HANDSHAKE, b"")
+        told = asyncio.get_running_loop().time()
+        while True:
+            for said in await call.said():
+                sound = self._writer.push(said.wav_S) if self._writer else Pcm16.write(said.wav_S)
+                await self._send(Kind.AUDIO, sound)
+                if said.text:
+                    await self._send(Kind.TEXT, said.text.encode())
+            if warning := call.warning():
+                await self._event(type="warning", reason=warning[0], in_s=warning[1])
+            if (now := asyncio.get_running_loop().time()) - told >= 1:
+                told = now
+                await self._stats(call)
+
+    async def _announce(self, call: Call) -> None:
+        settings = self._pool.settings
+        await self._event(
+            type="start",
+            session=call.id,
+            model=self._pool.model,
+            seed=self._sampling.seed,
+            sampling=published(self._sampling),
+            time_limit_s=settings.time_limit,
+            idle_limit_s=settings.idle_limit,
+        )
+
+    async def _stats(self, call: Call) -> None:
+        counts = call.counts()
+        if self._events:
+            figures = asdict(counts)
+            waiting, response = figures.pop("waiting"), figures.pop("response")
+            await self._event(
+                type="stats",
+                **figures,
+                step_ms=round(1000 * self._pool.engine.step_seconds, 1),
+                response_ms=round(1000 * response, 1),
+                backlog_ms=80 * waiting,
+            )
+
+    async def _queue(self, position: int, length: int, wait_s: float | None) -> None:
+        event = {"type": "queue", "position": position, "length": length, "wait_s": wait_s}
+        await self._send(Kind.EVENT, json.dumps(event).encode())
+
+    async def _event(self, **event: Any) -> None:
+        if self._events:
+            await self._send(Kind.EVENT, json.dumps(event).encode())
+
+    async def _send(self, kind: Kind, payload: bytes) -> None:
+        await in_time(self._socket.send_bytes(bytes([kind]) + payload))
+
+    async def goodbye(self, ended: Ended) -> None:
+        """The last words; none if the peer does not take them."""
+        code = CLOSE.get(ended.reason, 1000)
+        try:
+            await self._event(type="end", reason=ended.reason, retry_s=ended.retry)
+            if code != 1000:
+                hint = f" (in {ended.retry:.0f} s)" if ended.retry else ""
+                await self._send(Kind.ERROR, f"{ended.text}{hint}".encode())
+            await in_time(self._socket.close(code, ended.reason))
+        except (Ended, WebSocketDisconnect, RuntimeError):
+            pass
+
+    # In
+
+    async def _receive(self) -> None:
+        allowance = Allowance()
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code", 1006))
+            data = message.get("bytes")
+            if not data:
+                continue
+            if len(data) > CHAT_MESSAGE:
+                raise Ended("too_big")
+            if data[0] == Kind.AUDIO:
+                wav_S = self._reader.push(data[1:], AUDIO_BURST) if self._reader else self._wav.read(data[1:])
+                allowance.take(wav_S.size)
+                if self._call is not None:
+                    self._call.push(wav_S)
+                await asyncio.sleep(0)  # a burst must not keep the others waiting
+            elif self._events and data[0] == Kind.CONTROL and self._call is not None:
+                await self._control(self._call, data[1:2])
+            elif self._events and data[0] == Kind.PING:
+                await self._send(Kind.PING, data[1 : 1 + PING_BYTES])
+
+    async def _control(self, call: Call, action: bytes) -> None:
+        if action == bytes([Control.PAUSE]):
+            call.seat.pause()
+        elif action == bytes([Control.GO_ON]):
+            call.seat.resume()
+        elif action == bytes([Control.RESTART]):
+            self._sampling = replace(self._sampling, seed=self._sampling.seed + 1)
+            call.restart(self._sampling)
+            await self._announce(call)
+
+
+async def in_time(sending: Awaitable[None]) -> None:
+    """Raises Ended if a peer does not read what is sent."""
+    try:
+        async with asyncio.timeout(SEND_LIMIT):
+            await sending
+    except TimeoutError:
+        raise Ended("slow") from None

@@ -1,0 +1,241 @@
+"""Who may talk: a slot at once, a place in a short line, or a clear refusal."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+
+from ..engine.batcher import Batcher, Busy, Down
+from ..engine.recorder import Recorder, Track
+from ..engine.seat import Counts
+from ..engine.session import Said
+from ..lm.sampling import Sampling
+from .metrics import Metrics
+from .settings import QUEUE_NOTICE, WARN_BEFORE, Settings
+
+log = logging.getLogger(__name__)
+
+OnPosition = Callable[[int, int, float | None], Awaitable[None]]
+RETRY = 5.0  # seconds to the next attempt, where nothing better is known
+
+
+class Ended(Exception):
+    """A conversation is over, or never began. `reason` as in docs/serving.md; `text` is for a person."""
+
+    def __init__(self, reason: str, text: str = "", retry: float | None = None):
+        super().__init__(text or TEXTS.get(reason, ""))
+        self.reason, self.text, self.retry = reason, str(self), retry
+
+
+TEXTS = {
+    "full": "All places are taken: please try again later.",
+    "shutdown": "The server is being restarted: please come back in a moment.",
+    "error": "The conversation failed: please start a new one in a few seconds.",
+    "slow": "The connection is too slow: what was said could not be delivered in time.",
+    "too_big": "A message was too big.",
+}
+
+
+class Pool:
+    """Lets clients in to the engine's slots, in the order they come."""
+
+    def __init__(
+        self, engine: Batcher, settings: Settings, metrics: Metrics, recorder: Recorder | None, model: str
+    ):
+        self.engine, self.settings, self.metrics, self.recorder = engine, settings, metrics, recorder
+        self.model = model
+        self.draining: float | None = None  # when the conversations end
+        self._line: list[asyncio.Event] = []
+        self._calls: set[Call] = set()
+        self._usual = 60.0  # seconds a conversation lasts, smoothed
+
+    @property
+    def waiting(self) -> int:
+        return len(self._line)
+
+    async def admit(self, sampling: Sampling, protocol: str, on_position: OnPosition) -> "Call":
+        """A slot; `on_position(position, length, seconds)` is awaited while there is none. Raises Ended if there is no
+        place in line either, or the engine is down."""
+        try:
+            call = self._enter(sampling, protocol, None)
+            return call or await self._wait(sampling, protocol, on_position)
+        except Ended as ended:
+            self.metrics.refused.labels(ended.reason).inc()
+            raise
+
+    async def _wait(self, sampling: Sampling, protocol: str, on_position: OnPosition) -> "Call":
+        if len(self._line) >= self.settings.queue:
+            raise Ended("full", retry=max(RETRY, min(60.0, self._wait_s(len(self._line)))))
+        place = asyncio.Event()
+        self._line.append(place)
+        try:
+            while True:
+                position = self._line.index(place) + 1
+                if call := self._enter(sampling, protocol, place):
+                    return call
+                place.clear()
+                await on_position(position, len(self._line), round(self._wait_s(position)))
+                try:
+                    await asyncio.wait_for(place.wait(), QUEUE_NOTICE)
+                except TimeoutError:
+                    continue
+        finally:
+            self._line.remove(place)
+            self.changed()
+
+    def _wait_s(self, position: int) -> float:
+        return position * self._usual / self.engine.backend.slots
+
+    def _enter(self, sampling: Sampling, protocol: str, place: asyncio.Event | None) -> "Call | None":
+        if self.draining is not None:
+            raise Ended("shutdown", retry=RETRY)
+        if self._line and self._line[0] is not place:
+            return None
+        try:
+            call = Call(self, sampling, protocol)
+        except Busy:
+            return None
+        except Down:
+            raise Ended(
+                "error", "The engine is starting afresh: please try again in a few seconds.", RETRY
+            ) from None
+        self._calls.add(call)
+        self.metrics.begun.labels(protocol).inc()
+        log.info("conversation begins", extra={"conversation": call.id, "protocol": protocol})
+        return call
+
+    def left(self, call: "Call", reason: str) -> None:
+        """A conversation has ended."""
+        if call not in self._calls:
+            return
+        self._calls.remove(call)
+        counts, lasted = call.seat.counts(), self.engine.now() - call.began
+        self._usual += 0.2 * (lasted - self._usual)
+        self.metrics.ended.labels(reason).inc()
+        for kind in ("frames", "late", "missing", "dropped"):
+            self.metrics.frames.labels(kind).inc(getattr(counts, kind))
+        log.info(
+            "conversation ends",
+            extra={
+                "conversation": call.id,
+                "reason": reason,
+                "seconds": round(lasted, 1),
+                "frames": counts.frames,
+                "late": counts.late,
+                "missing": counts.missing,
+                "dropped": counts.dropped,
+            },
+        )
+        self.changed()
+
+    def changed(self) -> None:
+        """Those in line look again."""
+        for place in self._line:
+            place.set()
+
+    async def drain(self) -> None:
+        """Let no one in any more; end what goes on after `settings.drain` seconds."""
+        self.draining = self.engine.now() + self.settings.drain
+        self.changed()
+        while self._calls and self.engine.now() < self.draining:
+            await asyncio.sleep(0.05)
+        for call in list(self._calls):
+            call.seat.end("shutdown")
+        for _ in range(40):  # their goodbyes
+            if not self._calls:
+                break
+            await asyncio.sleep(0.05)
+
+
+class Call:
+    """One conversation of a client: its seat, and what limits it."""
+
+    def __init__(self, pool: Pool, sampling: Sampling, protocol: str):
+        self._pool, self.protocol = pool, protocol
+        self.id = secrets.token_hex(4)
+        loop, self._news = asyncio.get_running_loop(), asyncio.Event()
+        self._track = self._new_track(sampling)
+        self.seat = pool.engine.open(
+            sampling, lambda: loop.call_soon_threadsafe(self._news.set), self._track, self.id
+        )
+        self.began = pool.engine.now()
+        self.first_sound: float | None = None  # seconds in which the first sound must come
+        self._heard = False
+        self._warned: set[str] = set()
+
+    def _new_track(self, sampling: Sampling) -> Track | None:
+        if self._pool.recorder is None:
+            return None
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{self.id}"
+        return self._pool.recorder.track(name, self._pool.model, sampling)
+
+    def push(self, wav_S: np.ndarray) -> None:
+        """The user's sound."""
+        self._heard = True
+        self.seat.push(wav_S)
+
+    def restart(self, sampling: Sampling) -> None:
+        """A new conversation in the same slot."""
+        old, self._track = self._track, self._new_track(sampling)
+        self.seat.restart(sampling, self._track)
+        if old is not None:
+            old.close()
+
+    async def said(self) -> list[Said]:
+        """What the agent has said since the last time; waits for it. Raises Ended."""
+        while True:
+            self._check()
+            if said := self.seat.take():
+                return said
+            if self.seat.ended:
+                raise Ended(
+                    self.seat.ended, retry=RETRY if self.seat.ended in ("error", "shutdown") else None
+                )
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), 1.0)
+            except TimeoutError:
+                continue
+
+    def counts(self) -> Counts:
+        counts = self.seat.counts()
+        if counts.response:
+            self._pool.metrics.response.observe(counts.response)
+        return counts
+
+    def _left(self) -> dict[str, float]:
+        """Seconds until each limit."""
+        now, settings = self._pool.engine.now(), self._pool.settings
+        idle = settings.idle_limit if self._heard or self.first_sound is None else self.first_sound
+        left = {"time_limit": self.began + settings.time_limit - now}
+        left["idle"] = self.seat.last_sound + idle - now
+        if self._pool.draining is not None:
+            left["shutdown"] = self._pool.draining - now
+        return left
+
+    def _check(self) -> None:
+        for reason, left in self._left().items():
+            if left <= 0 and reason != "shutdown":
+                raise Ended(reason)
+
+    def warning(self) -> tuple[str, float] | None:
+        """A limit that is near, once each: (reason, seconds)."""
+        for reason, left in self._left().items():
+            if left <= WARN_BEFORE.get(reason, left):
+                if reason not in self._warned:
+                    self._warned.add(reason)
+                    return reason, max(0.0, round(left, 1))
+            else:
+                self._warned.discard(reason)
+        return None
+
+    def close(self, reason: str) -> None:
+        """Free the slot, whatever happened."""
+        self.seat.end(reason)
+        if self._track is not None:
+            self._track.close()
+            self._track = None
+        self._pool.left(self, self.seat.ended or reason)

@@ -1,0 +1,164 @@
+"""From the command line to a running server: socket, TLS, signals, the log."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import uvicorn
+
+from ..engine.backend import TorchBackend
+from ..errors import InputError
+from ..weights import load
+from .app import Service, create_app
+from .settings import LINGER, MESSAGE, PING, PONG, Settings
+from .tls import self_signed
+
+FIELDS = ("conversation", "protocol", "reason", "seconds", "frames", "late", "missing", "dropped")
+
+
+def serve(
+    model: str,
+    device: str,
+    settings: Settings,
+    host: str,
+    port: int,
+    certificate: tuple[Path, Path] | None = None,
+    self_sign: bool = False,
+    key_file: Path | None = None,
+    record: Path | None = None,
+) -> None:
+    """Serve a model until SIGTERM or Ctrl-C. Raises InputError for what can be known to be wrong before."""
+    settings = replace(settings, keys=read_keys(key_file) if key_file else ())
+    check(settings)
+    listening = listen(host, port)
+    with contextlib.ExitStack() as stack:
+        stack.callback(listening.close)
+        pair = stack.enter_context(self_signed(host)) if self_sign else certificate
+        if pair is not None:
+            check_certificate(*pair)
+        opened = load(model, device)
+        backend = TorchBackend(opened, settings.sessions)
+        service = Service(backend, opened.tokenizer, opened.sampling, opened.name, settings, record)
+        log_to_stderr()
+        shown = "localhost" if host in ("0.0.0.0", "::", "127.0.0.1") else host
+        address = f"http{'s' if pair else ''}://{shown}:{listening.getsockname()[1]}"
+        asyncio.run(serve_until_told(service, listening, pair, f"{opened.name} listens at {address}"))
+
+
+def check(settings: Settings) -> None:
+    """Raises InputError for settings that cannot be."""
+    if settings.sessions < 1 or settings.queue < 0:
+        raise InputError("--sessions must be at least 1, and --queue at least 0")
+    if min(settings.time_limit, settings.idle_limit) <= 0 or settings.drain < 0:
+        raise InputError("--time-limit and --idle-limit are seconds above 0, --drain from 0 up")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; what is sent over it does not wait for a dead peer."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * LINGER))
+        listening.bind(address)
+        listening.listen(128)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"cannot listen at {host}:{port}: {reason}. Is a server running there? Name another with --port"
+        ) from None
+    return listening
+
+
+def read_keys(path: Path) -> tuple[str, ...]:
+    """The keys in a file, one a line; empty lines and lines that begin with # are none."""
+    try:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the keys in {path}: {error}") from None
+    keys = tuple(line for line in lines if line and not line.startswith("#"))
+    if not keys:
+        raise InputError(f"{path} holds no key: write one a line")
+    return keys
+
+
+def check_certificate(certificate: Path, key: Path) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(f"{certificate} and {key} are no certificate and its key in PEM: {error}") from None
+
+
+async def serve_until_told(
+    service: Service, listening: socket.socket, pair: tuple[Path, Path] | None, greeting: str
+) -> None:
+    """Serve on a socket until a signal; then end the conversations, and return."""
+    config = uvicorn.Config(
+        create_app(service),
+        ws_max_size=MESSAGE,
+        ws_ping_interval=PING,
+        ws_ping_timeout=PONG,
+        ws_per_message_deflate=False,  # a message of one MiB could grow to a thousand
+        ssl_certfile=pair[0] if pair else None,
+        ssl_keyfile=pair[1] if pair else None,
+        log_config=None,
+        access_log=False,  # queries may hold keys
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: asyncio.ensure_future(stop(server, service)))
+    print(greeting, flush=True)
+    await server.serve([listening])
+
+
+async def stop(server: uvicorn.Server, service: Service) -> None:
+    """Goodbye to everyone; a second time, at once."""
+    if service.pool.draining is not None:
+        server.force_exit = True
+    else:
+        await service.pool.drain()
+    server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are ours: uvicorn would raise them again at the end, for an exit code other than 0."""
+        yield
+
+
+class _Lines(logging.Formatter):
+    """One JSON object a line. No sound, no text of a conversation is ever in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines())
+    logger = logging.getLogger("duologue")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").addHandler(handler)

@@ -1,0 +1,38 @@
+"""What the server can be told, and what it never exceeds."""
+
+from dataclasses import dataclass
+
+from tyro.conf import Suppress
+
+AUDIO_BURST = (
+    30.0  # seconds of sound a client may be ahead of real time: what a stalled link delivers at once
+)
+FIRST_SOUND = 15.0  # seconds in which a client of /api/chat must send its first sound
+SEND_LIMIT = 2.0  # seconds that sending one message may take
+QUEUE_NOTICE = 5.0  # seconds between messages to those who wait
+WARN_BEFORE = {"time_limit": 30.0, "idle": 10.0}  # seconds
+CHAT_MESSAGE = 1 << 16  # bytes of a message to /api/chat
+MESSAGE = 1 << 20  # bytes of any message
+PING, PONG = 5.0, 10.0  # seconds between pings, and until a peer that does not answer is dropped
+BAD_KEYS = 10  # a minute from one address, before it is told to wait
+LINGER = 20.0  # seconds that sent bytes may go unacknowledged
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How many may talk, for how long, and who."""
+
+    sessions: int = 4
+    """Conversations at the same time."""
+    queue: int = 8
+    """How many may wait for one of them to end."""
+    time_limit: float = 3600.0
+    """Seconds a conversation may last."""
+    idle_limit: float = 60.0
+    """Seconds without any sound message after which a conversation ends."""
+    drain: float = 5.0
+    """Seconds that conversations may go on after SIGTERM."""
+    origins: tuple[str, ...] = ()
+    """Pages of other sites that may connect, such as https://talk.example.com; "*" for all."""
+    keys: Suppress[tuple[str, ...]] = ()
+    """Keys, one of which a client must show; none: everyone may talk."""

@@ -1,0 +1,56 @@
+"""A certificate made on the spot, so that browsers on other machines may use the microphone."""
+
+import datetime
+import ipaddress
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InputError
+
+
+@contextmanager
+def self_signed(host: str) -> Iterator[tuple[Path, Path]]:
+    """Yields the files of a certificate for this machine and its key; they are gone at the end. Browsers will ask
+    whether to trust it."""
+    try:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import NameOID
+    except ImportError:
+        raise InputError("--ssl-self-signed needs the extra: pip install 'duologue[serve]'") from None
+    key = ec.generate_private_key(ec.SECP256R1())
+    names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.DNSName(socket.gethostname())]
+    for address in ("127.0.0.1", "::1", host):
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(address)))
+        except ValueError:
+            names.append(x509.DNSName(address))
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "duologue")])
+    today = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(today - datetime.timedelta(days=1))
+        .not_valid_after(today + datetime.timedelta(days=365))
+        .add_extension(x509.SubjectAlternativeName(list(dict.fromkeys(names))), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        pair = Path(folder, "certificate.pem"), Path(folder, "key.pem")
+        pair[1].touch(0o600)
+        pair[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        pair[1].write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        yield pair

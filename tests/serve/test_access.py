@@ -1,0 +1,76 @@
+"""Who is turned away before the upgrade, over a real socket."""
+
+import asyncio
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from duologue.serve.settings import BAD_KEYS, Settings
+from tests.serve.server import Heard, Server, read
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server(Settings(sessions=2, keys=("secret", "other"), origins=("https://talk.example.com",)))
+    yield server
+    server.close()
+
+
+@pytest.fixture(autouse=True)
+def forgiven(server):
+    server.service.access._bad.clear()
+
+
+def status(server, query="", **headers) -> int:
+    async def talk():
+        url = f"ws://{server.address}/api/chat?{query}"
+        async with connect(url, additional_headers=headers, compression=None) as link:
+            await read(link, Heard(), lambda heard: 0 in heard.kinds)
+        return 101
+
+    try:
+        return asyncio.run(talk())
+    except InvalidStatus as error:
+        return error.response.status_code
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("auth_id=secret", {}),
+        ("worker_auth_id=other", {}),
+        ("", {"Authorization": "Bearer secret"}),
+        ("", {"kyutai-api-key": "secret"}),
+        ("auth_id=secret", {"Origin": "https://talk.example.com"}),
+    ],
+)
+def test_a_key_opens(server, query, headers):
+    assert status(server, query, **headers) == 101
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "code"),
+    [
+        ("", {}, 401),
+        ("auth_id=secre", {}, 401),
+        ("auth_id=%00%ff", {}, 401),
+        ("", {"Authorization": "Basic secret"}, 401),
+        ("auth_id=secret", {"Origin": "https://evil.example.com"}, 403),
+        ("auth_id=secret", {"Origin": "null"}, 403),
+        ("auth_id=secret", {"Host": "rebound.example.com"}, 403),
+    ],
+)
+def test_without_it_there_is_no_upgrade(server, query, headers, code):
+    assert status(server, query, **headers) == code
+    assert server.service.engine.used == 0
+
+
+def test_the_page_of_the_server_itself_may_connect(server):
+    assert status(server, "auth_id=secret", Origin=f"http://{server.address}") == 101
+
+
+def test_who_guesses_is_told_to_wait(server):
+    codes = [status(server, f"auth_id={guess}") for guess in range(BAD_KEYS + 1)]
+    assert codes == [401] * BAD_KEYS + [429]
+    assert status(server, "auth_id=secret") == 429
