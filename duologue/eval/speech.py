@@ -160,7 +160,7 @@ def plain_words(text: str) -> str:
     # Compatibility forms: "½" becomes "1⁄2" and full-width signs become plain ones, but "²" must not become "2".
     text = unicodedata.normalize("NFKC", text.lower().replace("²", " squared ").replace("³", " cubed "))
     text = text.replace("\u2019", "'").replace("\u2212", "-").replace("\u2044", "/")
-    text = re.sub(r"\b([ap])\.?m\b\.?", r"\1 m", text)
+    text = re.sub(r"\b([ap])\.m\.|\b(p)m\b|(?<=\d)\s?(a)m\b", r" \1\2\3 m", text)  # but not "I am"
     if re.search(r"\d", text):
         text = _read_out(text)
     words: list[str] = []

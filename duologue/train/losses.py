@@ -37,7 +37,7 @@ class CodecLossConfig:
 
 
 def adversarial_only() -> CodecLossConfig:
-    """No reconstruction loss at all: what the released Mimi was trained with (Moshi paper, section 3.3.4)."""
+    """No reconstruction loss at all: what the released Mimi was trained with (Moshi paper, section 3.3)."""
     return CodecLossConfig(waveform=0.0, mel=0.0)
 
 
@@ -248,7 +248,7 @@ def _mean_over_ranks(x: Tensor) -> Tensor:
 def cosine_distance(guess_BTD: Tensor, teacher_BTD: Tensor, mask_BT: Tensor | None = None) -> Tensor:
     """1 - cosine between each frame's guess and the teacher's state, averaged over the frames in `mask_BT`.
 
-    The distillation loss of the first codebook (Moshi paper, section 3.3.3).
+    The distillation loss of the first codebook (Moshi paper, section 3.3).
     """
     distance_BT = 1 - F.cosine_similarity(guess_BTD.float(), teacher_BTD.float(), dim=-1)
     if mask_BT is None:

@@ -1,6 +1,6 @@
 """Speech models whose hidden states codebook 0 learns to predict: one call, waveform in, states out.
 
-WavLM and HuBERT come through `transformers` (the paper's choice: WavLM-large, section 3.3.3), a Whisper encoder
+WavLM and HuBERT come through `transformers` (the paper's choice: WavLM-large, section 3.3), a Whisper encoder
 through CTranslate2, which runs fast on a CPU. Nothing here is trained.
 """
 
@@ -40,7 +40,7 @@ class Teacher(Protocol):
 def pool(states_BTD: Tensor, kernel: int = 8, stride: int = 4) -> Tensor:
     """States of 50 Hz -> means of 160 ms around each 80 ms frame, [B, T / 4, D].
 
-    It looks ahead, which a causal encoder cannot: that is what makes codebook 0 predict (section 3.3.3).
+    It looks ahead, which a causal encoder cannot: that is what makes codebook 0 predict (section 3.3).
     """
     margin = (kernel - stride) // 2
     pooled_BDT = F.avg_pool1d(states_BTD.transpose(1, 2), kernel, stride, margin, count_include_pad=False)

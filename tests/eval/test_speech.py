@@ -21,6 +21,7 @@ from duologue.eval import speech
         ("at 7:30 p.m. or 9:05, not 8:00", "at seven thirty p m or nine oh five not eight o'clock"),
         ("20°C, 5km, 90 mph", "twenty degrees celsius five kilometers ninety miles per hour"),
         ("½ and 3/4, 3.14, 100%", "one half and three quarters three point one four one hundred percent"),
+        ("I am up at 7am, seven pm.", "i am up at seven a m seven p m"),
         ("OK, Dr. O’Neil — uh-huh!", "okay doctor o'neil uh huh"),
         ("", ""),
     ],
