@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint import metadata, state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
@@ -169,44 +169,28 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-_METADATA_CLASSES = (
-    "Metadata",
-    "TensorStorageMetadata",
-    "TensorProperties",
-    "ChunkStorageMetadata",
-    "MetadataIndex",
-    "StorageMeta",
-    "_MEM_FORMAT_ENCODING",
-)
-
-
 class _Reader(FileSystemReader):
     """Reads a checkpoint of tensors without running what a pickle may ask for."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         with (Path(self.path) / ".metadata").open("rb") as file:
             try:
-                metadata = _Unpickler(file).load()
+                found = _Unpickler(file).load()
             except (pickle.UnpicklingError, EOFError, AttributeError, ValueError, IndexError) as error:
                 raise InputError(f"cannot read the checkpoint {self.path}: {error}") from None
-        if any(
-            Path(info.relative_path).name != info.relative_path for info in metadata.storage_data.values()
-        ):
+        if any(Path(info.relative_path).name != info.relative_path for info in found.storage_data.values()):
             raise InputError(f"cannot read the checkpoint {self.path}: it names files outside its folder")
-        metadata.storage_meta.load_id = self.load_id
-        return metadata
+        found.storage_meta.load_id = self.load_id
+        return found
 
 
 class _Unpickler(pickle.Unpickler):
-    _ALLOWED = frozenset(
-        [
-            *(f"torch.distributed.checkpoint.metadata.{name}" for name in _METADATA_CLASSES),
-            "torch.distributed.checkpoint.filesystem._StorageInfo",
-            "torch.serialization._get_layout",
-            "torch.Size",
-            "pathlib.PosixPath",
-            "pathlib._local.PosixPath",
-        ]
+    _ALLOWED = (
+        "torch.distributed.checkpoint.filesystem._StorageInfo",
+        "torch.serialization._get_layout",
+        "torch.Size",
+        "pathlib.PosixPath",
+        "pathlib._local.PosixPath",
     )
 
     def find_class(self, module: str, name: str) -> Any:
@@ -214,6 +198,10 @@ class _Unpickler(pickle.Unpickler):
             return super().find_class(module, name)
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
+        # Its own classes, which only hold values; not what the module imports.
+        found = getattr(metadata, name, None) if module == metadata.__name__ else None
+        if isinstance(found, type) and found.__module__ == module:
+            return found
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no checkpoint needs")
 
 

@@ -8,11 +8,13 @@ import math
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
+import torch
 
 from duologue.files import atomic_write
 
@@ -60,8 +62,12 @@ class RunLog:
         if self.quiet or not path.exists():
             return
         kept = [line for line, row in _rows(path) if row["step"] <= step and not self._is_last(row)]
-        with atomic_write(path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept))
+
+        def write() -> None:
+            with atomic_write(path) as temporary:
+                temporary.write_text("".join(line + "\n" for line in kept))
+
+        self._try(write)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Appends a line to metrics.jsonl and shows it."""
@@ -78,18 +84,18 @@ class RunLog:
         if self._live:
             self._live.console.print(text)
         elif not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            _print(text)
 
     def samples(self, step: int, samples: Mapping[str, tuple[Any, int]]) -> None:
         """Writes each (wav [S] or [C, S], rate) to samples/step-NAME.wav."""
         for name, (wav, rate) in samples.items():
-            wav = np.asarray(wav, dtype=np.float32)
+            wav = torch.as_tensor(wav).detach().float().cpu().numpy()
             path = self.folder / "samples" / f"{step:08d}-{name}.wav"
             if not self.quiet:
                 self._try(lambda path=path, wav=wav, rate=rate: _write_wav(path, wav, rate))
 
     def plot(self, every: float = 0.0) -> None:
-        """Draws the losses over the steps, if matplotlib is here ([train] extra) and `every` seconds have passed."""
+        """Draws the metrics over the steps, if matplotlib is here ([train] extra) and `every` seconds have passed."""
         path = self.folder / "metrics.jsonl"
         if not self.quiet and path.exists() and time.monotonic() - self._plotted_at >= every:
             self._try(lambda: plot(path, self.folder / "loss.png"))
@@ -107,7 +113,7 @@ class RunLog:
         if self._live:
             self._live.update(self._live.task_ids[0], completed=step, text=text)
         else:
-            print(f"step {step}/{self.total}  {text}", file=sys.stderr, flush=True)
+            _print(f"step {step}/{self.total}  {text}")
 
     def _try(self, write: Any) -> None:
         try:
@@ -118,8 +124,11 @@ class RunLog:
             self._complained = True
 
 
+_NOT_DRAWN = ("step", "time", "lr", "grad_norm", "skipped", "steps_per_second", "data_rate")
+
+
 def plot(metrics: Path, image: Path) -> None:
-    """Draws the metrics whose name contains "loss", one panel each, training and evaluation together.
+    """Draws every metric but pace and rates, one panel each, training and evaluation together.
 
     Does nothing without matplotlib ([train] extra).
     """
@@ -133,7 +142,7 @@ def plot(metrics: Path, image: Path) -> None:
     curves: dict[str, list[tuple[int, float]]] = {}
     for _, row in _rows(metrics):
         for name, value in row.items():
-            if "loss" in name and value is not None:
+            if not name.endswith(_NOT_DRAWN) and value is not None:
                 curves.setdefault(name, []).append((row["step"], value))
     panels = sorted({name.removeprefix("eval_") for name in curves})
     if not panels:
@@ -175,9 +184,22 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return rows
 
 
+def _print(text: str) -> None:
+    # Where it goes may be a file on a full disk, or a terminal that was closed.
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
 def _append(path: Path, line: str) -> None:
-    with path.open("a") as file:
-        file.write(line + "\n")
+    """The whole line or, on an error, nothing of it."""
+    with path.open("ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            if file.write(data := line.encode() + b"\n") < len(data):
+                raise OSError("no room for a whole line")
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def _write_wav(path: Path, wav: np.ndarray, rate: int) -> None:

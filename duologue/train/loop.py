@@ -160,7 +160,8 @@ class _Run:
     def _evaluate(self) -> dict[str, float]:
         before = checkpoint.random_state(self.world.device)
         self.stage.module.eval()
-        with self.stage.ema.applied() if self.stage.ema else nullcontext(), torch.no_grad():
+        averaged = self.stage.ema.applied() if self.stage.ema else nullcontext()
+        with averaged, torch.no_grad(), self.world.autocast():
             values = {f"eval_{name}": float(value) for name, value in self.stage.evaluate().items()}
             samples = self.stage.samples()
         self.stage.module.train()

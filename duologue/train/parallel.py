@@ -129,7 +129,6 @@ def parallelize(
     computed again in the backward pass.
     Raises InputError if there is no such layer or module, or the replicas do not fit the processes.
     """
-    model.to(world.device)
     blocks = [module for module in model.modules() if isinstance(module, shard)]
     if shard and not blocks:
         raise InputError(f"the model has no layer of {', '.join(c.__name__ for c in shard)} to shard")
@@ -137,20 +136,27 @@ def parallelize(
         raise InputError(f"{world.size} processes cannot form {replicas} replicas of one size")
     if recompute:
         _set_checkpointing(model)
-    if world.size == 1:
-        return model
-    for tensor in [*model.parameters(), *model.buffers()]:
-        dist.broadcast(tensor.detach(), src=0)
-    if shard:
-        shape = (world.size,) if replicas == 1 else (replicas, world.size // replicas)
-        mesh = init_device_mesh(world.device.type, shape)
-        low = torch.bfloat16 if world.precision == "bf16" else None
-        policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
-        for module in [*blocks, model]:
-            fully_shard(module, mesh=mesh, mp_policy=policy)
-        for method in methods:
-            register_fsdp_forward_method(model, method)
+    if world.size == 1 or not shard:
+        return _copied(model, world)
+    shape = (world.size,) if replicas == 1 else (replicas, world.size // replicas)
+    mesh = init_device_mesh(world.device.type, shape)
+    low = torch.bfloat16 if world.precision == "bf16" else None
+    policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
+    for module in [*blocks, model]:  # a device never holds more than one whole layer
+        fully_shard(_copied(module, world), mesh=mesh, mp_policy=policy)
+    for method in methods:
+        register_fsdp_forward_method(model, method)
     return model
+
+
+def _copied(module: M, world: World) -> M:
+    """`module` on the device, with the weights that the first process has (those not yet sharded)."""
+    module.to(world.device)
+    if world.size > 1:
+        for tensor in [*module.parameters(), *module.buffers()]:
+            if not isinstance(tensor, DTensor):
+                dist.broadcast(tensor.detach(), src=0)
+    return module
 
 
 def reshard(model: nn.Module) -> None:

@@ -1,5 +1,8 @@
 import json
 import math
+import os
+import resource
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +43,6 @@ def test_the_terminal_gets_plain_lines(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_terminal_that_can_gets_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    import sys
-
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     log = RunLog(tmp_path, total=10)
     log.metrics(3, {"loss": 0.12345})
@@ -96,6 +97,30 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path, capsys: pyte
     log.samples(1, {"a": (np.zeros(10), 24000)})
     log.plot()
     assert capsys.readouterr().err.count("training goes on") == 1
+
+
+def test_a_line_is_written_whole_or_not_at_all(tmp_path: Path):
+    log = RunLog(tmp_path, total=10)
+    log.metrics(1, {"loss": 1.0})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "metrics.jsonl").stat().st_size + 20, hard))
+    try:
+        log.metrics(2, {"loss": 2.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    log.metrics(3, {"loss": 3.0})
+    assert [row["step"] for row in lines(tmp_path)] == [1, 3]
+
+
+def test_a_closed_terminal_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w", buffering=1) as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        RunLog(tmp_path, total=10).metrics(1, {"loss": 1.0})
+        RunLog(tmp_path, total=10).note("hello")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), write)
+    assert len(lines(tmp_path)) == 1
 
 
 def test_meter_leaves_out_what_is_not_finite_and_goes_on_from_its_state():
