@@ -20,6 +20,7 @@ from ..tokenizer import Tokenizer
 from .access import Access
 from .kyutai import chat, published
 from .metrics import Metrics
+from .openai_realtime import realtime
 from .pool import Pool
 from .settings import Settings
 
@@ -88,6 +89,10 @@ def create_app(service: Service) -> Starlette:
         if await _let_in(service, websocket):
             await chat(websocket, service.pool, service.sampling)
 
+    async def openai(websocket: WebSocket) -> None:
+        if await _let_in(service, websocket):
+            await realtime(websocket, service.pool, service.sampling)
+
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         service.engine.start()
@@ -99,6 +104,7 @@ def create_app(service: Service) -> Starlette:
         Route("/healthz", healthz),
         Route("/metrics", metrics),
         WebSocketRoute("/api/chat", kyutai),
+        WebSocketRoute("/v1/realtime", openai),
     ]
     if (STATIC / "index.html").exists():
         routes.append(Mount("/", _Static(directory=STATIC, html=True)))

@@ -3,22 +3,19 @@
 import asyncio
 import json
 import secrets
-from collections.abc import Awaitable
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from typing import Any
 
-import numpy as np
 from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..audio.opus import OpusReader, OpusWriter
 from ..errors import InputError
 from ..lm.sampling import Sampling
+from .link import Allowance, Pcm16, first_to_end, in_time
 from .pool import Call, Ended, Pool
-from .settings import AUDIO_BURST, CHAT_MESSAGE, FIRST_SOUND, SEND_LIMIT
-
-RATE = 24_000
+from .settings import AUDIO_BURST, CHAT_MESSAGE, FIRST_SOUND
 
 
 class Kind(IntEnum):
@@ -81,38 +78,6 @@ def published(sampling: Sampling) -> dict[str, Any]:
     return {name: getattr(sampling, field) for name, (field, _, _) in LIMITS.items()}
 
 
-class Pcm16:
-    """Samples as they are, in place of Opus."""
-
-    def __init__(self):
-        self._odd = b""
-
-    def read(self, data: bytes) -> np.ndarray:
-        data = self._odd + data
-        whole = len(data) // 2 * 2
-        self._odd = data[whole:]
-        return np.frombuffer(data[:whole], "<i2").astype(np.float32) / 32768
-
-    @staticmethod
-    def write(wav_S: np.ndarray) -> bytes:
-        return (wav_S.clip(-1, 1) * 32767).round().astype("<i2").tobytes()
-
-
-class Allowance:
-    """How much sound a client may send: as much as time has passed, and a burst."""
-
-    def __init__(self):
-        self._began = asyncio.get_running_loop().time()
-        self._seconds = 0.0
-
-    def take(self, samples: int) -> None:
-        """Raises Ended if it is more."""
-        passed = asyncio.get_running_loop().time() - self._began
-        self._seconds = max(self._seconds + samples / RATE, passed)
-        if self._seconds > passed + AUDIO_BURST:
-            raise Ended("invalid", "Sound must come at the rate it is spoken.")
-
-
 async def chat(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
     """Hold a conversation over an admitted connection, to its end."""
     await websocket.accept()
@@ -141,25 +106,13 @@ class _Chat:
         self._wav = Pcm16() if not wished.opus else None
         self._reader = OpusReader() if wished.opus else None
         self._writer = OpusWriter() if wished.opus else None
-        receiving = asyncio.create_task(self._receive())
-        talking = asyncio.create_task(self._talk())
         reason = "gone"
         try:
-            done, _ = await asyncio.wait({receiving, talking}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await first_to_end(self._receive(), self._talk())
         except Ended as ended:
             reason = ended.reason
             raise
-        except (WebSocketDisconnect, RuntimeError):
-            raise
-        except Exception:
-            reason = "error"
-            raise
         finally:
-            for task in (receiving, talking):
-                task.cancel()
-            await asyncio.gather(receiving, talking, return_exceptions=True)
             if self._call is not None:
                 self._call.close(reason)
 
@@ -264,12 +217,3 @@ class _Chat:
             self._sampling = replace(self._sampling, seed=self._sampling.seed + 1)
             call.restart(self._sampling)
             await self._announce(call)
-
-
-async def in_time(sending: Awaitable[None]) -> None:
-    """Raises Ended if a peer does not read what is sent."""
-    try:
-        async with asyncio.timeout(SEND_LIMIT):
-            await sending
-    except TimeoutError:
-        raise Ended("slow") from None

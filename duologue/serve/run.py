@@ -63,6 +63,7 @@ def check(settings: Settings) -> None:
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens; what is sent over it does not wait for a dead peer."""
+    listening = None
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, socket.SOCK_STREAM)
@@ -72,6 +73,8 @@ def listen(host: str, port: int) -> socket.socket:
         listening.bind(address)
         listening.listen(128)
     except (OSError, OverflowError) as error:
+        if listening is not None:
+            listening.close()
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
             f"cannot listen at {host}:{port}: {reason}. Is a server running there? Name another with --port"

@@ -9,7 +9,8 @@ from websockets.exceptions import ConnectionClosed
 from duologue.audio.opus import OpusReader, OpusWriter
 from duologue.errors import InputError
 from duologue.lm.sampling import Sampling
-from duologue.serve.kyutai import Allowance, wishes
+from duologue.serve.kyutai import wishes
+from duologue.serve.link import Allowance
 from duologue.serve.pool import Ended
 from duologue.serve.settings import AUDIO_BURST, CHAT_MESSAGE, Settings
 from tests.engine.virtual import noise

@@ -1,0 +1,66 @@
+"""What every protocol needs of a connection: sound as samples, an allowance, and an end."""
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from typing import Any
+
+import numpy as np
+
+from .pool import Ended
+from .settings import AUDIO_BURST, SEND_LIMIT
+
+RATE = 24_000
+
+
+class Pcm16:
+    """Samples as they are, in place of Opus."""
+
+    def __init__(self):
+        self._odd = b""
+
+    def read(self, data: bytes) -> np.ndarray:
+        data = self._odd + data
+        whole = len(data) // 2 * 2
+        self._odd = data[whole:]
+        return np.frombuffer(data[:whole], "<i2").astype(np.float32) / 32768
+
+    @staticmethod
+    def write(wav_S: np.ndarray) -> bytes:
+        return (wav_S.clip(-1, 1) * 32767).round().astype("<i2").tobytes()
+
+
+class Allowance:
+    """How much sound a client may send: as much as time has passed, and a burst."""
+
+    def __init__(self):
+        self._began = asyncio.get_running_loop().time()
+        self._seconds = 0.0
+
+    def take(self, samples: int) -> None:
+        """Raises Ended if it is more."""
+        passed = asyncio.get_running_loop().time() - self._began
+        self._seconds = max(self._seconds + samples / RATE, passed)
+        if self._seconds > passed + AUDIO_BURST:
+            raise Ended("invalid", "Sound must come at the rate it is spoken.")
+
+
+async def first_to_end(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run all until one ends; raise what it raised. None is left running."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def in_time(sending: Awaitable[None]) -> None:
+    """Raises Ended if a peer does not read what is sent."""
+    try:
+        async with asyncio.timeout(SEND_LIMIT):
+            await sending
+    except TimeoutError:
+        raise Ended("slow") from None

@@ -1,0 +1,164 @@
+"""The objects of the OpenAI Realtime protocol, as its clients read them."""
+
+import secrets
+import time
+from typing import Any
+
+Event = dict[str, Any]
+PCM = {"type": "audio/pcm", "rate": 24_000}
+
+
+def new_id(kind: str) -> str:
+    return f"{kind}_{secrets.token_hex(10)}"
+
+
+def session_object(model: str, seconds: float) -> Event:
+    """A session as it begins, which ends after `seconds`."""
+    detection = {
+        "type": "semantic_vad",
+        "eagerness": "auto",
+        "create_response": True,
+        "interrupt_response": True,
+    }
+    return {
+        "type": "realtime",
+        "object": "realtime.session",
+        "id": new_id("sess"),
+        "model": model,
+        "output_modalities": ["audio"],
+        "instructions": "",
+        "audio": {
+            "input": {
+                "format": dict(PCM),
+                "transcription": None,
+                "noise_reduction": None,
+                "turn_detection": detection,
+            },
+            "output": {"format": dict(PCM), "voice": "default", "speed": 1.0},
+        },
+        "tools": [],
+        "tool_choice": "auto",
+        "max_output_tokens": "inf",
+        "tracing": None,
+        "truncation": "auto",
+        "prompt": None,
+        "include": None,
+        "expires_at": int(time.time() + seconds),
+    }
+
+
+def merged(old: Event, new: Event) -> Event:
+    """`old` with the values of `new`, object by object."""
+    result = dict(old)
+    for key, value in new.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result
+
+
+def message_item(role: str, content: list[Event], status: str = "completed", id: str = "") -> Event:
+    return {
+        "id": id or new_id("item"),
+        "object": "realtime.item",
+        "type": "message",
+        "status": status,
+        "role": role,
+        "content": content,
+    }
+
+
+class Reply:
+    """One utterance of the agent as a response with one item: the events from its beginning to its end."""
+
+    def __init__(self, metadata: Event | None = None):
+        self.id, self.item_id = new_id("resp"), new_id("item")
+        self.metadata = metadata
+        self.text = ""
+        self.frames = self.tokens = self.quiet = 0
+        self.begun = False  # whether the item was announced
+
+    def object(self, status: str, reason: str | None = None) -> Event:
+        done = status != "in_progress"
+        return {
+            "object": "realtime.response",
+            "id": self.id,
+            "status": status,
+            "status_details": {"type": status, "reason": reason} if reason else None,
+            "output": [self.item("completed" if status == "completed" else "incomplete")]
+            if done and self.begun
+            else [],
+            "conversation_id": None,
+            "output_modalities": ["audio"],
+            "max_output_tokens": "inf",
+            "audio": {"output": {"format": dict(PCM), "voice": "default"}},
+            "metadata": self.metadata,
+            "usage": self.usage() if done else None,
+        }
+
+    def item(self, status: str) -> Event:
+        content = [{"type": "output_audio", "transcript": self.text}] if status != "in_progress" else []
+        return message_item("assistant", content, status, self.item_id)
+
+    def usage(self) -> Event:
+        """Frames in and out; clients read every one of these."""
+        cached = {"text_tokens": 0, "audio_tokens": 0, "image_tokens": 0}
+        return {
+            "total_tokens": 2 * self.frames + self.tokens,
+            "input_tokens": self.frames,
+            "output_tokens": self.frames + self.tokens,
+            "input_token_details": {
+                **cached,
+                "audio_tokens": self.frames,
+                "cached_tokens": 0,
+                "cached_tokens_details": cached,
+            },
+            "output_token_details": {"text_tokens": self.tokens, "audio_tokens": self.frames},
+        }
+
+    def created(self) -> list[Event]:
+        return [{"type": "response.created", "response": self.object("in_progress")}]
+
+    def begin(self) -> list[Event]:
+        """Announces the item, once, before any sound of it."""
+        if self.begun:
+            return []
+        self.begun = True
+        item = self.item("in_progress")
+        return [
+            {"type": "response.output_item.added", "response_id": self.id, "output_index": 0, "item": item},
+            {"type": "conversation.item.added", "previous_item_id": None, "item": item},
+            self._part("response.content_part.added", part={"type": "audio", "transcript": ""}),
+        ]
+
+    def frame(self, sound: str, text: str) -> list[Event]:
+        """One frame: base64 sound, and the text that comes with it."""
+        self.frames += 1
+        events = [self._part("response.output_audio.delta", delta=sound)]
+        if text:
+            text = text if self.text else text.lstrip()
+            self.text += text
+            self.tokens += 1
+            events.append(self._part("response.output_audio_transcript.delta", delta=text))
+        return events
+
+    def end(self, status: str, reason: str | None = None) -> list[Event]:
+        events: list[Event] = []
+        if self.begun:
+            item = self.item("completed" if status == "completed" else "incomplete")
+            events = [
+                self._part("response.output_audio.done"),
+                self._part("response.output_audio_transcript.done", transcript=self.text),
+                self._part("response.content_part.done", part={"type": "audio", "transcript": self.text}),
+                {
+                    "type": "response.output_item.done",
+                    "response_id": self.id,
+                    "output_index": 0,
+                    "item": item,
+                },
+                {"type": "conversation.item.done", "previous_item_id": None, "item": item},
+            ]
+        return [*events, {"type": "response.done", "response": self.object(status, reason)}]
+
+    def _part(self, type: str, **more: Any) -> Event:
+        place = {"response_id": self.id, "item_id": self.item_id, "output_index": 0, "content_index": 0}
+        return {"type": type, **place, **more}

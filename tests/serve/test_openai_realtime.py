@@ -1,0 +1,206 @@
+"""The OpenAI Realtime protocol, by its own client where that is installed."""
+
+import asyncio
+import base64
+import json
+
+import numpy as np
+import pytest
+from websockets.asyncio.client import connect
+
+from duologue.serve.settings import Settings
+from tests.engine.virtual import noise
+from tests.serve.server import PATIENCE, Server, pcm, until
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server(Settings(sessions=1, queue=0))
+    yield server
+    server.close()
+
+
+@pytest.fixture(autouse=True)
+def nobody_left(server):
+    yield
+    until(lambda: server.service.engine.used == 0)
+
+
+def speech(frames: int) -> str:
+    return base64.b64encode(pcm(noise(frames))).decode()
+
+
+class Client:
+    def __init__(self, link):
+        self.link, self.events = link, []
+
+    async def send(self, type: str, **fields) -> None:
+        await self.link.send(json.dumps({"type": type, **fields}))
+
+    async def until(self, type: str) -> dict:
+        """The next event of a type."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                self.events.append(json.loads(await self.link.recv()))
+                if self.events[-1]["type"] == type:
+                    return self.events[-1]
+
+    @property
+    def types(self) -> list[str]:
+        return [event["type"] for event in self.events]
+
+
+def run(server, script):
+    async def go():
+        url = f"ws://{server.address}/v1/realtime?model=any"
+        async with connect(url, max_size=None, compression=None) as link:
+            client = Client(link)
+            await client.until("session.created")
+            await script(client)
+            return client
+
+    return asyncio.run(go())
+
+
+def test_an_utterance_is_a_response_from_created_to_done(server):
+    async def script(client):
+        await client.send("input_audio_buffer.append", audio=speech(6))
+        await client.until("response.done")
+
+    client = run(server, script)
+    types = [t for t in client.types if t.startswith(("response", "conversation"))]
+    types = [t for i, t in enumerate(types) if i == 0 or t != types[i - 1]]
+    start = types.index("response.created")
+    assert types[start : start + 5] == [
+        "response.created",
+        "response.output_item.added",
+        "conversation.item.added",
+        "response.content_part.added",
+        "response.output_audio.delta",
+    ]
+    assert types[-1] == "response.done"
+    assert "response.output_audio.done" in types
+    done = client.events[-1]["response"]
+    assert done["usage"]["output_token_details"]["audio_tokens"] >= 6
+    assert {"id", "object", "status", "status_details", "output"} <= set(done)
+    sound = b"".join(
+        base64.b64decode(e["delta"]) for e in client.events if e["type"] == "response.output_audio.delta"
+    )
+    assert len(sound) % 3840 == 0
+    echoed_S, sent_S = np.frombuffer(sound, "<i2"), np.frombuffer(pcm(noise(6)), "<i2")
+    assert np.abs(echoed_S[: 6 * 1920].astype(int) - sent_S).max() <= 1
+    assert len({event["event_id"] for event in client.events}) == len(client.events)
+
+
+def test_the_users_turn_is_told_and_committed(server):
+    async def script(client):
+        await client.send("input_audio_buffer.append", audio=speech(6))
+        await client.send("input_audio_buffer.append", audio=base64.b64encode(bytes(3840 * 10)).decode())
+        await client.until("input_audio_buffer.committed")
+
+    types = run(server, script).types
+    assert "input_audio_buffer.speech_stopped" in types
+
+
+def test_response_create_echoes_its_metadata_and_cancel_ends_it(server):
+    async def script(client):
+        await client.send("response.create", response={"metadata": {"client_event_id": "x"}})
+        created = await client.until("response.created")
+        assert created["response"]["metadata"] == {"client_event_id": "x"}
+        await client.send("response.create")
+        assert (await client.until("error"))["error"]["code"] == "conversation_already_has_active_response"
+        await client.send("response.cancel")
+        assert (await client.until("response.done"))["response"]["status"] == "cancelled"
+        await client.send("response.cancel")
+        assert (await client.until("error"))["error"]["code"] == "response_cancel_not_active"
+
+    run(server, script)
+
+
+def test_what_cannot_be_honoured_is_acknowledged(server):
+    async def script(client):
+        await client.send(
+            "session.update",
+            session={"instructions": "be brief", "audio": {"input": {"turn_detection": None}}},
+        )
+        session = (await client.until("session.updated"))["session"]
+        assert session["instructions"] == "be brief"
+        assert session["audio"]["input"]["turn_detection"] is None
+        assert session["audio"]["input"]["format"] == {"type": "audio/pcm", "rate": 24_000}
+        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]}
+        await client.send("conversation.item.create", item=item)
+        added = await client.until("conversation.item.done")
+        await client.send("conversation.item.retrieve", item_id=added["item"]["id"])
+        assert (await client.until("conversation.item.retrieved"))["item"]["content"] == item["content"]
+        await client.send("conversation.item.delete", item_id=added["item"]["id"])
+        await client.until("conversation.item.deleted")
+        await client.send("conversation.item.truncate", item_id="a", content_index=0, audio_end_ms=5)
+        await client.until("conversation.item.truncated")
+        await client.send("input_audio_buffer.clear")
+        await client.until("input_audio_buffer.cleared")
+
+    assert "error" not in run(server, script).types
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("no json", "invalid_json"),
+        ("[1]", "invalid_json"),
+        ('{"type": 3}', "unknown_event"),
+        ("[" * 100_000, "invalid_json"),
+        ('{"type": "session.destroy"}', "unknown_event"),
+        ('{"type": "input_audio_buffer.append", "audio": "!!"}', "invalid_value"),
+        ('{"type": "input_audio_buffer.append"}', "invalid_value"),
+        ('{"type": "session.update", "session": {"audio": {"output": {"format": "x"}}}}', "invalid_value"),
+        ('{"type": "conversation.item.create", "item": 3}', "invalid_value"),
+    ],
+)
+def test_a_mistake_is_told_and_the_conversation_goes_on(server, message, code):
+    async def script(client):
+        await client.link.send(message)
+        assert (await client.until("error"))["error"]["code"] == code
+        await client.send("input_audio_buffer.clear")
+        await client.until("input_audio_buffer.cleared")
+
+    run(server, script)
+
+
+def test_a_full_server_says_so(server):
+    async def script(_):
+        async with connect(f"ws://{server.address}/v1/realtime", compression=None) as link:
+            client = Client(link)
+            assert "try again" in (await client.until("error"))["error"]["message"]
+
+    run(server, script)
+
+
+def test_the_openai_client_talks(server):
+    openai = pytest.importorskip("openai", reason="the openai package is not installed")
+
+    async def talk():
+        client = openai.AsyncOpenAI(
+            api_key="none",
+            base_url=f"http://{server.address}/v1",
+            websocket_base_url=f"ws://{server.address}/v1",
+        )
+        text, sound, types = "", b"", []
+        async with client.realtime.connect(model="duologue") as link:
+            await link.session.update(session={"type": "realtime", "instructions": "hello"})
+            await link.input_audio_buffer.append(audio=speech(6))
+            async with asyncio.timeout(PATIENCE):
+                async for event in link:
+                    types.append(event.type)
+                    if event.type == "response.output_audio.delta":
+                        sound += base64.b64decode(event.delta)
+                    elif event.type == "response.output_audio_transcript.delta":
+                        text += event.delta
+                    elif event.type == "response.done":
+                        assert event.response.usage.total_tokens > 0
+                        break
+        await client.close()
+        return sound, types
+
+    sound, types = asyncio.run(talk())
+    assert types[:2] == ["session.created", "session.updated"]
+    assert len(sound) >= 6 * 3840
