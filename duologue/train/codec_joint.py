@@ -22,8 +22,9 @@ class JointConfig(SemanticConfig):
     lr: float = 5e-4
     continuous_steps: int = 0
     bypass: float = 0.1
-    mel_weight: float = 2.0
+    mel_weight: float = 0.5
     wave_weight: float = 1.0
+    decoder_first: int = 500  # steps in which a decoder that knows nothing yet leaves the encoder alone
     window: int = 24  # frames decoded of each sequence: sound is dear, context is cheap
 
 
@@ -44,9 +45,11 @@ class JointStage(SemanticStage):
         bypass_B = torch.rand(size, device=z_BDT.device) < self.config.bypass
         semantic = codec.quantizer.semantic.quantize(z_BDT, 1, bypass_B)
         total, terms = self.semantic_loss(batch, semantic)
-        acoustic = self._acoustic(codec, z_BDT, bypass_B)
+        early = self.module.training and self.step < self.config.decoder_first
+        acoustic = self._acoustic(codec, z_BDT.detach() if early else z_BDT, bypass_B)
         start = int(torch.randint(0, frames - self.config.window + 1, ()))
-        wav_hat_BS = decode_window(codec, semantic.z_BDT + acoustic.z_BDT, start, self.config.window)
+        z_BDT = acoustic.z_BDT + (semantic.z_BDT.detach() if early else semantic.z_BDT)
+        wav_hat_BS = decode_window(codec, z_BDT, start, self.config.window)
         hop = codec.config.frame_size
         wav_BS = batch["clean"][:, start * hop : (start + self.config.window) * hop]
         mel, wave = self.mel(wav_hat_BS, wav_BS), F.l1_loss(wav_hat_BS, wav_BS)
