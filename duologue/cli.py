@@ -16,7 +16,7 @@ from duologue import __version__
 from duologue.data import commands as data
 from duologue.errors import InputError
 from duologue.eval import commands as eval_
-from duologue.serve.commands import Serve
+from duologue.serve.commands import Call, Serve
 from duologue.train import commands as train
 
 DESCRIPTION = """\
@@ -160,6 +160,7 @@ Verb: TypeAlias = (
     | Decode
     | Talk
     | Serve
+    | Call
     | Annotated[DataVerbs, subcommand("data")]
     | Annotated[TrainVerbs, subcommand("train")]
     | Annotated[EvalVerbs, subcommand("eval")]

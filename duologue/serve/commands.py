@@ -1,10 +1,10 @@
-"""The verb `serve`. Nothing heavy is imported before it runs."""
+"""The verbs `serve` and `call`. Nothing heavy is imported before it runs."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from ..errors import InputError
 from .settings import Settings
@@ -57,3 +57,42 @@ class Serve:
             self.api_key_file,
             self.record,
         )
+
+
+@dataclass(frozen=True)
+class Call:
+    """Say a recording to a server, at the rate it was spoken, and write what it answers."""
+
+    url: Annotated[Positional[str], arg(metavar="URL")]
+    """The server, such as http://localhost:8998."""
+    source: Annotated[Path, arg(name="in", metavar="IN.wav")]
+    """What the user says."""
+    target: Annotated[Path, arg(name="out", metavar="OUT.wav")]
+    """What the agent says, from the moment the user begins."""
+    tail: float = 5.0
+    """The seconds to listen on after the recording has ended."""
+    api_key: Annotated[str, arg(metavar="KEY")] = ""
+    """The key, if the server needs one."""
+
+    def run(self) -> None:
+        try:
+            from .call import call
+        except ImportError as error:
+            raise _missing("call", error) from None
+        import asyncio
+
+        from ..audio.files import check_audio_path, read_mono, write_audio
+
+        check_audio_path(self.target)
+        if not 0 <= self.tail < float("inf"):
+            raise InputError(f"--tail is a number of seconds from 0 up, not {self.tail}")
+        user_S = read_mono(self.source)
+        answer = asyncio.run(
+            call(self.url, user_S, self.tail, self.api_key, lambda text: print(text, end="", flush=True))
+        )
+        print()
+        write_audio(self.target, answer.wav_S)
+
+
+def _missing(verb: str, error: ImportError) -> InputError:
+    return InputError(f"`duologue {verb}` needs the extra: pip install 'duologue[serve]' ({error})")

@@ -5,6 +5,7 @@ microphone. Prints, as JSON, what was heard. Only `moshi.client` is imported, no
 """
 
 import asyncio
+import contextlib
 import importlib.util
 import io
 import json
@@ -64,10 +65,8 @@ def main(address: str, seconds: float) -> None:
 
     async def talk():
         printer = RawPrinter(said, log)
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(run(printer, args), seconds)
-        except TimeoutError:
-            pass
 
     asyncio.run(talk())
     wav_S = np.concatenate(played).ravel() if played else np.zeros(1)

@@ -79,7 +79,7 @@ def test_half_open_sockets_are_noticed(server):
 
 
 def test_many_who_come_and_go_leave_nothing(server):
-    async def crowd(rounds: int):
+    async def visit(rounds: int):
         for i in range(rounds):
             async with dial(server, "events=1&format=pcm16") as link:
                 if i % 4:
@@ -88,6 +88,9 @@ def test_many_who_come_and_go_leave_nothing(server):
                     await link.send(b"\x01" + pcm(noise(1)))
                 if i % 4 == 3:
                     link.transport.abort()
+
+    async def crowd(rounds: int):
+        await asyncio.gather(*[visit(rounds // 4) for _ in range(4)])
 
     def census():
         until(lambda: server.service.engine.used == 0 and not server.uvicorn.server_state.connections)
