@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from duologue.data.manifest import Row
+    from duologue.data.voices import Voice
 
 Manifest: TypeAlias = Annotated[Positional[Path], arg(metavar="MANIFEST.jsonl")]
 Out: TypeAlias = Annotated[Positional[Path], arg(metavar="OUT")]
@@ -27,7 +28,7 @@ Out: TypeAlias = Annotated[Positional[Path], arg(metavar="OUT")]
 class Synth:
     """Make two-channel conversations of a script: left the agent, right the user.
 
-    The voices are ready clips, or Kokoro. With `--split` the clips are chosen as in training or for validation.
+    The voices are ready clips, or a synthesiser's. With `--split` clips are chosen as in training or for validation.
     """
 
     script: Annotated[Positional[Path], arg(metavar="SCRIPT.jsonl")]
@@ -36,12 +37,14 @@ class Synth:
     """The folder to write to."""
     clips: tuple[Path, ...] = ()
     """Folders and tars of ready clips."""
+    voice: Literal["kokoro", "espeak", "pocket-tts"] = "kokoro"
+    """The synthesiser, where there are no clips."""
     kokoro: Path | None = None
-    """A folder with Kokoro's model.onnx, vocab.json and voices/, if there are no clips."""
+    """A folder with Kokoro's model.onnx, vocab.json and voices/."""
     agent: str = "af_heart"
     """The agent's voice."""
     users: tuple[str, ...] = ()
-    """User voices of Kokoro: names, or mixtures such as af_bella:0.5+am_adam:0.5. Training voices if not given."""
+    """The synthesiser's voices for users. Kokoro's may be mixtures, af_bella:0.5+am_adam:0.5, and have a default."""
     split: Literal["train", "voice", "phrasing", "all"] = "all"
     """Which user clips: of training, of held-out voices, of held-out phrasings, or all."""
     count: int = 100
@@ -67,15 +70,23 @@ class Synth:
         script = Script.read(self.script)
         if self.clips:
             cast: Cast = ClipCast(select(self.clips, self.split), script, self.agent)
-        elif self.kokoro:
-            from duologue.data.voices import Kokoro
-
-            cast = SpokenCast(Kokoro(self.kokoro), script, self.agent, list(self.users or TRAIN_VOICES))
         else:
-            raise InputError("say who speaks: --clips FOLDER ... or --kokoro FOLDER")
+            users = self.users or (TRAIN_VOICES if self.voice == "kokoro" else ())
+            cast = SpokenCast(self._synthesiser(), script, self.agent, list(users))
         director = synth.Director(cast, script, self.situations, self.timing, self.seconds)
         stage = synth.Synth(director, self.out, f".{self.format}", some_speech(self.babble))
         run(stage, synth.plans(self.count, self.seed), in_folder(self.out), label="conversations")
+
+    def _synthesiser(self) -> "Voice":
+        from duologue.data import voices
+
+        if self.voice == "kokoro":
+            if self.kokoro is None:
+                raise InputError("say who speaks: --clips FOLDER ..., --kokoro FOLDER or another --voice")
+            return voices.Kokoro(self.kokoro)
+        if not self.users:
+            raise InputError(f"--voice {self.voice} needs --agent NAME and --users NAME ...")
+        return voices.Espeak() if self.voice == "espeak" else voices.PocketTTS()
 
 
 @dataclass(frozen=True)

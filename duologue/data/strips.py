@@ -28,6 +28,7 @@ from duologue.errors import InputError
 
 SECONDS = 30
 STRIP = SECONDS * SAMPLE_RATE
+VALID_SETS = {"valid": ["voice", "phrasing", "valid-human"], "valid-agent": ["valid-agent"]}
 
 
 @dataclass
@@ -230,13 +231,17 @@ def main() -> None:
     args = parser.parse_args()
     teacher = WhisperTeacher(args.whisper)
     if args.what == "train":
-        for block in args.blocks:
-            place = args.out / "train" / f"block-{block:03d}"
-            if not place.exists():
-                write_block(place, train_strips(args.corpus, block, args.size), teacher)
+        places = {args.out / "train" / f"block-{block:03d}": block for block in args.blocks}
     else:
-        names = ["voice", "phrasing", "valid-human"] if args.what == "valid" else ["valid-agent"]
-        write_block(args.out / args.what, valid_strips(args.corpus, names), teacher)
+        places = {args.out / args.what: 0}
+    for place, block in places.items():
+        if place.exists():
+            continue
+        if args.what == "train":
+            strips = train_strips(args.corpus, block, args.size)
+        else:
+            strips = valid_strips(args.corpus, VALID_SETS[args.what])
+        write_block(place, strips, teacher)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,8 @@ def test_a_synthesiser_needs_voices(tmp_path, monkeypatch):
     (tmp_path / "s.jsonl").write_text(json.dumps({"id": "a", "user": ["Hi."], "moshi": "Hello."}))
     with pytest.raises(InputError, match="say who speaks"):
         parse("synth", tmp_path / "s.jsonl", tmp_path / "out").run()
+    with pytest.raises(InputError, match="needs --agent NAME and --users"):
+        parse("synth", tmp_path / "s.jsonl", tmp_path / "out", "--voice", "espeak").run()
     monkeypatch.setitem(sys.modules, "onnxruntime", types.SimpleNamespace())
     with pytest.raises(InputError, match="no Kokoro model"):
         parse("synth", tmp_path / "s.jsonl", tmp_path / "out", "--kokoro", tmp_path).run()

@@ -45,7 +45,7 @@ def test_what_is_written_is_what_moshi_finetune_reads(tmp_path):
     path.touch()
     write_manifest(tmp_path / "set.jsonl", [{"path": str(path), "duration": 2.0, "id": "b"}])
     write_transcript(
-        path, Transcript([Word("you", 1.2, 1.5, USER), Word("hi", 0.1234567, 0.4)], extra={"by": "whisper"})
+        path, Transcript([Word("ah", 1.2, 1.5, USER), Word("hi", 0.1234567, 0.4)], extra={"by": "whisper"})
     )
     assert json.loads((tmp_path / "set.jsonl").read_text()) == {
         "path": "audio/b.wav",
@@ -53,7 +53,7 @@ def test_what_is_written_is_what_moshi_finetune_reads(tmp_path):
         "id": "b",
     }
     assert json.loads(path.with_suffix(".json").read_text()) == {
-        "alignments": [[" hi", [0.123, 0.4], "SPEAKER_MAIN"], [" you", [1.2, 1.5], "SPEAKER_USER"]],
+        "alignments": [[" hi", [0.123, 0.4], "SPEAKER_MAIN"], [" ah", [1.2, 1.5], "SPEAKER_USER"]],
         "by": "whisper",
     }
     again = read_transcript(path)

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from duologue.data.manifest import read_manifest
-from duologue.data.runner import run
+from duologue.data.runner import run, run_in_place
 from duologue.errors import InputError
 
 
@@ -53,12 +53,32 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
     part = tmp_path / "out.jsonl.part"
     with part.open("a") as file:
         file.write('{"id": "r3", "tw')  # the kill came inside a line
+    with pytest.raises(KeyboardInterrupt):
+        run(Doubles(dies="r4"), rows_of(tmp_path, 5), out)
     rest = Doubles()
     result = run(rest, rows_of(tmp_path, 5), out)
-    assert rest.seen == ["r3", "r4"]
-    assert result.resumed == 3
+    assert rest.seen == ["r4"]
+    assert result.resumed == 4
     assert [row["twice"] for row in read_manifest(out)] == [0, 2, 4, 6, 8]
     assert not part.exists()
+
+
+def test_finished_rows_are_in_the_file_at_once(tmp_path):
+    found = []
+
+    def stage(rows):
+        found.append((tmp_path / "out.jsonl.part").read_text().count("\n"))
+        return rows
+
+    run(stage, rows_of(tmp_path, 3), tmp_path / "out.jsonl")
+    assert found == [0, 1, 2]
+
+
+def test_a_stage_in_place_writes_no_manifest(tmp_path):
+    rows = rows_of(tmp_path, 3, bad=[1])
+    result = run_in_place(Doubles(), rows, tmp_path / "set.jsonl")
+    assert [row["twice"] for row in result.rows] == [0, 4]
+    assert [path.name for path in tmp_path.iterdir()] == ["set.errors"]
 
 
 def test_rows_without_an_id_go_by_their_path(tmp_path):

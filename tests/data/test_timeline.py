@@ -57,8 +57,9 @@ def test_a_pause_lasts_as_asked_and_is_not_answered():
 
 def test_an_interrupted_agent_falls_silent_and_answers_the_new_question():
     waits = []
-    for line in lines(40, barges_in=True):
+    for line in lines(40, barges_in=True, backchannels=(utterance("right"),)):
         assert len(of(line, "cut")) == 3
+        assert all(hum.start > of(line, "answer")[0].start for hum in of(line, "backchannel"))
         questions, cuts = of(line, "question"), of(line, "cut")
         for cut, question in zip(cuts, questions[1:], strict=True):
             end = cut.start + cut.utterance.seconds
