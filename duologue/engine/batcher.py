@@ -15,7 +15,7 @@ import numpy as np
 from ..lm.sampling import Sampling
 from ..tokenizer import Tokenizer
 from .backend import Backend, Frames
-from .seat import PATIENCE, Seat, Tap
+from .seat import NOWHERE, PATIENCE, Seat, Tap
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Batcher:
     # For those who hold conversations
 
     def open(
-        self, sampling: Sampling, wake: Callable[[], None], tap: Tap | None = None, name: str = ""
+        self, sampling: Sampling, wake: Callable[[], object], tap: Tap | None = None, name: str = ""
     ) -> Seat:
         """A new conversation. `wake` is called, on the worker's thread, when there is something to take; `tap` gets
         every frame that was heard and said; `name` is for the log. Raises Busy or Down."""
@@ -171,11 +171,11 @@ class Batcher:
         with self._lock:
             for seat in [s for s in self._seats if s.ended]:
                 self._seats.remove(seat)
-                if seat.slot is not None:
+                if seat.slot != NOWHERE:
                     self._free.add(seat.slot)
             fresh = [s for s in self._seats if s.fresh]
             for seat in fresh:
-                if seat.slot is None:
+                if seat.slot == NOWHERE:
                     seat.slot = self._free.pop()
         for seat in fresh:  # one at a time: what it raises is then one conversation's fault
             try:
@@ -187,7 +187,7 @@ class Batcher:
 
     def _plan(self, now: float) -> tuple[list[Seat], float | None]:
         """The seats to step now, and when to ask again. A seat that is ready waits a little for those that will be."""
-        if any(seat.fresh or (seat.ended and seat.slot is not None) for seat in self._seats):
+        if any(seat.fresh or (seat.ended and seat.slot != NOWHERE) for seat in self._seats):
             return [], now
         running = [seat for seat in self._seats if seat.running]
         due = [seat for seat in running if seat.ready_at <= now]

@@ -74,7 +74,7 @@ class Track:
         self._words = Words(recorder.tokenizer)
         self._wav: soundfile.SoundFile | None = None
         self._trace: IO[str] | None = None
-        self._before_S: np.ndarray | None = None
+        self._before_S = np.zeros(0, np.float32)
         self._frames = 0
         self.failed = False
 

@@ -24,6 +24,7 @@ BACKLOG = 25  # frames of the user that may wait: 2 s
 LAG = 4  # frames that may wait all through a WINDOW; if more do, all but one are dropped
 WINDOW = 25  # frames
 HURRY = 0.04  # seconds that a conversation may move forward in a WINDOW to catch up with a user who is ahead
+NOWHERE = -1  # the slot of a seat that has none yet
 UNREAD = 25  # frames of the agent that may wait to be taken: 2 s
 
 
@@ -56,7 +57,7 @@ class Seat:
         self,
         lock: threading.Condition,
         sampling: Sampling,
-        wake: Callable[[], None],
+        wake: Callable[[], object],
         tap: Tap | None,
         tokenizer: Tokenizer,
         frame_size: int,
@@ -64,7 +65,7 @@ class Seat:
     ):
         self.id = secrets.token_hex(4)
         self.sampling = sampling
-        self.slot: int | None = None
+        self.slot = NOWHERE
         self.ended: str | None = None  # the reason, once it has
         self.fresh, self.paused = True, False
         self.last_sound = now()  # when the user's sound last came

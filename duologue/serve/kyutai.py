@@ -103,7 +103,7 @@ class _Chat:
         self._events, self._sampling = wished.events, wished.sampling
         if not wished.seeded:
             self._sampling = replace(self._sampling, seed=secrets.randbits(31))
-        self._wav = Pcm16() if not wished.opus else None
+        self._samples = Pcm16()
         self._reader = OpusReader() if wished.opus else None
         self._writer = OpusWriter() if wished.opus else None
         reason = "gone"
@@ -198,7 +198,9 @@ class _Chat:
             if len(data) > CHAT_MESSAGE:
                 raise Ended("too_big")
             if data[0] == Kind.AUDIO:
-                wav_S = self._reader.push(data[1:], AUDIO_BURST) if self._reader else self._wav.read(data[1:])
+                wav_S = (
+                    self._reader.push(data[1:], AUDIO_BURST) if self._reader else self._samples.read(data[1:])
+                )
                 allowance.take(wav_S.size)
                 if self._call is not None:
                     self._call.push(wav_S)

@@ -21,7 +21,7 @@ from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read, until
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     server = Server(
-        Settings(sessions=4, queue=2, time_limit=40, idle_limit=40),
+        Settings(sessions=4, queue=8, time_limit=40, idle_limit=40),
         ping=1.0,
         record=tmp_path_factory.mktemp("calls"),
     )
@@ -221,3 +221,11 @@ def test_a_client_that_falls_silent_is_ended(strict):
 
     heard = asyncio.run(talk())
     assert (heard.event("end")["reason"], heard.code) == ("idle", 1000)
+
+
+def test_the_page_is_there_and_other_paths_are_not(server):
+    status, body = get(server, "/")
+    assert status == 200
+    assert b"<html" in body.lower()
+    assert get(server, "/nothing")[0] == 404
+    assert get(server, "/../settings.py")[0] == 404
