@@ -27,7 +27,7 @@ STATIC = Path(__file__).parents[2] / "duologue" / "serve" / "static"
 ANSWER = " A tide table lists when the sea is high and when it is low.".split(" ")[1:]
 SYLLABLE_S = 0.26
 POLICY = (
-    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
     "connect-src 'self' ws: wss:; img-src 'self' data:; frame-ancestors 'none'"
 )
 
@@ -74,7 +74,8 @@ class StandIn:
         ]
         app = Starlette(routes=routes)
         app.add_middleware(Headers)
-        config = uvicorn.Config(app, host=host, port=self.port, log_level="warning", ws="websockets-sansio")
+        config = uvicorn.Config(app, host=host, port=self.port, log_level="error", lifespan="off", ws="websockets-sansio",
+                                timeout_graceful_shutdown=1)  # fmt: skip
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 
@@ -86,7 +87,6 @@ class StandIn:
 
     def __exit__(self, *_: object) -> None:
         self.server.should_exit = True
-        self.server.force_exit = True
         self.thread.join(10)
 
     async def status(self, request: Request) -> Response:

@@ -28,6 +28,7 @@ export class JitterBuffer {
   private started = 0;
   private playing = false;
   private starving = false;
+  private allowed = 0; // the delay at which the sound ran out
   private position = 0; // may lie between two samples while the pace is not 1
   private gain = 0;
   private last = 0;
@@ -60,8 +61,9 @@ export class JitterBuffer {
 
   push(samples: Float32Array, now: number): void {
     if (this.pieces++ === 0) this.started = now;
-    if (this.starving) this.late++;
-    this.observe({ time: now, lateness: now - this.received / this.rate });
+    const lateness = now - this.received / this.rate;
+    if (this.starving && lateness - this.earliest > this.allowed) this.late++;
+    this.observe({ time: now, lateness });
     for (let i = 0; i < samples.length; i++) this.ring[(this.received + i) % this.ring.length] = samples[i];
     this.received += samples.length;
     this.position = Math.max(this.position, this.received - this.ring.length + 4);
@@ -84,10 +86,10 @@ export class JitterBuffer {
       return;
     }
     if (error > LONGEST_S) this.position += Math.min(error * this.rate, this.received - this.position - 2 * out.length);
-    this.play(out, error);
+    this.play(out, error, delay);
   }
 
-  private play(out: Float32Array, error: number): void {
+  private play(out: Float32Array, error: number, delay: number): void {
     let pace = 1;
     if (error > 0.04) {
       if (this.quiet(2 * out.length)) this.position += out.length;
@@ -104,6 +106,7 @@ export class JitterBuffer {
       if (this.position + 2 >= this.received) {
         this.playing = false;
         this.starving = true;
+        this.allowed = delay;
         this.decay(out, i);
         return;
       }

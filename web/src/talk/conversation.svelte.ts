@@ -19,6 +19,8 @@ import { Turns } from "./turns";
 export type State = "idle" | "asking" | "connecting" | "queued" | "talking" | "reconnecting" | "over";
 
 const ATTEMPTS = 5;
+/** What may pass while a connection is being restored. */
+const TEMPORARY = ["unreachable", "offline", "not-ready"];
 const LONGEST_RECORDING_S = 30 * 60;
 
 export class Conversation {
@@ -47,7 +49,6 @@ export class Conversation {
   readonly track = new Track();
 
   private key = loadKey();
-  private keyTried = false;
   private sound: Sound | null = null;
   private link: Worker | null = null;
   private captions = new Captions();
@@ -118,7 +119,6 @@ export class Conversation {
 
   useKey(key: string): void {
     this.key = key;
-    this.keyTried = true;
     saveKey(key);
     void this.start();
   }
@@ -177,9 +177,9 @@ export class Conversation {
   private async connect(): Promise<void> {
     const response = await this.askStatus();
     if (this.state !== "connecting" && this.state !== "reconnecting") return;
-    const problem = this.problemBefore(response);
+    const problem = await this.problemBefore(response);
     if (problem) {
-      if (problem.id === "unreachable" && this.state === "reconnecting") this.tryAgain();
+      if (this.state === "reconnecting" && TEMPORARY.includes(problem.id)) this.tryAgain();
       else this.finish(problem);
       return;
     }
@@ -204,11 +204,13 @@ export class Conversation {
     link.postMessage(open, [channel.port2]);
   }
 
-  private problemBefore(response: Response | null): Notice | null {
+  private async problemBefore(response: Response | null): Promise<Notice | null> {
     if (!response) return navigator.onLine ? failures.unreachable : failures.offline;
-    if (response.status === 401 || response.status === 403) return failures.keyNeeded(this.key !== "" || this.keyTried);
+    if (response.ok) return this.status && !this.status.ready ? failures.notReady : null;
+    if (response.status === 401) return failures.keyNeeded(this.key !== "");
     if (response.status >= 500) return failures.unreachable;
-    return this.status && response.ok && !this.status.ready ? failures.notReady : null;
+    const said: unknown = await response.json().catch(() => null);
+    return failures.turnedAway(response.status, said);
   }
 
   private take(report: LinkReport): void {

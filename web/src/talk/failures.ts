@@ -99,6 +99,13 @@ export function keyNeeded(wrong: boolean): Notice {
   );
 }
 
+/** Any other refusal; `said` is what the server answered. */
+export function turnedAway(status: number, said: unknown): Notice {
+  if (status === 429) return trouble("too-many", "Too many tries", "Wait a minute, then try again.");
+  const own = typeof said === "object" && said !== null && "error" in said && typeof said.error === "string";
+  return trouble("turned-away", "The server turned this page away", own ? String(said.error) : `It answered ${status}.`);
+}
+
 export function full(retryS: number | null): Notice {
   const when = retryS ? `Try again in about ${duration(retryS)}.` : "Try again in a few minutes.";
   return trouble("full", "Everyone is talking", `All places are taken and so is the queue. ${when}`);

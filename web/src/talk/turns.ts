@@ -74,7 +74,7 @@ export class Turns {
     const voice = this.voices[who];
     const other = this.voices[who === "you" ? "agent" : "you"];
     // The other may have fallen silent already, with the pause that ends a turn still running.
-    const overlapped = other.speaking && other.end > voice.start + 0.1;
+    const overlapped = other.speaking && other.end > voice.start + BLOCK_ON_S / 2;
     if (overlapped) this.overlap = { by: who, time: voice.start };
     if (who === "you") {
       this.unanswered = null;

@@ -28,7 +28,8 @@ export function drawTrack(canvas: HTMLCanvasElement, track: Track, now: number, 
   context.clearRect(0, 0, width, height);
 
   const bars = Math.floor(width / BAR);
-  const blocksABar = mode === "whole" ? Math.max(1, Math.ceil(track.blocks / bars)) : width < 600 ? 4 : 2;
+  // A finished conversation fills the width, whatever its length.
+  const blocksABar = mode === "whole" ? Math.max(1, track.blocks / bars) : width < 600 ? 4 : 2;
   const barS = blocksABar * BLOCK_S;
   const windowS = bars * barS;
   const origin = mode === "whole" ? 0 : mode === "pages" ? Math.floor(now / windowS) * windowS : now - windowS;
@@ -43,7 +44,7 @@ export function drawTrack(canvas: HTMLCanvasElement, track: Track, now: number, 
     const first = Math.floor(origin / barS);
     for (let bar = first; bar <= first + bars + 1; bar++) {
       if (bar < 0 || bar * blocksABar >= track.blocks) continue;
-      const peak = track.peak(voice, bar * blocksABar, (bar + 1) * blocksABar);
+      const peak = track.peak(voice, Math.floor(bar * blocksABar), Math.ceil((bar + 1) * blocksABar));
       const loudness = Math.min(1, peak ** 0.65 * 1.15);
       const size = Math.max(2, loudness * (row - 8));
       context.globalAlpha = loudness < 0.06 ? 0.35 : 1;

@@ -1,0 +1,305 @@
+"""The page in a real browser, with a made-up microphone: a whole conversation, and everything that may go wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+pytest.importorskip("playwright", reason="needs the playwright package")
+pytest.importorskip("sphn", reason="needs the serve extra")
+pytest.importorskip("uvicorn", reason="needs the serve extra")
+
+from playwright.sync_api import Browser, Page, expect
+
+from .browser import CHROMIUM, PATIENCE_MS, chromium, questions
+from .stand_in import RATE, StandIn
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (apt-get install chromium)")
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@pytest.fixture(scope="module")
+def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return questions(tmp_path_factory.mktemp("microphone") / "questions.wav")
+
+
+@pytest.fixture(scope="module")
+def browser(microphone: Path) -> Iterator[Browser]:
+    with chromium(microphone=microphone) as browser:
+        yield browser
+
+
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    with StandIn() as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser: Browser, server: StandIn) -> Iterator[Page]:
+    page = watched(browser)
+    page.goto(server.address)
+    yield page
+    complaints = page.evaluate("window.complaints")
+    page.context.close()
+    assert complaints == []
+
+
+def watched(browser: Browser) -> Page:
+    """A page that notes down errors of scripts and of the content policy."""
+    page = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True).new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.add_init_script(
+        """window.complaints = [];
+        for (const type of ["error", "unhandledrejection", "securitypolicyviolation"])
+          addEventListener(type, (e) => window.complaints.push(String(e.message ?? e.reason ?? e.violatedDirective)));"""
+    )
+    return page
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name).click()
+
+
+def notice(page: Page, name: str) -> str:
+    box = page.locator(f"[data-notice={name}]")
+    expect(box).to_be_visible()
+    return box.inner_text()
+
+
+def pieces(sound: np.ndarray) -> np.ndarray:
+    """Loudness, 20 pieces a second."""
+    size = RATE // 20
+    return np.sqrt(np.mean(sound[: len(sound) // size * size].reshape(-1, size) ** 2, axis=1))
+
+
+def test_conversation(page: Page, server: StandIn, tmp_path: Path):
+    press(page, "Start talking")
+    captions = page.get_by_label("What was said")
+    expect(captions).to_contain_text("You spoke for")
+    expect(captions).to_contain_text("A tide table lists")
+    expect(captions).to_contain_text("you cut in")
+    expect(captions).to_contain_text("when it is low.")
+    figures = page.get_by_label("Figures").inner_text().replace("\n", " ")
+    answer, delay, trip = re.search(r"after ([\d.]+) s .*delay (\d+) m?s .*trip (\d+) ms", figures).groups()
+    assert 0.2 < float(answer) < 3
+    assert 50 < float(delay) < 1500
+    assert float(trip) < 1000
+    expect(page.get_by_role("log").or_(page.locator("[aria-live=polite]"))).to_contain_text("A tide table")
+
+    press(page, "End")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the recording").click()
+    download.value.save_as(tmp_path / "recording.wav")
+    assert re.fullmatch(r"duologue-[\dT-]+\.wav", download.value.suggested_filename)
+    recording, rate = sf.read(tmp_path / "recording.wav")
+    assert rate == RATE
+    agent, you = pieces(recording[:, 0]), pieces(recording[:, 1])
+    assert agent.max() > 0.02
+    assert you.max() > 0.02
+    heard = np.concatenate(server.visits[0].sound)
+    assert abs(len(heard) - len(recording)) < 1.5 * RATE
+    # What the server heard is what the recording holds, but for the codec and a fraction of a second.
+    sent = pieces(heard)
+    length = min(len(sent), len(you)) - 10
+    best = max(np.corrcoef(sent[lag : lag + length], you[:length])[0, 1] for lag in range(10))
+    assert best > 0.8
+    assert server.visits[0].pings > 2
+
+
+def test_mute(page: Page, server: StandIn):
+    press(page, "Start talking")
+    press(page, "Mute")
+    expect(page.get_by_role("button", name="Unmute")).to_be_visible()
+    sound = server.visits[0].sound
+    page.wait_for_timeout(500)
+    begin = len(sound)
+    page.wait_for_timeout(4500)  # the longest pause of the microphone is 6 s, then 0.8
+    muted = np.concatenate(sound[begin:])
+    assert len(muted) > 3 * RATE  # silence is sent on
+    page.keyboard.press("m")
+    expect(page.get_by_role("button", name="Mute", exact=True)).to_be_visible()
+    expect(page.get_by_label("What was said")).to_contain_text("You spoke for")
+    assert np.abs(muted).max() < 1e-3
+
+
+def test_queue(page: Page, server: StandIn):
+    server.scenario = "queue"
+    press(page, "Start talking")
+    expect(page.get_by_text("You are 2nd in line.")).to_be_visible()
+    server.go.set()
+    expect(page.get_by_text("You are next.")).to_be_visible()
+    server.go.set()
+    expect(page.get_by_role("button", name="Mute")).to_be_visible()
+
+
+def test_reconnects(page: Page, server: StandIn):
+    press(page, "Start talking")
+    expect(page.get_by_role("button", name="Mute")).to_be_visible()
+    server.scenario = "drop"
+    assert "reconnecting" in notice(page, "reconnecting")
+    expect(page.get_by_text("Reconnected.")).to_be_visible()
+    expect(page.locator("[data-notice]")).to_have_count(0)
+    assert len(server.visits) == 2
+
+
+def test_survives_garbage(page: Page, server: StandIn):
+    press(page, "Start talking")
+    expect(page.get_by_role("button", name="Mute")).to_be_visible()
+    server.scenario = "garbage"
+    expect(page.get_by_label("What was said")).to_contain_text("A tide table")
+    assert len(server.visits) == 1
+
+
+def test_settings_are_sent(page: Page, server: StandIn):
+    press(page, "Settings")
+    page.get_by_label("Freedom of words").fill("0")
+    page.get_by_label("Seed").fill("7")
+    expect(page.get_by_label("Microphone").locator("option").nth(1)).to_be_attached()
+    page.keyboard.press("Escape")
+    page.reload()
+    press(page, "Start talking")
+    expect(page.get_by_role("button", name="Mute")).to_be_visible()
+    query = server.visits[0].query
+    assert query == {"events": "1", "format": "opus", "text_temperature": "0", "text_seed": "7"}
+
+
+def test_choose_another_microphone_while_talking(page: Page, server: StandIn):
+    press(page, "Start talking")
+    expect(page.get_by_role("button", name="Mute")).to_be_visible()
+    press(page, "Settings")
+    page.get_by_label("Microphone").select_option(index=1)
+    page.keyboard.press("Escape")
+    before = len(server.visits[0].sound)
+    expect(page.get_by_label("What was said")).to_contain_text("A tide table")
+    assert len(server.visits[0].sound) > before
+    expect(page.locator("[data-notice]")).to_have_count(0)
+
+
+def test_key(page: Page, server: StandIn):
+    server.key = "sesame"
+    press(page, "Start talking")
+    assert "asks for a key" in notice(page, "key")
+    page.get_by_label("Key", exact=True).fill("wrong")
+    press(page, "Use it")
+    expect(page.get_by_text("That key was not accepted")).to_be_visible()
+    page.get_by_label("Key", exact=True).fill("sesame")
+    press(page, "Use it")
+    expect(page.get_by_role("button", name="Mute")).to_be_visible()
+    assert server.visits[0].query["auth_id"] == "sesame"
+
+
+@pytest.mark.parametrize(
+    ("scenario", "name", "words"),
+    [
+        ("down", "unreachable", "does not answer"),
+        ("loading", "not-ready", "getting ready"),
+        ("refuse", "refused", "proxy"),
+        ("full", "full", "40 seconds"),
+        ("time-limit", "time-limit", "60 minutes"),
+        ("broken", "server", "That was no Opus."),
+        ("warn", "soon-time-limit", "30 seconds left"),
+    ],
+)
+def test_says_what_is_wrong(page: Page, server: StandIn, scenario: str, name: str, words: str):
+    server.scenario = scenario
+    press(page, "Start talking")
+    assert words in notice(page, name)
+    if scenario != "warn":
+        expect(page.get_by_role("button", name=re.compile("Start talking|Talk again"))).to_be_enabled()
+
+
+def test_lost_for_good(page: Page, server: StandIn):
+    press(page, "Start talking")
+    expect(page.get_by_role("button", name="Mute")).to_be_visible()
+    page.context.set_offline(True)
+    server.scenario = "drop"
+    assert "was lost" in notice(page, "lost")
+    expect(page.get_by_role("button", name="Download the recording")).to_be_visible()
+
+
+def test_cancel_while_connecting(page: Page, server: StandIn):
+    server.scenario = "queue"
+    press(page, "Start talking")
+    expect(page.get_by_text("You are 2nd in line.")).to_be_visible()
+    press(page, "Cancel")
+    expect(page.get_by_role("button", name="Start talking")).to_be_visible()
+    expect(page.locator("[data-notice]")).to_have_count(0)
+
+
+@pytest.mark.parametrize("state", ["idle", "talking", "settings"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessible(page: Page, state: str, scheme: str):
+    axe = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+    if not axe.exists():
+        pytest.skip("axe-core is not installed (npm ci in web/)")
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    if state == "talking":
+        press(page, "Start talking")
+        expect(page.get_by_label("What was said")).to_contain_text("A tide table")
+    if state == "settings":
+        press(page, "Settings")
+    page.evaluate(axe.read_text())
+    found = page.evaluate("axe.run()")["violations"]
+    assert [(violation["id"], [node["html"] for node in violation["nodes"]]) for violation in found] == []
+
+
+def test_fits_a_phone(page: Page):
+    page.set_viewport_size({"width": 390, "height": 780})
+    for _ in range(2):
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        button = page.get_by_role("button", name=re.compile("Start talking|End")).bounding_box()
+        assert button["y"] + button["height"] <= 780
+        if page.get_by_role("button", name="Start talking").is_visible():
+            press(page, "Start talking")
+            expect(page.get_by_label("What was said")).to_contain_text("A tide table")
+
+
+def test_keyboard_alone(page: Page):
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Settings")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Start talking")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Mute")).to_be_visible()
+    expect(page.get_by_role("button", name="End")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Talk again")).to_be_focused()
+
+
+def test_no_microphone(server: StandIn):
+    with chromium("--use-fake-ui-for-media-stream") as browser:
+        page = watched(browser)
+        page.goto(server.address)
+        press(page, "Start talking")
+        assert "No microphone was found" in notice(page, "no-microphone")
+
+
+def test_permission_denied(server: StandIn, microphone: Path):
+    with chromium("--use-fake-ui-for-media-stream=deny", microphone=microphone) as browser:
+        page = watched(browser)
+        page.goto(server.address)
+        press(page, "Start talking")
+        assert "blocked" in notice(page, "denied")
+
+
+def test_plain_http_away_from_localhost(server: StandIn, microphone: Path):
+    with chromium("--host-resolver-rules=MAP talk.example 127.0.0.1", microphone=microphone) as browser:
+        page = watched(browser)
+        page.goto(f"http://talk.example:{server.port}/")
+        assert f"https://talk.example:{server.port}" in notice(page, "insecure")
+        expect(page.get_by_role("button", name="Start talking")).to_be_disabled()
+
+
+def test_without_webassembly(server: StandIn, microphone: Path):
+    with chromium("--js-flags=--noexpose_wasm", microphone=microphone) as browser:
+        page = watched(browser)
+        page.goto(server.address)
+        press(page, "Start talking")
+        expect(page.get_by_label("What was said")).to_contain_text("A tide table")
+        assert server.visits[0].query["format"] == "pcm16"
