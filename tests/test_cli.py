@@ -123,7 +123,11 @@ class TestMain:
         soundfile.write("long.wav", np.zeros(24_000 * 600, np.int16), 24_000)
         terminal, its_end = os.openpty()
         running = subprocess.Popen(
-            [*COMMAND, "talk", "long.wav", "out.wav"], stderr=its_end, stdout=subprocess.PIPE
+            [*COMMAND, "talk", "long.wav", "out.wav"],
+            stderr=its_end,
+            stdout=subprocess.PIPE,
+            # A suite that runs in the background may have been told to ignore Ctrl-C, and its children inherit it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         os.close(its_end)
         shown = ""

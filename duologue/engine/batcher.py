@@ -20,6 +20,7 @@ from .seat import NOWHERE, PATIENCE, Seat, Tap
 log = logging.getLogger(__name__)
 
 STUCK = 5.0  # seconds that a step may take before the engine counts as down
+LONGEST_WAIT = 60.0  # seconds; a seat that waits for its client is due "never", which no clock can wait for
 RETRY = 0.5, 4.0  # seconds from a failed recovery to the next, at first and at most
 
 
@@ -116,7 +117,7 @@ class Batcher:
                 now = self.now()
                 at = at if self._down else self._plan(now)[1]
                 if not self._stopping and (at is None or at > now):
-                    self._lock.wait(None if at is None else at - now)
+                    self._lock.wait(None if at is None else min(at - now, LONGEST_WAIT))
 
     # One step
 
