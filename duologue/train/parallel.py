@@ -138,8 +138,9 @@ def parallelize(
         _set_checkpointing(model)
     if world.size == 1 or not shard:
         return _copied(model, world)
-    shape = (world.size,) if replicas == 1 else (replicas, world.size // replicas)
-    mesh = init_device_mesh(world.device.type, shape)
+    shape, names = (replicas, world.size // replicas), ("replicate", "shard")
+    mesh = init_device_mesh(world.device.type, shape, mesh_dim_names=names)
+    mesh = mesh if replicas > 1 else mesh["shard"]
     low = torch.bfloat16 if world.precision == "bf16" else None
     policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
     for module in [*blocks, model]:  # a device never holds more than one whole layer
