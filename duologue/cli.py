@@ -27,6 +27,8 @@ examples:
   duologue info MODEL                         what a model is made of
   duologue encode speech.wav speech.npz       a recording as the codec's tokens ...
   duologue decode speech.npz again.wav        ... and back
+  duologue serve                              a page to talk to, and a server for clients
+  duologue train codec --help                 train a codec; see also data and eval
 
 MODEL is a name (tiny), a folder, a .safetensors file or a repository (hf://owner/name@revision).
 Recordings are wav, flac, ogg, opus or mp3, of any sample rate and length; what is written goes by its suffix."""
