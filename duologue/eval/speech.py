@@ -29,11 +29,12 @@ _JUDGE_RATE = 16_000
 
 
 def measures() -> dict[str, Measure]:
-    """The scores that can be had here, by name: "stoi", "dnsmos" and, where it is installed, "pesq"."""
+    """The scores that can be had here, by name: "stoi", "pesq" where it is installed, and "dnsmos"."""
     quality = Dnsmos()
-    found: dict[str, Measure] = {"stoi": stoi, "dnsmos": lambda _, decoded_S: quality(decoded_S)}
+    found: dict[str, Measure] = {"stoi": stoi}
     if find_spec("pesq"):
         found["pesq"] = pesq
+    found["dnsmos"] = lambda _, decoded_S: quality(decoded_S)
     return found
 
 
