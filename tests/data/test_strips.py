@@ -123,6 +123,7 @@ def test_a_training_strip_holds_what_its_meta_says(corpus):
             assert ends <= 29.91
             assert clip["voice"] != "af_river"
             assert 0.87 <= clip["speed"] <= 1.15
+            assert -18 <= clip["gain_db"] <= 3
             inside = wav_S[round(clip["start"] * SAMPLE_RATE) : round(ends * SAMPLE_RATE)] / 32768
             peak = np.abs(read_clip(rows[clip["key"]])).max()  # resampling moves it a little
             assert 20 * np.log10(np.abs(inside).max() / peak) == pytest.approx(clip["gain_db"], abs=2)
