@@ -6,6 +6,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,9 @@ class WhisperAligner:
                 best = words
             if _doubtful(best) == 0:
                 break
-        return best if _doubtful(best) <= 0.3 * len(best) else spread(text, wav_S)
+        best = best if _doubtful(best) <= 0.3 * len(best) else spread(text, wav_S)
+        # A word of no length would be dropped by whoever trains on it.
+        return [replace(word, end=max(word.end, word.start + TICK)) for word in best]
 
     def _align(self, wav_S: np.ndarray, tokens: list[int], padded: bool) -> list[Word]:
         mel = self._whisper.feature_extractor(soxr.resample(wav_S, SAMPLE_RATE, RATE))[:, :3000]

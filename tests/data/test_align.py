@@ -213,6 +213,12 @@ def test_a_lost_alignment_is_tried_on_the_full_window_and_then_guessed(whisper):
     state["plans"] = [lost, ticks_of(true)]
     assert aligner.known(wav_S, TEXT)[-1].start == pytest.approx(true[-1].start, abs=0.021)
     assert state["windows"][-1] == 3000
+    short = ticks_of(true)
+    short[3] = short[4]
+    state["plans"] = [short, short]
+    words = aligner.known(wav_S, TEXT)
+    assert words[2].text == "a"
+    assert words[2].end - words[2].start == pytest.approx(0.02)
     state["plans"] = [lost, lost]
     assert aligner.known(wav_S, TEXT) == spread(TEXT, wav_S)
 
