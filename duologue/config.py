@@ -1,8 +1,32 @@
 """Every model's shape, as frozen dataclasses that read and write the published json files strictly."""
 
 from dataclasses import dataclass
+from math import prod
 
 from .errors import InputError
+
+NORMS = ("layer_norm", "layer_norm_f32", "rms_norm", "rms_norm_f32")
+LARGEST = 2**20  # no size is above
+POSITIONS = ("rope", "rope_concat", "none")
+
+
+def _require(sound: bool, message: str) -> None:
+    if not sound:
+        raise InputError(message)
+
+
+def _require_sizes(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _require(1 <= value <= LARGEST, f"{name} is a whole number from 1 to {LARGEST}, not {value}")
+
+
+def _require_heads(dim: int, heads: int, kv_repeat: int, rotary: bool) -> None:
+    _require(dim % heads == 0, f"a width of {dim} does not split into {heads} heads")
+    _require(heads % kv_repeat == 0, f"{heads} heads do not share keys in groups of {kv_repeat}")
+    _require(
+        not rotary or dim // heads % 2 == 0, f"heads of {dim // heads} channels cannot be rotated in pairs"
+    )
 
 
 @dataclass(frozen=True)
@@ -14,13 +38,23 @@ class TransformerConfig:
     layers: int
     feedforward: int
     context: int | None
-    norm: str = "layer_norm"  # layer_norm | layer_norm_f32 | rms_norm | rms_norm_f32
+    norm: str = "layer_norm"  # of NORMS
     gated: bool = False
     layer_scale: float | None = None
-    positions: str = "rope"  # rope | rope_concat | none
+    positions: str = "rope"  # of POSITIONS
     max_period: float = 10_000.0
     kv_repeat: int = 1
     cross_attention: bool = False
+
+    def __post_init__(self) -> None:
+        _require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat")
+        _require(self.context is None or self.context >= 1, f"a context of {self.context} holds nothing")
+        _require(self.norm in NORMS, f"norm {self.norm!r} is not one of {', '.join(NORMS)}")
+        _require(
+            self.positions in POSITIONS, f"positions {self.positions!r} are not one of {', '.join(POSITIONS)}"
+        )
+        _require(self.max_period > 0, f"max_period is above 0, not {self.max_period}")
+        _require_heads(self.dim, self.heads, self.kv_repeat, self.positions != "none")
 
 
 @dataclass(frozen=True)
@@ -37,6 +71,19 @@ class SeanetConfig:
     dilation_base: int = 2
     compress: int = 2
 
+    def __post_init__(self) -> None:
+        _require_sizes(
+            self, "dim", "filters", "kernel", "last_kernel", "residual_kernel", "dilation_base", "compress"
+        )
+        _require(
+            bool(self.ratios) and min(self.ratios) >= 1,
+            f"ratios are whole numbers from 1 up, not {self.ratios}",
+        )
+        _require(0 <= self.residual_layers <= LARGEST, "residual_layers is a whole number from 0 up")
+        _require(
+            self.compress <= self.filters, f"{self.filters} filters compressed by {self.compress} leave none"
+        )
+
 
 @dataclass(frozen=True)
 class QuantizerConfig:
@@ -45,6 +92,9 @@ class QuantizerConfig:
     dim: int = 256
     codebooks: int = 32
     entries: int = 2048
+
+    def __post_init__(self) -> None:
+        _require_sizes(self, "dim", "codebooks", "entries")
 
 
 @dataclass(frozen=True)
@@ -58,6 +108,17 @@ class CodecConfig:
     transformer: TransformerConfig = TransformerConfig(512, 8, 8, 2048, 250, layer_scale=0.01)
     quantizer: QuantizerConfig = QuantizerConfig()
 
+    def __post_init__(self) -> None:
+        have = self.quantizer.codebooks
+        _require(
+            1 <= self.codebooks <= have, f"{self.codebooks} codebooks are asked for, the codec has {have}"
+        )
+        _require(self.sample_rate >= 1 and self.frame_rate > 0, "sample_rate and frame_rate are above 0")
+        _require(
+            self.resample >= 1 and self.resample * self.hop * self.frame_rate == self.sample_rate,
+            f"{self.sample_rate} Hz in strides of {self.hop} samples do not give {self.frame_rate} frames a second",
+        )
+
     @property
     def frame_size(self) -> int:
         """Samples in a frame (1920 for Mimi)."""
@@ -66,10 +127,12 @@ class CodecConfig:
     @property
     def resample(self) -> int:
         """Transformer positions in a frame (2 for Mimi: 25 Hz inside, 12.5 Hz outside)."""
-        hop = 1
-        for ratio in self.seanet.ratios:
-            hop *= ratio
-        return self.frame_size // hop
+        return self.frame_size // self.hop
+
+    @property
+    def hop(self) -> int:
+        """Samples in a transformer position (960 for Mimi)."""
+        return prod(self.seanet.ratios)
 
 
 @dataclass(frozen=True)
@@ -85,6 +148,19 @@ class DepthConfig:
     norm_out: str | None = None  # a norm of its own before each output head
     kv_repeat: int = 1
 
+    def __post_init__(self) -> None:
+        _require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat")
+        _require(
+            self.low_rank is None or 1 <= self.low_rank <= LARGEST,
+            f"low_rank is a width, not {self.low_rank}",
+        )
+        _require(self.norm_out in (None, *NORMS), f"norm {self.norm_out!r} is not one of {', '.join(NORMS)}")
+        _require_heads(self.dim, self.heads, self.kv_repeat, rotary=False)
+        _require(
+            len(self.schedule) > 0 and set(self.schedule) == set(range(max(self.schedule) + 1)),
+            f"the schedule names sets of weights 0, 1, ... without gaps, not {self.schedule}",
+        )
+
     @property
     def weight_sets(self) -> int:
         return max(self.schedule) + 1
@@ -99,6 +175,11 @@ class ConditionerConfig:
     dim: int
     bins: int = 0
     values: tuple[str, ...] | None = None  # names of the bins; None: any text, hashed
+
+    def __post_init__(self) -> None:
+        _require_sizes(self, "dim", *(["bins"] if self.kind == "lut" else []))
+        named = len(self.values or ())
+        _require(named <= self.bins, f"{named} values do not fit into {self.bins} bins")
 
 
 @dataclass(frozen=True)
@@ -134,8 +215,23 @@ class LMConfig:
     conditioning: ConditioningConfig = ConditioningConfig()
 
     def __post_init__(self) -> None:
-        if len(self.delays) != self.streams:
-            raise InputError(f"the model has {self.streams} streams but {len(self.delays)} delays")
+        _require_sizes(self, "card", "text_card", "text_card_out")
+        spoken, heard = self.depth_steps, self.audio_streams
+        _require(spoken <= heard, f"the model speaks {spoken} codebooks but has {heard} audio streams")
+        _require(
+            len(self.delays) == self.streams and min(self.delays) >= 0,
+            f"{self.streams} streams need a delay from 0 up each, not {self.delays}",
+        )
+        for token in (self.pad_id, self.epad_id):
+            _require(
+                0 <= token < self.text_card_out, f"the padding token {token} is not in the text vocabulary"
+            )
+        _require_sizes(self, "extra_heads_dim")
+        _require(0 <= self.extra_heads <= LARGEST, "extra_heads is a whole number from 0 up")
+        _require(
+            not self.temporal.cross_attention or bool(self.conditioning.crossed),
+            "a model with cross-attention needs conditions to attend to",
+        )
 
     @property
     def streams(self) -> int:

@@ -7,6 +7,7 @@ import torch
 
 from .codec import Codec
 from .codec.codebook import Codebook
+from .codec.init import scale_to_speech
 from .config import CodecConfig, DepthConfig, LMConfig, QuantizerConfig, SeanetConfig, TransformerConfig
 from .lm import LM
 
@@ -78,13 +79,14 @@ def _helium(dim: int, heads: int, layers: int, context: int) -> TransformerConfi
 
 
 def random_codec(config: CodecConfig, seed: int = 0) -> Codec:
-    """A codec with random weights that each matter: for tests and timings."""
+    """A codec with random weights that each matter, and codes that change with the sound: for tests and timings."""
     with _seeded(seed):
         codec = Codec(config)
         for module in codec.modules():
             if isinstance(module, Codebook):
                 module.embedding_sum.normal_()
                 module.initialized.fill_(1)
+        scale_to_speech(codec, 0.1 * torch.randn(1, 4 * config.frame_size))
     return codec.eval()
 
 

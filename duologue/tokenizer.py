@@ -37,7 +37,7 @@ class Tokenizer:
         return self._pieces.id_to_piece(token).replace(SPACE, " ")
 
     def is_byte(self, token: int) -> bool:
-        return self._pieces.is_byte(token)
+        return token < self.size and self._pieces.is_byte(token)
 
     def is_control(self, token: int) -> bool:
         """Whether the token stands for no text (unknown, beginning, end, padding)."""

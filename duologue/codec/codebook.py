@@ -39,9 +39,9 @@ class Codebook(nn.Module):
         return bool(self.initialized.item())
 
     def nearest(self, x_BTD: Tensor) -> Tensor:
-        """Index of the nearest entry, `[B, T]`."""
+        """Index of the nearest entry, `[B, T]`; no gradient."""
         vectors_VD, half_norm_V = self._vectors()
-        return (x_BTD @ vectors_VD.T - half_norm_V).argmax(-1)
+        return (x_BTD.detach() @ vectors_VD.T - half_norm_V).argmax(-1)
 
     def lookup(self, codes_BT: Tensor) -> Tensor:
         """The entries of `codes_BT`: `[B, T, D]`."""

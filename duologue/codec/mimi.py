@@ -102,7 +102,7 @@ class Codec(nn.Module):
             ),
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_step(self, state: CodecState, wav_BS: Tensor, exec_B: Tensor | None = None) -> Tensor:
         """Codes `[B, Q, 1]` of the next `frame_size` samples. Slots outside `exec_B` keep their state: ignore
         their codes."""
@@ -113,7 +113,7 @@ class Codec(nn.Module):
         z_BDT = self.downsample.step(inner.downsample, z_BTD.transpose(1, 2), exec_B)
         return self.quantizer.encode(z_BDT, self.config.codebooks)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode_step(self, state: CodecState, codes_BQT: Tensor, exec_B: Tensor | None = None) -> Tensor:
         """The `frame_size` samples `[B, S]` of codes `[B, Q, 1]`. Slots outside `exec_B` keep their state."""
         if codes_BQT.shape[-1] != 1:

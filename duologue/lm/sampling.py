@@ -4,12 +4,16 @@ The noise is a hash of (seed, step, stream, token), not a generator's state: a c
 in any batch, after a replay, and on any backend.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from math import inf, isfinite
 
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..nn.state import State
+
+ALL = 2**31  # as a top_k: every token
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,18 @@ class Sampling:
     pad_bias: float = 0.0
     """Added to the logit of PAD: above 0 the agent speaks later and less."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("temperature", "text_temperature"):
+            if not 0 <= getattr(self, name) < inf:
+                raise InputError(f"{name} is a number from 0 up, not {getattr(self, name)}")
+        for name in ("top_k", "text_top_k"):
+            if not 0 <= getattr(self, name) < 2**63:
+                raise InputError(f"{name} is a whole number from 0 up, not {getattr(self, name)}")
+        if not isfinite(self.pad_bias):
+            raise InputError(f"pad_bias is a number, not {self.pad_bias}")
+        if not -(2**63) <= self.seed < 2**63:
+            raise InputError(f"seed is a whole number of 64 bits, not {self.seed}")
 
     @staticmethod
     def greedy(pad_bias: float = 0.0) -> "Sampling":
@@ -39,7 +55,17 @@ class SlotSampling(State):
     text_top_k_B: Tensor
     pad_bias_B: Tensor
     seed_B: Tensor
-    settings: list[Sampling] = field(default_factory=list)
+    settings: list[Sampling]
+
+    def __post_init__(self) -> None:
+        # How many candidates the slots need at most: plain numbers, so that a compiled step depends on nothing else.
+        self.widest = {
+            kind: max(
+                getattr(s, f"{kind}top_k") or ALL if getattr(s, f"{kind}temperature") else 1
+                for s in self.settings
+            )
+            for kind in ("", "text_")
+        }
 
     @staticmethod
     def of(settings: list[Sampling], device: torch.device) -> "SlotSampling":
@@ -58,6 +84,7 @@ class SlotSampling(State):
         self.settings[slot] = sampling
         for f in fields(Sampling):
             getattr(self, f"{f.name}_B")[slot] = getattr(sampling, f.name)
+        self.__post_init__()
 
     def reset(self, mask_B: Tensor | None = None) -> None:
         """Settings are not part of a conversation's past."""
@@ -73,11 +100,10 @@ class SlotSampling(State):
     def _choose(self, kind: str, logits_BV: Tensor, step_B: Tensor, stream: int) -> Tensor:
         temperature_B, top_k_B = getattr(self, f"{kind}temperature_B"), getattr(self, f"{kind}top_k_B")
         greedy_B = logits_BV.argmax(-1)
-        if all(getattr(s, f"{kind}temperature") <= 0 for s in self.settings):
+        if self.widest[kind] == 1:
             return greedy_B
         size = logits_BV.shape[-1]
-        widest = max(getattr(s, f"{kind}top_k") or size for s in self.settings)
-        top_BN, id_BN = logits_BV.topk(min(widest, size), -1)
+        top_BN, id_BN = logits_BV.topk(min(self.widest[kind], size), -1)
         uniform_BN = hashed_uniform(self.seed_B[:, None], step_B[:, None], stream, id_BN)
         scores_BN = top_BN / temperature_B.clamp(min=1e-6)[:, None] - (-uniform_BN.log()).log()
         limit_B1 = torch.where(top_k_B > 0, top_k_B, size)[:, None]

@@ -63,7 +63,7 @@ def init_state(lm: LM, sampling: list[Sampling], condition: Condition | None = N
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def step(
     lm: LM,
     state: StepState,

@@ -38,13 +38,6 @@ def make_scale(dim: int, init: float | None) -> nn.Module:
 
 
 def make_norm(kind: str, dim: int) -> nn.Module:
-    """A norm by the name it has in the published configs."""
-    kinds = {
-        "layer_norm": lambda: nn.LayerNorm(dim, eps=1e-5),
-        "layer_norm_f32": lambda: nn.LayerNorm(dim, eps=1e-8),
-        "rms_norm": lambda: RMSNorm(dim, eps=1e-5),
-        "rms_norm_f32": lambda: RMSNorm(dim, eps=1e-8),
-    }
-    if kind not in kinds:
-        raise ValueError(f"unknown norm {kind!r}; known: {', '.join(kinds)}")
-    return kinds[kind]()
+    """A norm by the name it has in the published configs (`config.NORMS`)."""
+    eps = 1e-8 if kind.endswith("_f32") else 1e-5
+    return RMSNorm(dim, eps) if kind.startswith("rms") else nn.LayerNorm(dim, eps)

@@ -39,6 +39,13 @@ class State:
             else:
                 value.masked_fill_(per_slot(mask_B, value), self.fresh(name))
 
+    def walk(self) -> Iterator["State"]:
+        """This state and every state inside it."""
+        yield self
+        for _, part in self._parts():
+            if isinstance(part, State):
+                yield from part.walk()
+
     def _parts(self) -> Iterator[tuple[str, "Tensor | State"]]:
         for field in fields(self):  # pyright: ignore[reportArgumentType]  (every subclass is a dataclass)
             value = getattr(self, field.name)

@@ -9,6 +9,8 @@ from pathlib import Path
 from ..errors import InputError
 from .published import ModelConfig, model_config, read_json
 
+REPOSITORY = r"[\w.-]+/[\w.-]+"  # owner/name
+
 
 @dataclass(frozen=True)
 class ModelFiles:
@@ -26,11 +28,11 @@ def locate(model: str) -> ModelFiles:
     """
     if model.startswith("hf://"):
         repository, _, revision = model.removeprefix("hf://").partition("@")
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        if not re.fullmatch(REPOSITORY, repository):
             raise InputError(f"{model}: a hub model is written hf://owner/repo or hf://owner/repo@revision")
 
         def find(name: str) -> Path:
-            return _named(name) or download(repository, name, revision or None)
+            return _named(name) or download(repository, _inside(model, name), revision or None)
 
         try:
             config = model_config(read_json(find("config.json")), f"{model}: config.json")
@@ -38,13 +40,13 @@ def locate(model: str) -> ModelFiles:
             config = model_config({})
         return ModelFiles(model, config, find)
     folder = Path(model)
-    if not folder.is_dir():
+    if not model or not folder.is_dir():
         raise InputError(
             f"there is no model {model}: give a name, a folder, a .safetensors file or hf://owner/repo"
         )
 
     def find_local(name: str) -> Path:
-        path = _named(name) or _inside(folder, name)
+        path = _named(name) or folder / _inside(model, name)
         if not path.is_file():
             raise InputError(f"{model}: the file {name} is missing")
         return path
@@ -59,16 +61,18 @@ def _named(name: str) -> Path | None:
     if name.startswith("file://"):
         return Path(name.removeprefix("file://"))
     if name.startswith("hf://"):
-        owner, repo, *rest = name.removeprefix("hf://").split("/")
-        return download(f"{owner}/{repo}", "/".join(rest), None)
+        found = re.fullmatch(rf"hf://({REPOSITORY})/(.+)", name)
+        if not found:
+            raise InputError(f"{name}: a file on the hub is written hf://owner/repo/file")
+        return download(found[1], _inside(name, found[2]), None)
     return None
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """`folder / name`, refused if it leads out of the folder (a link that the owner of the folder made may)."""
-    path = Path(os.path.normpath(folder / name))
-    if Path(name).is_absolute() or not path.is_relative_to(os.path.normpath(folder)):
-        raise InputError(f"{folder}: the file name {name!r} leads out of the model's folder")
+def _inside(model: str, name: str) -> str:
+    """The name of a file, refused if it leads out of the model's folder (a link that the folder's owner made may)."""
+    path = os.path.normpath(name)
+    if os.path.isabs(path) or Path(path).parts[:1] == ("..",):
+        raise InputError(f"{model}: the file name {name!r} leads out of the model's folder")
     return path
 
 
@@ -78,23 +82,26 @@ class _NotInRepository(InputError):
 
 def download(repository: str, name: str, revision: str | None) -> Path:
     """One file of a hub repository, from the local cache or fetched."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-    )
+    import huggingface_hub as hub
+    from huggingface_hub import errors
 
     where = f"hf://{repository}" + (f"@{revision}" if revision else "")
     try:
-        return Path(hf_hub_download(repository, name, revision=revision))
-    except LocalEntryNotFoundError as error:
-        raise InputError(f"{where}: the hub cannot be reached and {name} is not in the cache") from error
-    except EntryNotFoundError as error:
+        return Path(hub.hf_hub_download(repository, name, revision=revision))
+    except errors.LocalEntryNotFoundError as error:
+        if hub.try_to_load_from_cache(repository, name, revision=revision) is hub._CACHED_NO_EXIST:
+            raise _NotInRepository(f"{where}: the repository has no file {name}") from error
+        offline = isinstance(error.__cause__, errors.OfflineModeIsEnabled)
+        reason = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached"
+        raise InputError(f"{where}: {reason} and {name} is not in the cache") from error
+    except errors.EntryNotFoundError as error:
         raise _NotInRepository(f"{where}: the repository has no file {name}") from error
-    except OfflineModeIsEnabled as error:
-        raise InputError(f"{where}: HF_HUB_OFFLINE is set and {name} is not in the cache") from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except errors.GatedRepoError as error:
+        raise InputError(f"{where}: accept its terms on the hub's page, then run `hf auth login`") from error
+    except errors.RepositoryNotFoundError as error:
+        raise InputError(f"{where}: no such repository; if it is private, run `hf auth login`") from error
+    except errors.RevisionNotFoundError as error:
+        raise InputError(f"{where}: the repository has no revision {revision}") from error
+    except Exception as error:  # whatever a network or a full disk may do
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{where}: cannot fetch {name}: {reason}") from error

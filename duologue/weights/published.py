@@ -1,9 +1,11 @@
 """The published json files: `config.json` of a model, and the configuration of its codec. Unknown keys are errors."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin
 
 from .. import presets
 from ..config import (
@@ -18,6 +20,8 @@ from ..config import (
 )
 from ..errors import InputError
 from ..lm.sampling import Sampling
+
+T = TypeVar("T")
 
 LM_FILE = "model.safetensors"
 CODEC_FILE = "tokenizer-e351c8d8-checkpoint125.safetensors"
@@ -44,15 +48,28 @@ class ModelConfig:
 
 
 class _Fields:
-    """Takes values out of a json object, so that what is left at the end was not understood."""
+    """Takes values out of a json object, each of a known type, so that what is left at the end was not understood."""
 
-    def __init__(self, values: dict[str, Any], where: str):
+    def __init__(self, values: Any, where: str):
+        if not isinstance(values, dict):
+            raise InputError(f"{where} must be a json object, not {_shown(values)}")
         self.values, self.where = dict(values), where
 
-    def take(self, key: str, *default: Any) -> Any:
-        if key not in self.values and not default:
-            raise InputError(f"{self.where}: the key {key!r} is missing")
-        return self.values.pop(key, *default)
+    def take(self, key: str, kind: Any, *default: Any) -> Any:
+        """The value of `key`, of type `kind`; without a default, the key must be there."""
+        if key not in self.values:
+            if not default:
+                raise InputError(f"{self.where}: the key {key!r} is missing")
+            return default[0]
+        value = self.values.pop(key)
+        if not _is(value, kind):
+            name = kind.__name__ if isinstance(kind, type) else str(kind)
+            raise InputError(f"{self.where}: {key} must be of type {name}, not {_shown(value)}")
+        return float(value) if type(value) is int and _is(0.5, kind) else value
+
+    def inside(self, key: str) -> "_Fields":
+        """The fields of the object `key`."""
+        return _Fields(self.take(key, dict), f"{self.where}: {key}")
 
     def expect(self, **known: Any) -> None:
         """Keys that may be absent, but must have this value: no published model has another."""
@@ -64,30 +81,59 @@ class _Fields:
         if self.values:
             raise InputError(f"{self.where}: unknown key {sorted(self.values)[0]!r}")
 
+    def build(self, make: Callable[..., T], *args: Any, **values: Any) -> T:
+        """`make(...)`, whose complaints about the values then say where they came from."""
+        try:
+            return make(*args, **values)
+        except InputError as error:
+            raise InputError(f"{self.where}: {error}") from None
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a json value has a type; a whole number is a number, a truth value is not."""
+    if get_origin(kind) is UnionType:
+        return any(_is(value, k) for k in get_args(kind))
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_is(v, get_args(kind)[0]) for v in value)
+    if isinstance(value, bool):
+        return kind is bool
+    if kind is float:
+        return isinstance(value, int | float) and abs(value) < 1e100
+    return isinstance(value, kind)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:40] + " ..."
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
 
 def read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        values = json.loads(path.read_text(), parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as json: {error}") from None
     if not isinstance(values, dict):
-        raise InputError(f"{path} must hold a json object")
+        raise InputError(f"{path} must hold a json object, not {_shown(values)}")
     return values
 
 
 def model_config(values: dict[str, Any], where: str = "config.json") -> ModelConfig:
     """Reads a `config.json`. Raises InputError for a key or a value that is not understood."""
     f = _Fields(values, where)
-    task = {key: f.take(key) for key in ("tts_config", "stt_config", "model_id") if key in f.values}
+    task = {key: f.take(key, dict) for key in ("tts_config", "stt_config", "model_id") if key in f.values}
     files = {
-        "lm_file": f.take("moshi_name", LM_FILE),
-        "codec_file": f.take("mimi_name", CODEC_FILE),
-        "codec_config_file": f.take("mimi_config_name", None),
-        "tokenizer_file": f.take("tokenizer_name", TOKENIZER_FILE),
-        "lora_file": f.take("lora_name", None),
+        "lm_file": f.take("moshi_name", str, LM_FILE),
+        "codec_file": f.take("mimi_name", str, CODEC_FILE),
+        "codec_config_file": f.take("mimi_config_name", str | None, None),
+        "tokenizer_file": f.take("tokenizer_name", str, TOKENIZER_FILE),
+        "lora_file": f.take("lora_name", str | None, None),
     }
-    model_type = f.take("model_type", "moshi")
-    sampling = _sampling(_Fields(f.take("lm_gen_config", {}), f"{where}: lm_gen_config"))
+    model_type = f.take("model_type", str, "moshi")
+    sampling = _sampling(_Fields(f.take("lm_gen_config", dict, {}), f"{where}: lm_gen_config"))
     for key in ("lora", "lora_rank", "lora_scaling", "quantize"):
         if f.values.pop(key, None):
             task[key] = values[key]
@@ -96,58 +142,56 @@ def model_config(values: dict[str, Any], where: str = "config.json") -> ModelCon
 
 
 def _sampling(f: _Fields) -> Sampling:
-    greedy = not f.take("use_sampling", True)
-    text = f.take("temp_text", f.take("text_temp", Sampling.text_temperature))
-    sampling = Sampling(
-        0.0 if greedy else f.take("temp", Sampling.temperature),
-        f.take("top_k", Sampling.top_k),
-        0.0 if greedy else text,
-        f.take("top_k_text", Sampling.text_top_k),
-    )
-    f.values.pop("temp", None)
-    f.take("cfg_coef", None)
+    greedy = not f.take("use_sampling", bool, True)
+    audio = f.take("temp", float, Sampling.temperature)
+    text = f.take("temp_text", float, f.take("text_temp", float, Sampling.text_temperature))
+    top_k, text_top_k = f.take("top_k", int, Sampling.top_k), f.take("top_k_text", int, Sampling.text_top_k)
+    f.take("cfg_coef", float | None, None)
     f.finish()
-    return sampling
+    return f.build(Sampling, 0.0 if greedy else audio, top_k, 0.0 if greedy else text, text_top_k)
 
 
 def _lm(f: _Fields) -> LMConfig:
-    dim, scale = f.take("dim"), f.take("hidden_scale", 4)
+    dim, scale = f.take("dim", int), f.take("hidden_scale", float, 4.0)
     f.expect(causal=True, norm_emb=False, bias_proj=False)
-    gating = f.take("gating", "none")
+    gating = f.take("gating", str, "none")
     if gating not in ("silu", "none"):
         raise InputError(f"{f.where}: gating {gating!r} is not supported")
-    temporal = TransformerConfig(
+    temporal = f.build(
+        TransformerConfig,
         dim=dim,
-        heads=f.take("num_heads"),
-        layers=f.take("num_layers"),
+        heads=f.take("num_heads", int),
+        layers=f.take("num_layers", int),
         feedforward=int(scale * dim),
-        context=f.take("context"),
-        norm=f.take("norm", "layer_norm"),
+        context=f.take("context", int),
+        norm=f.take("norm", str, "layer_norm"),
         gated=gating == "silu",
-        layer_scale=f.take("layer_scale", None),
-        positions=f.take("positional_embedding", "rope"),
-        max_period=float(f.take("max_period", 10_000)),
-        kv_repeat=f.take("kv_repeat", 1),
-        cross_attention=f.take("cross_attention", False),
+        layer_scale=f.take("layer_scale", float | None, None),
+        positions=f.take("positional_embedding", str, "rope"),
+        max_period=f.take("max_period", float, 10_000.0),
+        kv_repeat=f.take("kv_repeat", int, 1),
+        cross_attention=f.take("cross_attention", bool, False),
     )
-    dep_q = f.take("dep_q", 8)
-    text_card = f.take("text_card")
-    second = f.take("demux_second_stream", f.take("demux_second_text_stream", False))
-    f.values.pop("demux_second_text_stream", None)
-    config = LMConfig(
+    text_card = f.take("text_card", int)
+    second = f.take("demux_second_text_stream", bool, False)
+    second = f.take("demux_second_stream", bool, second)
+    depth = _depth(f, f.take("dep_q", int, 8), scale, temporal)
+    conditioning = _conditioning(f)
+    config = f.build(
+        LMConfig,
         temporal=temporal,
-        depth=_depth(f, dep_q, scale, temporal),
-        audio_streams=f.take("n_q"),
-        delays=tuple(f.take("delays")),
-        card=f.take("card"),
+        depth=depth,
+        audio_streams=f.take("n_q", int),
+        delays=tuple(f.take("delays", list[int])),
+        card=f.take("card", int),
         text_card=text_card,
-        text_card_out=f.take("text_card_out", None) or text_card,
-        pad_id=f.take("existing_text_padding_id", 3),
-        epad_id=f.take("existing_text_end_padding_id", 0),
+        text_card_out=f.take("text_card_out", int | None, None) or text_card,
+        pad_id=f.take("existing_text_padding_id", int, 3),
+        epad_id=f.take("existing_text_end_padding_id", int, 0),
         second_text_stream=second,
-        extra_heads=f.take("extra_heads_num_heads", 0),
-        extra_heads_dim=f.take("extra_heads_dim", 6),
-        conditioning=_conditioning(f.take("conditioners", {}), f.take("fuser", None), f.where),
+        extra_heads=f.take("extra_heads_num_heads", int, 0),
+        extra_heads_dim=f.take("extra_heads_dim", int, 6),
+        conditioning=conditioning,
     )
     f.finish()
     return config
@@ -158,117 +202,116 @@ def _depth(f: _Fields, dep_q: int, scale: float, temporal: TransformerConfig) ->
     recognition) may still carry them."""
     f.expect(depformer_causal=True, depformer_pos_emb="none")
     for key in ("depformer_context", "depformer_max_period"):
-        f.take(key, None)  # without meaning in a frame of at most 32 steps, whose positions are not marked
-    gating = f.take("depformer_gating", "silu" if temporal.gated else "none")
-    layer_scale = f.take("depformer_layer_scale", temporal.layer_scale)
-    own_weights = f.take("depformer_weights_per_step", False)
-    own_inputs = f.take("depformer_multi_linear", False)
-    schedule = f.take("depformer_weights_per_step_schedule", None) or range(dep_q)
-    dim = f.take("depformer_dim", 256)
-    feedforward = f.take("depformer_dim_feedforward", None) or int(scale * dim)
+        f.take(
+            key, float | None, None
+        )  # no meaning in a frame of at most 32 steps whose positions are not marked
+    gating = f.take("depformer_gating", str, "silu" if temporal.gated else "none")
+    layer_scale = f.take("depformer_layer_scale", float | None, temporal.layer_scale)
+    own_weights = f.take("depformer_weights_per_step", bool, False)
+    own_inputs = f.take("depformer_multi_linear", bool, False)
+    schedule = f.take("depformer_weights_per_step_schedule", list[int] | None, None)
+    dim = f.take("depformer_dim", int, 256)
     values = {
-        "heads": f.take("depformer_num_heads", temporal.heads),
-        "layers": f.take("depformer_num_layers", temporal.layers),
-        "kv_repeat": f.take("depformer_kv_repeat", temporal.kv_repeat),
-        "low_rank": f.take("depformer_low_rank_embeddings", None),
-        "norm_out": f.take("depformer_norm", None),
+        "dim": dim,
+        "feedforward": f.take("depformer_dim_feedforward", int | None, None) or int(scale * dim),
+        "heads": f.take("depformer_num_heads", int, temporal.heads),
+        "layers": f.take("depformer_num_layers", int, temporal.layers),
+        "kv_repeat": f.take("depformer_kv_repeat", int, temporal.kv_repeat),
+        "low_rank": f.take("depformer_low_rank_embeddings", int | None, None),
+        "norm_out": f.take("depformer_norm", str | None, None),
     }
     if dep_q == 0:
         return None
-    if (
-        gating != "silu"
-        or layer_scale is not None
-        or own_weights != own_inputs
-        or not isinstance(feedforward, int)
-    ):
+    if not 0 < dep_q <= 64:
+        raise InputError(f"{f.where}: dep_q is a number of codebooks from 0 to 64, not {dep_q}")
+    if gating != "silu" or layer_scale is not None or own_weights != own_inputs:
         raise InputError(
-            f"{f.where}: a depth transformer needs silu gating, one width, no layer scale, and "
+            f"{f.where}: a depth transformer needs silu gating, no layer scale, and "
             "depformer_weights_per_step and depformer_multi_linear both true or both false"
         )
-    schedule = tuple(schedule) if own_weights else (0,) * dep_q
-    if len(schedule) != dep_q or set(schedule) != set(range(max(schedule) + 1)):
+    if not own_weights:
+        schedule = [0] * dep_q
+    elif schedule is None:
+        schedule = list(range(dep_q))
+    if len(schedule) != dep_q:
         raise InputError(
-            f"{f.where}: the weights schedule must name a set of weights for each of {dep_q} steps"
+            f"{f.where}: depformer_weights_per_step_schedule must have a number for each of {dep_q} steps"
         )
-    return DepthConfig(dim=dim, feedforward=feedforward, schedule=schedule, **values)
+    return f.build(DepthConfig, schedule=tuple(schedule), **values)
 
 
-def _conditioning(
-    conditioners: dict[str, Any], fuser: dict[str, Any] | None, where: str
-) -> ConditioningConfig:
-    if not conditioners:
+def _conditioning(f: _Fields) -> ConditioningConfig:
+    entries, fuser = f.take("conditioners", dict, {}), f.take("fuser", dict | None, None)
+    if not entries:
         return ConditioningConfig()
-    configs = []
-    for name, entry in conditioners.items():
-        f = _Fields(entry, f"{where}: conditioner {name}")
-        kind = f.take("type")
-        inner = _Fields(f.take(kind), f"{where}: conditioner {name}")
-        f.finish()
-        if kind not in ("lut", "tensor"):
-            raise InputError(f"{where}: conditioner type {kind!r} is not supported")
-        values = inner.take("possible_values", None)
-        inner.expect(tokenizer="noop")
-        inner.take("init_scale", None)  # said how training began
-        configs.append(
-            ConditionerConfig(
-                name, kind, inner.take("dim"), inner.take("n_bins", 0), tuple(values) if values else None
-            )
-        )
-        inner.finish()
-    f = _Fields(fuser or {}, f"{where}: fuser")
-    f.expect(prepend=[])
-    positions = f.take("cross_attention_pos_emb", False)
-    scale = float(f.take("cross_attention_pos_emb_scale", 1.0))
-    config = ConditioningConfig(
-        tuple(configs), tuple(f.take("sum", [])), tuple(f.take("cross", [])), scale if positions else 0.0
+    conditioners = tuple(
+        _conditioner(name, _Fields(entry, f"{f.where}: conditioner {name}"))
+        for name, entry in entries.items()
     )
+    f = _Fields(fuser or {}, f"{f.where}: fuser")
+    f.expect(prepend=[])
+    positions = f.take("cross_attention_pos_emb", bool, False)
+    scale = f.take("cross_attention_pos_emb_scale", float, 1.0)
+    summed, crossed = tuple(f.take("sum", list[str], [])), tuple(f.take("cross", list[str], []))
     f.finish()
-    return config
+    if unknown := {*summed, *crossed} - set(entries):
+        raise InputError(f"{f.where}: there is no conditioner {sorted(unknown)[0]!r}")
+    return ConditioningConfig(conditioners, summed, crossed, scale if positions else 0.0)
+
+
+def _conditioner(name: str, f: _Fields) -> ConditionerConfig:
+    kind = f.take("type", str)
+    if kind not in ("lut", "tensor"):
+        raise InputError(f"{f.where}: type {kind!r} is not supported")
+    inner = f.inside(kind)
+    f.finish()
+    inner.expect(tokenizer="noop")
+    inner.take("init_scale", float | None, None)  # said how training began
+    values = inner.take("possible_values", list[str] | None, None)
+    dim, bins = inner.take("dim", int), inner.take("n_bins", int, 0)
+    inner.finish()
+    return inner.build(ConditionerConfig, name, kind, dim, bins, tuple(values) if values else None)
 
 
 def codec_config(values: dict[str, Any], codebooks: int, where: str = "mimi_config.json") -> CodecConfig:
     """Reads a codec's configuration. `codebooks`: how many of its codebooks the model uses."""
     f = _Fields(values, where)
     f.expect(channels=1)
-    s = _Fields(f.take("seanet"), f"{where}: seanet")
+    s, t, q = f.inside("seanet"), f.inside("transformer"), f.inside("quantizer")
     s.expect(
         channels=1, causal=True, activation="ELU", disable_norm_outer_blocks=0, norm="none", pad_mode="constant",
         true_skip=True,
     )  # fmt: skip
-    seanet = SeanetConfig(
-        dim=s.take("dimension"),
-        filters=s.take("n_filters"),
-        ratios=tuple(s.take("ratios")),
-        kernel=s.take("kernel_size"),
-        last_kernel=s.take("last_kernel_size"),
-        residual_kernel=s.take("residual_kernel_size"),
-        residual_layers=s.take("n_residual_layers"),
-        dilation_base=s.take("dilation_base"),
-        compress=s.take("compress"),
+    seanet = s.build(
+        SeanetConfig,
+        dim=s.take("dimension", int),
+        filters=s.take("n_filters", int),
+        ratios=tuple(s.take("ratios", list[int])),
+        kernel=s.take("kernel_size", int),
+        last_kernel=s.take("last_kernel_size", int),
+        residual_kernel=s.take("residual_kernel_size", int),
+        residual_layers=s.take("n_residual_layers", int),
+        dilation_base=s.take("dilation_base", int),
+        compress=s.take("compress", int),
     )
-    s.finish()
-    t = _Fields(f.take("transformer"), f"{where}: transformer")
     t.expect(
         causal=True, conv_layout=True, gating="none", positional_embedding="rope", d_model=seanet.dim,
         input_dimension=seanet.dim, output_dimensions=[seanet.dim],
     )  # fmt: skip
-    transformer = TransformerConfig(
+    transformer = t.build(
+        TransformerConfig,
         dim=seanet.dim,
-        heads=t.take("num_heads"),
-        layers=t.take("num_layers"),
-        feedforward=t.take("dim_feedforward"),
-        context=t.take("context"),
-        norm=t.take("norm"),
-        layer_scale=t.take("layer_scale"),
-        max_period=float(t.take("max_period")),
+        heads=t.take("num_heads", int),
+        layers=t.take("num_layers", int),
+        feedforward=t.take("dim_feedforward", int),
+        context=t.take("context", int),
+        norm=t.take("norm", str),
+        layer_scale=t.take("layer_scale", float | None),
+        max_period=t.take("max_period", float),
     )
-    t.finish()
-    q = _Fields(f.take("quantizer"), f"{where}: quantizer")
     q.expect(input_dimension=seanet.dim, output_dimension=seanet.dim, n_q_semantic=1)
-    quantizer = QuantizerConfig(q.take("dimension"), q.take("n_q"), q.take("bins"))
-    q.finish()
-    config = CodecConfig(
-        f.take("sample_rate"), f.take("frame_rate"), codebooks, seanet, transformer, quantizer
-    )
-    f.finish()
-    return config
+    quantizer = q.build(QuantizerConfig, q.take("dimension", int), q.take("n_q", int), q.take("bins", int))
+    rates = f.take("sample_rate", int), f.take("frame_rate", float)
+    for part in (s, t, q, f):
+        part.finish()
+    return f.build(CodecConfig, *rates, codebooks, seanet, transformer, quantizer)

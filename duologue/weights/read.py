@@ -37,7 +37,8 @@ def fill(
             source = next((s for s in sources(ours) if s.name in left), None)
             if source is None:
                 raise InputError(f"{path}: the tensor {sources(ours)[0].name} is missing")
-            values[ours] = _take(file, source, meta, path).to(device=device, dtype=_target(meta, dtype))
+            # A copy, also where nothing changes: the file may change or vanish while the model lives.
+            values[ours] = _take(file, source, meta, path).to(device, _target(meta, dtype), copy=True)
         used = {s.name for ours in values for s in sources(ours)}
         if extra := left - used - set(unused):
             raise InputError(f"{path}: unknown tensor {sorted(extra)[0]}")
@@ -49,6 +50,7 @@ def _target(meta: Tensor, dtype: torch.dtype) -> torch.dtype:
 
 
 def _take(file, source: Source, meta: Tensor, path: Path) -> Tensor:
+    """A view of the mapped file."""
     view = file.get_slice(source.name)
     shape = list(view.get_shape())
     if source.parts > 1:
@@ -64,7 +66,7 @@ def _take(file, source: Source, meta: Tensor, path: Path) -> Tensor:
         raise InputError(
             f"{path}: {source.name} has shape {list(value.shape)}, the model needs {list(meta.shape)}"
         )
-    return value.reshape(meta.shape).clone()  # a copy: the file may change or vanish while the model lives
+    return value.reshape(meta.shape)
 
 
 def _open(path: Path):
