@@ -45,12 +45,12 @@ def states(duplex: Duplex) -> list[Tensor]:
 
 def test_slots_come_and_go() -> None:
     """Four slots start, pause, are reset and end at frames of their own: each says what it says alone."""
-    plan = {0: (0, 58), 1: (3, 24), 2: (7, 40), 3: (1, 33)}
+    plan = {0: (0, 70), 1: (3, 24), 2: (7, 40), 3: (1, 33)}
     random = torch.Generator().manual_seed(5)
-    wav_BTS = sound(4, 60)
+    wav_BTS = sound(4, 70)
     duplex = Duplex(model(double=True), SETTINGS)
     said: list[list[list[tuple[Tensor, DuplexFrame, int]]]] = [[] for _ in range(4)]
-    for t in range(58):
+    for t in range(70):
         reset_B = torch.tensor([t == plan[b][0] or (b, t) in {(1, 9), (2, 15)} for b in range(4)])
         duplex.reset(reset_B)
         for b in reset_B.nonzero()[:, 0].tolist():

@@ -1,0 +1,181 @@
+"""The codec frame by frame, and in slots that come and go."""
+
+from functools import cache, partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from duologue import presets
+from duologue.codec import Codec
+from duologue.codec.mimi import CodecState, clean
+from tests.nn.streaming import Layer, check_all, same_bits, tensors
+
+FRAME = 1920
+
+
+@cache
+def codec() -> Codec:
+    """In double precision, so that rounding decides no code."""
+    return presets.random_codec(presets.tiny_codec()).double()
+
+
+def sound(slots: int, frames: int, seed: int = 0) -> Tensor:
+    """Noise whose loudness changes, `[B, S]`."""
+    random = torch.Generator().manual_seed(seed)
+    wav = torch.randn(slots, frames, FRAME, generator=random, dtype=torch.float64)
+    return (wav * torch.rand(slots, frames, 1, generator=random, dtype=torch.float64)).flatten(1).clamp(-1, 1)
+
+
+def codes(slots: int, frames: int) -> Tensor:
+    return torch.randint(32, (slots, 8, frames), generator=torch.Generator().manual_seed(7))
+
+
+def both_ways(state: CodecState, wav_BS: Tensor, exec_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """A frame in, its codes, and the frame that is made of them."""
+    codes_BQT = codec().encode_step(state, wav_BS, exec_B)
+    return codes_BQT, codec().decode_step(state, codes_BQT, exec_B)
+
+
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+def test_seanet(side: str) -> None:
+    net: nn.Module = getattr(codec(), side)
+    steps = [n * (960 if side == "encoder" else 1) for n in (1, 2, 1, 3)]
+    channels = 1 if side == "encoder" else 16
+    x_BCT = torch.randn(
+        4, channels, sum(steps), generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    check_all(Layer(net, net.init_state, net.step, x_BCT, steps, 2))
+
+
+def test_codes_streamed_equal_offline_beyond_the_context() -> None:
+    frames = 27  # the context is 10
+    wav_BS = sound(2, frames)
+    state = codec().init_state(2)
+    streamed = torch.cat([codec().encode_step(state, part) for part in wav_BS.split(FRAME, 1)], -1)
+    assert torch.equal(streamed, codec().encode(wav_BS))
+    assert all(len(streamed[:, q].unique()) > 4 for q in range(8)), "the codes say nothing"
+
+
+def test_waves_streamed_equal_offline_beyond_the_context() -> None:
+    codes_BQT = codes(2, 27)
+    state = codec().init_state(2)
+    streamed = torch.cat([codec().decode_step(state, part) for part in codes_BQT.split(1, -1)], -1)
+    assert_close(streamed, codec().decode(codes_BQT), atol=1e-9, rtol=0)
+    assert streamed.std() > 1e-3
+
+
+@pytest.mark.parametrize("samples", [1, FRAME - 1, FRAME, 2 * FRAME + 777])
+def test_any_length(samples: int) -> None:
+    """The last frame is filled with silence."""
+    frames = -(-samples // FRAME)
+    codes_BQT = codec().encode(sound(1, 3)[:, :samples])
+    assert codes_BQT.shape == (1, 8, frames)
+    full = nn.functional.pad(sound(1, 3)[:, :samples], (0, frames * FRAME - samples))
+    assert torch.equal(codes_BQT, codec().encode(full))
+    assert codec().decode(codes_BQT).shape == (1, frames * FRAME)
+
+
+def test_a_frame_of_another_length_is_a_fault_of_the_caller() -> None:
+    state = codec().init_state(1)
+    with pytest.raises(ValueError, match="1920"):
+        codec().encode_step(state, sound(1, 1)[:, 1:])
+    with pytest.raises(ValueError, match="one frame of codes"):
+        codec().decode_step(state, codes(1, 2))
+
+
+def test_slots_come_and_go() -> None:
+    """Four slots start, pause, are reset and end at frames of their own: each gives what it gives alone."""
+    plan = {0: (0, 30), 1: (3, 11), 2: (7, 25), 3: (1, 19)}  # slot: its first frame and its last
+    random = torch.Generator().manual_seed(5)
+    wav_BTS = sound(4, 60).unflatten(1, (-1, FRAME))
+    state = codec().init_state(4)
+    heard: list[list[list[Tensor]]] = [[[]] for _ in range(4)]  # slot, conversation, frames of (codes, wave)
+    used = [0] * 4
+    for t in range(32):
+        reset_B = torch.tensor([t == plan[b][0] or (b, t) in {(1, 9), (2, 15)} for b in range(4)])
+        state.reset(reset_B)
+        for b in reset_B.nonzero()[:, 0].tolist():
+            heard[b].append([])
+        exec_B = torch.tensor([plan[b][0] <= t < plan[b][1] for b in range(4)]) & (
+            torch.rand(4, generator=random) < 0.8
+        )
+        frame_BS = torch.stack([wav_BTS[b, used[b]] for b in range(4)])
+        codes_BQT, said_BS = both_ways(state, frame_BS, exec_B)
+        for b in exec_B.nonzero()[:, 0].tolist():
+            heard[b][-1].append((wav_BTS[b, used[b]], codes_BQT[b], said_BS[b]))
+            used[b] += 1
+    for conversation in [c for slot in heard for c in slot if c]:
+        alone = codec().init_state(1)
+        for frame_S, codes_QT, said_S in conversation:
+            codes_BQT, said_BS = both_ways(alone, frame_S[None])
+            assert torch.equal(codes_BQT[0], codes_QT)
+            assert_close(said_BS[0], said_S, atol=1e-9, rtol=0)
+    assert [len(slot) for slot in heard] == [2, 3, 3, 2]
+    assert max(len(c) for slot in heard for c in slot) > 19
+
+
+BAD = {"nan": torch.nan, "inf": torch.inf, "-inf": -torch.inf, "huge": 1e30, "-huge": -1e30}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_samples_stay_in_their_slot_and_do_not_stay_there(bad: str) -> None:
+    wav_BS = sound(3, 6).float()
+    dirty_BS = wav_BS.clone()
+    dirty_BS[1, 1000:5000:3] = BAD[bad]
+    model = presets.random_codec(presets.tiny_codec())
+    states = model.init_state(3), model.init_state(3)
+    for part, dirty in zip(wav_BS.split(FRAME, 1), dirty_BS.split(FRAME, 1), strict=True):
+        outs = []
+        for state, frame in zip(states, (part, dirty), strict=True):
+            codes_BQT = model.encode_step(state, frame)
+            outs += [codes_BQT, model.decode_step(state, codes_BQT)]
+        assert same_bits(outs[0][::2], outs[2][::2])
+        assert same_bits(outs[1][::2], outs[3][::2])
+        assert outs[3].isfinite().all()
+    for a, b in zip(*map(tensors, states), strict=True):
+        assert same_bits(a[::2], b[::2])
+        assert b.isfinite().all()
+    assert torch.equal(model.encode(dirty_BS)[1], model.encode(clean(dirty_BS))[1])
+
+
+def test_cleaning() -> None:
+    wav = torch.tensor([[0.5, torch.nan, torch.inf, -torch.inf, 1e30, -3.0, -1.0]])
+    assert clean(wav).tolist() == [[0.5, 0, 0, 0, 1, -1, -1]]
+
+
+def test_a_hundred_bad_conversations_leave_nothing() -> None:
+    """Reset after reset, the slot is bit for bit as new."""
+    model = presets.random_codec(presets.tiny_codec())
+    state, new = model.init_state(2), tensors(model.init_state(2))
+    random = torch.Generator().manual_seed(0)
+    last_B = torch.tensor([False, True])
+    for cycle in range(100):
+        frame_BS = sound(2, 1, cycle).float()
+        frame_BS[1] = list(BAD.values())[cycle % 5]
+        model.encode_step(state, frame_BS, None if cycle % 2 else last_B)
+        model.decode_step(state, torch.randint(32, (2, 8, 1), generator=random), last_B)
+        state.reset(last_B)
+        assert all(same_bits(a[1], b[1]) for a, b in zip(tensors(state), new, strict=True))
+    assert any(not same_bits(a[0], b[0]) for a, b in zip(tensors(state), new, strict=True))
+
+
+def test_memory_does_not_grow() -> None:
+    state = codec().init_state(2)
+    size = state.nbytes()
+    for t in range(30):
+        both_ways(state, sound(2, 1, t))
+    assert state.nbytes() == size == sum(t.nbytes for t in tensors(state))
+
+
+def test_a_step_leaves_the_codec_trainable() -> None:
+    """What a step remembers of the codebooks must not be in the way of a later gradient."""
+    model = presets.random_codec(presets.tiny_codec())
+    both = partial(model.encode_step, model.init_state(1))
+    both(sound(1, 1).float())
+    wav_BS = sound(1, 2).float()
+    z_BDT = model.to_latent(wav_BS)
+    out = model.quantizer.semantic.quantize(z_BDT, 1)
+    (out.z_BDT.square().mean() + out.commitment).backward()
+    assert model.encoder.stem.weight.grad is not None
