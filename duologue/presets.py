@@ -46,8 +46,8 @@ def moshi_7b() -> LMConfig:
 
 
 def nano_lm() -> LMConfig:
-    """The language model of `nano`, 21 M parameters: Moshi's architecture with a vocabulary of 1,000 pieces, depth weights
-    shared from the second acoustic codebook on, and an extra head for the user's words."""
+    """The language model of `nano`, 21 M parameters: Moshi's architecture with a vocabulary of 1,000 pieces, depth
+    weights shared from the second acoustic codebook on, and an extra head for the user's words."""
     return LMConfig(
         temporal=_helium(320, 5, 8, 250),
         depth=DepthConfig(256, 4, 2, int(4.125 * 256), (0, 1, 2, 2, 2, 2, 2, 2)),
