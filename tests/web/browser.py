@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Playwright
 
 from .stand_in import RATE, voice
 
@@ -32,17 +32,22 @@ def questions(path: Path) -> Path:
 
 
 @contextmanager
-def chromium(*flags: str, microphone: Path | None = None) -> Iterator[Browser]:
+def chromium(playwright: Playwright, *flags: str, microphone: Path | None = None) -> Iterator[Browser]:
     """A headless browser; without `microphone` there is none."""
     fake = [
         "--use-fake-device-for-media-stream",
         "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-audio-capture={microphone}",
     ]
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *(fake if microphone else []), *flags]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments, timeout=PATIENCE_MS)
-        try:
-            yield browser
-        finally:
-            browser.close()
+    arguments = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        *(fake if microphone else []),
+        *flags,
+    ]
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments, timeout=PATIENCE_MS)
+    try:
+        yield browser
+    finally:
+        browser.close()

@@ -24,7 +24,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 RATE, FRAME = 24000, 1920
 STATIC = Path(__file__).parents[2] / "duologue" / "serve" / "static"
-ANSWER = " A tide table lists when the sea is high and when it is low.".split(" ")[1:]
+ANSWER = "A tide table lists when the sea is high and when it is low."
 SYLLABLE_S = 0.26
 POLICY = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
@@ -60,6 +60,7 @@ class StandIn:
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.scenario = "talk"
         self.key: str | None = None
+        self.policy = POLICY
         self.frame_s = FRAME / RATE
         self.visits: list[Heard] = []
         self.go = threading.Event()  # lets the first in the queue in
@@ -72,10 +73,16 @@ class StandIn:
             WebSocketRoute("/api/chat", self.chat),
             Mount("/", StaticFiles(directory=STATIC, html=True)),
         ]
-        app = Starlette(routes=routes)
-        app.add_middleware(Headers)
-        config = uvicorn.Config(app, host=host, port=self.port, log_level="error", lifespan="off", ws="websockets-sansio",
-                                timeout_graceful_shutdown=1)  # fmt: skip
+        app = Headers(Starlette(routes=routes), self)
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=self.port,
+            log_level="error",
+            lifespan="off",
+            ws="websockets-sansio",
+            timeout_graceful_shutdown=1,
+        )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 
@@ -108,6 +115,8 @@ class StandIn:
         if self.scenario == "refuse":
             await ws.close()
             return
+        if self.scenario == "slow":
+            await asyncio.sleep(5)
         await ws.accept()
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
             await self.converse(ws)
@@ -116,7 +125,9 @@ class StandIn:
         async def event(**content: object) -> None:
             await ws.send_bytes(b"\x04" + json.dumps(content).encode())
 
-        async def goodbye(reason: str, code: int, said: str | None = None, retry_s: float | None = None) -> None:
+        async def goodbye(
+            reason: str, code: int, said: str | None = None, retry_s: float | None = None
+        ) -> None:
             if said:
                 await ws.send_bytes(b"\x05" + said.encode())
             await event(type="end", reason=reason, retry_s=retry_s)
@@ -129,7 +140,7 @@ class StandIn:
             self.go.clear()
             for position in (2, 1):
                 await event(type="queue", position=position, length=3, wait_s=20 * position)
-                while not self.go.is_set():
+                while not (self.go.is_set() or self.server.should_exit):
                     await asyncio.sleep(0.05)
                 self.go.clear()
         visitor = Heard(dict(ws.query_params))
@@ -215,7 +226,7 @@ class Agent:
         if self.overlap > 0.4:
             self.sound, self.words, self.overlap, self.heard = self.sound[:0], [], 0.0, 1.0
         if self.heard > 0.2 and self.quiet > 0.3 and not len(self.sound):
-            self.sound, self.words = voice(len(ANSWER), 220.0, seed=3), list(ANSWER)
+            self.sound, self.words = voice(len(ANSWER.split()), 220.0, seed=3), ANSWER.split()
             self.heard = self.overlap = 0.0
             self.since_word = SYLLABLE_S
         frame, self.sound = self.sound[:FRAME], self.sound[FRAME:]
@@ -234,15 +245,15 @@ def loudness(visitor: Heard, taken: int) -> tuple[int, float]:
 
 
 class Headers:
-    """The strict headers that a real server sends along with the page."""
+    """The strict headers that a real server may send along with the page."""
 
-    def __init__(self, app) -> None:
-        self.app = app
+    def __init__(self, app, server: StandIn) -> None:
+        self.app, self.server = app, server
 
     async def __call__(self, scope, receive, send) -> None:
         async def with_policy(message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"].append((b"content-security-policy", POLICY.encode()))
+                message["headers"].append((b"content-security-policy", self.server.policy.encode()))
             await send(message)
 
         await self.app(scope, receive, with_policy)

@@ -13,8 +13,12 @@ import soundfile as sf
 pytest.importorskip("playwright", reason="needs the playwright package")
 pytest.importorskip("sphn", reason="needs the serve extra")
 pytest.importorskip("uvicorn", reason="needs the serve extra")
+pytest.importorskip("prometheus_client", reason="needs the serve extra")
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+
+from duologue.serve.settings import Settings
+from tests.serve.server import Server, until
 
 from .browser import CHROMIUM, PATIENCE_MS, chromium, questions
 from .stand_in import RATE, StandIn
@@ -29,8 +33,14 @@ def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser(microphone: Path) -> Iterator[Browser]:
-    with chromium(microphone=microphone) as browser:
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright, microphone: Path) -> Iterator[Browser]:
+    with chromium(playwright, microphone=microphone) as browser:
         yield browser
 
 
@@ -57,7 +67,7 @@ def watched(browser: Browser) -> Page:
     page.add_init_script(
         """window.complaints = [];
         for (const type of ["error", "unhandledrejection", "securitypolicyviolation"])
-          addEventListener(type, (e) => window.complaints.push(String(e.message ?? e.reason ?? e.violatedDirective)));"""
+          addEventListener(type, (e) => complaints.push(String(e.message ?? e.reason ?? e.violatedDirective)));"""
     )
     return page
 
@@ -272,34 +282,64 @@ def test_keyboard_alone(page: Page):
     expect(page.get_by_role("button", name="Talk again")).to_be_focused()
 
 
-def test_no_microphone(server: StandIn):
-    with chromium("--use-fake-ui-for-media-stream") as browser:
+def test_no_microphone(playwright: Playwright, server: StandIn):
+    with chromium(playwright, "--use-fake-ui-for-media-stream") as browser:
         page = watched(browser)
         page.goto(server.address)
         press(page, "Start talking")
         assert "No microphone was found" in notice(page, "no-microphone")
 
 
-def test_permission_denied(server: StandIn, microphone: Path):
-    with chromium("--use-fake-ui-for-media-stream=deny", microphone=microphone) as browser:
+def test_permission_denied(playwright: Playwright, server: StandIn, microphone: Path):
+    with chromium(playwright, "--use-fake-ui-for-media-stream=deny", microphone=microphone) as browser:
         page = watched(browser)
         page.goto(server.address)
         press(page, "Start talking")
         assert "blocked" in notice(page, "denied")
 
 
-def test_plain_http_away_from_localhost(server: StandIn, microphone: Path):
-    with chromium("--host-resolver-rules=MAP talk.example 127.0.0.1", microphone=microphone) as browser:
+def test_plain_http_away_from_localhost(playwright: Playwright, server: StandIn, microphone: Path):
+    with chromium(
+        playwright, "--host-resolver-rules=MAP talk.example 127.0.0.1", microphone=microphone
+    ) as browser:
         page = watched(browser)
         page.goto(f"http://talk.example:{server.port}/")
         assert f"https://talk.example:{server.port}" in notice(page, "insecure")
         expect(page.get_by_role("button", name="Start talking")).to_be_disabled()
 
 
-def test_without_webassembly(server: StandIn, microphone: Path):
-    with chromium("--js-flags=--noexpose_wasm", microphone=microphone) as browser:
-        page = watched(browser)
-        page.goto(server.address)
-        press(page, "Start talking")
-        expect(page.get_by_label("What was said")).to_contain_text("A tide table")
-        assert server.visits[0].query["format"] == "pcm16"
+def test_without_webassembly(browser: Browser, server: StandIn):
+    """A content policy may forbid it; then plain samples are sent."""
+    server.policy = server.policy.replace("'wasm-unsafe-eval'", "")
+    page = watched(browser)
+    page.goto(server.address)
+    press(page, "Start talking")
+    expect(page.get_by_label("What was said")).to_contain_text("A tide table")
+    assert server.visits[0].query["format"] == "pcm16"
+    page.context.close()
+
+
+def test_against_the_server(browser: Browser):
+    """The real server, with a backend that gives back what it hears."""
+    server = Server(Settings(sessions=1, queue=1))
+    pages = [watched(browser) for _ in range(3)]
+    try:
+        for page in pages:
+            page.goto(f"http://{server.address}/")
+            press(page, "Start talking")
+            if page is pages[0]:
+                expect(page.get_by_role("button", name="Mute")).to_be_visible()
+            if page is pages[1]:
+                expect(page.get_by_text("You are next.")).to_be_visible()
+        notice(pages[2], "full")
+        live = pages[0].get_by_role("img", name="duologue is speaking")
+        expect(live.or_(pages[0].get_by_role("img", name="and duologue"))).to_be_visible()
+        press(pages[0], "End")
+        expect(pages[1].get_by_role("button", name="Mute")).to_be_visible()
+        press(pages[1], "End")
+        until(lambda: server.service.engine.used == 0)
+        assert [page.evaluate("window.complaints") for page in pages] == [[], [], []]
+    finally:
+        for page in pages:
+            page.context.close()
+        server.close()

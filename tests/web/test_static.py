@@ -26,7 +26,9 @@ def files(root: Path, top: Path) -> list[str]:
 def test_built_from_these_sources():
     names = [name for top in INPUTS for name in files(WEB, WEB / top) if not name.endswith(".test.ts")]
     record = json.loads((STATIC / "build.json").read_text())
-    assert record["inputs"] == digest(WEB, names), "run `npm ci && npm run build` in web/ and commit the result"
+    assert record["inputs"] == digest(WEB, names), (
+        "run `npm ci && npm run build` in web/ and commit the result"
+    )
 
 
 def test_built_files_untouched():

@@ -71,6 +71,7 @@ export class Conversation {
       void this.refreshDevices();
       navigator.mediaDevices.addEventListener?.("devicechange", () => void this.refreshDevices());
     }
+    document.addEventListener("visibilitychange", () => void this.keepAwake());
     void this.askStatus();
   }
 
@@ -285,7 +286,7 @@ export class Conversation {
 
   private tryAgain(after: number | null = null): void {
     if (this.state === "talking") {
-      this.mark("lost");
+      this.mark("connection lost");
       this.earlierLate = this.figures.late;
       this.earlierFrames = this.figures.frames;
     }
@@ -353,7 +354,7 @@ export class Conversation {
     this.figures.held = 1000 * held;
     this.figures.late = this.earlierLate + late;
     this.figures.frames = this.earlierFrames + pieces;
-    if (pieces === 0) return;
+    if (held <= 0) return; // nothing new is heard
     // Each frame of the agent answers one of ours, but for those the server had to fill in or throw away.
     const filled = this.stats ? (this.stats.missing - this.stats.dropped) * FRAME : 0;
     const delay = (captured - played + filled) / RATE + (this.sound?.outputLatency ?? 0);
@@ -374,8 +375,9 @@ export class Conversation {
     this.devices = await listDevices();
   }
 
-  /** Keeps a phone from dimming in mid-sentence. */
+  /** Keeps a phone from dimming in mid-sentence. Browsers let go of it whenever the page is hidden. */
   private async keepAwake(): Promise<void> {
+    if (!this.sound || document.visibilityState !== "visible") return;
     this.wake = (await navigator.wakeLock?.request("screen").catch(() => null)) ?? null;
   }
 }

@@ -46,7 +46,7 @@ export function drawTrack(canvas: HTMLCanvasElement, track: Track, now: number, 
       if (bar < 0 || bar * blocksABar >= track.blocks) continue;
       const peak = track.peak(voice, Math.floor(bar * blocksABar), Math.ceil((bar + 1) * blocksABar));
       const loudness = Math.min(1, peak ** 0.65 * 1.15);
-      const size = Math.max(2, loudness * (row - 8));
+      const size = Math.max(2, loudness * (row - 20));
       context.globalAlpha = loudness < 0.06 ? 0.35 : 1;
       context.beginPath();
       context.roundRect(x(bar * barS), y - size / 2, 2.4, size, 1.2);

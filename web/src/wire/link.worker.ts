@@ -23,8 +23,10 @@ export type LinkReport =
   | { type: "round-trip"; ms: number }
   | { type: "closed"; opened: boolean; code: number };
 
-const SILENT_MS = 12_000; // a server that says nothing for this long is gone, even if the socket has not noticed
-const PING_MS = 2_000;
+// A server that says nothing for this long is gone, even if the socket has not noticed.
+const SILENT_MS = 4_000; // in a conversation, where sound comes every 80 ms
+const SILENT_IN_QUEUE_MS = 16_000; // where news comes every 5 s
+const PING_MS = 1_000;
 const BIT_RATE = 32_000;
 const LONGEST_PACKET = 0.12 * RATE;
 const LONGEST_BACKLOG = 1 << 16; // bytes the network has not taken yet: beyond, sound would only come too late
@@ -133,7 +135,7 @@ async function open({ page, sampling, seed, key, port }: Open): Promise<void> {
     report({ type: "closed", opened, code });
   };
   const watch = setInterval(() => {
-    if (performance.now() - lastHeard > SILENT_MS) close(1006);
+    if (performance.now() - lastHeard > (listening ? SILENT_MS : SILENT_IN_QUEUE_MS)) close(1006);
     else if (listening) send(Kind.ping, new Uint8Array(new Float64Array([performance.now()]).buffer));
   }, PING_MS);
 
