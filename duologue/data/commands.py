@@ -112,7 +112,8 @@ class Align:
 
         aligner = align.WhisperAligner(self.whisper, device=self.device, threads=self.threads)
         if self.source.is_dir() and not any(self.source.rglob("*.jsonl")):
-            rows = [row | {"path": str(self.source / row["file"])} for row in read_index(self.source)]
+            # The id of a clip is that of its item, which several clips share.
+            rows = [row | {"id": str(self.source / row["file"])} for row in read_index(self.source)]
             run_in_place(align.AlignClips(aligner), rows, self.source / "clips", label="clips")
         else:
             errors = self.source / "manifest.jsonl" if self.source.is_dir() else self.source

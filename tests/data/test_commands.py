@@ -74,7 +74,7 @@ def test_conversations_are_aligned_augmented_and_encoded(tmp_path, manifest, mon
 
 def test_clips_are_aligned_in_their_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(align, "WhisperAligner", Hears)
-    clip_folder(tmp_path, [("x-0", "user", "ann", "hello")])
+    clip_folder(tmp_path, [("x-0", "user", "ann", "hello"), ("x-1", "user", "ann", "hello there")])
     place = tmp_path / "x-0.json"
     place.write_text(
         json.dumps(json.loads(place.read_text()) | {"words": None}).replace(', "words": null', "")
