@@ -354,7 +354,7 @@ export class Conversation {
     this.figures.held = 1000 * held;
     this.figures.late = this.earlierLate + late;
     this.figures.frames = this.earlierFrames + pieces;
-    if (held <= 0) return; // nothing new is heard
+    if (held < 0.001) return; // nothing new is heard
     // Each frame of the agent answers one of ours, but for those the server had to fill in or throw away.
     const filled = this.stats ? (this.stats.missing - this.stats.dropped) * FRAME : 0;
     const delay = (captured - played + filled) / RATE + (this.sound?.outputLatency ?? 0);

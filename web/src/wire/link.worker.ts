@@ -29,7 +29,7 @@ const SILENT_IN_QUEUE_MS = 16_000; // where news comes every 5 s
 const PING_MS = 1_000;
 const BIT_RATE = 32_000;
 const LONGEST_PACKET = 0.12 * RATE;
-const LONGEST_BACKLOG = 1 << 16; // bytes the network has not taken yet: beyond, sound would only come too late
+const LONGEST_BACKLOG = 1 << 14; // bytes the network has not taken yet: beyond, sound would only come too late
 
 /** How sound is written and read: Ogg Opus, or plain samples where WebAssembly is switched off. */
 interface Codec {
