@@ -8,6 +8,8 @@ One process needs no process group, and the same code runs on cpu, cuda and mps.
 
 import contextlib
 import os
+import secrets
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
@@ -17,7 +19,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor
 
 from duologue.errors import InputError
@@ -101,8 +105,35 @@ def start(device: str = "auto", precision: Precision = "fp32") -> World:
         raise InputError("training with several processes needs cpu or cuda, not mps")
     if not dist.is_initialized():
         # gloo beside nccl: flags, counts and checkpoint plans are exchanged on the CPU.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
+        store, rank, size = next(iter(rendezvous("env://")))
+        dist.init_process_group(backend, store=fresh_store(store, rank, size), rank=rank, world_size=size)
     return World(rank=dist.get_rank(), size=size, device=place, precision=precision)
+
+
+def fresh_store(store: Store, rank: int, size: int, patience: float = 300.0) -> Store:
+    """A part of `store` that no earlier start of this run wrote to, the same one for all its processes.
+
+    `torchrun` keeps its store when it restarts processes, and in it the addresses of those that are gone: whoever
+    reads them waits for ever. So every process writes a name drawn now; the first one repeats the names it
+    sees, under its own, until each process has found its name among them and said so.
+    Raises InputError if they have not all come after `patience` seconds.
+    """
+    name, deadline = secrets.token_hex(8), time.monotonic() + patience
+    store.set(f"start/{rank}", name)
+    written = [f"start/{other}" for other in range(size)]
+    while time.monotonic() < deadline:
+        if rank == 0 and store.check(written):
+            store.set("start", " ".join(store.get(key).decode() for key in written))
+        if store.check(["start"]):
+            first, *others = store.get("start").decode().split()
+            if name in (first, *others):
+                store.set(f"start/{first}/{rank}", "")
+                # The first must go on repeating until all have seen it.
+                if rank > 0 or store.check([f"start/{first}/{other}" for other in range(size)]):
+                    return PrefixStore(first, store)
+        time.sleep(0.01)
+    raise InputError(f"not all {size} processes came within {patience:g} s: are all of them running?")
 
 
 def stop(world: World) -> None:

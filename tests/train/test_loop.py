@@ -10,7 +10,7 @@ from toy_stage import Plain, ToyData, ToyModel, assert_same_run, build, state_of
 from duologue.errors import InputError
 from duologue.train import log, loop
 from duologue.train.loop import LoopConfig, run
-from duologue.train.optim import OptimConfig, Optimizer
+from duologue.train.optim import OptimConfig, Optimizer, total_norm
 from duologue.train.parallel import World
 
 
@@ -34,12 +34,16 @@ def go(out: Path, data=None, dropout: float = 0.1, **config):
 
 def test_microbatches_weigh_by_their_size():
     x_BD = torch.randn(8, 6, generator=torch.Generator().manual_seed(1))
-    whole, parts = build(World()), build(World())
+    whole, parts, plain = build(World()), build(World()), build(World())
+    (plain.module(x_BD) - x_BD.sin()).square().mean().backward()
+    norm = float(total_norm(p.grad for p in plain.module.parameters()))
     batches = [{"x": x, "y": x.sin()} for x in (x_BD, x_BD[:3], x_BD[3:])]
     for step in range(3):
         one = whole.train_step(batches[:1], step)
         many = parts.train_step(batches[1:], step)
         assert one == pytest.approx(many, rel=1e-5)
+        if step == 0:
+            assert one["grad_norm"] == pytest.approx(norm, rel=1e-5)
     for p, q in zip(whole.module.parameters(), parts.module.parameters(), strict=True):
         torch.testing.assert_close(p, q)
 

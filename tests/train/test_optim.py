@@ -92,9 +92,9 @@ def test_clipping_counts_the_scale_and_all_parameters():
     reported = optimizer.step(0, scale=0.25)
     assert reported["grad_norm"] == pytest.approx(norm / 4)
     assert float(total_norm(p.grad for p in module.parameters())) == pytest.approx(0.5)
-    give_gradients(module, 1, size=1e-3)
-    optimizer.step(1)
-    assert float(total_norm(p.grad for p in module.parameters())) == pytest.approx(norm / 1e3)
+    give_gradients(module, 1)
+    optimizer.step(1, scale=0.5 / norm / 2)  # above the limit before scaling, below it after
+    assert float(total_norm(p.grad for p in module.parameters())) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

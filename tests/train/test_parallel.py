@@ -1,9 +1,12 @@
 import dataclasses
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from toy_stage import ToyModel, state_of
 
@@ -64,6 +67,34 @@ def test_places_that_differ_between_processes_are_not_mixed_up(processes, tmp_pa
     assert processes.run(tmp_path, own_places=True) == [1]
     assert "go on with as many" in (tmp_path / "output-0.txt").read_text()
     assert processes.run(tmp_path, size=2, own_places=True) == [0, 0]
+
+
+def meet(store: dist.Store, delays: list[float]) -> list[str]:
+    """What each of several processes, that come after these delays, writes into its fresh store, read by the first."""
+
+    def come(rank: int) -> dist.Store:
+        time.sleep(delays[rank])
+        return parallel.fresh_store(store, rank, len(delays), patience=20)
+
+    with ThreadPoolExecutor(len(delays)) as pool:
+        stores = list(pool.map(come, range(len(delays))))
+    assert not stores[0].check(["rank-0"])
+    for rank, own in enumerate(stores):
+        own.set(f"rank-{rank}", str(delays))
+    return [stores[0].get(f"rank-{rank}").decode() for rank in range(len(delays))]
+
+
+def test_processes_that_are_restarted_do_not_meet_those_that_are_gone():
+    store = dist.HashStore()
+    for delays in ([0, 0, 0], [0, 0.1, 0.05], [0.1, 0, 0], [0.1, 0.2, 0]):
+        assert meet(store, delays) == [str(delays)] * 3
+
+
+def test_a_process_that_does_not_come_is_missed():
+    store = dist.HashStore()
+    meet(store, [0, 0])
+    with pytest.raises(InputError, match="not all 2 processes"):
+        parallel.fresh_store(store, 0, 2, patience=0.1)
 
 
 def test_means_divide_sums_by_weights():
