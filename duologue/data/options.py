@@ -31,19 +31,19 @@ class Timing:
 class Situations:
     """How often each happens; a share of exchanges unless it says otherwise."""
 
-    pause: float = 0.2
+    pause_share: float = 0.2
     """A pause inside a question that has a place for one."""
-    barge_in: float = 0.35
+    barge_in_share: float = 0.35
     """The next question cuts a long answer. Share of long answers, as are the next two."""
-    stop: float = 0.2
+    stop_share: float = 0.2
     """ "Stop." or "Wait." cuts it."""
-    backchannel: float = 0.3
+    backchannel_share: float = 0.3
     """The user hums along and the answer goes on."""
-    silence: float = 0.06
+    silence_share: float = 0.06
     """Nobody speaks for long."""
-    noise: float = 0.06
+    noise_share: float = 0.06
     """A noise alone, which is no question."""
-    long: float = 0.3
+    long_share: float = 0.3
     """An item with a long answer is drawn on purpose."""
     long_letters: int = 75
     """From how many letters on an answer is long (about 5 s)."""

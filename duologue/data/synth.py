@@ -56,7 +56,7 @@ class Director:
         pool: list[Line] = []
         if stop:
             pool = [line for line in lines if items[line.item].stops]
-        elif rng.random() < self.situations.long:
+        elif rng.random() < self.situations.long_share:
             pool = [line for line in lines if self._is_long(items[line.item].answer)]
         return rng.choice(pool or lines)
 
@@ -64,16 +64,16 @@ class Director:
         return len(answer) >= self.situations.long_letters
 
     def _pause(self, question: Utterance, rng: random.Random) -> float | None:
-        if rng.random() >= self.situations.pause:
+        if rng.random() >= self.situations.pause_share:
             return None
         points = pause_points(question, self._complete, lambda text: " ".join(spoken_words(text)))
         return rng.choice(points) if points else None
 
     def _before(self, rng: random.Random) -> str:
         draw = rng.random()
-        if draw < self.situations.silence:
+        if draw < self.situations.silence_share:
             return "silence"
-        return "noise" if draw < self.situations.silence + self.situations.noise else ""
+        return "noise" if draw < self.situations.silence_share + self.situations.noise_share else ""
 
     def _end(self, answer: str, lines: list[Line], hums: list[Line], rng: random.Random) -> str:
         """What becomes of an answer: "full", "backchannel", or cut by a "barge_in" or a "stop"."""
@@ -81,12 +81,16 @@ class Director:
         if not self._is_long(answer) or not lines:
             return "full"
         draw = rng.random()
-        if draw < how.barge_in:
+        if draw < how.barge_in_share:
             return "barge_in"
-        if draw < how.barge_in + how.stop:
+        if draw < how.barge_in_share + how.stop_share:
             able = any(self.script.items[line.item].stops for line in lines)
             return "stop" if able and not self.script.conversations else "barge_in"
-        return "backchannel" if hums and draw < how.barge_in + how.stop + how.backchannel else "full"
+        return (
+            "backchannel"
+            if hums and draw < how.barge_in_share + how.stop_share + how.backchannel_share
+            else "full"
+        )
 
 
 class Synth:

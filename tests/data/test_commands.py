@@ -7,6 +7,7 @@ import pytest
 import tyro
 
 from duologue.audio.files import write_audio
+from duologue.cli import CONFIG
 from duologue.data import align, diarize
 from duologue.data.commands import Align, Augment, Data, Diarize, Encode, Synth
 from duologue.data.manifest import Word, read_manifest, read_transcript, write_manifest
@@ -30,7 +31,7 @@ class Hears:
 
 
 def parse(*args):
-    return tyro.cli(Data, args=[str(arg) for arg in args])
+    return tyro.cli(Data, args=[str(arg) for arg in args], config=CONFIG)
 
 
 @pytest.fixture
@@ -46,10 +47,10 @@ def manifest(tmp_path):
 
 def test_every_verb_is_understood():
     verbs = {
-        Synth: ("synth", "script.jsonl", "out", "--timing.pause", "0.2", "0.9"),
+        Synth: ("synth", "script.jsonl", "out", "--pause", "0.2", "0.9"),
         Align: ("align", "set.jsonl", "--whisper", "w"),
         Diarize: ("diarize", "set.jsonl", "out", "--speakers", "None"),
-        Augment: ("augment", "set.jsonl", "out", "--recipe.telephone", "0.5"),
+        Augment: ("augment", "set.jsonl", "out", "--telephone", "0.5"),
         Encode: ("encode", "set.jsonl", "out", "--model", "tiny"),
     }
     for verb, args in verbs.items():

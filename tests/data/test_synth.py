@@ -8,6 +8,7 @@ import pytest
 import tyro
 
 from duologue.audio.files import read_audio
+from duologue.cli import CONFIG
 from duologue.data.cast import ClipCast, SpokenCast, faster
 from duologue.data.commands import Synth as SynthVerb
 from duologue.data.commands import select
@@ -70,7 +71,15 @@ def shares(script, situations, count=50):
 
 
 def test_situations_happen_as_often_as_asked(script):
-    asked = Situations(pause=0.3, barge_in=0.3, stop=0.25, backchannel=0.3, silence=0.15, noise=0.1, long=0.5)
+    asked = Situations(
+        pause_share=0.3,
+        barge_in_share=0.3,
+        stop_share=0.25,
+        backchannel_share=0.3,
+        silence_share=0.15,
+        noise_share=0.1,
+        long_share=0.5,
+    )
     found = shares(script, asked)
     assert found["long stop"] == pytest.approx(
         0.25 + 0.3 * 0.25, abs=0.07
@@ -84,7 +93,15 @@ def test_situations_happen_as_often_as_asked(script):
 
 
 def test_nothing_happens_that_was_not_asked_for(script):
-    quiet = Situations(pause=0, barge_in=0, stop=0, backchannel=0, silence=0, noise=0, long=0)
+    quiet = Situations(
+        pause_share=0,
+        barge_in_share=0,
+        stop_share=0,
+        backchannel_share=0,
+        silence_share=0,
+        noise_share=0,
+        long_share=0,
+    )
     assert set(shares(script, quiet, 10)) == {
         "question",
         "answer",
@@ -97,7 +114,7 @@ def test_nothing_happens_that_was_not_asked_for(script):
 
 
 def test_no_pause_follows_a_complete_phrasing(script):
-    often = Situations(pause=1, silence=0, noise=0)
+    often = Situations(pause_share=1, silence_share=0, noise_share=0)
     firsts = Counter()
     for seed in range(40):
         line = director(script, often).direct(random.Random(seed))
@@ -122,7 +139,7 @@ def test_given_conversations_are_followed_in_order(tmp_path):
     turns = [["how are you", "fine and you"], ["fine", "good"], ["bye", LONG], ["hello again", "hi"]]
     (tmp_path / "s.jsonl").write_text(json.dumps({"id": "c", "turns": turns}))
     script = Script.read(tmp_path / "s.jsonl")
-    line = director(script, Situations(pause=0, barge_in=1)).direct(random.Random(0))
+    line = director(script, Situations(pause_share=0, barge_in_share=1)).direct(random.Random(0))
     said = [p for p in sorted(line.placed, key=lambda p: p.start) if p.kind != "backchannel"]
     assert [p.utterance.text for p in said if p.role == "user"] == [q for q, _ in turns]
     assert [p.kind for p in said if p.role == "agent"] == ["answer", "answer", "cut", "answer"]
@@ -145,7 +162,9 @@ def test_the_stage_writes_the_same_files_twice(tmp_path, script):
 
 
 def test_noise_alone_is_heard_from_the_user_only(tmp_path, script):
-    noisy = Situations(pause=0, barge_in=0, stop=0, backchannel=0, silence=0, noise=1)
+    noisy = Situations(
+        pause_share=0, barge_in_share=0, stop_share=0, backchannel_share=0, silence_share=0, noise_share=1
+    )
     (row,) = Synth(director(script, noisy), tmp_path)(plans(1, seed=1))
     wav_CS = read_audio(row["path"])
     for start, end in row["noises"]:
@@ -206,10 +225,10 @@ def test_the_verb_writes_a_manifest_that_is_resumed(tmp_path, script):
         str(tmp_path / "u"),
         str(tmp_path / "a"),
     ]
-    args += ["--seconds", "10", "--timing.response", "0.4", "--situations.pause", "0"]
-    tyro.cli(SynthVerb, args=[*args, "--count", "1"]).run()
+    args += ["--seconds", "10", "--response", "0.4", "--pause-share", "0"]
+    tyro.cli(SynthVerb, args=[*args, "--count", "1"], config=CONFIG).run()
     first = (tmp_path / "out" / "talk-000000.flac").stat().st_mtime_ns
-    tyro.cli(SynthVerb, args=[*args, "--count", "2"]).run()
+    tyro.cli(SynthVerb, args=[*args, "--count", "2"], config=CONFIG).run()
     rows = read_manifest(tmp_path / "out" / "manifest.jsonl")
     assert [row["id"] for row in rows] == ["talk-000000", "talk-000001"]
     assert (tmp_path / "out" / "talk-000000.flac").stat().st_mtime_ns == first
