@@ -110,6 +110,8 @@ class Talk:
     """Also write the words with their times, and how long the frames took."""
     tail: float = 15.0
     """The most seconds to go on after the recording has ended."""
+    compile: bool = False
+    """Compile the model's step first, which takes minutes: for long recordings and large models."""
 
     def run(self) -> None:
         from duologue import commands
@@ -123,6 +125,7 @@ class Talk:
             stereo=self.stereo,
             json_target=self.json,
             tail=self.tail,
+            compile=self.compile,
         )
 
 

@@ -81,6 +81,7 @@ def talk(
     stereo: bool,
     json_target: Path | None,
     tail: float,
+    compile: bool,
 ) -> None:
     """Writes what the agent says to a recording; `stereo` adds the user on the right."""
     check_audio_path(target)
@@ -93,7 +94,9 @@ def talk(
     user_S = read_mono(source)
     opened = load(model, _device())
     with progress("talking", frame_count(user_S.size)) as advance:
-        answer = offline.talk(opened, user_S, seed=seed, greedy=greedy, tail=tail, advance=advance)
+        answer = offline.talk(
+            opened, user_S, seed=seed, greedy=greedy, tail=tail, compile=compile, advance=advance
+        )
     write_audio(target, _side_by_side(answer.wav_S, user_S) if stereo else answer.wav_S)
     if json_target is not None:
         with atomic_write(json_target) as temporary:

@@ -47,14 +47,14 @@ class Backend(Protocol):
 class TorchBackend:
     """The model in torch, on the device it was loaded to. Raises InputError if it cannot both listen and speak."""
 
-    def __init__(self, model: Model, slots: int = 1):
-        self.model, self.slots = model, slots
+    def __init__(self, model: Model, slots: int = 1, compile: bool = False):
+        self.model, self.slots, self._compile = model, slots, compile
         self.sample_rate = model.codec_config.sample_rate
         self.rebuild()
         self.frame_size = self._duplex.frame_size
 
     def rebuild(self) -> None:
-        self._duplex = Duplex(self.model, [self.model.sampling] * self.slots)
+        self._duplex = Duplex(self.model, [self.model.sampling] * self.slots, self._compile)
 
     def start(self, sampling: dict[int, Sampling]) -> None:
         mask_B = torch.zeros(self.slots, dtype=torch.bool)

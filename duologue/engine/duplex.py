@@ -1,5 +1,6 @@
 """Codec and language model together: the step that every conversation is made of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..lm.model import TO_GENERATE
 from ..lm.sampling import Sampling
-from ..lm.step import init_state, step
+from ..lm.step import StepOutput, init_state, step
 from ..weights import Model
 
 
@@ -29,9 +30,13 @@ class DuplexFrame:
 
 class Duplex:
     """A batch of slots, each a conversation with the same model. The agent's frame that a step returns is heard while
-    the user speaks the next one. Raises InputError if the model cannot both listen and speak."""
+    the user speaks the next one. Raises InputError if the model cannot both listen and speak.
 
-    def __init__(self, model: Model, sampling: list[Sampling]):
+    `compile` passes the language model's step through `torch.compile` (CUDA graphs on a GPU): the first steps take
+    minutes.
+    """
+
+    def __init__(self, model: Model, sampling: list[Sampling], compile: bool = False):
         config = model.lm.config
         if not config.depth_steps or not config.heard:
             raise InputError(f"{model.name} does not both listen and speak: it cannot hold a conversation")
@@ -45,6 +50,15 @@ class Duplex:
         self.frame_size = self.codec.config.frame_size
         self._codec_state = self.codec.init_state(len(sampling))
         self._state = init_state(self.lm, sampling)
+        self._speak = self._compiled() if compile else step
+
+    def _compiled(self) -> Callable[..., StepOutput]:
+        self._state.fix_shapes()
+        if self.lm.device.type != "cuda":
+            return torch.compile(step, dynamic=False)
+        for tensor in self._state.tensors():  # a CUDA graph may write to what stays where it is
+            torch._dynamo.mark_static_address(tensor)
+        return torch.compile(step, dynamic=False, mode="reduce-overhead")
 
     def step(self, wav_BS: Tensor, exec_B: Tensor | None = None) -> DuplexFrame:
         """Hear one frame `[B, frame_size]` and say one. Slots outside `exec_B` keep their state: ignore what they
@@ -54,7 +68,7 @@ class Duplex:
 
     def step_codes(self, heard_BQ: Tensor, exec_B: Tensor | None = None) -> DuplexFrame:
         """As `step`, on the codes of a frame that was heard before."""
-        out = step(self.lm, self._state, heard_BQ, exec_B)
+        out = self._speak(self.lm, self._state, heard_BQ, exec_B)
         spoken_BQ = out.tokens_BK[:, 1:]
         ready_B = (spoken_BQ >= 0).all(-1)
         decode_B = ready_B if exec_B is None else ready_B & exec_B
@@ -62,7 +76,7 @@ class Duplex:
         finite_B = out.hidden_BD.isfinite().all(-1) & (wav_BS.isfinite().all(-1) | ~ready_B)
         wav_BS = torch.where(ready_B[:, None], wav_BS, 0.0)
         text_B = torch.where(ready_B, out.tokens_BK[:, 0], TO_GENERATE)
-        return DuplexFrame(wav_BS, text_B, heard_BQ, out.tokens_BK, finite_B)
+        return DuplexFrame(wav_BS, text_B, heard_BQ, out.tokens_BK.clone(), finite_B)
 
     def reset(self, mask_B: Tensor, sampling: dict[int, Sampling] | None = None) -> None:
         """Make the slots of `mask_B` as new, with other settings where `sampling` has some: nothing of their old

@@ -31,6 +31,7 @@ def talk(
     seed: int = 0,
     greedy: bool = False,
     tail: float = 15.0,
+    compile: bool = False,
     advance: Callable[[int], None] = lambda frames: None,
 ) -> Answer:
     """Let the agent hear a recording (float32 mono at the codec's rate) and answer it.
@@ -40,7 +41,7 @@ def talk(
     after every n frames.
     """
     sampling = Sampling.greedy(model.sampling.pad_bias) if greedy else model.sampling
-    session = Session(model, replace(sampling, seed=seed))
+    session = Session(model, replace(sampling, seed=seed), compile)
     user_TS = pad_to_frames(user_S, session.frame_size).reshape(-1, session.frame_size)
     silence_S = np.zeros(session.frame_size, np.float32)
     words, frame_ms = Words(model.tokenizer), []

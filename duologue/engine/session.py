@@ -28,9 +28,9 @@ class Session:
     >>> said = session.push(np.zeros(1920, np.float32))
     """
 
-    def __init__(self, model: Model, sampling: Sampling | None = None):
+    def __init__(self, model: Model, sampling: Sampling | None = None, compile: bool = False):
         self.tokenizer: Tokenizer = model.tokenizer
-        self._backend: Backend = TorchBackend(model)
+        self._backend: Backend = TorchBackend(model, compile=compile)
         self.frame_size = self._backend.frame_size
         self.restart(sampling or model.sampling)
 

@@ -58,6 +58,9 @@ class KVCache(State):
         entry_BC = last_B1 - (last_B1 - entry_C) % self.capacity  # the newest position congruent to the entry
         return self.keys_BHCD[:, :, :used], self.values_BHCD[:, :, :used], entry_BC.clamp(min=-1)
 
+    def fix_shapes(self) -> None:
+        self.used = self.capacity
+
     def reset(self, mask_B: Tensor | None = None) -> None:
         super().reset(mask_B)
         if mask_B is None:

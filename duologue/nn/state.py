@@ -39,12 +39,16 @@ class State:
             else:
                 value.masked_fill_(per_slot(mask_B, value), self.fresh(name))
 
-    def walk(self) -> Iterator["State"]:
-        """This state and every state inside it."""
-        yield self
+    def tensors(self) -> Iterator[Tensor]:
+        """Every tensor of this state and of those inside it."""
+        for _, part in self._parts():
+            yield from part.tensors() if isinstance(part, State) else [part]
+
+    def fix_shapes(self) -> None:
+        """From here on every step has the same shapes, for a compiled step."""
         for _, part in self._parts():
             if isinstance(part, State):
-                yield from part.walk()
+                part.fix_shapes()
 
     def _parts(self) -> Iterator[tuple[str, "Tensor | State"]]:
         for field in fields(self):  # pyright: ignore[reportArgumentType]  (every subclass is a dataclass)
@@ -55,4 +59,4 @@ class State:
 
     def nbytes(self) -> int:
         """Memory the state holds, in bytes."""
-        return sum(part.nbytes() if isinstance(part, State) else part.nbytes for _, part in self._parts())
+        return sum(tensor.nbytes for tensor in self.tensors())

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from duologue import presets
 from duologue.codec import Codec
 from duologue.codec.mimi import CodecState, clean
-from tests.nn.streaming import Layer, check_all, same_bits, tensors
+from tests.nn.streaming import Layer, check_all, same_bits
 
 FRAME = 1920
 
@@ -134,7 +134,7 @@ def test_bad_samples_stay_in_their_slot_and_do_not_stay_there(bad: str) -> None:
         assert same_bits(outs[0][::2], outs[2][::2])
         assert same_bits(outs[1][::2], outs[3][::2])
         assert outs[3].isfinite().all()
-    for a, b in zip(*map(tensors, states), strict=True):
+    for a, b in zip(*(state.tensors() for state in states), strict=True):
         assert same_bits(a[::2], b[::2])
         assert b.isfinite().all()
     assert torch.equal(model.encode(dirty_BS)[1], model.encode(clean(dirty_BS))[1])
@@ -148,7 +148,7 @@ def test_cleaning() -> None:
 def test_a_hundred_bad_conversations_leave_nothing() -> None:
     """Reset after reset, the slot is bit for bit as new."""
     model = presets.random_codec(presets.tiny_codec())
-    state, new = model.init_state(2), tensors(model.init_state(2))
+    state, new = model.init_state(2), list(model.init_state(2).tensors())
     random = torch.Generator().manual_seed(0)
     last_B = torch.tensor([False, True])
     for cycle in range(100):
@@ -157,8 +157,8 @@ def test_a_hundred_bad_conversations_leave_nothing() -> None:
         model.encode_step(state, frame_BS, None if cycle % 2 else last_B)
         model.decode_step(state, torch.randint(32, (2, 8, 1), generator=random), last_B)
         state.reset(last_B)
-        assert all(same_bits(a[1], b[1]) for a, b in zip(tensors(state), new, strict=True))
-    assert any(not same_bits(a[0], b[0]) for a, b in zip(tensors(state), new, strict=True))
+        assert all(same_bits(a[1], b[1]) for a, b in zip(state.tensors(), new, strict=True))
+    assert any(not same_bits(a[0], b[0]) for a, b in zip(state.tensors(), new, strict=True))
 
 
 def test_memory_does_not_grow() -> None:
@@ -166,7 +166,7 @@ def test_memory_does_not_grow() -> None:
     size = state.nbytes()
     for t in range(30):
         both_ways(state, sound(2, 1, t))
-    assert state.nbytes() == size == sum(t.nbytes for t in tensors(state))
+    assert state.nbytes() == size == sum(t.nbytes for t in state.tensors())
 
 
 def test_a_step_leaves_the_codec_trainable() -> None:

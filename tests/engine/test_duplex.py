@@ -1,5 +1,6 @@
 """The step that every conversation is made of: slots that do not notice one another."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -7,13 +8,15 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from duologue import presets
+from duologue.config import DepthConfig
 from duologue.engine.duplex import Duplex, DuplexFrame
 from duologue.errors import InputError
 from duologue.lm import Sampling
 from duologue.lm.model import TO_GENERATE
 from duologue.weights import Model, load
 from tests import golden
-from tests.nn.streaming import same_bits, tensors
+from tests.nn.streaming import same_bits
 
 FRAME = 1920
 SETTINGS = [Sampling.greedy(), Sampling(seed=3), Sampling(seed=3), Sampling(1.2, 5, 1.1, 4, 0.5, seed=4)]
@@ -40,7 +43,7 @@ def sound(slots: int, frames: int, seed: int = 0) -> Tensor:
 
 
 def states(duplex: Duplex) -> list[Tensor]:
-    return tensors(duplex._codec_state) + tensors(duplex._state)
+    return [*duplex._codec_state.tensors(), *duplex._state.tensors()]
 
 
 def test_slots_come_and_go() -> None:
@@ -177,3 +180,30 @@ def test_a_codec_with_other_codes_than_the_models() -> None:
         Duplex(altered(codec=golden.codec("mimi_small", 8)), [Sampling()])
     with pytest.raises(InputError, match="4 codebooks of 32 entries, the language model needs 8 of 32"):
         Duplex(altered(codec=golden.codec("mimi_32", 4)), [Sampling()])
+
+
+@pytest.mark.slow
+def test_compiled_it_says_the_same() -> None:
+    """A small model: compiling takes a minute. Past the context, and as slots pause and start again."""
+    whole = presets.tiny_lm()
+    lm = presets.random_lm(
+        replace(
+            whole,
+            temporal=replace(whole.temporal, layers=1, context=8),
+            depth=DepthConfig(16, 2, 1, 66, (0, 1)),
+            audio_streams=4,
+            delays=(0, 0, 1, 0, 1),
+        )
+    )
+    plain, compiled = (Duplex(altered(lm=lm), SETTINGS, compile) for compile in (False, True))
+    random, wav_BTS = torch.Generator().manual_seed(3), sound(4, 30).float()
+    for t in range(30):
+        exec_B = torch.rand(4, generator=random) < 0.8
+        reset_B = torch.rand(4, generator=random) < 0.05
+        plain.reset(reset_B)
+        compiled.reset(reset_B)
+        a, b = plain.step(wav_BTS[:, t], exec_B), compiled.step(wav_BTS[:, t], exec_B)
+        assert torch.equal(a.tokens_BK[exec_B], b.tokens_BK[exec_B])
+        assert_close(a.wav_BS[exec_B], b.wav_BS[exec_B], atol=1e-5, rtol=0)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert not torch._dynamo.utils.counters["graph_break"]

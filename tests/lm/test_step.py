@@ -14,7 +14,7 @@ from duologue.lm import LM, Sampling
 from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.step import StepState, init_state, step
 from tests import golden
-from tests.nn.streaming import same_bits, tensors
+from tests.nn.streaming import same_bits
 
 CASES = ["tiny", "lm_shared", "lm_hibiki"]
 
@@ -170,11 +170,11 @@ def test_a_resting_slot_keeps_every_bit() -> None:
     lm = model()
     state = init_state(lm, SETTINGS["mixed"])
     talk(lm, state, torch.randint(32, (4, 5, 8), generator=torch.Generator().manual_seed(0)))
-    before = [t.clone() for t in tensors(state)]
+    before = [t.clone() for t in state.tensors()]
     exec_B = torch.tensor([True, False, True, False])
     for code in (0, 31):
         step(lm, state, torch.full((4, 8), code), exec_B)
-    for old, new in zip(before, tensors(state), strict=True):
+    for old, new in zip(before, state.tensors(), strict=True):
         assert same_bits(old[~exec_B], new[~exec_B])
     assert (state.frame_B == torch.tensor([7, 5, 7, 5])).all()
 
@@ -188,9 +188,9 @@ def test_a_reset_slot_is_as_new() -> None:
     for ring in state.temporal.caches:
         ring.keys_BHCD[1:3] = ring.values_BHCD[1:3] = torch.nan
     assert not step(lm, state, heard_BTQ[:, 0]).hidden_BD[1:3].isfinite().any()
-    before = [t.clone() for t in tensors(state)]
+    before = [t.clone() for t in state.tensors()]
     state.reset(torch.tensor([False, True, True, False]))
-    for old, new, first in zip(before, tensors(state), tensors(fresh), strict=True):
+    for old, new, first in zip(before, state.tensors(), fresh.tensors(), strict=True):
         assert same_bits(new[1:3], first[1:3])
         assert same_bits(new[::3], old[::3])
     for a, b in zip(talk(lm, state, heard_BTQ), talk(lm, fresh, heard_BTQ), strict=True):
@@ -223,7 +223,7 @@ def test_forced_tokens() -> None:
     none = torch.full((1, 8), TO_GENERATE)
     same = step(lm, states[1], heard_BQ, text_B=none[:, 0], audio_BQ=none)
     assert torch.equal(free.text_B, same.text_B)
-    assert all(same_bits(a, b) for a, b in zip(tensors(states[0]), tensors(states[1]), strict=True))
+    assert all(same_bits(a, b) for a, b in zip(states[0].tensors(), states[1].tensors(), strict=True))
     audio_BQ = none.clone()
     audio_BQ[0, 2] = 9
     forced = step(lm, states[2], heard_BQ, text_B=free.text_B + 1, audio_BQ=audio_BQ)

@@ -23,14 +23,6 @@ class Layer:
     remembers: bool = True
 
 
-def tensors(state: State) -> list[Tensor]:
-    """Every tensor of a state."""
-    found = []
-    for _, part in state._parts():
-        found += tensors(part) if isinstance(part, State) else [part]
-    return found
-
-
 def same_bits(a: Tensor, b: Tensor) -> bool:
     """Equality that also tells NaN from NaN."""
     return a.shape == b.shape and a.numpy(force=True).tobytes() == b.numpy(force=True).tobytes()
@@ -56,16 +48,16 @@ def check_mask_keeps_every_bit(layer: Layer) -> None:
     exec_B = torch.tensor([True, False, True, False])
     state, twin = layer.init_state(4), layer.init_state(4)
     for part in layer.x.split(layer.steps, layer.axis):
-        before = [t.clone() for t in tensors(state)]
+        before = [t.clone() for t in state.tensors()]
         masked = layer.step(
             state, torch.where(exec_B.view(-1, *[1] * (part.dim() - 1)), part, torch.nan), exec_B
         )
         whole = layer.step(twin, part, None)
-        for old, new, free in zip(before, tensors(state), tensors(twin), strict=True):
+        for old, new, free in zip(before, state.tensors(), twin.tensors(), strict=True):
             assert same_bits(old[~exec_B], new[~exec_B])
             assert same_bits(new[exec_B], free[exec_B])
         assert same_bits(masked[exec_B], whole[exec_B])
-    remembered = any(not torch.equal(t[0], t[1]) for t in tensors(state))
+    remembered = any(not torch.equal(t[0], t[1]) for t in state.tensors())
     assert remembered == layer.remembers
 
 
@@ -75,15 +67,15 @@ def check_reset_equals_fresh(layer: Layer) -> None:
     x = layer.x.clone()
     x[1] = torch.nan
     run(layer, state, x)
-    before = [t.clone() for t in tensors(state)]
+    before = [t.clone() for t in state.tensors()]
     state.reset(torch.tensor([False, True, True, False]))
-    for old, new, first in zip(before, tensors(state), tensors(fresh), strict=True):
+    for old, new, first in zip(before, state.tensors(), fresh.tensors(), strict=True):
         assert same_bits(new[1:3], first[1:3])
         assert same_bits(new[::3], old[::3])
     again, new = run(layer, state, layer.x), run(layer, fresh, layer.x)
     assert same_bits(again[1:3], new[1:3])
     state.reset()
-    assert all(same_bits(a, b) for a, b in zip(tensors(state), tensors(layer.init_state(4)), strict=True))
+    assert all(same_bits(a, b) for a, b in zip(state.tensors(), layer.init_state(4).tensors(), strict=True))
     assert same_bits(run(layer, state, layer.x), new)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from duologue.errors import InputError
+from duologue.weights import load
 from duologue.weights.load import ASSETS
 from tests import golden
 
@@ -121,10 +123,10 @@ print(json.dumps(answers))
 """
 
 
-def ask(endpoint: str, cache: Path, *lines: str, offline: bool = False) -> dict[str, str]:
+def ask(endpoint: str, cache: Path, *lines: str) -> dict[str, str]:
     """What `load` gives for each "MODEL [PART]", in a process whose hub is at `endpoint`."""
     environment = os.environ | {
-        "HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_OFFLINE": str(int(offline)), "HF_HUB_DISABLE_XET": "1",
+        "HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1",
     }  # fmt: skip
     done = subprocess.run(
@@ -168,8 +170,13 @@ def test_models_of_the_hub(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
         "hf://kit/other": "InputError: hf://kit/other: the hub cannot be reached and config.json is not in the cache",
     }
     assert ask(away, tmp_path, *expected) == expected
-    other = "InputError: hf://kit/other: HF_HUB_OFFLINE is set and config.json is not in the cache"
-    assert ask(endpoint, tmp_path, "hf://kit/other", offline=True) == {"hf://kit/other": other}
+
+
+def test_without_the_network(monkeypatch, tmp_path: Path) -> None:
+    """As the suite is run: with HF_HUB_OFFLINE set."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set and config.json is not in the cache"):
+        load("hf://kit/duplex")
 
 
 def closed_port() -> int:
