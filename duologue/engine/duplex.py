@@ -69,14 +69,15 @@ class Duplex:
     def step_codes(self, heard_BQ: Tensor, exec_B: Tensor | None = None) -> DuplexFrame:
         """As `step`, on the codes of a frame that was heard before."""
         out = self._speak(self.lm, self._state, heard_BQ, exec_B)
-        spoken_BQ = out.tokens_BK[:, 1:]
+        tokens_BK = out.tokens_BK.clone()  # the next run of a CUDA graph writes over it
+        spoken_BQ = tokens_BK[:, 1:]
         ready_B = (spoken_BQ >= 0).all(-1)
         decode_B = ready_B if exec_B is None else ready_B & exec_B
         wav_BS = self.codec.decode_step(self._codec_state, spoken_BQ.clamp(min=0)[..., None], decode_B)
         finite_B = out.hidden_BD.isfinite().all(-1) & (wav_BS.isfinite().all(-1) | ~ready_B)
         wav_BS = torch.where(ready_B[:, None], wav_BS, 0.0)
-        text_B = torch.where(ready_B, out.tokens_BK[:, 0], TO_GENERATE)
-        return DuplexFrame(wav_BS, text_B, heard_BQ, out.tokens_BK.clone(), finite_B)
+        text_B = torch.where(ready_B, tokens_BK[:, 0], TO_GENERATE)
+        return DuplexFrame(wav_BS, text_B, heard_BQ, tokens_BK, finite_B)
 
     def reset(self, mask_B: Tensor, sampling: dict[int, Sampling] | None = None) -> None:
         """Make the slots of `mask_B` as new, with other settings where `sampling` has some: nothing of their old

@@ -183,6 +183,7 @@ def test_a_codec_with_other_codes_than_the_models() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch warns of its own code
 def test_compiled_it_says_the_same() -> None:
     """A small model: compiling takes a minute. Past the context, and as slots pause and start again."""
     whole = presets.tiny_lm()
