@@ -46,7 +46,7 @@ def moshi_7b() -> LMConfig:
 
 
 def nano_lm() -> LMConfig:
-    """The language model of `nano`, 21 M parameters: Moshi's architecture with a vocabulary of 1,000 pieces, depth
+    """The language model of `nano`, 23 M parameters: Moshi's architecture with a vocabulary of 2,000 pieces, depth
     weights shared from the second acoustic codebook on, and an extra head for the user's words."""
     return LMConfig(
         temporal=_helium(320, 5, 8, 250),
@@ -54,10 +54,10 @@ def nano_lm() -> LMConfig:
         audio_streams=16,
         delays=(0, *(0, 1, 1, 1, 1, 1, 1, 1) * 2),
         card=512,
-        text_card=1000,
-        text_card_out=1000,
+        text_card=2000,
+        text_card_out=2000,
         extra_heads=1,
-        extra_heads_dim=1000,
+        extra_heads_dim=2000,
     )
 
 

@@ -19,10 +19,10 @@ from duologue.train.stage import Loss
 
 @dataclass(frozen=True)
 class JointConfig(SemanticConfig):
-    lr: float = 5e-4
+    lr: float = 3e-4
     continuous_steps: int = 0
     bypass: float = 0.1
-    mel_weight: float = 0.5
+    mel_weight: float = 0.3
     wave_weight: float = 1.0
     decoder_first: int = 500  # steps in which a decoder that knows nothing yet leaves the encoder alone
     window: int = 24  # frames decoded of each sequence: sound is dear, context is cheap

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from tyro.conf import arg, subcommand
+from tyro.conf import Positional, arg, subcommand
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,80 @@ class ExportCodec:
         export_codec(self)
 
 
+@dataclass(frozen=True)
+class TrainTokenizer:
+    """Make a text vocabulary (SentencePiece) of all that a script says: unk 0 (EPAD), bos 1, eos 2, pad 3, bytes."""
+
+    script: Annotated[Positional[Path], arg(metavar="SCRIPT.jsonl")]
+    out: Annotated[Positional[Path], arg(metavar="OUT.model")]
+    size: int = 2000
+    """Pieces."""
+
+    def run(self) -> None:
+        from duologue.train.lm_run import train_tokenizer
+
+        train_tokenizer(self)
+
+
+@dataclass(frozen=True)
+class TrainLM:
+    """Train a language model on conversations, one stage after another.
+
+    listen: what the user says and what to answer, without a voice. duplex: all of it, full duplex. post and finetune:
+    multi-stream post-training and fine-tuning with the paper's losses and rates.
+    """
+
+    stage: Literal["listen", "duplex", "post", "finetune"]
+    shards: Annotated[tuple[Path, ...], arg(metavar="DIR")]
+    """Folders of training shards (`duologue data encode`)."""
+    tokenizer: Annotated[Path, arg(metavar="FILE.model")]
+    out: Annotated[Path, arg(metavar="DIR")]
+    valid: Annotated[tuple[Path, ...], arg(metavar="DIR")] = ()
+    """Folders of held-out shards."""
+    start: Annotated[Path | None, arg(metavar="DIR")] = None
+    """The run of the stage before."""
+    preset: Literal["nano", "moshi", "tiny"] = "nano"
+    batch: int = 4
+    """Pieces of conversations in a batch."""
+    frames: int = 300
+    """Length of a piece, in frames of 80 ms."""
+    lr: float | None = None
+    """Peak learning rate; by the stage if not given."""
+    run_config: Annotated[Run, arg(name="")] = Run(10_000)
+
+    def run(self) -> None:
+        from duologue.train.lm_run import train_lm
+
+        train_lm(self)
+
+
+@dataclass(frozen=True)
+class ExportLM:
+    """Write a trained model as a folder in the published format, which every verb takes as a MODEL."""
+
+    start: Annotated[Path, arg(metavar="DIR")]
+    """The run to take the (averaged) weights from."""
+    codec: Annotated[Path, arg(metavar="CODEC.safetensors")]
+    """What `train export-codec` wrote."""
+    tokenizer: Annotated[Path, arg(metavar="FILE.model")]
+    out: Annotated[Path, arg(metavar="DIR")]
+    preset: Literal["nano", "moshi", "tiny"] = "nano"
+    half: bool = False
+    """Store float16: half the size."""
+    temperature: float = 0.3
+    """Of the voice, where the listener sets none."""
+    text_temperature: float = 0.0
+
+    def run(self) -> None:
+        from duologue.train.lm_run import export_lm
+
+        export_lm(self)
+
+
 Train: TypeAlias = (
-    Annotated[TrainCodec, subcommand("codec")] | Annotated[ExportCodec, subcommand("export-codec")]
+    Annotated[TrainCodec, subcommand("codec")]
+    | Annotated[ExportCodec, subcommand("export-codec")]
+    | Annotated[TrainTokenizer, subcommand("tokenizer")]
+    | Annotated[TrainLM, subcommand("lm")]
+    | Annotated[ExportLM, subcommand("export-lm")]
 )

@@ -1,0 +1,159 @@
+"""From the options of `duologue train lm` to a run, and from a run to a model that can be talked to."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from duologue import presets
+from duologue.data.shards import ShardReader
+from duologue.errors import InputError
+from duologue.files import atomic_write, check_writable
+from duologue.lm import LM, Sampling
+from duologue.tokenizer import Tokenizer
+from duologue.train import checkpoint, parallel
+from duologue.train.commands import ExportLM, TrainLM, TrainTokenizer
+from duologue.train.lm import LMLossConfig, LMStage
+from duologue.train.lm_batches import LMBatchConfig, LMBatches
+from duologue.train.loop import LoopConfig, run
+from duologue.train.optim import OptimConfig
+from duologue.weights.write import lm_json, write_json, write_lm
+
+PRESETS = {"nano": presets.nano_lm, "moshi": presets.moshi_7b, "tiny": presets.tiny_lm}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What sets one stage apart from the others: its losses and its learning rates."""
+
+    losses: LMLossConfig
+    lr: float
+    depth_lr: float | None = None
+    betas: tuple[float, float] = (0.9, 0.95)
+
+
+PLANS = {
+    # nano's: first only the listener, which is half of the cost, then all of it
+    "listen": Plan(LMLossConfig(audio=0.0, heard=1.0), lr=1e-3),
+    "duplex": Plan(LMLossConfig(heard=0.5, semantic=2.0, silent_frames=0.05), lr=6e-4),
+    # the paper's (table 1)
+    "post": Plan(LMLossConfig(semantic=100.0), lr=3e-6, depth_lr=5e-5),
+    "finetune": Plan(LMLossConfig(semantic=100.0), lr=2e-6, depth_lr=4e-6),
+}
+
+
+def train_lm(options: TrainLM) -> None:
+    """Run one stage of a language model's training. InputError if what it starts from is missing or does not fit."""
+    how, plan = options.run_config, PLANS[options.stage]
+    torch.manual_seed(how.seed)
+    world = parallel.start(how.device, how.precision)
+    tokenizer = Tokenizer(options.tokenizer)
+    lm = LM(PRESETS[options.preset]())
+    if tokenizer.size > lm.config.text_card:
+        raise InputError(f"{options.tokenizer} has {tokenizer.size} pieces, the model {lm.config.text_card}")
+    if plan.losses.heard and not lm.config.extra_heads:
+        raise InputError(
+            f"stage {options.stage} trains a head for the user's words: {options.preset} has none"
+        )
+    if options.start is not None:
+        _fill(lm, checkpoint.load_weights(options.start))
+    lm = parallel.parallelize(lm, world)
+    rows = LMBatchConfig(batch=options.batch, frames=options.frames)
+    reader = ShardReader(*options.shards, seed=how.seed, rank=world.rank, world=world.size)
+    data = LMBatches(reader, tokenizer, rows, how.seed, world.rank)
+    optim = OptimConfig(
+        options.lr or plan.lr, plan.betas, schedule="cosine", warmup=min(200, how.steps // 10), steps=how.steps,
+        floor=0.05,
+    )  # fmt: skip
+    valid = _held_out(options.valid, tokenizer, rows)
+    silence = silent_codes(ShardReader(*options.shards, shuffle=False))
+    stage = LMStage(lm, plan.losses, optim, plan.depth_lr, silence, valid, world)
+    loop = LoopConfig(
+        how.steps, 1, 20, how.eval_every, save_minutes=how.save_minutes, minutes=how.minutes, seed=how.seed
+    )
+    run(stage, data, loop, options.out)
+
+
+def _fill(lm: LM, weights: dict[str, Tensor]) -> None:
+    """Weights of an earlier stage, which may have had fewer parts; parts of another shape are an error."""
+    own = lm.state_dict()
+    if odd := [name for name in weights if name not in own or own[name].shape != weights[name].shape]:
+        raise InputError(f"the run to start from has another shape: {odd[0]!r} does not fit")
+    lm.load_state_dict(weights, strict=False)
+
+
+def _held_out(
+    folders: Iterable[Path], tokenizer: Tokenizer, rows: LMBatchConfig, batches: int = 8
+) -> list[dict[str, Tensor]]:
+    """The beginnings of held-out conversations, nothing dropped."""
+    plain = replace(rows, from_start=1.0, drop_frames=0.0, drop_books=0.0, batch=4)
+    found = []
+    for folder in folders:
+        data = iter(LMBatches(ShardReader(folder, seed=1), tokenizer, plain))
+        found += [next(data) for _ in range(batches)]
+    return found
+
+
+def silent_codes(reader: ShardReader, samples: int = 20) -> Tensor:
+    """The agent's most frequent code of each codebook, `[Q]`: those of digital silence, of which there is most."""
+    codes_QT = np.concatenate(
+        [next(reader)["codes.npy"][0] for _ in range(min(samples, len(reader)))], axis=1
+    )
+    return torch.tensor([int(np.bincount(row.clip(0)).argmax()) for row in codes_QT])
+
+
+def train_tokenizer(options: TrainTokenizer) -> None:
+    """A SentencePiece vocabulary with the ids that the published models use."""
+    import sentencepiece
+
+    from duologue.data.script import Script
+
+    items = Script.read(options.script).items.values()
+    texts = [text for item in items for text in (*item.phrasings, item.answer)]
+    # Words, not sentences: each word is written on its own, when it is spoken.
+    words = (word for text in texts for word in text.split())
+    with atomic_write(check_writable(options.out)) as temporary:
+        try:
+            with temporary.open("wb") as file:
+                sentencepiece.SentencePieceTrainer.train(
+                    sentence_iterator=words, model_writer=file, vocab_size=options.size, byte_fallback=True,
+                    unk_id=0, bos_id=1, eos_id=2, pad_id=3, minloglevel=2, normalization_rule_name="identity",
+                    character_coverage=1.0, model_type="bpe",
+                )  # fmt: skip
+        except RuntimeError as error:
+            reason = str(error).rpartition("] ")[2].strip()
+            raise InputError(f"no vocabulary of {options.size} pieces from this script: {reason}") from None
+
+
+def export_lm(options: ExportLM) -> None:
+    """A model's folder in the published format, from the averaged weights of a run, a codec and a vocabulary."""
+    lm = LM(PRESETS[options.preset]())
+    _fill(lm, checkpoint.load_weights(options.start))
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_lm(options.out / "model.safetensors", lm, torch.float16 if options.half else torch.float32)
+    _copy(options.codec, options.out / "mimi.safetensors")
+    _copy(options.codec.with_suffix(".json"), options.out / "mimi.json")
+    _copy(options.tokenizer, options.out / "tokenizer.model")
+    names = {
+        "moshi_name": "model.safetensors",
+        "mimi_name": "mimi.safetensors",
+        "mimi_config_name": "mimi.json",
+        "tokenizer_name": "tokenizer.model",
+    }
+    sampling = Sampling(options.temperature, text_temperature=options.text_temperature)
+    how = {
+        "use_sampling": True, "temp": sampling.temperature, "temp_text": sampling.text_temperature,
+        "top_k": sampling.top_k, "top_k_text": sampling.text_top_k,
+    }  # fmt: skip
+    write_json(options.out / "config.json", lm_json(lm.config) | names | {"lm_gen_config": how})
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not source.is_file():
+        raise InputError(f"there is no file {source}")
+    with atomic_write(target) as temporary:
+        shutil.copyfile(source, temporary)
