@@ -91,15 +91,18 @@ class TrainTokenizer:
 class TrainLM:
     """Train a language model on conversations, one stage after another.
 
-    listen: what the user says and what to answer, without a voice. duplex: all of it, full duplex. post and finetune:
-    multi-stream post-training and fine-tuning with the paper's losses and rates.
+    As in the paper: text (no sound), speech-text (one mixed stream, and text), post (two speakers), finetune (full
+    duplex), instruct. For a small model from nothing: listen (what the user says
+    and what to answer, without a voice), then duplex (all of it).
     """
 
-    stage: Literal["listen", "duplex", "post", "finetune"]
-    shards: Annotated[tuple[Path, ...], arg(metavar="DIR")]
-    """Folders of training shards (`duologue data encode`)."""
+    stage: Literal["text", "speech-text", "post", "finetune", "instruct", "listen", "duplex"]
     tokenizer: Annotated[Path, arg(metavar="FILE.model")]
     out: Annotated[Path, arg(metavar="DIR")]
+    shards: Annotated[tuple[Path, ...], arg(metavar="DIR")] = ()
+    """Folders of training shards (`duologue data encode`)."""
+    texts: Annotated[tuple[Path, ...], arg(metavar="FILE")] = ()
+    """For text and speech-text: .txt files (a document a line) or .jsonl files of {"text"}."""
     valid: Annotated[tuple[Path, ...], arg(metavar="DIR")] = ()
     """Folders of held-out shards."""
     start: Annotated[Path | None, arg(metavar="DIR")] = None

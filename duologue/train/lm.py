@@ -75,7 +75,7 @@ class LMStage(Stage):
             terms["text"] = self._text(lm.text_head(z_BTD), batch["codes"][:, 0])
         if config.heard:
             terms["heard"] = self._text(lm.extra_heads[0](z_BTD), batch["heard"])
-        if config.audio:
+        if config.audio and (batch["codes"][:, 1:] >= 0).any():
             terms["audio"] = self._audio(z_BTD, lm.delayed(batch["codes"]))
         return terms
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,8 +20,12 @@ from duologue.train import checkpoint, parallel
 from duologue.train.commands import ExportLM, TrainLM, TrainTokenizer
 from duologue.train.lm import LMLossConfig, LMStage
 from duologue.train.lm_batches import LMBatchConfig, LMBatches
+from duologue.train.lm_speech_text import SpeechTextStage
+from duologue.train.lm_text_batches import MixedBatches, MixedConfig, TextBatches
 from duologue.train.loop import LoopConfig, run
 from duologue.train.optim import OptimConfig
+from duologue.train.parallel import World
+from duologue.train.stage import Data
 from duologue.weights.write import lm_json, write_json, write_lm
 
 PRESETS = {"nano": presets.nano_lm, "moshi": presets.moshi_7b, "tiny": presets.tiny_lm}
@@ -33,16 +38,20 @@ class Plan:
     losses: LMLossConfig
     lr: float
     depth_lr: float | None = None
-    betas: tuple[float, float] = (0.9, 0.95)
+    schedule: Literal["constant", "cosine"] = "cosine"
 
 
 PLANS = {
+    # the paper's pre-training (table 1)
+    "text": Plan(LMLossConfig(audio=0.0, padding=1.0), lr=3e-4),
+    "speech-text": Plan(LMLossConfig(semantic=100.0), lr=3e-5, depth_lr=2e-4),
     # nano's: first only the listener, which is half of the cost, then all of it
     "listen": Plan(LMLossConfig(audio=0.0, heard=1.0), lr=1e-3),
     "duplex": Plan(LMLossConfig(heard=0.5, semantic=2.0, silent_frames=0.05), lr=6e-4),
-    # the paper's (table 1)
-    "post": Plan(LMLossConfig(semantic=100.0), lr=3e-6, depth_lr=5e-5),
-    "finetune": Plan(LMLossConfig(semantic=100.0), lr=2e-6, depth_lr=4e-6),
+    # the paper's, on conversations
+    "post": Plan(LMLossConfig(semantic=100.0), lr=3e-6, depth_lr=5e-5, schedule="constant"),
+    "finetune": Plan(LMLossConfig(semantic=100.0), lr=2e-6, depth_lr=4e-6, schedule="constant"),
+    "instruct": Plan(LMLossConfig(semantic=100.0), lr=2e-6, schedule="constant"),
 }
 
 
@@ -52,7 +61,12 @@ def train_lm(options: TrainLM) -> None:
     torch.manual_seed(how.seed)
     world = parallel.start(how.device, how.precision)
     tokenizer = Tokenizer(options.tokenizer)
-    lm = LM(PRESETS[options.preset]())
+    config = PRESETS[options.preset]()
+    if (
+        options.stage == "speech-text"
+    ):  # the voice has longer to think while it learns what voices are (section 4.2)
+        config = replace(config, delays=tuple(2 * delay for delay in config.delays))
+    lm = LM(config)
     if tokenizer.size > lm.config.text_card:
         raise InputError(f"{options.tokenizer} has {tokenizer.size} pieces, the model {lm.config.text_card}")
     if plan.losses.heard and not lm.config.extra_heads:
@@ -62,20 +76,55 @@ def train_lm(options: TrainLM) -> None:
     if options.start is not None:
         _fill(lm, checkpoint.load_weights(options.start))
     lm = parallel.parallelize(lm, world)
-    rows = LMBatchConfig(batch=options.batch, frames=options.frames)
-    reader = ShardReader(*options.shards, seed=how.seed, rank=world.rank, world=world.size)
-    data = LMBatches(reader, tokenizer, rows, how.seed, world.rank)
     optim = OptimConfig(
-        options.lr or plan.lr, plan.betas, schedule="cosine", warmup=min(200, how.steps // 10), steps=how.steps,
+        options.lr or plan.lr, schedule=plan.schedule, warmup=min(200, how.steps // 10), steps=how.steps,
         floor=0.05,
     )  # fmt: skip
-    valid = _held_out(options.valid, tokenizer, rows)
-    silence = silent_codes(ShardReader(*options.shards, shuffle=False))
-    stage = LMStage(lm, plan.losses, optim, plan.depth_lr, silence, valid, world)
+    build = {"text": _text, "speech-text": _speech_text}.get(options.stage, _conversations)
+    stage, data = build(options, plan, lm, tokenizer, optim, world)
     loop = LoopConfig(
         how.steps, 1, 20, how.eval_every, save_minutes=how.save_minutes, minutes=how.minutes, seed=how.seed
     )
     run(stage, data, loop, options.out)
+
+
+def _text(
+    options: TrainLM, plan: Plan, lm: LM, tokenizer: Tokenizer, optim: OptimConfig, world: World
+) -> tuple[LMStage, Data]:
+    data = _texts(options, lm, tokenizer, world)
+    return LMStage(lm, plan.losses, optim, world=world), data
+
+
+def _speech_text(
+    options: TrainLM, plan: Plan, lm: LM, tokenizer: Tokenizer, optim: OptimConfig, world: World
+) -> tuple[LMStage, Data]:
+    reader, seed = _reader(options, world), options.run_config.seed
+    rows = MixedConfig(options.batch, options.frames)
+    data = MixedBatches(reader, _texts(options, lm, tokenizer, world), tokenizer, rows, seed, world.rank)
+    return SpeechTextStage(lm, plan.losses, optim, plan.depth_lr, world=world), data
+
+
+def _conversations(
+    options: TrainLM, plan: Plan, lm: LM, tokenizer: Tokenizer, optim: OptimConfig, world: World
+) -> tuple[LMStage, Data]:
+    rows = LMBatchConfig(batch=options.batch, frames=options.frames)
+    data = LMBatches(_reader(options, world), tokenizer, rows, options.run_config.seed, world.rank)
+    valid = _held_out(options.valid, tokenizer, rows)
+    silence = silent_codes(ShardReader(*options.shards, shuffle=False))
+    return LMStage(lm, plan.losses, optim, plan.depth_lr, silence, valid, world), data
+
+
+def _reader(options: TrainLM, world: World) -> ShardReader:
+    if not options.shards:
+        raise InputError(f"stage {options.stage} learns from conversations: name their shards with --shards")
+    return ShardReader(*options.shards, seed=options.run_config.seed, rank=world.rank, world=world.size)
+
+
+def _texts(options: TrainLM, lm: LM, tokenizer: Tokenizer, world: World) -> TextBatches:
+    return TextBatches(
+        options.texts, tokenizer, lm.config.streams, options.batch, options.frames, options.run_config.seed,
+        world.rank, world.size,
+    )  # fmt: skip
 
 
 def _fill(lm: LM, weights: dict[str, Tensor]) -> None:

@@ -88,12 +88,28 @@ def test_trains_exports_and_loads(made: Path, tmp_path: Path) -> None:
     assert loaded.tokenizer.size == 320
 
 
+def test_pre_trains_on_text_then_on_speech_and_text(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("The sea is wide.\nThe sea is blue, they say.\n" * 20)
+    texts = ("--texts", str(tmp_path / "text.txt"))
+    train(made, tmp_path / "a", "--stage", "text", "--steps", "40", "--lr", "1e-2", *texts)
+    train(
+        made, tmp_path / "b", "--stage", "speech-text", "--steps", "4", "--start", str(tmp_path / "a"), *texts
+    )
+    rows = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["text"] < 0.6 * rows[0]["text"] and "audio" not in rows[-1]
+    rows = [json.loads(line) for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()]
+    assert {"speech_audio", "speech_text", "text_text"} <= rows[-1].keys() and "text_audio" not in rows[-1]
+    before, after = (checkpoint.load_weights(tmp_path / run, ema=False) for run in "ab")
+    assert not torch.equal(before["depth.heads.0.weight"], after["depth.heads.0.weight"])
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (["--stage", "duplex"], "tiny has none"),
         (["--tokenizer", "/nowhere.model"], "there is no file /nowhere.model"),
         (["--start", "/nowhere"], "/nowhere"),
+        (["--stage", "text"], "name some with --texts"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(made: Path, tmp_path: Path, capsys, change, said) -> None:

@@ -1,0 +1,145 @@
+"""Batches for pre-training: text alone (paper, section 3.2), and one mixed stream of speech with its words (3.4.4)."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from duologue.data.manifest import AGENT, USER
+from duologue.data.shards import Sample, ShardReader
+from duologue.errors import InputError
+from duologue.lm.model import NO_INPUT
+from duologue.lm.monologue import text_row
+from duologue.tokenizer import Tokenizer
+
+EOS = 2
+
+
+class TextBatches:
+    """Endless batches of text: documents one after the other with EOS between them, cut into rows of `frames`.
+
+    Documents are the lines of .txt files, or "text" of .jsonl rows; their order changes with each epoch. A batch is one
+    of `LMBatches` whose audio streams hold nothing: "codes" and "inputs" int64 [B, streams, T], "heard" [B, T] of -1.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], tokenizer: Tokenizer, streams: int, batch: int, frames: int, seed: int = 0,
+        rank: int = 0, world: int = 1,
+    ):  # fmt: skip
+        documents = [tokenizer.encode(text) for path in files for text in _documents(path)]
+        self.documents = [np.array([*tokens, EOS], np.int64) for tokens in documents if tokens]
+        if not self.documents:
+            raise InputError(
+                f"there is no text in {', '.join(map(str, files)) or 'no file'}: name some with --texts"
+            )
+        self.streams, self.batch, self.frames, self.seed = streams, batch, frames, seed
+        self.rank, self.world, self.index = rank, world, 0
+        self.rows = max(1, sum(map(len, self.documents)) // frames)  # in an epoch
+        self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        while True:
+            first = (self.index * self.world + self.rank) * self.batch
+            self.index += 1
+            codes = np.full((self.batch, self.streams, self.frames), NO_INPUT)
+            for row in range(self.batch):
+                codes[row, 0] = self._row(first + row)
+            nothing_BT = torch.full((self.batch, self.frames), NO_INPUT)
+            codes_BKT = torch.from_numpy(codes)
+            yield {"codes": codes_BKT, "inputs": codes_BKT.clone(), "heard": nothing_BT}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"index": self.index}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.index = state["index"]
+
+    def _row(self, number: int) -> np.ndarray:
+        epoch, place = divmod(number, self.rows)
+        if self._epoch[0] != epoch:
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.documents))
+            tokens = np.concatenate([self.documents[k] for k in order])
+            self._epoch = (epoch, np.resize(tokens, max(len(tokens), self.frames)))
+        return self._epoch[1][place * self.frames : (place + 1) * self.frames]
+
+
+def _documents(path: Path) -> Iterator[str]:
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if path.suffix != ".jsonl":
+            yield line
+            continue
+        try:
+            yield json.loads(line)["text"]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f'{path}, line {number}: expected an object like {{"text": ...}}') from None
+
+
+@dataclass(frozen=True)
+class MixedConfig:
+    """The defaults are the paper's."""
+
+    batch: int = 4
+    frames: int = 300
+    mask_text: float = 0.3
+    """Share of text tokens that are not heard of when the next is guessed."""
+    jitter: float = 0.6
+    """Seconds that the text may be early or late by, drawn for each piece."""
+
+
+class MixedBatches:
+    """Speech with its words as one stream, and text alone, in turn.
+
+    Each piece is one speaker of a conversation in the agent's streams; the user's hold nothing.
+    """
+
+    def __init__(
+        self, reader: ShardReader, texts: TextBatches, tokenizer: Tokenizer, config: MixedConfig, seed: int = 0,
+        rank: int = 0,
+    ):  # fmt: skip
+        self.reader, self.texts, self.tokenizer, self.config = reader, texts, tokenizer, config
+        self.seed, self.rank, self.index = seed, rank, 0
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        texts = iter(self.texts)
+        while True:
+            rng = np.random.default_rng([self.seed, self.rank, self.index])
+            self.index += 1
+            pieces = [self.piece(next(self.reader), rng) for _ in range(self.config.batch)]
+            yield {key: torch.from_numpy(np.stack([piece[key] for piece in pieces])) for key in pieces[0]}
+            yield next(texts)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"index": self.index, "reader": self.reader.state_dict(), "texts": self.texts.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.index = state["index"]
+        self.reader.load_state_dict(state["reader"])
+        self.texts.load_state_dict(state["texts"])
+
+    def piece(self, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """One speaker of a conversation from a random place on, cut or filled up to `frames`."""
+        who = int(rng.integers(2))
+        codes_QT = sample["codes.npy"][who].astype(np.int64)
+        books, total = codes_QT.shape
+        shift = rng.uniform(-self.config.jitter, self.config.jitter)
+        words = [
+            (self.tokenizer.encode(text.strip()), max(0.0, start + shift))
+            for text, (start, _), speaker in sample["json"].get("alignments", [])
+            if speaker == (AGENT, USER)[who]
+        ]
+        frames = self.config.frames
+        first = int(rng.integers(0, max(1, total - frames // 2)))
+        piece_KT = np.full((1 + 2 * books, frames), NO_INPUT, np.int64)
+        rows_KT = np.concatenate([np.array(text_row(words, total), np.int64)[None], codes_QT])
+        rows_KT = rows_KT[:, first : first + frames]
+        piece_KT[: 1 + books, : rows_KT.shape[1]] = rows_KT
+        inputs_KT = piece_KT.copy()
+        inputs_KT[0, rng.random(frames) < self.config.mask_text] = NO_INPUT
+        return {"codes": piece_KT, "inputs": inputs_KT, "heard": np.full(frames, NO_INPUT, np.int64)}
