@@ -126,7 +126,7 @@ def augment_user(
     if rng.random() < recipe.room:
         out_S = convolve(out_S, room(rng))
     if rng.random() < recipe.offset:
-        out_S = _fit(np.pad(out_S, (int(rng.integers(1920)), 0)), len(user_S))
+        out_S = _moved(out_S, int(rng.integers(-960, 960)))
     if rng.random() < recipe.gain:
         gain = 10 ** (rng.uniform(*recipe.gain_db) / 20)
         peak = float(np.abs(out_S).max(initial=0))
@@ -154,6 +154,16 @@ def _with_gaps(wav_S: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> n
             wav_S[at : at + length] = 0
         at += length
     return wav_S
+
+
+def _moved(wav_S: np.ndarray, samples: int) -> np.ndarray:
+    """Later by `samples` (earlier if negative), with silence where nothing is known."""
+    moved_S = np.zeros_like(wav_S)
+    if samples >= 0:
+        moved_S[samples:] = wav_S[: len(wav_S) - samples]
+    else:
+        moved_S[:samples] = wav_S[-samples:]
+    return moved_S
 
 
 def _fit(wav_S: np.ndarray, samples: int) -> np.ndarray:

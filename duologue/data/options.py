@@ -72,4 +72,4 @@ class Recipe:
     """A microphone's faint hiss."""
     floor_db: tuple[float, float] = (-80.0, -55.0)
     offset: float = 0.5
-    """A shift of the user's channel by less than a frame."""
+    """A shift of the user's channel by up to half a frame, earlier or later: more would move the agent's timing."""
