@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 from tyro.conf import arg, subcommand
 
 from duologue.errors import InputError
+from duologue.eval.duplex_kinds import KINDS, LONG
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,7 +84,48 @@ class EvalCodes:
         Console().print(table)
 
 
-Eval: TypeAlias = Annotated[EvalCodec, subcommand("codec")] | Annotated[EvalCodes, subcommand("codes")]
+@dataclass(frozen=True)
+class EvalDuplex:
+    """Hold many conversations with a model and judge them: turns, interruptions, backchannels, noise, answers."""
+
+    model: str = "nano"
+    """A name, folder, .safetensors file or hf://owner/name@revision."""
+    set: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Clips of the agent and of users: a folder of clip folders or tars. Held-out voices are played."""
+    script: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The script of the questions and their right answers (.jsonl)."""
+    scenes: int = 100
+    """Scenes of each kind; one ten-minute conversation for every 25."""
+    kinds: tuple[str, ...] = (*KINDS, LONG)
+    """Kinds of scenes to play."""
+    whisper: Annotated[Path | None, arg(metavar="DIR")] = None
+    """A Whisper model in CTranslate2's format, to hear whether the answers are right."""
+    babble: Annotated[tuple[Path, ...], arg(metavar="DIR")] = ()
+    """Clip folders and tars of other people's speech for the background; by default the users' clips."""
+    slots: int = 16
+    """Conversations held at a time."""
+    minutes: float = 10.0
+    """Length of the long conversations."""
+    seed: int = 0
+    """Another seed gives other scenes."""
+    json: Annotated[Path | None, arg(metavar="OUT.json")] = None
+    """Write all figures, and what happened in each scene."""
+    save: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Write every scene as a stereo recording with its words."""
+    png: Annotated[tuple[str, Path] | None, arg(metavar="SCENE OUT.png")] = None
+    """Draw one scene, such as turn-heard-000."""
+
+    def run(self) -> None:
+        from duologue.eval.duplex_run import run_duplex
+
+        run_duplex(self)
+
+
+Eval: TypeAlias = (
+    Annotated[EvalCodec, subcommand("codec")]
+    | Annotated[EvalCodes, subcommand("codes")]
+    | Annotated[EvalDuplex, subcommand("duplex")]
+)
 
 
 def print_codec_report(report: "CodecReport") -> None:

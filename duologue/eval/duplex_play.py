@@ -1,0 +1,263 @@
+"""Plays scenes to a model, frame by frame, many at a time: the user cuts in while the model really speaks."""
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from duologue.data.manifest import AGENT, USER
+from duologue.data.manifest import Word as TimedWord
+from duologue.data.voices import SAMPLE_RATE
+from duologue.engine.duplex import Duplex
+from duologue.engine.words import FRAME, Word, Words, loudness
+from duologue.eval.activity import loud
+from duologue.eval.duplex_scenes import Cue, Scene
+from duologue.lm.sampling import Sampling
+from duologue.lm.step import StepOutput, step
+from duologue.tokenizer import TextStream, Tokenizer
+
+QUIET = 1.5  # seconds of silence after which the agent has finished
+STOPPED = 0.8  # seconds of silence after which it no longer speaks, so that nobody can cut in
+ENDLESS = 25.0  # seconds after which nobody waits any longer for it to finish
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What the slots say in one frame: sound, text token (-2: none), and the token of what was heard (-1: no such
+    head)."""
+
+    wav_BS: np.ndarray
+    text_B: np.ndarray
+    caption_B: np.ndarray
+
+
+class Agent(Protocol):
+    """Someone to play scenes to, in a number of slots."""
+
+    slots: int
+    frame_size: int
+    tokenizer: Tokenizer
+
+    def start(self, seeds: dict[int, int]) -> None:
+        """Begin new conversations in these slots: the first frame they hear is silence, and the answer to it void."""
+        ...
+
+    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Spoken:
+        """Hear and say one frame in the slots of `exec_B`."""
+        ...
+
+
+class _Listening(Duplex):
+    """Also tells what the first extra head writes down of the user."""
+
+    def __init__(self, model: Any, sampling: list[Sampling]):
+        super().__init__(model, sampling)
+        self._speak, self.caption_B = self._listen, torch.full((len(sampling),), -1)
+
+    def _listen(self, lm: Any, state: Any, heard_BQ: Tensor, exec_B: Tensor | None) -> StepOutput:
+        out = step(lm, state, heard_BQ, exec_B)
+        if len(lm.extra_heads):
+            self.caption_B = lm.extra_heads[0](out.hidden_BD).argmax(-1)
+        return out
+
+
+class ModelAgent:
+    """A model (anything with `name`, `codec`, `lm`, `tokenizer` and `sampling`, as `duologue.load` gives)."""
+
+    def __init__(self, model: Any, slots: int, sampling: Sampling | None = None):
+        self._sampling: Sampling = sampling or model.sampling
+        self._duplex = _Listening(model, [self._sampling] * slots)
+        self.slots, self.frame_size, self.tokenizer = slots, self._duplex.frame_size, model.tokenizer
+        self._device = model.lm.device
+
+    def start(self, seeds: dict[int, int]) -> None:
+        mask_B = torch.zeros(self.slots, dtype=torch.bool)
+        mask_B[list(seeds)] = True
+        settings = {slot: replace(self._sampling, seed=seed) for slot, seed in seeds.items()}
+        self._duplex.reset(mask_B.to(self._device), settings)
+
+    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Spoken:
+        with torch.no_grad():
+            out = self._duplex.step(
+                torch.from_numpy(wav_BS).to(self._device), torch.from_numpy(exec_B).to(self._device)
+            )
+        wav_BS = np.nan_to_num(out.wav_BS.float().cpu().numpy())
+        return Spoken(wav_BS, out.text_B.cpu().numpy(), self._duplex.caption_B.cpu().numpy())
+
+
+@dataclass
+class Played:
+    """A scene as it went: both channels (float32 [S], time 0 is when it began), the agent's words, what it wrote down
+    of the user's (None: no such head), and when each cue's clip began (None: it never came)."""
+
+    scene: Scene
+    agent_S: np.ndarray
+    user_S: np.ndarray
+    words: list[Word]
+    captions: str | None
+    starts: list[float | None]
+
+    @property
+    def seconds(self) -> float:
+        return len(self.user_S) / SAMPLE_RATE
+
+    def heard(self, cue: int) -> tuple[float, float] | None:
+        """First and last moment at which a cue is heard; None if it never came."""
+        start = self.starts[cue]
+        if start is None:
+            return None
+        first, last = self.scene.cues[cue].sound.heard
+        return start + first, start + last
+
+    def transcript(self) -> list[TimedWord]:
+        """The words of both, by time."""
+        words = [TimedWord(w.word, w.start, w.end, AGENT) for w in self.words]
+        for cue, start in zip(self.scene.cues, self.starts, strict=True):
+            if start is not None:
+                words += [TimedWord(w.text, w.start + start, w.end + start, USER) for w in cue.sound.words]
+        return sorted(words, key=lambda word: word.start)
+
+
+@dataclass
+class _Seat:
+    """One scene under way. Frame f of the user is played while the agent's frame f is heard, which it said to f - 1."""
+
+    scene: Scene
+    frame_size: int
+    tokens: Words
+    captions: TextStream
+    caption: str | None = None
+    fresh: bool = True
+    agent: list[np.ndarray] = field(default_factory=list)
+    user: list[np.ndarray] = field(default_factory=list)
+    starts: list[float | None] = field(default_factory=list)
+    onset: float | None = None  # of the agent's speech since the last cue
+    voiced: int = 0  # frames in a row
+    last_voiced: float = -1.0
+    ended: float = 0.0  # when the last cue is over, as heard
+    done: bool = False
+
+    def __post_init__(self) -> None:
+        self.agent.append(np.zeros(self.frame_size, np.float32))
+
+    @property
+    def now(self) -> float:
+        return len(self.user) * FRAME
+
+    def hears(self) -> np.ndarray:
+        """The user's next frame."""
+        if len(self.starts) < len(self.scene.cues):
+            self._cue(self.scene.cues[len(self.starts)])
+        frame_S = np.zeros(self.frame_size, np.float32)
+        begin = len(self.user) * self.frame_size
+        for cue, start in list(zip(self.scene.cues, self.starts, strict=False))[-2:]:
+            if start is None:
+                continue
+            at = round(start * SAMPLE_RATE) - begin
+            if -len(cue.sound.wav_S) < at < self.frame_size:
+                piece_S = cue.sound.wav_S[max(0, -at) : self.frame_size - at]
+                frame_S[max(0, at) : max(0, at) + len(piece_S)] += piece_S
+        self.user.append(frame_S)
+        return frame_S
+
+    def says(self, wav_S: np.ndarray, token: int, caption: int) -> None:
+        """The agent's answer to that frame, heard in the next one."""
+        self.tokens.push(len(self.user), token, loudness(wav_S))
+        self.agent.append(wav_S)
+        if caption >= 0:
+            self.caption = (self.caption or "") + self.captions.push(caption)
+        self.voiced = self.voiced + 1 if loud(wav_S) else 0
+        if self.voiced:
+            self.last_voiced = self.now + FRAME
+        if self.voiced == 2 and self.onset is None:
+            self.onset = self.now - FRAME
+        self.done = self._finished()
+
+    def _cue(self, cue: Cue) -> None:
+        """Begin the next cue if it is time."""
+        first = self._first_sound(cue)
+        if first is None or first - cue.sound.heard[0] >= self.now + FRAME:
+            return
+        start = max(first - cue.sound.heard[0], self.now)
+        self.starts.append(start)
+        self.ended = start + cue.sound.heard[1]
+        self.onset, self.voiced = None, 0
+
+    def _first_sound(self, cue: Cue) -> float | None:
+        """When a cue should first be heard, as far as one can tell now."""
+        now, quiet, waited = self.now, self.now - self.last_voiced, self.now - self.ended
+        if now > self.scene.limit:
+            self._give_up()
+        elif cue.when == "time":
+            return self.ended + cue.delay
+        elif cue.when == "after":
+            spoke = self.onset is not None and self.last_voiced > self.ended
+            if spoke:
+                return self.last_voiced + cue.delay if waited < ENDLESS else now
+            return now if waited > self.scene.patience else None
+        elif self.onset is not None:
+            if quiet <= STOPPED:
+                return self.onset + cue.delay
+            self._give_up()
+        elif waited > self.scene.patience:
+            self._give_up()
+        return None
+
+    def _give_up(self) -> None:
+        self.starts += [None] * (len(self.scene.cues) - len(self.starts))
+
+    def _finished(self) -> bool:
+        if len(self.starts) < len(self.scene.cues):
+            return False
+        waited = self.now - self.ended
+        if not self.scene.patience:
+            return waited >= 0
+        if waited >= ENDLESS:
+            return True
+        quiet = min(waited, self.now - self.last_voiced)
+        return quiet >= QUIET and (self.last_voiced > self.ended or waited >= self.scene.patience)
+
+    def played(self) -> Played:
+        agent_S = np.concatenate(self.agent)[: len(self.user) * self.frame_size]
+        words = [word for word in self.tokens.words if word.word]
+        return Played(self.scene, agent_S, np.concatenate(self.user), words, self.caption, self.starts)
+
+
+def play(
+    agent: Agent,
+    scenes: Iterable[Scene],
+    seed: int = 0,
+    advance: Callable[[int], object] = lambda frames: None,
+) -> Iterator[Played]:
+    """Play every scene, as many at a time as the agent has slots; each as it ends. `advance(n)` after n frames of
+    scenes."""
+    queue = iter(scenes)
+    seats: dict[int, _Seat] = {}
+    while True:
+        for slot in sorted(set(range(agent.slots)) - set(seats)):
+            if (scene := next(queue, None)) is not None:
+                words = Words(agent.tokenizer)
+                seats[slot] = _Seat(scene, agent.frame_size, words, TextStream(agent.tokenizer))
+        if not seats:
+            return
+        if fresh := [slot for slot, seat in seats.items() if seat.fresh]:
+            agent.start({slot: zlib.crc32(f"{seed} {seats[slot].scene.name}".encode()) for slot in fresh})
+        wav_BS = np.zeros((agent.slots, agent.frame_size), np.float32)
+        exec_B = np.zeros(agent.slots, bool)
+        for slot, seat in seats.items():
+            exec_B[slot] = True
+            if not seat.fresh:
+                wav_BS[slot] = seat.hears()
+        said = agent.step(wav_BS, exec_B)
+        for slot, seat in list(seats.items()):
+            if seat.fresh:
+                seat.fresh = False
+                continue
+            seat.says(said.wav_BS[slot].copy(), int(said.text_B[slot]), int(said.caption_B[slot]))
+            if seat.done:
+                yield seats.pop(slot).played()
+        advance(len(seats))

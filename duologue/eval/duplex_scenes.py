@@ -1,0 +1,291 @@
+"""Scenes for a duplex model: what the user does, and when, in answer to what the model does.
+
+A scene is a list of cues. Some come at a time, others wait for the model: "over" its speech, or "after" it. Clips are
+of voices that were never trained on; "heard" phrasings were said by other voices in training, "unheard" ones by nobody.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from duologue.data.augment import NOISES, noise
+from duologue.data.cast import ClipCast
+from duologue.data.manifest import Row
+from duologue.data.options import Situations
+from duologue.data.script import Line, Script
+from duologue.data.split import AGENT_VOICE, VALID_VOICES, clip_set
+from duologue.data.text import spoken_words
+from duologue.data.timeline import Utterance, pause_points
+from duologue.data.voices import SAMPLE_RATE
+from duologue.errors import InputError
+from duologue.eval.duplex_kinds import HEARD, KINDS, LONG, QUIET, UNHEARD
+
+BACKGROUND = 30.0  # seconds of silence, noise or babble
+LEAST_LEFT = 2.0  # seconds of an answer that must remain when the user cuts in
+NOISE_KINDS = tuple(kind for kind in NOISES if kind != "babble")
+
+
+@dataclass(frozen=True)
+class Cue:
+    """Something the user does. `delay` (seconds) runs to its first sound from the last sound of the cue before
+    (when = "time"), from the first sound of the model's answer ("over") or from its last ("after").
+
+    Kinds: question, part (the first half of one), stop, hum (a backchannel), background."""
+
+    kind: str
+    sound: Utterance
+    delay: float
+    when: str = "time"
+    item: str = ""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """`patience`: seconds to wait for an answer. `limit`: no cue begins after it."""
+
+    name: str
+    kind: str
+    split: str
+    cues: tuple[Cue, ...]
+    patience: float = 4.0
+    limit: float = 90.0
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the agent should say; `seconds` is how long its own clip is heard (0 for short ones, not needed)."""
+
+    text: str
+    seconds: float = 0.0
+
+
+@dataclass
+class Stock:
+    """What scenes are made of: clips of the agent and of users, the script, and speech to make babble of."""
+
+    script: Script
+    casts: dict[str, ClipCast]
+    speech: list[np.ndarray] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        clips: Iterable[Row],
+        script: Script,
+        voices: Sequence[str] = VALID_VOICES,
+        agent: str = AGENT_VOICE,
+        speech: Sequence[np.ndarray] = (),
+    ) -> "Stock":
+        """From rows of `voices.read_index`. InputError if no held-out voice asks anything of the script."""
+        rows = [row for row in clips if row.get("role") in ("user", "moshi")]
+        texts = {text for item in script.items.values() for text in item.phrasings}
+        casts = {}
+        for split, wanted in ((HEARD, "voice"), (UNHEARD, "phrasing")):
+            users = [
+                r for r in rows if r["voice"] in voices and r["role"] == "user" and clip_set(r) == wanted
+            ]
+            if any(row["text"] in texts for row in users):
+                agents = [row for row in rows if row["role"] == "moshi" and row["voice"] == agent]
+                casts[split] = ClipCast(users + agents, script, agent, shift=0.0, least=1)
+        if HEARD not in casts:
+            raise InputError(f"none of the clips is a question of this script by {', '.join(voices)}")
+        return cls(script, casts, list(speech))
+
+    def answers(self) -> dict[str, Answer]:
+        """The right answer of every item, with its length where it may be interrupted."""
+        found = {}
+        for item in self.script.items.values():
+            seconds = self._seconds(item.answer) if is_long(item.answer) else 0.0
+            found[item.id] = Answer(item.answer, seconds)
+        return found
+
+    def _seconds(self, text: str) -> float:
+        try:
+            start, end = self.casts[HEARD].answer(text).heard
+        except InputError:  # no clip of it: such an answer is never cut
+            return 0.0
+        return end - start
+
+
+def is_long(answer: str) -> bool:
+    """Whether an answer is long enough to be cut or hummed along to."""
+    return len(answer) >= Situations.long_letters
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The name of a scene, from which it is made."""
+
+    kind: str
+    split: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        return "-".join(part for part in (self.kind, self.split, f"{self.number:03d}") if part)
+
+
+class SceneMaker:
+    """Makes scenes one by one: the same stock and seed give the same ones, however many are made."""
+
+    def __init__(self, stock: Stock, seed: int = 0, minutes: float = 10.0):
+        self.stock, self.seed, self.minutes = stock, seed, minutes
+        self._complete = {" ".join(spoken_words(t)) for i in stock.script.items.values() for t in i.phrasings}
+        self._lines = {split: self._shuffled(split) for split in stock.casts}
+
+    def plans(self, count: int, kinds: Sequence[str] = KINDS) -> list[Plan]:
+        """`count` scenes of each kind that the stock has sounds for. Unheard phrasings: each clip once at most."""
+        found = []
+        for kind in kinds:
+            if kind in QUIET:
+                found += [
+                    Plan(kind, "", n) for n in range(count if kind != "babble" or self.stock.speech else 0)
+                ]
+                continue
+            for split in self.stock.casts if kind != LONG else (HEARD,):
+                pool = len(self._pool(kind, split))
+                there = min(count, pool) if split == UNHEARD or not pool else count
+                found += [Plan(kind, split, n) for n in range(there)]
+        return found
+
+    def make(self, plan: Plan) -> Scene:
+        """The scene of this name."""
+        rng = random.Random(f"{self.seed} {plan.name}")
+        if plan.kind in QUIET:
+            return self._background(plan, rng)
+        pool = self._pool(plan.kind, plan.split)
+        if plan.kind == LONG:
+            return self._ten_minutes(plan, rng)
+        user, line = pool[plan.number % len(pool)]
+        make = {
+            "turn": self._turn,
+            "pause": self._pause,
+            "conversation": self._conversation,
+            "interruption": self._interruption,
+            "stop": self._stop,
+            "backchannel": self._backchannel,
+        }[plan.kind]
+        return Scene(plan.name, plan.kind, plan.split, make(user, line, plan, rng))
+
+    # Kinds
+
+    def _turn(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[Cue, ...]:
+        return (self._first(user, line, plan.split, rng),)
+
+    def _pause(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[Cue, ...]:
+        pool = self._pool("pause", plan.split)
+        first = pool.index((user, line))
+        for user, line in pool[first:] + pool[:first]:  # the next one that has a place for a pause
+            whole = self.stock.casts[plan.split].ask(user, line, rng)
+            if points := self._points(whole):
+                at = rng.choice(points)
+                part = Cue("part", whole.before(at), rng.uniform(0.6, 1.6), item=line.item)
+                return part, Cue("question", whole.after(at), rng.uniform(0.3, 1.2), item=line.item)
+        raise InputError("no question of these clips has a place for a pause")
+
+    def _conversation(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[Cue, ...]:
+        mine = [
+            other for who, other in self._pool("conversation", plan.split) if who == user and other != line
+        ]
+        lines = [line, *rng.sample(mine, min(3, len(mine)))]
+        return self._talk(user, lines, plan.split, rng)
+
+    def _interruption(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[Cue, ...]:
+        sound = self.stock.casts[plan.split].ask(user, line, rng)
+        return self._cut_in(user, Cue("question", sound, 0.0, "over", line.item), rng)
+
+    def _stop(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[Cue, ...]:
+        sound = self.stock.casts[plan.split].ask(user, line, rng)
+        return self._cut_in(user, Cue("stop", sound, 0.0, "over", line.item), rng)
+
+    def _backchannel(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[Cue, ...]:
+        return self._cut_in(user, Cue("hum", self.stock.casts[HEARD].ask(user, line, rng), 0.0, "over"), rng)
+
+    def _cut_in(self, user: str, cue: Cue, rng: random.Random) -> tuple[Cue, ...]:
+        """A question with a long answer, then `cue` over it, while a right answer would go on for two seconds."""
+        cast, items = self.stock.casts[HEARD], self.stock.script.items
+        long = [line for line in cast.lines(user) if line.item and is_long(items[line.item].answer)]
+        line = rng.choice(long)
+        start, end = cast.answer(items[line.item].answer).heard
+        delay = rng.uniform(1.0, max(1.0, end - start - LEAST_LEFT - 0.3))
+        return self._first(user, line, HEARD, rng), Cue(cue.kind, cue.sound, delay, "over", cue.item)
+
+    def _background(self, plan: Plan, rng: random.Random) -> Scene:
+        numbers = np.random.default_rng(rng.getrandbits(32))
+        samples = round(BACKGROUND * SAMPLE_RATE)
+        wav_S, detail = np.zeros(samples, np.float32), "digital"
+        if plan.kind == "silence" and plan.number % 2:
+            detail = "room"
+            wav_S = noise("pink", samples, numbers) * 10 ** (rng.uniform(-80, -60) / 20)
+        elif plan.kind == "noise":
+            detail = NOISE_KINDS[plan.number % len(NOISE_KINDS)]
+            wav_S = noise(detail, samples, numbers) * 10 ** (rng.uniform(-45, -20) / 20)
+        elif plan.kind == "babble":
+            detail = "babble"
+            wav_S = noise("babble", samples, numbers, self.stock.speech) * 10 ** (rng.uniform(-45, -25) / 20)
+        ramp_S = np.minimum(1, np.minimum(np.arange(samples), np.arange(samples)[::-1]) / 2400)
+        sound = Utterance("", (wav_S * ramp_S).clip(-0.9, 0.9).astype(np.float32), (), (0.0, BACKGROUND))
+        return Scene(plan.name, plan.kind, "", (Cue("background", sound, 0.0),), 0.0, detail=detail)
+
+    def _ten_minutes(self, plan: Plan, rng: random.Random) -> Scene:
+        """One user asks one thing after the other, all different as long as there are any."""
+        users = self.stock.casts[plan.split].users()
+        user = users[plan.number % len(users)]
+        lines = [line for who, line in self._pool(LONG, plan.split) if who == user]
+        rng.shuffle(lines)
+        needed = round(self.minutes * 60 / 3) + 1  # nobody asks more often than every three seconds
+        lines = (lines * (needed // len(lines) + 1))[:needed]
+        cues = self._talk(user, lines, plan.split, rng)
+        return Scene(plan.name, LONG, plan.split, cues, limit=60 * self.minutes - 8)
+
+    # Parts
+
+    def _talk(self, user: str, lines: Sequence[Line], split: str, rng: random.Random) -> tuple[Cue, ...]:
+        cues = [self._first(user, lines[0], split, rng)]
+        for line in lines[1:]:
+            sound = self.stock.casts[split].ask(user, line, rng)
+            cues.append(Cue("question", sound, rng.uniform(1.2, 2.5), "after", line.item))
+        return tuple(cues)
+
+    def _first(self, user: str, line: Line, split: str, rng: random.Random) -> Cue:
+        sound = self.stock.casts[split].ask(user, line, rng)
+        return Cue("question", sound, rng.uniform(0.6, 1.6), item=line.item)
+
+    def _points(self, question: Utterance) -> list[float]:
+        return pause_points(question, self._complete, lambda text: " ".join(spoken_words(text)))
+
+    # What there is to say
+
+    def _shuffled(self, split: str) -> list[tuple[str, Line]]:
+        cast = self.stock.casts[split]
+        pairs = [(user, line) for user in cast.users() for line in cast.lines(user)]
+        random.Random(f"{self.seed} {split}").shuffle(pairs)
+        return pairs
+
+    def _pool(self, kind: str, split: str) -> list[tuple[str, Line]]:
+        """The lines that scenes of this kind turn on."""
+        items = self.stock.script.items
+        pairs = self._lines[split]
+        if kind == "backchannel":
+            return [
+                (user, line)
+                for user, line in pairs
+                if not line.item and split == HEARD and self._can_cut(user)
+            ]
+        pairs = [(user, line) for user, line in pairs if line.item]
+        if kind == "stop":
+            return [(u, line) for u, line in pairs if items[line.item].stops and self._can_cut(u)]
+        pairs = [(user, line) for user, line in pairs if not items[line.item].stops]
+        if kind in ("turn", "pause"):
+            return pairs
+        short = [(user, line) for user, line in pairs if not is_long(items[line.item].answer)]
+        return [(u, line) for u, line in short if self._can_cut(u)] if kind == "interruption" else short
+
+    def _can_cut(self, user: str) -> bool:
+        cast, items = self.stock.casts[HEARD], self.stock.script.items
+        return user in cast.users() and any(
+            line.item and is_long(items[line.item].answer) for line in cast.lines(user)
+        )

@@ -1,0 +1,202 @@
+"""Judges a scene as it went: from the agent's sound (an energy detector) and its words, never from its intentions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from duologue.data.voices import SAMPLE_RATE
+from duologue.eval.activity import Span, spans, within
+from duologue.eval.duplex_kinds import QUIET
+from duologue.eval.duplex_play import Played
+from duologue.eval.duplex_scenes import LEAST_LEFT, Answer
+
+SAME = 0.2  # word error rate up to which an answer that nothing else resembles more is the right one
+SPEAKING = 0.3  # seconds: how recently the agent must have been heard to be speaking
+JUST_AFTER = 0.16  # seconds: who begins so soon after a pause has decided inside it
+EARLY = 0.1  # seconds: who begins longer than this before the end of a question talks into it
+GOES_ON = 0.8  # seconds: the longest silence in speech that goes on
+
+
+@dataclass
+class Turn:
+    """A question and what came of it; times in seconds from the start of the scene, as heard. `said` is the text of
+    the answer, `asr` what a recogniser heard of it (None: not asked)."""
+
+    item: str
+    expected: str
+    asked: float
+    said: str
+    right: bool
+    response: float | None
+    """From the last sound of the question to the first of the answer; None: the turn was not taken."""
+    early: bool
+    asr: str | None = None
+    right_asr: bool | None = None
+
+
+@dataclass
+class Score:
+    """What became of one scene. `counts` is false where it never came to what the scene is about, and `why` says so."""
+
+    name: str
+    kind: str
+    split: str
+    counts: bool = True
+    why: str = ""
+    detail: str = ""
+    turns: list[Turn] = field(default_factory=list)
+    takes_in_pause: bool | None = None
+    silent_after: float | None = None
+    """Seconds from the first sound of an interruption to the agent's silence."""
+    goes_on: bool | None = None
+    quiet: bool | None = None
+    finished: bool | None = None
+    """Whether an answer that was hummed along to was said to its end."""
+    heard: tuple[str, str] | None = None
+    """The user's words, and what the model wrote down of them."""
+
+
+class Judge:
+    """Scores scenes against the right answers; `asr` turns a sound at 24 kHz into text."""
+
+    def __init__(self, answers: Mapping[str, Answer], asr: Callable[[np.ndarray], str] | None = None):
+        self.answers, self.asr = answers, asr
+        self._words = {item: plain(answer.text) for item, answer in answers.items()}
+
+    def score(self, played: Played) -> Score:
+        """The score of one scene."""
+        scene, found = played.scene, spans(played.agent_S)
+        score = Score(scene.name, scene.kind, scene.split, detail=scene.detail)
+        if scene.kind in QUIET:
+            score.quiet = not found
+            return score
+        if scene.kind in ("interruption", "stop", "backchannel"):
+            self._over(played, found, score)
+        else:
+            self._turns(played, found, score)
+        if played.captions is not None:
+            said = [
+                c.sound.text
+                for c, s in zip(scene.cues, played.starts, strict=True)
+                if s is not None and c.kind != "hum"
+            ]
+            score.heard = (" ".join(said), played.captions.strip())
+        return score
+
+    # Questions one after the other
+
+    def _turns(self, played: Played, found: list[Span], score: Score) -> None:
+        cues = played.scene.cues
+        for k, cue in enumerate(cues):
+            heard = played.heard(k)
+            if heard is None or cue.kind != "question":
+                continue
+            start, until = heard[0], played.seconds
+            if k and cues[k - 1].kind == "part":
+                before = played.heard(k - 1)
+                assert before is not None
+                score.takes_in_pause = any(before[0] <= a <= start + JUST_AFTER for a, _ in found)
+            if k + 1 < len(cues) and (after := played.heard(k + 1)) is not None:
+                until = after[0]
+            score.turns.append(self._turn(played, found, k, start, until))
+
+    def _turn(self, played: Played, found: list[Span], cue: int, start: float, until: float) -> Turn:
+        """What was answered to a question between two moments."""
+        heard = played.heard(cue)
+        assert heard is not None
+        asked, item = heard[1], played.scene.cues[cue].item
+        own = [span for span in found if start <= span[0] < until]
+        answer = next((span for span in own if span[1] > asked), None)
+        said = " ".join(word.word for word in played.words if start <= word.start < until)
+        turn = Turn(
+            item, self.answers[item].text, asked, said, self.right(item, said),
+            None if answer is None else round(answer[0] - asked, 3),
+            any(span[0] < asked - EARLY for span in own),
+        )  # fmt: skip
+        if self.asr is not None and played.scene.kind == "turn":
+            turn.asr = self._recognised(played, own)
+            turn.right_asr = self.right(item, turn.asr)
+        return turn
+
+    def _recognised(self, played: Played, own: list[Span]) -> str:
+        if not own or self.asr is None:
+            return ""
+        first, last = max(0.0, own[0][0] - 0.2), own[-1][1] + 0.2
+        return self.asr(played.agent_S[round(first * SAMPLE_RATE) : round(last * SAMPLE_RATE)])
+
+    # Over the agent's speech
+
+    def _over(self, played: Played, found: list[Span], score: Score) -> None:
+        """An interruption, a stop or a backchannel: the second cue of two."""
+        heard, first = played.heard(1), played.heard(0)
+        assert first is not None
+        if heard is None:
+            score.counts, score.why = False, "no answer to cut into"
+            return
+        at, end = heard
+        before = within(found, first[0], at)
+        if not before or before[-1][1] < at - SPEAKING:
+            score.counts, score.why = False, "the answer had ended"
+            return
+        words = [word.word for word in played.words if first[0] <= word.start < at]
+        if self.left(words, at - before[0][0]) < LEAST_LEFT:
+            score.counts, score.why = False, "less than 2 s of a known answer were left"
+            return
+        if played.scene.kind == "backchannel":
+            score.goes_on = _goes_on(found, at, at + LEAST_LEFT)
+            said = " ".join(word.word for word in played.words if first[0] <= word.start)
+            score.finished = self.right(played.scene.cues[0].item, said)
+            return
+        silent = max((b for a, b in found if a < end - EARLY and b > at), default=at)
+        score.silent_after = round(silent - at, 3)
+        score.turns.append(self._turn(played, found, 1, silent, played.seconds))
+
+    def left(self, said: Sequence[str], elapsed: float) -> float:
+        """How many seconds remain of the answer that begins as `said` does; 0 if no long answer does."""
+        words = plain(" ".join(said))
+        if not words:
+            return 0.0
+        rates = {
+            item: edits(words, self._words[item][: len(words)]) / len(words)
+            for item, answer in self.answers.items()
+            if answer.seconds
+        }
+        if not rates:
+            return 0.0
+        best = min(rates, key=lambda item: rates[item])
+        return self.answers[best].seconds - elapsed if rates[best] <= 0.34 else 0.0
+
+    def right(self, item: str, said: str) -> bool:
+        """Whether `said` is the answer of this item: no other answer is as near, and at most a fifth of its words
+        are wrong."""
+        words, expected = plain(said), self._words[item]
+        wrong = edits(words, expected)
+        if not words or wrong > SAME * len(expected):
+            return False
+        return wrong == 0 or all(
+            edits(words, other) > wrong for name, other in self._words.items() if name != item
+        )
+
+
+def plain(text: str) -> list[str]:
+    """The words of a text as spoken: see `speech.plain_words`."""
+    from duologue.eval.speech import plain_words
+
+    return plain_words(text).split()
+
+
+def _goes_on(found: list[Span], start: float, end: float) -> bool:
+    """Whether speech goes on between two moments, without a long silence."""
+    edges = [start, *(t for span in within(found, start, end) for t in span), end]
+    return max(b - a for a, b in zip(edges[::2], edges[1::2], strict=True)) <= GOES_ON
+
+
+def edits(said: Sequence[str], expected: Sequence[str]) -> int:
+    """Words to change, add and remove (Levenshtein distance)."""
+    row = list(range(len(expected) + 1))
+    for i, word in enumerate(said, 1):
+        before, row[0] = row[0], i
+        for k, other in enumerate(expected, 1):
+            before, row[k] = row[k], min(row[k] + 1, row[k - 1] + 1, before + (word != other))
+    return row[-1]

@@ -1,0 +1,69 @@
+"""A picture of a conversation: both channels, one above the other, with the words over them."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from duologue.data.manifest import AGENT, USER, Word
+from duologue.data.voices import SAMPLE_RATE
+from duologue.errors import InputError
+from duologue.files import atomic_write
+from duologue.types import StrPath
+
+ROW = 15.0  # seconds in a row
+COLORS = {AGENT: "#2b6cb0", USER: "#c05621"}
+NAMES = {AGENT: "agent", USER: "user"}
+
+
+def draw_conversation(
+    path: StrPath, agent_wav: np.ndarray, user_wav: np.ndarray, words: Iterable[Word], rate: int = SAMPLE_RATE
+) -> None:
+    """Writes a picture (.png, .svg or .pdf) of two channels, float32 [S] each, in rows of 15 s at most.
+
+    `words` are those of both, told apart by `speaker` (`manifest.AGENT`, `manifest.USER`). Raises InputError without
+    matplotlib or if the file cannot be written.
+    """
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("a picture needs matplotlib: pip install 'duologue[train]'") from None
+    said = list(words)
+    seconds = max(len(agent_wav), len(user_wav), rate) / rate
+    rows = int(np.ceil(seconds / ROW))
+    span = seconds / rows
+    figure = Figure(figsize=(max(6.0, 1.1 * span), 2.6 * rows + 0.5), layout="constrained", dpi=110)
+    for row, axes in enumerate(np.atleast_1d(figure.subplots(rows, 1))):
+        first = row * span
+        for speaker, wav_S, base in ((AGENT, agent_wav, 1.0), (USER, user_wav, -1.0)):
+            time_P, low_P, high_P = _outline(wav_S, first, span, rate)
+            axes.fill_between(time_P, base + low_P, base + high_P, color=COLORS[speaker], linewidth=0.3)
+            mine = [word for word in said if word.speaker == speaker and first <= word.start < first + span]
+            for number, word in enumerate(mine):
+                axes.text(
+                    word.start, base + 0.72 + 0.2 * (number % 2), word.text, fontsize=7, color=COLORS[speaker],
+                    clip_on=True,
+                )  # fmt: skip
+        axes.set(xlim=(first, first + span), ylim=(-2.0, 2.2), yticks=[1.0, -1.0])
+        axes.set_yticklabels([NAMES[AGENT], NAMES[USER]])
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", alpha=0.25)
+    figure.supxlabel("seconds", fontsize=8)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary)
+
+
+def _outline(
+    wav_S: np.ndarray, first: float, seconds: float, rate: int, points: int = 1200
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Time, lowest and highest sample of `points` stretches; the loudest sample of the channel fills the height."""
+    hop = max(1, round(seconds * rate / points))
+    start = round(first * rate)
+    piece_S = wav_S[start : start + points * hop]
+    piece_S = np.pad(piece_S, (0, points * hop - len(piece_S))).reshape(points, hop)
+    scale = 0.6 / max(float(np.abs(wav_S).max(initial=0.0)), 0.05)
+    time_P = first + (np.arange(points) + 0.5) * hop / rate
+    return time_P, scale * piece_S.min(axis=1), scale * piece_S.max(axis=1)
