@@ -17,6 +17,7 @@ from duologue.errors import InputError
 from duologue.eval.speech import Measure, fit, measures, opus_6k, word_error_rate
 from duologue.types import StrPath
 
+SPEECH = Path(__file__).parent.parent / "assets" / "speech"  # held out of all training
 AUDIO = (".wav", ".flac", ".opus", ".ogg", ".mp3")
 
 

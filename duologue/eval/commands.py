@@ -23,7 +23,8 @@ class EvalCodec:
     model: str = "nano"
     """A name, folder, .safetensors file or hf://owner/name@revision."""
     set: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Recordings to judge by, with what is said as "text" in a .json (or a .txt) beside each."""
+    """Recordings to judge by, with what is said as "text" in a .json (or a .txt) beside each. By default a few that
+    come with the package, never trained on: sentences of the agent's voice, and questions by three others."""
     asr: Annotated[Path | None, arg(metavar="DIR")] = None
     """A Whisper model in CTranslate2's format, for the word error rates."""
     limit: int | None = None
@@ -32,17 +33,15 @@ class EvalCodec:
     """Print JSON instead of a table."""
 
     def run(self) -> None:
-        from duologue.eval.codec import evaluate_codec, load_clips
+        from duologue.eval.codec import SPEECH, evaluate_codec, load_clips
         from duologue.eval.speech import Recognizer
         from duologue.progress import progress
         from duologue.weights import load
 
-        if self.set is None:
-            raise InputError("name a folder of recordings that were never trained on: --set DIR")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit is a number of recordings from 1 up, not {self.limit}")
         codec = load(self.model, "cpu").codec
-        clips = load_clips(self.set, codec.config.sample_rate, self.limit)
+        clips = load_clips(self.set or SPEECH, codec.config.sample_rate, self.limit)
         asr = Recognizer(self.asr) if self.asr else None
         with progress("judging", 1.0) as advance:
             report = evaluate_codec(codec, clips, asr, name=Path(self.model).name, advance=advance)

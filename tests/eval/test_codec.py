@@ -158,8 +158,16 @@ def test_command_prints_a_table_or_json(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.usefixtures("halver")
+def test_speech_to_judge_by_comes_with_the_package(capsys: pytest.CaptureFixture[str]):
+    EvalCodec(limit=4, json=True).run()
+    report = json.loads(capsys.readouterr().out)
+    assert report["clips"] == 4 and 8 < report["seconds"] < 20
+    clips = load_clips(evaluation.SPEECH, 24_000)
+    assert len(clips) == 16 and all(clip.text for clip in clips)
+    assert sum(clip.key.startswith("agent") for clip in clips) == 10
+
+
+@pytest.mark.usefixtures("halver")
 def test_command_says_what_it_needs(tmp_path: Path):
-    with pytest.raises(InputError, match="--set DIR"):
-        EvalCodec().run()
     with pytest.raises(InputError, match="--limit"):
         EvalCodec(set=tmp_path, limit=0).run()
