@@ -97,8 +97,9 @@ class TrainLM:
     """
 
     stage: Literal["text", "speech-text", "post", "finetune", "instruct", "listen", "duplex"]
-    tokenizer: Annotated[Path, arg(metavar="FILE.model")]
     out: Annotated[Path, arg(metavar="DIR")]
+    tokenizer: Annotated[Path | None, arg(metavar="FILE.model")] = None
+    """The vocabulary; by default that of --model."""
     shards: Annotated[tuple[Path, ...], arg(metavar="DIR")] = ()
     """Folders of training shards (`duologue data encode`)."""
     texts: Annotated[tuple[Path, ...], arg(metavar="FILE")] = ()
@@ -108,6 +109,12 @@ class TrainLM:
     start: Annotated[Path | None, arg(metavar="DIR")] = None
     """The run of the stage before."""
     preset: Literal["nano", "moshi", "tiny"] = "nano"
+    """What to build, with random weights, unless --model is given."""
+    model: str | None = None
+    """A model to go on from: a name, a folder or hf://owner/name@revision."""
+    lora_rank: int = 0
+    """Train adapters of this rank beside the weights, which stay as they are; 0: the weights."""
+    lora_scaling: float = 2.0
     batch: int = 4
     """Pieces of conversations in a batch."""
     frames: int = 300
@@ -145,10 +152,29 @@ class ExportLM:
         export_lm(self)
 
 
+@dataclass(frozen=True)
+class ExportLoRA:
+    """Write the adapters of a run in moshi-finetune's format: OUT/lora.safetensors and OUT/config.json."""
+
+    start: Annotated[Path, arg(metavar="DIR")]
+    """The run to take the (averaged) adapters from."""
+    model: str
+    """The model they were trained on."""
+    out: Annotated[Path, arg(metavar="DIR")]
+    lora_scaling: float = 2.0
+    """As in training."""
+
+    def run(self) -> None:
+        from duologue.train.lm_run import export_lora
+
+        export_lora(self)
+
+
 Train: TypeAlias = (
     Annotated[TrainCodec, subcommand("codec")]
     | Annotated[ExportCodec, subcommand("export-codec")]
     | Annotated[TrainTokenizer, subcommand("tokenizer")]
     | Annotated[TrainLM, subcommand("lm")]
     | Annotated[ExportLM, subcommand("export-lm")]
+    | Annotated[ExportLoRA, subcommand("export-lora")]
 )

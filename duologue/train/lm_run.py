@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from duologue import presets
@@ -15,9 +16,10 @@ from duologue.data.shards import ShardReader
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
 from duologue.lm import LM, Sampling
+from duologue.lm.lora import adapters, add_lora
 from duologue.tokenizer import Tokenizer
 from duologue.train import checkpoint, parallel
-from duologue.train.commands import ExportLM, TrainLM, TrainTokenizer
+from duologue.train.commands import ExportLM, ExportLoRA, TrainLM, TrainTokenizer
 from duologue.train.lm import LMLossConfig, LMStage
 from duologue.train.lm_batches import LMBatchConfig, LMBatches
 from duologue.train.lm_speech_text import SpeechTextStage
@@ -26,6 +28,7 @@ from duologue.train.loop import LoopConfig, run
 from duologue.train.optim import OptimConfig
 from duologue.train.parallel import World
 from duologue.train.stage import Data
+from duologue.weights import load
 from duologue.weights.write import lm_json, write_json, write_lm
 
 PRESETS = {"nano": presets.nano_lm, "moshi": presets.moshi_7b, "tiny": presets.tiny_lm}
@@ -60,21 +63,15 @@ def train_lm(options: TrainLM) -> None:
     how, plan = options.run_config, PLANS[options.stage]
     torch.manual_seed(how.seed)
     world = parallel.start(how.device, how.precision)
-    tokenizer = Tokenizer(options.tokenizer)
-    config = PRESETS[options.preset]()
-    if (
-        options.stage == "speech-text"
-    ):  # the voice has longer to think while it learns what voices are (section 4.2)
-        config = replace(config, delays=tuple(2 * delay for delay in config.delays))
-    lm = LM(config)
+    lm, tokenizer = _model(options)
     if tokenizer.size > lm.config.text_card:
-        raise InputError(f"{options.tokenizer} has {tokenizer.size} pieces, the model {lm.config.text_card}")
+        raise InputError(f"the vocabulary has {tokenizer.size} pieces, the model {lm.config.text_card}")
     if plan.losses.heard and not lm.config.extra_heads:
-        raise InputError(
-            f"stage {options.stage} trains a head for the user's words: {options.preset} has none"
-        )
+        raise InputError(f"stage {options.stage} trains a head for the user's words: this model has none")
     if options.start is not None:
         _fill(lm, checkpoint.load_weights(options.start))
+    if options.lora_rank:
+        add_lora(lm, options.lora_rank, options.lora_scaling)
     lm = parallel.parallelize(lm, world)
     optim = OptimConfig(
         options.lr or plan.lr, schedule=plan.schedule, warmup=min(200, how.steps // 10), steps=how.steps,
@@ -86,6 +83,22 @@ def train_lm(options: TrainLM) -> None:
         how.steps, 1, 20, how.eval_every, save_minutes=how.save_minutes, minutes=how.minutes, seed=how.seed
     )
     run(stage, data, loop, options.out)
+
+
+def _model(options: TrainLM) -> tuple[LM, Tokenizer]:
+    """What to train and the vocabulary it writes with: a published model, or random weights of a preset."""
+    if options.model is not None:
+        opened = load(options.model, dtype=torch.float32)
+        lm = opened.lm.train().requires_grad_(True)
+        return lm, Tokenizer(options.tokenizer) if options.tokenizer else opened.tokenizer
+    if options.tokenizer is None:
+        raise InputError("name the vocabulary to write with: --tokenizer FILE.model")
+    config = PRESETS[options.preset]()
+    if (
+        options.stage == "speech-text"
+    ):  # the voice has longer to think while it learns what voices are (section 4.2)
+        config = replace(config, delays=tuple(2 * delay for delay in config.delays))
+    return LM(config), Tokenizer(options.tokenizer)
 
 
 def _text(
@@ -176,6 +189,23 @@ def train_tokenizer(options: TrainTokenizer) -> None:
         except RuntimeError as error:
             reason = str(error).rpartition("] ")[2].strip()
             raise InputError(f"no vocabulary of {options.size} pieces from this script: {reason}") from None
+
+
+def export_lora(options: ExportLoRA) -> None:
+    """The adapters of a run, and the configuration that says where they belong (moshi-finetune's layout)."""
+    weights = checkpoint.load_weights(options.start)
+    ranks = {len(value) for name, value in weights.items() if name.endswith(".lora_A.weight")}
+    if len(ranks) != 1:
+        raise InputError(f"{options.start} is no run with adapters (--lora-rank)")
+    lm = load(options.model, dtype=torch.float32).lm
+    add_lora(lm, *ranks, options.lora_scaling)
+    _fill(lm, weights)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with atomic_write(options.out / "lora.safetensors") as temporary:
+        found = {name: weight.detach().contiguous() for name, weight in adapters(lm).items()}
+        save_file(found, temporary, metadata={"format": "pt"})
+    how = {"lora": True, "lora_rank": ranks.pop(), "lora_scaling": options.lora_scaling}
+    write_json(options.out / "config.json", lm_json(lm.config) | {"lora_name": "lora.safetensors"} | how)
 
 
 def export_lm(options: ExportLM) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from duologue import presets
 from duologue.cli import main
@@ -106,7 +107,7 @@ def test_pre_trains_on_text_then_on_speech_and_text(made: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (["--stage", "duplex"], "tiny has none"),
+        (["--stage", "duplex"], "this model has none"),
         (["--tokenizer", "/nowhere.model"], "there is no file /nowhere.model"),
         (["--start", "/nowhere"], "/nowhere"),
         (["--stage", "text"], "name some with --texts"),
@@ -117,3 +118,24 @@ def test_what_cannot_be_trained_is_refused(made: Path, tmp_path: Path, capsys, c
         train(made, tmp_path / "run", "--steps", "1", *change)
     assert stopped.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_adapters_alone_are_trained_on_a_model_and_exported(made: Path, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "lora"
+    more = ("--model", "tiny", "--lora-rank", "2", "--lr", "1e-2", "--shards", str(made / "shards"))
+    main(
+        ["train", "lm", "--stage", "finetune", *more, "--out", str(run), "--batch", "2", "--frames", "40",
+         "--steps", "3", "--device", "cpu"]
+    )  # fmt: skip
+    main(["train", "export-lora", "--start", str(run), "--model", "tiny", "--out", str(out)])
+    found = load_file(out / "lora.safetensors")
+    assert found["text_linear.lora_A.weight"].shape == (2, 32)
+    assert found["transformer.layers.0.gating.linear_in.lora_B.weight"].abs().max() > 0
+    told = json.loads((out / "config.json").read_text())
+    assert (told["lora"], told["lora_rank"], told["lora_scaling"]) == (True, 2, 2.0)
+    base, trained = load("tiny").lm.state_dict(), checkpoint.load_weights(run, ema=False)
+    assert all(torch.equal(value, trained[name]) for name, value in base.items())
+    with pytest.raises(SystemExit):
+        main(
+            ["train", "export-lora", "--start", str(tmp_path / "none"), "--model", "tiny", "--out", str(out)]
+        )

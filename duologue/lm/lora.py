@@ -1,0 +1,81 @@
+"""Low-rank adapters: fine-tuning a large model by a small number of weights, in the file format of moshi-finetune.
+
+Every linear map W becomes W + scaling * B A, with W frozen. A begins random and B at zero, so that at first nothing
+changes.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import LMConfig
+from ..weights.names import lm_sources
+from .model import LM
+
+
+class LoRALinear(nn.Linear):
+    """A frozen linear map with an adapter beside it; `weight` keeps its name."""
+
+    def __init__(self, base: nn.Linear, rank: int, scaling: float):
+        with torch.device("meta"):
+            super().__init__(base.in_features, base.out_features, base.bias is not None)
+        self.weight, self.bias, self.scaling = base.weight, base.bias, scaling
+        weight = base.weight
+        self.lora_A = nn.Linear(self.in_features, rank, bias=False, device=weight.device, dtype=weight.dtype)
+        self.lora_B = nn.Linear(rank, self.out_features, bias=False, device=weight.device, dtype=weight.dtype)
+        nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
+        nn.init.zeros_(self.lora_B.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias) + self.scaling * self.lora_B(self.lora_A(x))
+
+
+def add_lora(lm: LM, rank: int, scaling: float) -> None:
+    """Freeze `lm` and put an adapter of `rank` beside every linear map."""
+    for weight in lm.parameters():
+        weight.requires_grad_(False)
+    for name, linear in list(_linears(lm)):
+        parent, _, leaf = name.rpartition(".")
+        setattr(lm.get_submodule(parent), leaf, LoRALinear(linear, rank, scaling))
+
+
+@torch.no_grad()
+def merge_lora(lm: LM) -> None:
+    """Put the adapters into the weights; `lm` is then as it was built, and trainable."""
+    for name, linear in list(_linears(lm)):
+        if isinstance(linear, LoRALinear):
+            merged = nn.Linear(
+                linear.in_features, linear.out_features, linear.bias is not None, device="meta"
+            )
+            merged.weight = nn.Parameter(
+                linear.weight + linear.scaling * (linear.lora_B.weight @ linear.lora_A.weight)
+            )
+            merged.bias = linear.bias
+            parent, _, leaf = name.rpartition(".")
+            setattr(lm.get_submodule(parent), leaf, merged)
+    for weight in lm.parameters():
+        weight.requires_grad_(True)
+
+
+def adapters(lm: LM) -> dict[str, Tensor]:
+    """The adapters' weights by their published names, such as `transformer.layers.0.gating.linear_in.lora_A.weight`."""
+    return {
+        f"{published_name(name, lm.config)}.lora_{side}.weight": getattr(linear, f"lora_{side}").weight
+        for name, linear in _linears(lm)
+        if isinstance(linear, LoRALinear)
+        for side in "AB"
+    }
+
+
+def published_name(module: str, config: LMConfig) -> str:
+    """The published name of one of our linear maps, in the naming with a projection a step."""
+    return lm_sources(f"{module}.weight", config)[-1].name.removesuffix(".weight")
+
+
+def _linears(lm: LM) -> Iterator[tuple[str, nn.Linear]]:
+    for name, module in lm.named_modules():
+        if isinstance(module, nn.Linear) and not name.rpartition(".")[2].startswith("lora_"):
+            yield name, module
