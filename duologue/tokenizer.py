@@ -1,5 +1,6 @@
 """Text to token ids and back: SentencePiece, also piece by piece as a conversation goes on."""
 
+import codecs
 from pathlib import Path
 
 import sentencepiece
@@ -45,23 +46,20 @@ class Tokenizer:
 
 
 class TextStream:
-    """Puts tokens together to text as they come; a character spelt in bytes appears once it is whole."""
+    """Puts tokens together to text as they come; a character spelt in bytes appears once it is whole. Bytes that make
+    no character are dropped."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
-        self._bytes = b""
+        self._bytes = codecs.getincrementaldecoder("utf-8")("ignore")
 
     def push(self, token: int) -> str:
-        """The text that this token adds, with its leading space; empty for padding and unfinished characters."""
+        """The text that this token adds, with its leading space; empty for padding, which may also stand between the
+        bytes of a character, and for unfinished characters."""
+        if self._tokenizer.is_control(token):
+            return ""
+        piece = self._tokenizer.piece(token)
         if self._tokenizer.is_byte(token):
-            self._bytes += bytes([int(self._tokenizer.piece(token)[3:5], 16)])
-            try:
-                text = self._bytes.decode()
-            except UnicodeDecodeError:
-                if len(self._bytes) < 4:
-                    return ""
-                text = self._bytes.decode(errors="replace")
-            self._bytes = b""
-            return text
-        self._bytes = b""
-        return "" if self._tokenizer.is_control(token) else self._tokenizer.piece(token)
+            return self._bytes.decode(bytes([int(piece[3:5], 16)]))
+        self._bytes.reset()
+        return piece

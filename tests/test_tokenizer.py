@@ -2,7 +2,7 @@ import pytest
 
 from duologue.errors import InputError
 from duologue.tokenizer import TextStream, Tokenizer
-from duologue.weights.load import ASSETS
+from duologue.weights.model import ASSETS
 
 PATH = ASSETS / "tiny" / "tokenizer.model"
 TEXTS = ["hello there", "What is 2 + 2?", "naïve — «Grüße»", "日本語 and 🎉", "a  b", "", "don't"]
@@ -41,9 +41,8 @@ def test_a_character_that_stays_unfinished_is_dropped(tokenizer: Tokenizer) -> N
     """It hurts no word that follows."""
     half = tokenizer.encode("🎉")[-4:-2]
     assert "".join(streamed(tokenizer, [*half, *tokenizer.encode("hello")])) == " hello"
-    odd = streamed(tokenizer, [half[0]] * 4)
-    assert odd[:3] == ["", "", ""]
-    assert "\N{REPLACEMENT CHARACTER}" in odd[3]
+    assert streamed(tokenizer, [half[0]] * 9) == [""] * 9
+    assert "".join(streamed(tokenizer, [half[0], *tokenizer.encode("🎉")[-4:]])) == "🎉"
 
 
 def test_padding_is_no_text(tokenizer: Tokenizer) -> None:
@@ -52,9 +51,9 @@ def test_padding_is_no_text(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode([*tokenizer.encode("hello"), tokenizer.size + 5]) == "hello"
 
 
-def test_padding_within_a_character_keeps_it_apart(tokenizer: Tokenizer) -> None:
+def test_padding_within_a_character_does_not_spoil_it(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("🎉")[-4:]
-    assert "🎉" not in "".join(streamed(tokenizer, [*ids[:2], 3, *ids[2:]]))
+    assert "".join(streamed(tokenizer, [*ids[:2], 3, 0, *ids[2:]])) == "🎉"
 
 
 def test_what_is_no_vocabulary(tmp_path) -> None:
