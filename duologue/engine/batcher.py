@@ -44,10 +44,12 @@ class Batcher:
         tokenizer: Tokenizer,
         now: Callable[[], float] = time.monotonic,
         observe: Callable[[float, int], None] = lambda seconds, seats: None,
+        observe_answer: Callable[[float], None] = lambda seconds: None,
     ):
         self.backend, self.tokenizer, self.now = backend, tokenizer, now
         self.restarts = 0
         self._observe = observe  # of each step: how long it took, and for how many seats
+        self._observe_answer = observe_answer  # of each frame of a user: how long it took from its coming in
         self._lock = threading.Condition()
         self._seats: list[Seat] = []
         self._free = set(range(backend.slots))
@@ -161,6 +163,8 @@ class Batcher:
         try:
             if frames.finite_B[seat.slot]:
                 seat.say(frames, done)
+                if seat.came is not None:
+                    self._observe_answer(done - seat.came)
             else:
                 log.error("conversation %s left the finite numbers", seat.id)
                 seat.end("error")

@@ -15,12 +15,14 @@ from ..lm.sampling import Sampling
 from ..tokenizer import TextStream, Tokenizer
 from .backend import Frames
 from .session import Said
+from .words import LOUD_USER, loudness
 
 FRAME = 0.08  # seconds
 EARLY = 0.04  # seconds before its time that a frame may be heard, so that one that came late can be caught up with
 GRACE = 0.06  # seconds after its time that a missing frame is waited for
 PATIENCE = 0.03  # seconds that a frame and its step may take in all so that others can be stepped with it
 BACKLOG = 25  # frames of the user that may wait: 2 s
+SLACK = 2  # frames that may wait without harm; with more, the user's silence is skipped to catch up
 LAG = 4  # frames that may wait all through a WINDOW; if more do, all but one are dropped
 WINDOW = 25  # frames
 HURRY = 0.04  # seconds that a conversation may move forward in a WINDOW to catch up with a user who is ahead
@@ -83,9 +85,10 @@ class Seat:
         self._text = TextStream(self._tokenizer)
         self._primed = self._met = False  # whether the silent frame was heard, and whether the user was
         self._gap = True  # the last frame was heard as silence for want of another
+        self._quiet = True  # the last frame of the user was silence
         self._last_step = -FRAME
         self._frame = 0
-        self._came: float | None = None
+        self.came: float | None = None  # when the frame came that is heard in this step
         self._new_window()
 
     def _new_window(self) -> None:
@@ -192,15 +195,15 @@ class Seat:
     def hear(self, now: float) -> np.ndarray:
         """The frame to hear in the step that begins now."""
         self._ready, self._void = self.ready_at, not self._primed
-        self._came, self._user_S = None, np.zeros(self._frame_size, np.float32)
+        self.came, self._user_S = None, np.zeros(self._frame_size, np.float32)
         if self._void:
             self._primed = True
         elif self._heard:
-            self._came, self._user_S = self._heard.popleft()
+            self.came, self._user_S = self._next_heard()
             if self._gap:
-                self.next = self._came
+                self.next = self.came
             self._met, self._gap = True, False
-            self._keep_pace(self._came)
+            self._keep_pace(self.came)
         else:
             self._gap = True
             self._missing += self._met
@@ -208,6 +211,17 @@ class Seat:
         # A stall of the machine is not caught up with: that would make the whole conversation late.
         self.next = max(self.next, now - 2 * FRAME) + FRAME
         return self._user_S
+
+    def _next_heard(self) -> tuple[float, np.ndarray]:
+        """The frame that waited longest. While too many wait, silence is dropped where more silence is on both of its
+        sides: no word loses its beginning or end."""
+        while True:
+            came, user_S = self._heard.popleft()
+            before, self._quiet = self._quiet, loudness(user_S) < LOUD_USER
+            skip = len(self._heard) > SLACK and before and self._quiet
+            if not skip or loudness(self._heard[0][1]) >= LOUD_USER:
+                return came, user_S
+            self._dropped += 1
 
     def _keep_pace(self, came: float) -> None:
         self._in_window += 1
@@ -231,8 +245,8 @@ class Seat:
             self._frame += 1
             self._frames += 1
             self._late += done - self._ready > FRAME
-            if self._came is not None:
-                self._response = max(self._response, done - self._came)
+            if self.came is not None:
+                self._response = max(self._response, done - self.came)
             text = self._text.push(token) if token >= 0 else ""
             said = Said(self._frame, frames.wav_BS[self.slot].copy(), text, token)
             self._said.append(said)

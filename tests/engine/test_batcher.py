@@ -63,6 +63,32 @@ def test_seeded_conversations_are_not_touched_by_those_who_come_and_go(tiny):
     assert all(np.array_equal(a.wav_S, b.wav_S) for a, b in zip(quiet[:30], crowded[:30], strict=True))
 
 
+@pytest.mark.parametrize(("frames", "joins"), [(8, 80), pytest.param(20, 1000, marks=pytest.mark.slow)])
+def test_eight_seeded_conversations_do_not_notice_who_comes_and_goes(tiny, frames, joins):
+    users = [noise(frames, seed) for seed in range(8)]
+
+    def alone_in_the_room(seed: int):
+        here = room(tiny, 12)
+        caller = here.call(users[seed], seeded(tiny, seed))
+        here.run(frames * FRAME)
+        return caller.said
+
+    here = room(tiny, 12)
+    kept = [here.call(user, seeded(tiny, seed)) for seed, user in enumerate(users)]
+    for first in range(0, joins, 4):
+        others = [here.call(noise(1, k), seeded(tiny, k)) for k in range(first, first + 4)]
+        here.run(4 * frames * FRAME / joins)
+        for other in others:
+            other.seat.end("gone")
+            here.callers.remove(other)
+    for seed, caller in enumerate(kept):
+        solo = alone_in_the_room(seed)
+        assert len(caller.said) >= frames - 1
+        for mine, theirs in zip(solo, caller.said, strict=False):
+            assert (mine.frame, mine.token) == (theirs.frame, theirs.token)
+            assert np.array_equal(mine.wav_S, theirs.wav_S)
+
+
 def test_the_same_slot_starts_as_new(tiny):
     here = room(tiny, 1)
     first = here.call(noise(4, 1), seeded(tiny, 3))
@@ -139,6 +165,39 @@ def test_what_waits_for_long_is_dropped(echo):
     assert caller.seat.counts().waiting <= 1
     echo.run(2.0)
     assert caller.seat.counts().response < 3 * FRAME
+
+
+def with_pauses(frames: int, seed: int = 0) -> np.ndarray:
+    """A user who speaks for 8 frames and is silent for 8."""
+    user_TS = noise(frames, seed)
+    user_TS[np.arange(frames) % 16 >= 8] *= 0.01
+    return user_TS
+
+
+def test_a_backlog_is_caught_up_with_in_the_users_silence(echo):
+    """A link stood still for 1.6 s and then delivered all at once."""
+    caller = echo.call(noise(0))
+    echo.run(0.1)
+    caller.seat.push(with_pauses(20).ravel())
+    caller.user_TS, caller.begins = 0.01 * noise(100, 1), echo.clock.time + FRAME
+    echo.run(20 * FRAME)
+    counts = caller.seat.counts()
+    assert counts.waiting <= 3
+    assert counts.dropped > 0
+    told = np.stack(heard(caller))
+    loud_TS = told[np.sqrt(np.mean(told**2, 1)) > 0.05]
+    assert np.array_equal(loud_TS[:12], with_pauses(20)[[*range(8), *range(16, 20)]])  # no word is lost
+
+
+def test_on_a_machine_that_is_too_slow_the_backlog_goes_in_every_silence(echo):
+    echo.backend.takes = 1.25 * FRAME
+    caller = echo.call(with_pauses(500))
+    waited = []
+    for _ in range(35):
+        echo.run(1.0)
+        waited.append(caller.seat.counts().waiting)
+    assert max(waited) <= 8
+    assert caller.seat.counts().response < 8 * FRAME
 
 
 def test_a_user_whose_clock_is_fast_is_followed(echo):

@@ -100,7 +100,9 @@ class Room:
             at = self.batcher.tick()
             for caller in self.callers:
                 caller.said += caller.seat.take()
-            if at is not None and at <= self.clock.time:
+                while caller.next_at <= min(self.clock.time, until):
+                    caller.send()
+            if at is not None and at <= self.clock.time <= until:
                 continue
             times = [c.next_at for c in self.callers] + ([at] if at is not None else [])
             soonest = min(times, default=float("inf"))
