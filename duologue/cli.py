@@ -24,6 +24,7 @@ A spoken-dialogue model that listens and speaks at the same time.
 
 examples:
   duologue talk question.wav answer.wav       what the model answers to a recording
+  duologue talk                               talk to it with microphone and headphones
   duologue info MODEL                         what a model is made of
   duologue encode speech.wav speech.npz       a recording as the codec's tokens ...
   duologue decode speech.npz again.wav        ... and back
@@ -89,15 +90,16 @@ class Decode:
 
 @dataclass(frozen=True)
 class Talk:
-    """Let the model hear a recording and write what it says meanwhile and after, as fast as the machine goes.
+    """Talk to a model with microphone and headphones; or let it hear a recording and write what it says meanwhile and
+    after, as fast as the machine goes.
 
     When the recording ends the model hears silence until it has been quiet for 1.5 s.
     """
 
-    source: AudioIn
-    """What the user says."""
-    target: AudioOut
-    """What the agent says, at 24 kHz: wav, flac, ogg or opus by its suffix."""
+    source: Annotated[Positional[Path | None], arg(metavar="IN.wav")] = None
+    """What the user says; the microphone if not given."""
+    target: Annotated[Positional[Path | None], arg(metavar="OUT.wav")] = None
+    """What the agent says, at 24 kHz: wav, flac, ogg or opus by its suffix; the speaker if not given."""
     model: Model = DEFAULT_MODEL
     """The model to talk to."""
     seed: int = 0
@@ -116,6 +118,11 @@ class Talk:
     def run(self) -> None:
         from duologue import commands
 
+        if self.source is None:
+            commands.talk_live(self.model, self.seed, self.greedy)
+            return
+        if self.target is None:
+            raise InputError("name a file for the answer too: duologue talk question.wav answer.wav")
         commands.talk(
             self.source,
             self.target,

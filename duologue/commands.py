@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from duologue.engine import offline
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
 from duologue.lm import LM
+from duologue.lm.sampling import Sampling
 from duologue.progress import progress
 from duologue.weights import load
 
@@ -101,6 +102,15 @@ def talk(
     if json_target is not None:
         with atomic_write(json_target) as temporary:
             temporary.write_text(json.dumps(answer.report, indent=2, ensure_ascii=False) + "\n")
+
+
+def talk_live(model: str, seed: int, greedy: bool) -> None:
+    """A conversation with microphone and speaker, until Ctrl-C."""
+    from duologue.live import talk
+
+    opened = load(model, _device())
+    sampling = Sampling.greedy(opened.sampling.pad_bias) if greedy else opened.sampling
+    talk(opened, replace(sampling, seed=seed))
 
 
 def _device() -> str:

@@ -1,20 +1,41 @@
-"""A client of our own servers, for the verb `call`: a recording in, the answer out."""
+"""A client of our own servers, for the verb `call`: a recording in and the answer out, or microphone and speaker."""
 
 import asyncio
+import contextlib
+import json
+import struct
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import numpy as np
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
-from ..audio.framing import pad_to_frames
+from ..audio.device import Devices, NoDevice
+from ..audio.framing import FRAME_SIZE, Framer, pad_to_frames
 from ..audio.opus import OpusReader, OpusWriter
 from ..errors import InputError
+from ..screen import Screen
 from .kyutai import Kind
 
-FRAME, FRAME_SIZE = 0.08, 1920
+FRAME = 0.08
+WAITING = 12  # frames of the microphone that may wait to be sent: 1 s
+HOLD = FRAME_SIZE // 2  # samples that the speaker keeps for the network's unevenness
+
+
+class Listener(Protocol):
+    """Whoever is called back."""
+
+    def sound(self, wav_S: np.ndarray) -> None: ...
+
+    def text(self, text: str) -> None: ...
+
+    def event(self, event: dict[str, Any]) -> None:
+        """What a server of ours tells beside (docs/serving.md), and `round_trip`."""
+        ...
 
 
 @dataclass
@@ -22,13 +43,23 @@ class Answer:
     """What the server's agent said: its sound at 24 kHz, its text, and when each frame came, in seconds."""
 
     parts: list[np.ndarray] = field(default_factory=list)
-    text: str = ""
+    said: str = ""
     times: list[float] = field(default_factory=list)
-    error: str = ""
 
     @property
     def wav_S(self) -> np.ndarray:
         return np.concatenate(self.parts) if self.parts else np.zeros(1, np.float32)
+
+    def sound(self, wav_S: np.ndarray) -> None:
+        self.parts.append(wav_S)
+        self.times.append(time.monotonic())
+
+    def text(self, text: str) -> None:
+        self.said += text
+        print(text, end="", flush=True)
+
+    def event(self, event: dict[str, Any]) -> None:
+        pass
 
 
 def chat_url(url: str) -> str:
@@ -38,58 +69,136 @@ def chat_url(url: str) -> str:
     if parts.scheme not in schemes or not parts.hostname:
         raise InputError(f"{url} is no address of a server, such as http://localhost:8998")
     path = parts.path if parts.path.endswith("/api/chat") else parts.path.rstrip("/") + "/api/chat"
-    return f"{schemes[parts.scheme]}://{parts.netloc}{path}" + (f"?{parts.query}" if parts.query else "")
+    query = "&".join(part for part in (parts.query, "events=1") if part)
+    return f"{schemes[parts.scheme]}://{parts.netloc}{path}?{query}"
 
 
-async def call(url: str, user_S: np.ndarray, tail: float, key: str, on_text=lambda text: None) -> Answer:
-    """Say a recording (float32 `[S]` at 24 kHz) at the rate it was spoken, then silence for `tail` seconds; returns
-    what was heard meanwhile. Raises InputError if the server cannot be reached or turns us away."""
+async def call(url: str, frames: AsyncIterator[np.ndarray], key: str, listener: Listener) -> None:
+    """Say frames (float32 `[1920]` at 24 kHz) as they come, to their end, and listen meanwhile. They are asked for
+    once the server listens. Raises InputError if the server cannot be reached or turns us away."""
     headers = {"Authorization": f"Bearer {key}"} if key else None
-    answer = Answer()
+    line = _Line(listener)
     try:
         async with connect(
             chat_url(url), additional_headers=headers, compression=None, max_size=None
         ) as link:
-            listening = asyncio.create_task(_listen(link, answer, started := asyncio.Event(), on_text))
-            opened = asyncio.create_task(started.wait())
+            listening = asyncio.create_task(line.listen(link))
+            opened = asyncio.create_task(line.started.wait())
             await asyncio.wait({opened, listening}, return_when=asyncio.FIRST_COMPLETED)
             opened.cancel()
-            if started.is_set():
-                speaking = asyncio.create_task(_speak(link, user_S, tail))
+            if line.started.is_set():
+                speaking = asyncio.create_task(line.speak(link, frames))
                 await asyncio.wait({speaking, listening}, return_when=asyncio.FIRST_COMPLETED)
                 speaking.cancel()
             await link.close()
             await asyncio.gather(listening, return_exceptions=True)
     except (InvalidHandshake, InvalidURI, OSError, TimeoutError) as error:
         raise InputError(f"cannot talk to {url}: {error}") from None
-    if answer.error:
-        raise InputError(f"{url}: {answer.error}")
-    return answer
+    if line.error:
+        raise InputError(f"{url}: {line.error}")
 
 
-async def _speak(link, user_S: np.ndarray, tail: float) -> None:
+class _Line:
+    """One connection: what goes out, and what comes in."""
+
+    def __init__(self, listener: Listener):
+        self._listener = listener
+        self.started = asyncio.Event()
+        self.error = ""
+        self._ours = False  # whether the server knows more than the handshake, sound and text
+
+    async def speak(self, link, frames: AsyncIterator[np.ndarray]) -> None:
+        writer, said = OpusWriter(), 0
+        with contextlib.suppress(WebSocketException):
+            async for frame_S in frames:
+                await link.send(bytes([Kind.AUDIO]) + writer.push(frame_S))
+                said += 1
+                if self._ours and said % 12 == 0:
+                    await link.send(bytes([Kind.PING]) + struct.pack("<d", time.monotonic()))
+
+    async def listen(self, link) -> None:
+        reader, listener = OpusReader(), self._listener
+        with contextlib.suppress(WebSocketException):
+            async for message in link:
+                kind, payload = message[0], message[1:]
+                if kind == Kind.HANDSHAKE:
+                    self.started.set()
+                elif kind == Kind.AUDIO:
+                    listener.sound(reader.push(payload))
+                elif kind == Kind.TEXT:
+                    listener.text(payload.decode(errors="replace"))
+                elif kind == Kind.EVENT:
+                    event = json.loads(payload)
+                    self._ours |= event.get("type") == "start"
+                    listener.event(event)
+                elif kind == Kind.ERROR:
+                    self.error = payload.decode(errors="replace")
+                elif kind == Kind.PING and len(payload) == 8:
+                    seconds = time.monotonic() - struct.unpack("<d", payload)[0]
+                    listener.event({"type": "round_trip", "ms": 1000 * seconds})
+
+
+async def recording(user_S: np.ndarray, tail: float) -> AsyncIterator[np.ndarray]:
+    """The frames of a recording at the rate it was spoken, then of silence for `tail` seconds."""
     user_TS = pad_to_frames(user_S).reshape(-1, FRAME_SIZE)
-    writer, silence_S, began = OpusWriter(), np.zeros(FRAME_SIZE, np.float32), time.monotonic()
+    silence_S, began = np.zeros(FRAME_SIZE, np.float32), time.monotonic()
     for frame in range(len(user_TS) + round(tail / FRAME)):
         await asyncio.sleep(max(0.0, began + frame * FRAME - time.monotonic()))
-        sound = writer.push(user_TS[frame] if frame < len(user_TS) else silence_S)
-        await link.send(bytes([Kind.AUDIO]) + sound)
+        yield user_TS[frame] if frame < len(user_TS) else silence_S
 
 
-async def _listen(link, answer: Answer, started: asyncio.Event, on_text) -> None:
-    reader = OpusReader()
+async def call_live(url: str, key: str) -> None:
+    """Talk to a server with the microphone until one side ends it. Raises NoDevice if there is none."""
+    loop, framer = asyncio.get_running_loop(), Framer()
+    waiting: asyncio.Queue[np.ndarray] = asyncio.Queue()
+
+    def put(wav_S: np.ndarray) -> None:
+        for frame_S in framer.push(wav_S):
+            waiting.put_nowait(frame_S)
+        while waiting.qsize() > WAITING:
+            waiting.get_nowait()
+
+    async def spoken() -> AsyncIterator[np.ndarray]:
+        while True:
+            yield await waiting.get()
+
     try:
-        async for message in link:
-            kind, payload = message[0], message[1:]
-            if kind == Kind.HANDSHAKE:
-                started.set()
-            elif kind == Kind.AUDIO:
-                answer.parts.append(reader.push(payload))
-                answer.times.append(time.monotonic())
-            elif kind == Kind.TEXT:
-                answer.text += payload.decode()
-                on_text(payload.decode())
-            elif kind == Kind.ERROR:
-                answer.error = payload.decode()
-    except WebSocketException:
-        pass
+        with (
+            Devices(lambda wav_S: loop.call_soon_threadsafe(put, wav_S), HOLD) as devices,
+            Screen() as screen,
+        ):
+            await call(url, spoken(), key, _Live(devices, screen))
+    except NoDevice as error:
+        raise NoDevice(f"{error}; open {url} in a browser instead") from None
+
+
+class _Live:
+    """Plays and shows what comes."""
+
+    def __init__(self, devices: Devices, screen: Screen):
+        self._devices, self._screen = devices, screen
+        self._trip = 0.0
+
+    def sound(self, wav_S: np.ndarray) -> None:
+        self._devices.play(wav_S)
+        self._screen.say("")
+
+    def text(self, text: str) -> None:
+        self._screen.say(text)
+
+    def event(self, event: dict[str, Any]) -> None:
+        if event["type"] == "queue":
+            self._screen.note(f"All places are taken: you are number {event['position']} in line.")
+        elif event["type"] == "warning":
+            self._screen.note(
+                f"The server ends the conversation in {event['in_s']:.0f} s ({event['reason']})."
+            )
+        elif event["type"] == "round_trip":
+            self._trip = event["ms"]
+        elif event["type"] == "stats":
+            answer, own = event["response_ms"], 1000 * (self._devices.waiting + self._devices.latency)
+            self._screen.figures(
+                f"answer {answer:.0f} ms after a frame, heard after {answer + self._trip + own:.0f} ms; round trip "
+                f"{self._trip:.0f} ms; late {event['late']}, missing {event['missing']}, dropped {event['dropped']} "
+                f"of {event['frames']} frames"
+            )

@@ -32,6 +32,8 @@ class Serve:
     """Make a certificate on the spot; browsers ask whether to trust it."""
     api_key_file: Annotated[Path | None, arg(metavar="FILE")] = None
     """Keys, one a line; clients must show one."""
+    twilio_token_file: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The auth token of a Twilio account: calls must be signed with it, and need no key."""
     record: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Keep a recording, the words and a trace of every conversation. Tell those who talk."""
 
@@ -55,20 +57,21 @@ class Serve:
             (self.ssl_cert, self.ssl_key) if self.ssl_cert and self.ssl_key else None,
             self.ssl_self_signed,
             self.api_key_file,
+            self.twilio_token_file,
             self.record,
         )
 
 
 @dataclass(frozen=True)
 class Call:
-    """Say a recording to a server, at the rate it was spoken, and write what it answers."""
+    """Talk to a server: with the microphone, or say a recording at the rate it was spoken and write what it answers."""
 
     url: Annotated[Positional[str], arg(metavar="URL")]
     """The server, such as http://localhost:8998."""
-    source: Annotated[Path, arg(name="in", metavar="IN.wav")]
-    """What the user says."""
-    target: Annotated[Path, arg(name="out", metavar="OUT.wav")]
-    """What the agent says, from the moment the user begins."""
+    source: Annotated[Path | None, arg(name="in", metavar="IN.wav")] = None
+    """What the user says; the microphone if not given."""
+    target: Annotated[Path | None, arg(name="out", metavar="OUT.wav")] = None
+    """What the agent says, from the moment the user begins; the speaker if not given."""
     tail: float = 5.0
     """The seconds to listen on after the recording has ended."""
     api_key: Annotated[str, arg(metavar="KEY")] = ""
@@ -76,20 +79,28 @@ class Call:
 
     def run(self) -> None:
         try:
-            from .call import call
+            from .call import Answer, call, call_live, chat_url, recording
         except ImportError as error:
             raise _missing("call", error) from None
         import asyncio
+        import contextlib
 
         from ..audio.files import check_audio_path, read_mono, write_audio
 
+        chat_url(self.url)
+        if self.source is None and self.target is None:
+            with contextlib.suppress(KeyboardInterrupt):
+                asyncio.run(call_live(self.url, self.api_key))
+            return
+        if self.source is None or self.target is None:
+            raise InputError(
+                "--in and --out go together; without both, the microphone and the speaker are used"
+            )
         check_audio_path(self.target)
         if not 0 <= self.tail < float("inf"):
             raise InputError(f"--tail is a number of seconds from 0 up, not {self.tail}")
-        user_S = read_mono(self.source)
-        answer = asyncio.run(
-            call(self.url, user_S, self.tail, self.api_key, lambda text: print(text, end="", flush=True))
-        )
+        answer = Answer()
+        asyncio.run(call(self.url, recording(read_mono(self.source), self.tail), self.api_key, answer))
         print()
         write_audio(self.target, answer.wav_S)
 

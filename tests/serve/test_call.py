@@ -37,10 +37,10 @@ def test_no_server_is_one_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("localhost:8998", "ws://localhost:8998/api/chat"),
-        ("https://talk.example.com/", "wss://talk.example.com/api/chat"),
-        ("http://host/prefix", "ws://host/prefix/api/chat"),
-        ("wss://host/api/chat?text_seed=1", "wss://host/api/chat?text_seed=1"),
+        ("localhost:8998", "ws://localhost:8998/api/chat?events=1"),
+        ("https://talk.example.com/", "wss://talk.example.com/api/chat?events=1"),
+        ("http://host/prefix", "ws://host/prefix/api/chat?events=1"),
+        ("wss://host/api/chat?text_seed=1", "wss://host/api/chat?text_seed=1&events=1"),
     ],
 )
 def test_addresses(url, expected):

@@ -1,0 +1,150 @@
+"""Microphone and speaker, in frames of 24 kHz. Needs the extra `mic`, and PortAudio.
+
+PortAudio's thread puts what was recorded and takes what is to be played; both queues are short, and what is too old
+is dropped, so that nobody ever hears the past.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import soxr
+
+from ..errors import InputError
+from .framing import SAMPLE_RATE
+
+PIECE = 0.02  # seconds that PortAudio asks for at a time
+WAITING = 1.0  # seconds that may wait to be played
+
+
+class NoDevice(InputError):
+    """There is no PortAudio, no microphone or no speaker."""
+
+
+class Playback:
+    """Joins the agent's frames to a stream without end: silence where nothing came in time.
+
+    After a gap it waits for `hold` samples more than it is asked for, so that uneven arrival makes no further one.
+    """
+
+    def __init__(self, hold: int = 0):
+        self._hold = hold
+        self._waiting: deque[np.ndarray] = deque()
+        self._samples = 0
+        self._going = False
+        self._lock = threading.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """Samples that wait to be played."""
+        return self._samples
+
+    def push(self, wav_S: np.ndarray) -> None:
+        """Take a frame, float32 `[S]`. More than a second does not wait: the oldest goes."""
+        with self._lock:
+            self._waiting.append(wav_S)
+            self._samples += wav_S.size
+            while self._samples > WAITING * SAMPLE_RATE:
+                self._samples -= self._waiting.popleft().size
+
+    def pull(self, samples: int) -> np.ndarray:
+        """The next `samples`, float32."""
+        out_S, filled = np.zeros(samples, np.float32), 0
+        with self._lock:
+            self._going = self._going or self._samples >= samples + self._hold
+            while self._going and filled < samples and self._waiting:
+                part_S = self._waiting[0][: samples - filled]
+                out_S[filled : filled + part_S.size] = part_S
+                filled += part_S.size
+                self._waiting[0] = self._waiting[0][part_S.size :]
+                if not self._waiting[0].size:
+                    self._waiting.popleft()
+            self._samples -= filled
+            self._going = self._going and filled == samples
+        return out_S
+
+
+class Devices:
+    """The default microphone and speaker, from `with` to its end. `on_sound` gets what is recorded (float32 `[S]` at
+    24 kHz), on PortAudio's thread: it must not block. `play` takes the agent's frames.
+
+    Raises NoDevice if there is nothing to record or play with.
+    """
+
+    def __init__(self, on_sound: Callable[[np.ndarray], object], hold: int = 0):
+        self._on_sound, self._playback = on_sound, Playback(hold)
+        self._stream: Any = None
+
+    @property
+    def waiting(self) -> float:
+        """Seconds that wait to be played."""
+        return self._playback.waiting / SAMPLE_RATE
+
+    @property
+    def latency(self) -> float:
+        """Seconds that the devices take themselves, both ways, as far as they tell."""
+        latency = getattr(self._stream, "latency", 0.0)
+        return float(sum(latency)) if isinstance(latency, tuple) else float(latency)
+
+    def play(self, wav_S: np.ndarray) -> None:
+        """Play a frame of the agent after those that wait."""
+        self._playback.push(wav_S)
+
+    def __enter__(self) -> "Devices":
+        try:
+            import sounddevice
+        except ImportError:
+            raise NoDevice("the microphone needs the extra: pip install 'duologue[mic]'") from None
+        except OSError:
+            raise NoDevice("there is no PortAudio here (apt-get install libportaudio2)") from None
+        try:
+            self._stream = self._open(sounddevice)
+            self._stream.start()
+        except (sounddevice.PortAudioError, ValueError) as error:
+            raise NoDevice(f"no microphone and speaker can be used: {_reason(error)}") from None
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stream.stop()
+        self._stream.close()
+
+    def _open(self, sounddevice) -> Any:
+        """A stream at 24 kHz; where the device cannot do that, at its own rate."""
+        try:
+            sounddevice.check_input_settings(channels=1, samplerate=SAMPLE_RATE)
+            sounddevice.check_output_settings(channels=1, samplerate=SAMPLE_RATE)
+            rate = SAMPLE_RATE
+        except sounddevice.PortAudioError:
+            rate = int(sounddevice.query_devices(kind="output")["default_samplerate"])
+        down, up = _resampler(rate, SAMPLE_RATE), _resampler(SAMPLE_RATE, rate)
+        ahead = np.zeros(0, np.float32)  # played already, but for a resampler's rest
+
+        def callback(recorded_SC, played_SC, samples, *_) -> None:
+            nonlocal ahead
+            self._on_sound(down(recorded_SC[:, 0].copy()))
+            while ahead.size < samples:
+                ahead = np.concatenate([ahead, up(self._playback.pull(round(PIECE * SAMPLE_RATE)))])
+            played_SC[:, 0], ahead = ahead[:samples], ahead[samples:]
+
+        return sounddevice.Stream(
+            samplerate=rate,
+            blocksize=round(PIECE * rate),
+            channels=1,
+            dtype="float32",
+            latency="low",
+            callback=callback,
+        )
+
+
+def _resampler(rate_in: int, rate_out: int) -> Callable[[np.ndarray], np.ndarray]:
+    if rate_in == rate_out:
+        return lambda wav_S: wav_S
+    stream = soxr.ResampleStream(rate_in, rate_out, 1, dtype="float32", quality="LQ")
+    return stream.resample_chunk
+
+
+def _reason(error: Exception) -> str:
+    """PortAudio's words, on one line."""
+    return " ".join(str(error.args[0] if error.args else error).split())

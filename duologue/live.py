@@ -1,0 +1,47 @@
+"""A conversation with a model in this process, by microphone and speaker."""
+
+import threading
+
+from .audio.device import Devices, NoDevice
+from .engine.backend import TorchBackend
+from .engine.batcher import Batcher
+from .errors import InputError
+from .lm.sampling import Sampling
+from .screen import Screen
+from .weights import Model
+
+
+def talk(model: Model, sampling: Sampling, stop: threading.Event | None = None) -> None:
+    """Talk to a model in this process until Ctrl-C, or until `stop`. Raises NoDevice if there is no microphone."""
+    engine, news, stop = (
+        Batcher(TorchBackend(model), model.tokenizer),
+        threading.Event(),
+        stop or threading.Event(),
+    )
+    engine.start()
+    try:
+        seat = engine.open(sampling, news.set)
+        with Devices(seat.push) as devices, Screen() as screen:
+            told = engine.now()
+            while not (seat.ended or stop.is_set()):
+                news.wait(0.2)
+                news.clear()
+                for said in seat.take():
+                    devices.play(said.wav_S)
+                    screen.say(said.text)
+                if engine.now() - told >= 1:
+                    told, counts = engine.now(), seat.counts()
+                    delay = counts.response + devices.waiting + devices.latency
+                    screen.figures(
+                        f"answer {1000 * counts.response:.0f} ms after a frame, heard after {1000 * delay:.0f} ms; "
+                        f"late {counts.late}, missing {counts.missing}, dropped {counts.dropped} "
+                        f"of {counts.frames} frames"
+                    )
+            if seat.ended:
+                raise InputError(f"{model.name} failed in the middle of the conversation")
+    except NoDevice as error:
+        raise NoDevice(f"{error}; talk to it in a browser instead: duologue serve") from None
+    except KeyboardInterrupt:
+        pass
+    finally:
+        engine.close()
