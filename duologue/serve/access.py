@@ -1,5 +1,6 @@
 """Who may connect at all: keys, origins and hosts, before anything is upgraded."""
 
+import base64
 import hashlib
 import hmac
 import ipaddress
@@ -23,6 +24,7 @@ class Access:
         self._hosts = {"localhost", socket.gethostname().lower()}
         self._hosts |= {urlsplit(origin).hostname or "" for origin in self._origins}
         self._keys = [_digest(key) for key in settings.keys]
+        self._twilio_token = settings.twilio_token
         self._now = now
         self._bad: OrderedDict[str, list[float]] = OrderedDict()
 
@@ -39,6 +41,17 @@ class Access:
         if origin is not None and not self._known_origin(origin.lower(), connection.headers.get("host", "")):
             return 403, "pages of this origin may not connect: allow it with --origins"
         return self._key_refusal(connection) if self._keys else None
+
+    def twilio_refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
+        """As `refusal`, for Twilio: with its token its signature counts, and no key is needed."""
+        if not self._twilio_token:
+            return self.refusal(connection)
+        url = f"wss://{connection.headers.get('host', '')}{connection.url.path}"
+        shown = connection.headers.get("x-twilio-signature", "")
+        right = [twilio_signature(self._twilio_token, form) for form in (url, url + "/")]
+        if any(hmac.compare_digest(shown.encode(), each.encode()) for each in right):
+            return None
+        return 403, "this is not signed with the token of --twilio-token-file"
 
     def _known_origin(self, origin: str, host: str) -> bool:
         return bool({"*", origin} & self._origins) or urlsplit(origin).netloc == host.lower()
@@ -70,6 +83,11 @@ def shown_key(connection: HTTPConnection) -> str:
             return protocol.strip().removeprefix("openai-insecure-api-key.")
     query = connection.query_params
     return query.get("auth_id") or query.get("worker_auth_id") or ""
+
+
+def twilio_signature(token: str, url: str) -> str:
+    """What Twilio sends as X-Twilio-Signature with a request without a body."""
+    return base64.b64encode(hmac.digest(token.encode(), url.encode(), "sha1")).decode()
 
 
 def _digest(key: str) -> bytes:

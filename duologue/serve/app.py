@@ -1,15 +1,19 @@
 """The server's addresses, as a Starlette application that can be mounted in another."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.websockets import WebSocket
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketClose
 
 from .. import __version__
 from ..engine.backend import Backend
@@ -23,9 +27,22 @@ from .metrics import Metrics
 from .openai_realtime import realtime
 from .pool import Pool
 from .settings import Settings
+from .twilio import twilio
+
+if TYPE_CHECKING:
+    from .webrtc import Calls
 
 STATIC = Path(__file__).parent / "static"
-HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY"}
+POLICY = (  # what the page needs, and no more: see docs/web.md
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' ws: wss:; object-src 'none'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
 
 
 class Service:
@@ -42,7 +59,12 @@ class Service:
     ):
         self.settings, self.sampling, self.name = settings, sampling, name
         self.metrics = Metrics()
-        self.engine = Batcher(backend, tokenizer, observe=self.metrics.observe_step)
+        self.engine = Batcher(
+            backend,
+            tokenizer,
+            observe=self.metrics.observe_step,
+            observe_answer=self.metrics.response.observe,
+        )
         self.recorder = Recorder(record, tokenizer, backend.sample_rate) if record else None
         self.pool = Pool(self.engine, settings, self.metrics, self.recorder, name)
         self.access = Access(settings)
@@ -72,7 +94,8 @@ class Service:
 
 
 def create_app(service: Service) -> Starlette:
-    """The application: the page, both protocols, and what a load balancer and Prometheus ask for."""
+    """The application: the page, all protocols, and what a load balancer and Prometheus ask for."""
+    calls = _webrtc(service)
 
     async def status(request: Request) -> Response:
         return _refused(service, request) or JSONResponse(service.status())
@@ -93,10 +116,24 @@ def create_app(service: Service) -> Starlette:
         if await _let_in(service, websocket):
             await realtime(websocket, service.pool, service.sampling)
 
+    async def telephone(websocket: WebSocket) -> None:
+        if await _let_in(service, websocket, service.access.twilio_refusal):
+            await twilio(websocket, service.pool, service.sampling)
+
+    async def webrtc(request: Request) -> Response:
+        if response := _refused(service, request):
+            return response
+        if calls is None:
+            text = "this server cannot do WebRTC: pip install 'duologue[webrtc]'"
+            return JSONResponse({"error": text}, 501)
+        return await (calls.hang_up(request) if "id" in request.path_params else calls.offer(request))
+
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         service.engine.start()
         yield
+        if calls is not None:
+            await calls.close()
         service.close()
 
     routes: list[BaseRoute] = [
@@ -105,30 +142,62 @@ def create_app(service: Service) -> Starlette:
         Route("/metrics", metrics),
         WebSocketRoute("/api/chat", kyutai),
         WebSocketRoute("/v1/realtime", openai),
+        Route("/v1/realtime/calls", webrtc, methods=["POST"]),
+        Route("/v1/realtime/calls/{id}", webrtc, methods=["DELETE"]),
+        Route("/v1/realtime/calls/{id}/hangup", webrtc, methods=["POST"]),
+        WebSocketRoute("/v1/twilio", telephone),
     ]
     if (STATIC / "index.html").exists():
         routes.append(Mount("/", _Static(directory=STATIC, html=True)))
-    return Starlette(routes=routes, lifespan=lifespan)
+    # Pages of other sites open WebSockets without asking; an offer of WebRTC they may only post if they are allowed to.
+    others = Middleware(
+        CORSMiddleware,
+        allow_origins=service.settings.origins,
+        allow_methods=["POST", "DELETE"],
+        allow_headers=["Authorization", "Content-Type"],
+        expose_headers=["Location"],
+    )
+    return Starlette(routes=routes, lifespan=lifespan, middleware=[others])
+
+
+def _webrtc(service: Service) -> "Calls | None":
+    """Calls over WebRTC, if its extra is installed."""
+    try:
+        from .webrtc import Calls
+    except ImportError:
+        return None
+    return Calls(service.pool, service.sampling)
 
 
 class _Static(StaticFiles):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # no such address
+            await WebSocketClose()(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
     def file_response(self, *args, **kwargs) -> Response:
         response = super().file_response(*args, **kwargs)
         response.headers.update(HEADERS)
         return response
 
 
-def _refused(service: Service, connection: HTTPConnection) -> Response | None:
-    refusal = service.access.refusal(connection)
+Refusal = Callable[[HTTPConnection], tuple[int, str] | None]
+
+
+def _refused(
+    service: Service, connection: HTTPConnection, refusal_of: Refusal | None = None
+) -> Response | None:
+    refusal = (refusal_of or service.access.refusal)(connection)
     if refusal is None:
         return None
     status, text = refusal
     return JSONResponse({"error": text}, status, {"Retry-After": "60"} if status == 429 else None)
 
 
-async def _let_in(service: Service, websocket: WebSocket) -> bool:
+async def _let_in(service: Service, websocket: WebSocket, refusal_of: Refusal | None = None) -> bool:
     """Whether a client may connect; if not it is told before the upgrade, with an HTTP status."""
-    response = _refused(service, websocket)
+    response = _refused(service, websocket, refusal_of)
     if response is None and service.pool.draining is not None:
         response = JSONResponse({"error": "the server is being restarted"}, 503, {"Retry-After": "5"})
     if response is not None:

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..lm.sampling import Sampling
 from .link import Allowance, Pcm16, first_to_end, in_time
 from .pool import Call, Ended, Pool
-from .settings import AUDIO_BURST, CHAT_MESSAGE, FIRST_SOUND
+from .settings import CHAT_MESSAGE, FIRST_SOUND, MESSAGE_SOUND
 
 
 class Kind(IntEnum):
@@ -199,7 +199,9 @@ class _Chat:
                 raise Ended("too_big")
             if data[0] == Kind.AUDIO:
                 wav_S = (
-                    self._reader.push(data[1:], AUDIO_BURST) if self._reader else self._samples.read(data[1:])
+                    self._reader.push(data[1:], MESSAGE_SOUND)
+                    if self._reader
+                    else self._samples.read(data[1:])
                 )
                 allowance.take(wav_S.size)
                 if self._call is not None:

@@ -1,4 +1,4 @@
-"""What every protocol needs of a connection: sound as samples, an allowance, and an end."""
+"""What every protocol needs of a connection: sound as samples, whether it is a voice, an allowance, and an end."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..audio.framing import FRAME_SIZE, Framer
+from ..engine.words import loudness
 from .pool import Ended
 from .settings import AUDIO_BURST, SEND_LIMIT
 
@@ -27,6 +29,22 @@ class Pcm16:
     @staticmethod
     def write(wav_S: np.ndarray) -> bytes:
         return (wav_S.clip(-1, 1) * 32767).round().astype("<i2").tobytes()
+
+
+class Voice:
+    """How many frames a voice has been heard, or silent, without a break. `loud` is the root mean square above which
+    a frame is voiced."""
+
+    def __init__(self, loud: float):
+        self._loud, self._framer = loud, Framer(FRAME_SIZE)
+        self.heard = self.quiet = 0
+
+    def push(self, wav_S: np.ndarray, word: bool = False) -> bool:
+        """Take any number of samples; a word counts as a voice. Returns whether the last frame was voiced."""
+        for frame_S in self._framer.push(wav_S):
+            voiced = word or loudness(frame_S) > self._loud
+            self.heard, self.quiet = (self.heard + 1, 0) if voiced else (0, self.quiet + 1)
+        return self.heard > 0
 
 
 class Allowance:

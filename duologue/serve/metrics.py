@@ -34,9 +34,7 @@ class Metrics:
             registry=registry,
             buckets=(1, 2, 4, 8, 16, 32, 64),
         )
-        self.response = histogram(
-            "response_seconds", "From a user's frame coming in to its answer, the worst of each second"
-        )
+        self.response = histogram("response_seconds", "From a user's frame coming in to its answer")
         self.frames = counter("frames", "Frames of conversations that have ended", "kind")
         self.begun = counter("conversations", "Conversations begun", "protocol")
         self.ended = counter("conversations_ended", "Conversations ended", "reason")

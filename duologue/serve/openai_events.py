@@ -6,6 +6,7 @@ from typing import Any
 
 Event = dict[str, Any]
 PCM = {"type": "audio/pcm", "rate": 24_000}
+LAWS = {"audio/pcmu": "ulaw", "audio/pcma": "alaw"}  # a telephone's sound
 
 
 def new_id(kind: str) -> str:
@@ -130,10 +131,10 @@ class Reply:
             self._part("response.content_part.added", part={"type": "audio", "transcript": ""}),
         ]
 
-    def frame(self, sound: str, text: str) -> list[Event]:
-        """One frame: base64 sound, and the text that comes with it."""
+    def frame(self, sound: str | None, text: str) -> list[Event]:
+        """One frame: base64 sound, unless that travels elsewhere, and the text that comes with it."""
         self.frames += 1
-        events = [self._part("response.output_audio.delta", delta=sound)]
+        events = [] if sound is None else [self._part("response.output_audio.delta", delta=sound)]
         if text:
             text = text if self.text else text.lstrip()
             self.text += text

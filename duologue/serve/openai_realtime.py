@@ -1,4 +1,4 @@
-"""The OpenAI Realtime protocol (GA event names): `WS /v1/realtime`.
+"""The OpenAI Realtime protocol (GA event names), on whatever carries its events: `WS /v1/realtime`, or WebRTC.
 
 The agent listens and speaks all the time, so its stream is cut into responses: one begins with a word or a voiced
 frame, and ends after 0.6 s of silence. Clients drop their playback when they are told that the user speaks, so they
@@ -11,71 +11,125 @@ import binascii
 import json
 import secrets
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from ..audio.g711 import G711
 from ..engine.session import Said
-from ..engine.words import LOUD, loudness
+from ..engine.words import LOUD, LOUD_USER
 from ..lm.sampling import Sampling
 from .kyutai import CLOSE
-from .link import Allowance, Pcm16, first_to_end, in_time
-from .openai_events import Event, Reply, merged, message_item, new_id, session_object
+from .link import Allowance, Pcm16, Voice, first_to_end, in_time
+from .openai_events import LAWS, Event, Reply, merged, message_item, new_id, session_object
 from .pool import Call, Ended, Pool
 
 QUIET = 8  # frames of silence that end a response, or the user's turn
 SPEAKS = 3  # frames of voice that begin the user's turn
-LOUD_USER = 1e-2  # root mean square: a microphone is never silent
 EMPTY = 125  # frames that a response asked for may stay empty: 10 s
 ITEMS = 100  # of the conversation that can be asked for again
 MISTAKES = 20  # messages that are not understood before the connection is closed
+
+
+class Wire(Protocol):
+    """What carries the events, and perhaps the sound."""
+
+    has_track: bool
+    """Whether sound travels beside the events, not in them."""
+
+    async def send(self, event: str) -> None: ...
+
+    async def receive(self) -> str | bytes:
+        """The next event. Raises WebSocketDisconnect once there will be none."""
+        ...
+
+    def play(self, wav_S: np.ndarray) -> None:
+        """The agent's next frame; with a track only."""
+        ...
+
+    async def close(self, code: int, reason: str) -> None: ...
+
+
+class SocketWire:
+    """Events and sound over one WebSocket."""
+
+    has_track = False
+
+    def __init__(self, websocket: WebSocket):
+        self._socket = websocket
+
+    async def send(self, event: str) -> None:
+        await self._socket.send_text(event)
+
+    async def receive(self) -> str | bytes:
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1006))
+        return message.get("text") or message.get("bytes") or b""
+
+    def play(self, wav_S: np.ndarray) -> None:
+        raise NotImplementedError
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._socket.close(code, reason)
 
 
 async def realtime(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
     """Hold a conversation over an admitted connection, to its end."""
     offered = websocket.scope.get("subprotocols", [])
     await websocket.accept("realtime" if "realtime" in offered else None)
-    link = _Realtime(websocket, pool, replace(default, seed=secrets.randbits(31)))
-    try:
-        await link.run()
-    except Ended as ended:
-        await link.goodbye(ended)
-    except (WebSocketDisconnect, RuntimeError):
-        pass
+
+    async def waiting(*_) -> None:
+        """There is no event for it: any that a client does not know ends some of them."""
+
+    def admit() -> Awaitable[Call]:
+        return pool.admit(replace(default, seed=secrets.randbits(31)), "openai", waiting)
+
+    model = websocket.query_params.get("model", pool.model)
+    await Conversation(SocketWire(websocket), pool, model).hold(admit)
 
 
-class _Realtime:
-    def __init__(self, websocket: WebSocket, pool: Pool, sampling: Sampling):
-        self._socket, self._pool, self._sampling = websocket, pool, sampling
+class Conversation:
+    """A conversation in the events of the protocol."""
+
+    def __init__(self, wire: Wire, pool: Pool, model: str):
+        self._wire, self._pool = wire, pool
         self._call: Call | None = None
-        model = websocket.query_params.get("model", pool.model)[:100]
-        self._session = session_object(model, pool.settings.time_limit)
+        self._session = session_object(model[:100], pool.settings.time_limit)
+        self._reads = self._writes = Pcm16()
         self._reply: Reply | None = None
         self._muted = False  # the reply was cancelled: its rest is not sent
-        self._quiet = self._voiced = self._user_quiet = 0
+        self._agent, self._user = Voice(LOUD), Voice(LOUD_USER)
         self._turn: str | None = None  # the item of what the user says now
         self._frames = 0
         self._items: OrderedDict[str, Event] = OrderedDict()
         self._mistakes = 0
 
-    async def run(self) -> None:
-        reason = "gone"
+    async def hold(self, admit: Callable[[], Awaitable[Call]]) -> None:
+        """Hold it to its end, and say goodbye."""
+        reason, self._allowance = "gone", Allowance()
         try:
-            await first_to_end(self._receive(), self._talk())
+            await first_to_end(self._receive(), self._talk(admit))
         except Ended as ended:
             reason = ended.reason
-            raise
+            await self._goodbye(ended)
+        except (WebSocketDisconnect, RuntimeError):  # RuntimeError: a message after the peer has closed
+            pass
         finally:
             if self._call is not None:
                 self._call.close(reason)
 
-    async def goodbye(self, ended: Ended) -> None:
+    async def _goodbye(self, ended: Ended) -> None:
+        if self._call is not None:
+            self._call.close(ended.reason)  # the slot is free before a slow peer has heard why
         try:
             if CLOSE.get(ended.reason):
                 hint = f" (in {ended.retry:.0f} s)" if ended.retry else ""
                 await self._error("server_error", ended.reason, ended.text + hint)
-            await in_time(self._socket.close(CLOSE.get(ended.reason, 1000), ended.reason))
+            await in_time(self._wire.close(CLOSE.get(ended.reason, 1000), ended.reason))
         except (Ended, WebSocketDisconnect, RuntimeError):
             pass
 
@@ -83,31 +137,26 @@ class _Realtime:
 
     async def _send(self, *events: Event) -> None:
         for event in events:
-            await in_time(self._socket.send_text(json.dumps({"event_id": new_id("event"), **event})))
+            await in_time(self._wire.send(json.dumps({"event_id": new_id("event"), **event})))
 
     async def _error(self, kind: str, code: str, text: str, event_id: str | None = None) -> None:
         error = {"type": kind, "code": code, "message": text, "param": None, "event_id": event_id}
         await self._send({"type": "error", "error": error})
 
-    async def _talk(self) -> None:
-        async def waiting(*_) -> None:
-            """There is no event for it: any that a client does not know ends some of them."""
-
-        call = await self._pool.admit(self._sampling, "openai", waiting)
-        self._call = call
+    async def _talk(self, admit: Callable[[], Awaitable[Call]]) -> None:
+        call = self._call = await admit()
         await self._send({"type": "session.created", "session": self._session})
         while True:
             for said in await call.said():
                 await self._say(said)
-            self._frames += 1
-            if self._frames % 12 == 0:
-                call.counts()
+                self._frames += 1
 
     async def _say(self, said: Said) -> None:
-        voiced = bool(said.text) or loudness(said.wav_S) > LOUD
-        self._quiet = 0 if voiced else self._quiet + 1
-        if self._muted:
-            self._muted = self._quiet < QUIET
+        voiced = self._agent.push(said.wav_S, bool(said.text))
+        muted, self._muted = self._muted, self._muted and self._agent.quiet < QUIET
+        if self._wire.has_track:
+            self._wire.play(said.wav_S * (not muted))
+        if muted:
             return
         if self._reply is None:
             if not voiced:
@@ -116,44 +165,58 @@ class _Realtime:
             await self._send(*self._reply.created())
         reply = self._reply
         if voiced or reply.begun:
-            sound = base64.b64encode(Pcm16.write(said.wav_S)).decode()
-            await self._send(*reply.begin(), *reply.frame(sound, said.text))
+            begins = [] if reply.begun else [*reply.begin(), *self._playback("started", reply)]
+            await self._send(*begins, *reply.frame(self._encoded(said.wav_S), said.text))
         else:
             reply.quiet += 1
-        if reply.begun and self._quiet >= QUIET:
+        if self._reply is not reply:  # cancelled meanwhile
+            return
+        if reply.begun and self._agent.quiet >= QUIET:
             await self._end_reply("cancelled", "turn_detected") if self._turn else await self._end_reply()
         elif reply.quiet >= EMPTY:
             await self._end_reply()
 
+    def _encoded(self, wav_S: np.ndarray) -> str | None:
+        return None if self._wire.has_track else base64.b64encode(self._writes.write(wav_S)).decode()
+
+    def _playback(self, what: str, reply: Reply) -> list[Event]:
+        """The event of WebRTC that tells what the track does; elsewhere none, as clients do not know it."""
+        return [{"type": f"output_audio_buffer.{what}", "response_id": reply.id}] * self._wire.has_track
+
     async def _end_reply(self, status: str = "completed", reason: str | None = None) -> None:
         reply, self._reply = self._reply, None
-        if reply is not None:
-            if reason == "turn_detected":
-                await self._send({"type": "input_audio_buffer.speech_started", **self._moment("start")})
-            self._keep(reply.item("completed"))
-            await self._send(*reply.end(status, reason))
+        if reply is None:
+            return
+        if reason == "turn_detected":
+            await self._send({"type": "input_audio_buffer.speech_started", **self._moment("start")})
+        self._keep(reply.item("completed"))
+        await self._send(*reply.end(status, reason))
+        if reply.begun:
+            await self._send(*self._playback("stopped" if status == "completed" else "cleared", reply))
 
     # The user's turns
 
     def _moment(self, edge: str) -> Event:
         return {f"audio_{edge}_ms": 80 * self._frames, "item_id": self._turn or new_id("item")}
 
-    async def _listen(self, wav_S: np.ndarray) -> None:
-        frames = wav_S.size / 1920
-        voiced = loudness(wav_S) > LOUD_USER
-        self._voiced = self._voiced + frames if voiced else 0
-        self._user_quiet = 0 if voiced else self._user_quiet + frames
-        if self._turn is None and self._voiced >= SPEAKS:
+    async def hear(self, wav_S: np.ndarray) -> None:
+        """The user's sound at 24 kHz."""
+        self._allowance.take(wav_S.size)
+        if self._call is None:
+            return
+        self._call.push(wav_S)
+        self._user.push(wav_S)
+        if self._turn is None and self._user.heard >= SPEAKS:
             self._turn = new_id("item")
             if self._reply is None or not self._reply.begun:
                 await self._send({"type": "input_audio_buffer.speech_started", **self._moment("start")})
-        elif self._turn is not None and self._user_quiet >= QUIET:
+        elif self._turn is not None and self._user.quiet >= QUIET:
             await self._send({"type": "input_audio_buffer.speech_stopped", **self._moment("end")})
             await self._commit()
 
     async def _commit(self) -> None:
         item = message_item("user", [{"type": "input_audio", "transcript": None}], id=self._turn or "")
-        self._turn, self._voiced = None, 0
+        self._turn, self._user = None, Voice(LOUD_USER)
         self._keep(item)
         await self._send(
             {"type": "input_audio_buffer.committed", "previous_item_id": None, "item_id": item["id"]},
@@ -169,13 +232,10 @@ class _Realtime:
     # In
 
     async def _receive(self) -> None:
-        self._allowance = Allowance()
         while True:
-            message = await self._socket.receive()
-            if message["type"] == "websocket.disconnect":
-                raise WebSocketDisconnect(message.get("code", 1006))
+            message = await self._wire.receive()
             try:
-                event = json.loads(message.get("text") or message.get("bytes") or b"")
+                event = json.loads(message)
                 kind = event["type"]
                 handle = getattr(self, "_on_" + kind.replace(".", "_"), None) if kind in HANDLED else None
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -202,12 +262,9 @@ class _Realtime:
         if len(json.dumps(wanted)) > 1 << 16:
             raise ValueError
         session = merged(self._session, wanted)
-        for side in ("input", "output"):
-            form = session["audio"][side]["format"]
-            if form is not None and (form["type"] != "audio/pcm" or form.get("rate", 24_000) != 24_000):
-                raise ValueError("audio/pcm at 24000 alone")
+        reads, writes = [_sound(session["audio"][side]["format"]) for side in ("input", "output")]
         kept = {key: self._session[key] for key in ("id", "object", "model", "expires_at")}
-        self._session = session | kept
+        self._session, self._reads, self._writes = session | kept, reads, writes
         await self._send({"type": "session.updated", "session": self._session})
 
     async def _on_input_audio_buffer_append(self, event: Event) -> None:
@@ -215,20 +272,20 @@ class _Realtime:
             data = base64.b64decode(event["audio"], validate=True)
         except binascii.Error:
             raise ValueError from None
-        wav_S = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32) / 32768
-        if not wav_S.size:
-            return
-        self._allowance.take(wav_S.size)
-        if self._call is not None:
-            self._call.push(wav_S)
-            await self._listen(wav_S)
+        if data and not self._wire.has_track:
+            await self.hear(self._reads.read(data))
 
     async def _on_input_audio_buffer_commit(self, _: Event) -> None:
         await self._commit()
 
     async def _on_input_audio_buffer_clear(self, _: Event) -> None:
-        self._turn, self._voiced = None, 0
+        self._turn, self._user = None, Voice(LOUD_USER)
         await self._send({"type": "input_audio_buffer.cleared"})
+
+    async def _on_output_audio_buffer_clear(self, _: Event) -> None:
+        if self._reply is not None and self._reply.begun:
+            self._muted = True
+            await self._end_reply("cancelled", "client_cancelled")
 
     async def _on_response_create(self, event: Event) -> None:
         if self._reply is not None:
@@ -269,9 +326,18 @@ class _Realtime:
         item = self._items.get(event["item_id"])
         if item is None:
             text = "there is no such item"
-            await self._error("invalid_request_error", "item_not_found", text, event.get("event_id"))
+            await self._error(
+                "invalid_request_error", "item_retrieve_invalid_item_id", text, event.get("event_id")
+            )
         else:
             await self._send({"type": "conversation.item.retrieved", "item": item})
+
+
+def _sound(form: Event | None) -> Pcm16 | G711:
+    """How the samples of a format are read and written. Raises ValueError for one that is not known."""
+    if form is None or (form["type"] == "audio/pcm" and form.get("rate", 24_000) == 24_000):
+        return Pcm16()
+    return G711(LAWS[form["type"]])
 
 
 HANDLED = frozenset(
@@ -280,6 +346,7 @@ HANDLED = frozenset(
         "input_audio_buffer.append",
         "input_audio_buffer.commit",
         "input_audio_buffer.clear",
+        "output_audio_buffer.clear",
         "response.create",
         "response.cancel",
         "conversation.item.create",

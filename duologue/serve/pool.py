@@ -66,9 +66,22 @@ class Pool:
             self.metrics.refused.labels(ended.reason).inc()
             raise
 
+    def enter(self, sampling: Sampling, protocol: str) -> "Call":
+        """A slot at once, for those who cannot wait. Raises Ended if there is none."""
+        try:
+            if call := self._enter(sampling, protocol, None):
+                return call
+            raise self._full()
+        except Ended as ended:
+            self.metrics.refused.labels(ended.reason).inc()
+            raise
+
+    def _full(self) -> Ended:
+        return Ended("full", retry=max(RETRY, min(60.0, self._wait_s(len(self._line)))))
+
     async def _wait(self, sampling: Sampling, protocol: str, on_position: OnPosition) -> "Call":
         if len(self._line) >= self.settings.queue:
-            raise Ended("full", retry=max(RETRY, min(60.0, self._wait_s(len(self._line)))))
+            raise self._full()
         place = asyncio.Event()
         self._line.append(place)
         try:
@@ -201,10 +214,7 @@ class Call:
                 continue
 
     def counts(self) -> Counts:
-        counts = self.seat.counts()
-        if counts.response:
-            self._pool.metrics.response.observe(counts.response)
-        return counts
+        return self.seat.counts()
 
     def _left(self) -> dict[str, float]:
         """Seconds until each limit."""

@@ -33,10 +33,15 @@ def serve(
     certificate: tuple[Path, Path] | None = None,
     self_sign: bool = False,
     key_file: Path | None = None,
+    twilio_token_file: Path | None = None,
     record: Path | None = None,
 ) -> None:
     """Serve a model until SIGTERM or Ctrl-C. Raises InputError for what can be known to be wrong before."""
-    settings = replace(settings, keys=read_keys(key_file) if key_file else ())
+    settings = replace(
+        settings,
+        keys=read_keys(key_file) if key_file else (),
+        twilio_token=read_keys(twilio_token_file)[0] if twilio_token_file else "",
+    )
     check(settings)
     listening = listen(host, port)
     with contextlib.ExitStack() as stack:
@@ -105,11 +110,24 @@ async def serve_until_told(
     service: Service, listening: socket.socket, pair: tuple[Path, Path] | None, greeting: str
 ) -> None:
     """Serve on a socket until a signal; then end the conversations, and return."""
-    config = uvicorn.Config(
+    server = _Server(configured(service, pair))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: asyncio.ensure_future(stop(server, service)))
+    print(greeting, flush=True)
+    await server.serve([listening])
+
+
+def configured(
+    service: Service, pair: tuple[Path, Path] | None = None, ping: float = PING, pong: float = PONG
+) -> uvicorn.Config:
+    """What the web server is told."""
+    return uvicorn.Config(
         create_app(service),
+        ws="websockets-sansio",  # reads no further while a message waits to be understood
         ws_max_size=MESSAGE,
-        ws_ping_interval=PING,
-        ws_ping_timeout=PONG,
+        ws_ping_interval=ping,
+        ws_ping_timeout=pong,
         ws_per_message_deflate=False,  # a message of one MiB could grow to a thousand
         ssl_certfile=pair[0] if pair else None,
         ssl_keyfile=pair[1] if pair else None,
@@ -118,12 +136,6 @@ async def serve_until_told(
         server_header=False,
         timeout_graceful_shutdown=3,
     )
-    server = _Server(config)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: asyncio.ensure_future(stop(server, service)))
-    print(greeting, flush=True)
-    await server.serve([listening])
 
 
 async def stop(server: uvicorn.Server, service: Service) -> None:

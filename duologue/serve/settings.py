@@ -7,6 +7,7 @@ from tyro.conf import Suppress
 AUDIO_BURST = (
     30.0  # seconds of sound a client may be ahead of real time: what a stalled link delivers at once
 )
+MESSAGE_SOUND = 2.0  # seconds of sound that one message may hold
 FIRST_SOUND = 15.0  # seconds in which a client of /api/chat must send its first sound
 SEND_LIMIT = 2.0  # seconds that sending one message may take
 QUEUE_NOTICE = 5.0  # seconds between messages to those who wait
@@ -34,5 +35,9 @@ class Settings:
     """Seconds that conversations may go on after SIGTERM."""
     origins: tuple[str, ...] = ()
     """Pages of other sites that may connect, such as https://talk.example.com; "*" for all."""
+    ice_servers: tuple[str, ...] = ()
+    """For WebRTC across routers: stun:host:port, or turn:user:password@host:port."""
     keys: Suppress[tuple[str, ...]] = ()
     """Keys, one of which a client must show; none: everyone may talk."""
+    twilio_token: Suppress[str] = ""
+    """What Twilio signs its calls with; none: calls are let in as other clients are."""

@@ -13,8 +13,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from duologue.lm.sampling import Sampling
-from duologue.serve.app import Service, create_app
-from duologue.serve.settings import MESSAGE, Settings
+from duologue.serve.app import Service
+from duologue.serve.run import configured
+from duologue.serve.settings import Settings
 from duologue.weights import load
 from tests.engine.virtual import EchoBackend
 
@@ -30,16 +31,7 @@ class Server:
         self.service = Service(self.backend, tiny.tokenizer, Sampling(), "echo", settings, record)
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
-        config = uvicorn.Config(
-            create_app(self.service),
-            log_config=None,
-            ws_max_size=MESSAGE,
-            ws_per_message_deflate=False,
-            ws_ping_interval=ping,
-            ws_ping_timeout=ping,
-            timeout_graceful_shutdown=3,
-        )
-        self.uvicorn = uvicorn.Server(config)
+        self.uvicorn = uvicorn.Server(configured(self.service, ping=ping, pong=ping))
         self.thread = threading.Thread(target=self.uvicorn.run, args=([self.socket],), daemon=True)
         self.thread.start()
         until(lambda: self.uvicorn.started)

@@ -172,6 +172,7 @@ def test_metrics_count_what_happened(server):
     assert float(figures['duologue_conversations_total{protocol="kyutai"}']) >= 1
     assert float(figures['duologue_frames_total{kind="frames"}']) >= 20
     assert float(figures["duologue_step_seconds_count"]) >= 20
+    assert float(figures["duologue_response_seconds_count"]) >= 5
 
 
 def test_conversations_are_recorded_where_asked(server):
@@ -230,8 +231,14 @@ def test_a_client_that_falls_silent_is_ended(strict):
 
 
 def test_the_page_is_there_and_other_paths_are_not(server):
-    status, body = get(server, "/")
-    assert status == 200
+    link = http.client.HTTPConnection(server.address, timeout=PATIENCE)
+    link.request("GET", "/")
+    response = link.getresponse()
+    body = response.read()
+    link.close()
+    assert response.status == 200
+    assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
     assert b"<html" in body.lower()
     assert get(server, "/nothing")[0] == 404
     assert get(server, "/../settings.py")[0] == 404

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from websockets.asyncio.client import connect
 
+from duologue.audio.g711 import G711
 from duologue.serve.settings import Settings
 from tests.engine.virtual import noise
 from tests.serve.server import PATIENCE, Server, pcm, until
@@ -162,6 +163,43 @@ def test_a_mistake_is_told_and_the_conversation_goes_on(server, message, code):
         assert (await client.until("error"))["error"]["code"] == code
         await client.send("input_audio_buffer.clear")
         await client.until("input_audio_buffer.cleared")
+
+    run(server, script)
+
+
+@pytest.mark.parametrize(("form", "law"), [("audio/pcmu", "ulaw"), ("audio/pcma", "alaw")])
+def test_a_telephones_formats_are_spoken(server, form, law):
+    sides = {side: {"format": {"type": form}} for side in ("input", "output")}
+    hum_S = 0.3 * np.sin(2 * np.pi * 300 * np.arange(12 * 1920) / 24_000)
+
+    async def script(client):
+        await client.send("session.update", session={"type": "realtime", "audio": sides})
+        assert (await client.until("session.updated"))["session"]["audio"]["output"]["format"]["type"] == form
+        sound = G711(law).write(hum_S)
+        await client.send("input_audio_buffer.append", audio=base64.b64encode(sound).decode())
+        await client.until("response.done")
+
+    client = run(server, script)
+    deltas = [e["delta"] for e in client.events if e["type"] == "response.output_audio.delta"]
+    assert {len(base64.b64decode(delta)) for delta in deltas} == {640}
+    got_S = G711(law).read(b"".join(base64.b64decode(delta) for delta in deltas))[: hum_S.size]
+    spectrum = np.abs(np.fft.rfft(got_S * np.hanning(got_S.size)))
+    assert np.argmax(spectrum) * 24_000 / got_S.size == pytest.approx(300, abs=15)
+
+
+def test_small_pieces_of_a_voice_are_a_turn(server):
+    """Clients send 20 ms at a time, and a voice is not loud in each of them."""
+    voice = pcm(noise(8)).hex()
+    gappy = bytearray.fromhex(voice)
+    for start in range(0, len(gappy), 3840):
+        gappy[start : start + 960] = bytes(960)
+
+    async def script(client):
+        for start in range(0, len(gappy), 960):
+            piece = base64.b64encode(bytes(gappy[start : start + 960])).decode()
+            await client.send("input_audio_buffer.append", audio=piece)
+        await client.send("input_audio_buffer.append", audio=base64.b64encode(bytes(3840 * 10)).decode())
+        await client.until("input_audio_buffer.committed")
 
     run(server, script)
 

@@ -1,0 +1,134 @@
+"""Telephone calls: Twilio's media streams (`<Connect><Stream>`), `WS /v1/twilio`. See docs/serving.md.
+
+Twilio sends JSON: `connected`, `start`, `media` (base64 mu-law at 8 kHz, 20 ms each), `dtmf`, `mark`, `stop`; it plays
+what it is sent one piece after the other. So nothing is sent while the agent is silent: a delay that a slow network
+caused is gone with the next pause.
+"""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import json
+import secrets
+from dataclasses import replace
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from ..audio.g711 import G711
+from ..engine.session import Said
+from ..engine.words import LOUD, LOUD_USER
+from ..lm.sampling import Sampling
+from .kyutai import CLOSE
+from .link import Allowance, Voice, first_to_end, in_time
+from .pool import Call, Ended, Pool
+from .settings import CHAT_MESSAGE, FIRST_SOUND
+
+QUIET = 4  # frames of the agent's silence after which nothing is sent
+
+
+async def twilio(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
+    """Hold a conversation over an admitted connection, to its end."""
+    await websocket.accept()
+    phone = _Phone(websocket, pool, replace(default, seed=secrets.randbits(31)))
+    try:
+        await phone.run()
+    except Ended as ended:
+        with contextlib.suppress(Ended, WebSocketDisconnect, RuntimeError):
+            await in_time(websocket.close(CLOSE.get(ended.reason, 1000), ended.reason))
+    except (WebSocketDisconnect, RuntimeError):
+        pass
+
+
+class _Phone:
+    def __init__(self, websocket: WebSocket, pool: Pool, sampling: Sampling):
+        self._socket, self._pool, self._sampling = websocket, pool, sampling
+        self._call: Call | None = None
+        self._stream = ""  # Twilio's name of it
+        self._started = asyncio.Event()
+        self._codec = G711("ulaw")
+        self._agent, self._user = Voice(LOUD), Voice(LOUD_USER)
+        self._speaking = False
+
+    async def run(self) -> None:
+        reason = "gone"
+        try:
+            await first_to_end(self._receive(), self._talk())
+        except Ended as ended:
+            reason = ended.reason
+            raise
+        finally:
+            if self._call is not None:
+                self._call.close(reason)
+
+    # Out
+
+    async def _talk(self) -> None:
+        async def waiting(*_) -> None:
+            """The caller hears nothing yet."""
+
+        try:
+            await asyncio.wait_for(self._started.wait(), FIRST_SOUND)
+        except TimeoutError:
+            raise Ended("idle") from None
+        call = self._call = await self._pool.admit(self._sampling, "twilio", waiting)
+        call.first_sound = FIRST_SOUND
+        while True:
+            for said in await call.said():
+                await self._say(said)
+
+    async def _say(self, said: Said) -> None:
+        self._agent.push(said.wav_S, bool(said.text))
+        sound = self._codec.write(said.wav_S)
+        if self._agent.heard or (self._speaking and self._agent.quiet < QUIET):
+            self._speaking = True
+            await self._send("media", media={"payload": base64.b64encode(sound).decode()})
+        elif self._speaking:
+            self._speaking = False
+            if (
+                self._user.heard
+            ):  # the agent has yielded: what Twilio has not played yet is not heard any more
+                await self._send("clear")
+
+    async def _send(self, event: str, **more: Any) -> None:
+        await in_time(self._socket.send_text(json.dumps({"event": event, "streamSid": self._stream, **more})))
+
+    # In
+
+    async def _receive(self) -> None:
+        allowance = Allowance()
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code", 1006))
+            text = message.get("text") or ""
+            if len(text) > CHAT_MESSAGE:
+                raise Ended("too_big")
+            try:
+                event = json.loads(text)
+                kind = event["event"]
+                if kind == "start":
+                    self._begin(event["start"])
+                elif kind == "media" and event["media"].get("track", "inbound") == "inbound":
+                    data = base64.b64decode(event["media"]["payload"], validate=True)
+                    self._hear(data, allowance)
+                elif kind == "stop":
+                    raise Ended("hung up")
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
+                raise Ended("invalid", "This is no media stream of Twilio.") from None
+            await asyncio.sleep(0)
+
+    def _begin(self, start: dict[str, Any]) -> None:
+        form = start.get("mediaFormat") or {}
+        if form.get("encoding", "audio/x-mulaw") != "audio/x-mulaw" or form.get("sampleRate", 8000) != 8000:
+            raise ValueError("mu-law at 8 kHz alone")
+        self._stream = str(start["streamSid"])[:100]
+        self._started.set()
+
+    def _hear(self, data: bytes, allowance: Allowance) -> None:
+        wav_S = self._codec.read(data)
+        allowance.take(wav_S.size)
+        if self._call is not None and wav_S.size:
+            self._user.push(wav_S)
+            self._call.push(wav_S)

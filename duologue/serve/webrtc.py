@@ -1,0 +1,249 @@
+"""The OpenAI Realtime protocol over WebRTC: `POST /v1/realtime/calls`. Needs the extra `webrtc`.
+
+The offer comes as the body, the answer goes back with 201. Sound travels as Opus in RTP, both ways, events on the data
+channel `oai-events`.
+"""
+
+import asyncio
+import contextlib
+import fractions
+import logging
+import secrets
+from collections import deque
+from dataclasses import replace
+
+import av
+import numpy as np
+from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.websockets import WebSocketDisconnect
+
+from ..engine.words import LOUD, loudness
+from ..lm.sampling import Sampling
+from .link import RATE, Pcm16, first_to_end
+from .openai_realtime import Conversation
+from .pool import Call, Ended, Pool
+from .settings import FIRST_SOUND, PONG
+
+log = logging.getLogger(__name__)
+
+PIECE = RATE // 50  # samples of a packet: 20 ms
+SLACK = 8  # pieces that may wait to be sent; with more, silence is skipped
+WAITING = 50  # pieces that may wait at all: 1 s
+EVENTS = 200  # from or to a client that may wait
+UNSENT = 1 << 18  # bytes of events that may wait to be sent
+OFFER = 1 << 16  # bytes
+
+
+class Calls:
+    """The calls that are held over WebRTC."""
+
+    def __init__(self, pool: Pool, default: Sampling):
+        self._pool, self._default = pool, default
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def offer(self, request: Request) -> Response:
+        """Answer an offer; the conversation then goes on by itself."""
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/sdp":
+            return JSONResponse({"error": "the body is an offer, application/sdp"}, 415)
+        if len(body := await _body(request)) > OFFER:
+            return JSONResponse({"error": "the offer is too long"}, 413)
+        try:
+            sampling = replace(self._default, seed=secrets.randbits(31))
+            call = self._pool.enter(sampling, "webrtc")
+        except Ended as ended:
+            return JSONResponse({"error": ended.text}, 503, {"Retry-After": f"{ended.retry or 5:.0f}"})
+        model = request.query_params.get("model", self._pool.model)
+        peer = Peer(call, self._pool.settings.ice_servers)
+        try:
+            answer = await asyncio.wait_for(peer.answer(body.decode()), FIRST_SOUND)
+        except Exception as error:  # whatever the offer makes the library raise
+            log.info("an offer was not understood: %s", error)
+            call.close("invalid")
+            await peer.close(0, "")
+            return JSONResponse({"error": "the offer cannot be answered"}, 400)
+        except BaseException:
+            call.close("gone")
+            raise
+        task = asyncio.create_task(peer.hold(Conversation(peer, self._pool, model)))
+        self._tasks[call.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(call.id, None))
+        where = f"{request.url.path.rstrip('/')}/{call.id}"
+        return Response(answer, 201, {"Location": where}, "application/sdp")
+
+    async def hang_up(self, request: Request) -> Response:
+        """End a call by its address."""
+        task = self._tasks.get(request.path_params["id"])
+        if task is None:
+            return JSONResponse({"error": "there is no such call"}, 404)
+        task.cancel()
+        return Response(status_code=200)
+
+    async def close(self) -> None:
+        """End all of them."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > OFFER:
+            break
+    return body
+
+
+class Peer:
+    """The other end of a call: the `Wire` of its conversation."""
+
+    has_track = True
+
+    def __init__(self, call: Call, ice_servers: tuple[str, ...]):
+        self._call = call
+        call.first_sound = FIRST_SOUND
+        # Without a list of its own the library asks a server of another company for this machine's address.
+        self._peer = RTCPeerConnection(RTCConfiguration([ice_server(url) for url in ice_servers]))
+        self._voice = AgentTrack()
+        self._channel = None
+        self._events: asyncio.Queue[str | bytes] = asyncio.Queue(EVENTS)
+        self._unsent: deque[str] = deque(maxlen=EVENTS)  # until the channel is open
+        self._gone = asyncio.Event()
+        self._track: MediaStreamTrack | None = None
+        self._tracked = asyncio.Event()
+
+    async def answer(self, offer: str) -> str:
+        """The answer to an offer, with all addresses of this machine in it."""
+        self._peer.on("track", self._on_track)
+        self._peer.on("datachannel", self._on_channel)
+        self._peer.on("connectionstatechange", self._on_state)
+        await self._peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        if not any(transceiver.kind == "audio" for transceiver in self._peer.getTransceivers()):
+            raise ValueError("there is no sound in the offer")
+        self._peer.addTrack(self._voice)
+        await self._peer.setLocalDescription(await self._peer.createAnswer())
+        return self._peer.localDescription.sdp
+
+    async def hold(self, conversation: Conversation) -> None:
+        """Hold the conversation until one side ends it."""
+
+        async def admitted() -> Call:
+            return self._call
+
+        try:
+            # The conversation ends by itself, with a goodbye; what else ends it needs none.
+            await first_to_end(conversation.hold(admitted), self._listen(conversation), self._watch())
+        except (Ended, WebSocketDisconnect, MediaStreamError):
+            pass
+        except Exception:
+            log.exception("call %s failed", self._call.id)
+        finally:
+            self._call.close("gone")
+            await self._peer.close()
+
+    def _on_track(self, track: MediaStreamTrack) -> None:
+        if track.kind == "audio" and self._track is None:
+            self._track = track
+            self._tracked.set()
+
+    def _on_channel(self, channel) -> None:
+        self._channel = channel
+        channel.on("message", self._on_message)
+        channel.on("close", self._gone.set)
+        while self._unsent:
+            channel.send(self._unsent.popleft())
+
+    def _on_message(self, message: str | bytes) -> None:
+        try:
+            self._events.put_nowait(message)
+        except asyncio.QueueFull:
+            self._gone.set()
+
+    def _on_state(self) -> None:
+        if self._peer.connectionState in ("failed", "closed"):
+            self._gone.set()
+
+    async def _watch(self) -> None:
+        await self._gone.wait()
+
+    async def _listen(self, conversation: Conversation) -> None:
+        """The user's sound, as it comes; a peer that sends none, not even silence, is gone."""
+        await self._tracked.wait()
+        assert self._track is not None
+        resampler = av.AudioResampler("s16", "mono", RATE)
+        patience = FIRST_SOUND
+        while True:
+            try:
+                frame = await asyncio.wait_for(self._track.recv(), patience)
+            except TimeoutError:
+                return
+            patience = PONG
+            for part in resampler.resample(frame):  # pyright: ignore[reportArgumentType]
+                await conversation.hear(part.to_ndarray()[0].astype(np.float32) / 32768)
+
+    # The wire of the conversation
+
+    async def send(self, event: str) -> None:
+        if self._channel is None:
+            self._unsent.append(event)
+        elif self._channel.readyState != "open":
+            raise WebSocketDisconnect
+        elif self._channel.bufferedAmount > UNSENT:
+            raise Ended("slow")
+        else:
+            self._channel.send(event)
+
+    async def receive(self) -> str | bytes:
+        return await self._events.get()
+
+    def play(self, wav_S: np.ndarray) -> None:
+        self._voice.push(wav_S)
+
+    async def close(self, code: int, reason: str) -> None:
+        await asyncio.sleep(0.1)  # what was sent last is still on its way
+        with contextlib.suppress(Exception):
+            await self._peer.close()
+
+
+class AgentTrack(MediaStreamTrack):
+    """The agent's voice in packets of 20 ms at their time: silence where nothing came yet."""
+
+    kind = "audio"
+
+    def __init__(self):
+        super().__init__()
+        self._waiting: deque[np.ndarray] = deque(maxlen=WAITING)
+        self._pieces = 0
+        self._begin: float | None = None
+
+    def push(self, wav_S: np.ndarray) -> None:
+        """A frame of the agent (float32, a multiple of 480 samples at 24 kHz)."""
+        self._waiting.extend(wav_S.reshape(-1, PIECE))
+
+    async def recv(self) -> av.AudioFrame:
+        loop = asyncio.get_running_loop()
+        self._begin = loop.time() if self._begin is None else self._begin
+        await asyncio.sleep(self._begin + self._pieces * PIECE / RATE - loop.time())
+        if self.readyState != "live":
+            raise MediaStreamError
+        while len(self._waiting) > SLACK and loudness(self._waiting[0]) < LOUD:
+            self._waiting.popleft()
+        wav_S = self._waiting.popleft() if self._waiting else np.zeros(PIECE, np.float32)
+        samples = np.frombuffer(Pcm16.write(wav_S), "<i2")[None]
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate, frame.pts = RATE, self._pieces * PIECE
+        frame.time_base = fractions.Fraction(1, RATE)
+        self._pieces += 1
+        return frame
+
+
+def ice_server(url: str) -> RTCIceServer:
+    """A STUN or TURN server; `turn:user:password@host:port` names who asks."""
+    scheme, _, rest = url.partition(":")
+    who, _, host = rest.rpartition("@")
+    user, _, password = who.partition(":")
+    return RTCIceServer(f"{scheme}:{host}", username=user or None, credential=password or None)
