@@ -5,7 +5,7 @@ Nothing heavy is imported before a verb runs, so that `--help` answers at once.
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -14,6 +14,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 
 from duologue import __version__
 from duologue.data import commands as data
+from duologue.engine.options import BackendName, Options
 from duologue.errors import InputError
 from duologue.eval import commands as eval_
 from duologue.serve.commands import Call, Serve
@@ -64,11 +65,13 @@ class Encode:
     """The file to write."""
     model: Model = DEFAULT_MODEL
     """The model whose codec to use."""
+    backend: BackendName | None = None
+    """What computes: by default mlx on Apple silicon where it is installed, and torch elsewhere."""
 
     def run(self) -> None:
         from duologue import commands
 
-        commands.encode(self.source, self.target, self.model)
+        commands.encode(self.source, self.target, self.model, Options(self.backend))
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,13 @@ class Decode:
     """The recording to write: wav, flac, ogg or opus by its suffix."""
     model: Annotated[str | None, arg(metavar="MODEL")] = None
     """The model whose codec to use; the one named in the file if not given."""
+    backend: BackendName | None = None
+    """What computes: by default mlx on Apple silicon where it is installed, and torch elsewhere."""
 
     def run(self) -> None:
         from duologue import commands
 
-        commands.decode(self.source, self.target, self.model)
+        commands.decode(self.source, self.target, self.model, Options(self.backend))
 
 
 @dataclass(frozen=True)
@@ -112,14 +117,13 @@ class Talk:
     """Also write the words with their times, and how long the frames took."""
     tail: float = 15.0
     """The most seconds to go on after the recording has ended."""
-    compile: bool = False
-    """Compile the model's step first, which takes minutes: for long recordings and large models."""
+    options: Options = field(default_factory=Options)
 
     def run(self) -> None:
         from duologue import commands
 
         if self.source is None:
-            commands.talk_live(self.model, self.seed, self.greedy)
+            commands.talk_live(self.model, self.seed, self.greedy, self.options)
             return
         if self.target is None:
             raise InputError("name a file for the answer too: duologue talk question.wav answer.wav")
@@ -132,7 +136,7 @@ class Talk:
             stereo=self.stereo,
             json_target=self.json,
             tail=self.tail,
-            compile=self.compile,
+            options=self.options,
         )
 
 

@@ -15,6 +15,8 @@ from duologue.codec import Codec
 from duologue.codes import Codes, check_codes_path, load_codes, save_codes
 from duologue.config import QuantizerConfig
 from duologue.engine import offline
+from duologue.engine.backend import open_codec
+from duologue.engine.options import Options
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
 from duologue.lm import LM
@@ -38,7 +40,7 @@ def info(model: str) -> None:
             print(f"  {name:32} {value}")
 
 
-def encode(source: Path, target: Path, model: str) -> None:
+def encode(source: Path, target: Path, model: str, options: Options) -> None:
     """Writes the codes of a recording. Streamed, so that memory does not grow with its length."""
     check_codes_path(target)
     opened = load(model, _device())
@@ -46,30 +48,28 @@ def encode(source: Path, target: Path, model: str) -> None:
     wav_TS = pad_to_frames(read_mono(source, config.sample_rate), config.frame_size).reshape(
         -1, config.frame_size
     )
-    codec = opened.codec
-    state, frames = codec.init_state(1), []
+    codec, frames = open_codec(opened, options), []
     with progress("encoding", len(wav_TS)) as advance:
-        for wav_S in torch.from_numpy(wav_TS):
-            frames.append(codec.encode_step(state, wav_S[None].to(codec.device))[0].cpu())
+        for wav_S in wav_TS:
+            frames.append(codec.encode_frame(wav_S))
             advance(1)
-    codes_QT = torch.cat(frames, -1).numpy()
+    codes_QT = np.stack(frames, 1)
     save_codes(target, Codes(codes_QT, config.sample_rate, config.frame_rate, opened.name))
 
 
-def decode(source: Path, target: Path, model: str | None) -> None:
+def decode(source: Path, target: Path, model: str | None, options: Options) -> None:
     """Writes the recording that codes stand for, by the model named or else the one they were made with."""
     check_audio_path(target)
     codes = load_codes(source)
     opened = load(model or codes.model, _device())
     config = opened.codec_config
     _check_fit(source, codes, config.quantizer)
-    codec = opened.codec
-    state, frames = codec.init_state(1), []
+    codec, frames = open_codec(opened, options), []
     with progress("decoding", codes.codes_QT.shape[1]) as advance:
-        for codes_Q in torch.from_numpy(codes.codes_QT).T:
-            frames.append(codec.decode_step(state, codes_Q[None, :, None].to(codec.device))[0].cpu())
+        for codes_Q in codes.codes_QT.T:
+            frames.append(codec.decode_frame(codes_Q))
             advance(1)
-    write_audio(target, torch.cat(frames).numpy(), config.sample_rate)
+    write_audio(target, np.concatenate(frames), config.sample_rate)
 
 
 def talk(
@@ -82,7 +82,7 @@ def talk(
     stereo: bool,
     json_target: Path | None,
     tail: float,
-    compile: bool,
+    options: Options,
 ) -> None:
     """Writes what the agent says to a recording; `stereo` adds the user on the right."""
     check_audio_path(target)
@@ -96,7 +96,7 @@ def talk(
     opened = load(model, _device())
     with progress("talking", frame_count(user_S.size)) as advance:
         answer = offline.talk(
-            opened, user_S, seed=seed, greedy=greedy, tail=tail, compile=compile, advance=advance
+            opened, user_S, seed=seed, greedy=greedy, tail=tail, options=options, advance=advance
         )
     write_audio(target, _side_by_side(answer.wav_S, user_S) if stereo else answer.wav_S)
     if json_target is not None:
@@ -104,13 +104,13 @@ def talk(
             temporary.write_text(json.dumps(answer.report, indent=2, ensure_ascii=False) + "\n")
 
 
-def talk_live(model: str, seed: int, greedy: bool) -> None:
+def talk_live(model: str, seed: int, greedy: bool, options: Options) -> None:
     """A conversation with microphone and speaker, until Ctrl-C."""
     from duologue.live import talk
 
     opened = load(model, _device())
     sampling = Sampling.greedy(opened.sampling.pad_bias) if greedy else opened.sampling
-    talk(opened, replace(sampling, seed=seed))
+    talk(opened, replace(sampling, seed=seed), options=options)
 
 
 def _device() -> str:

@@ -3,18 +3,21 @@
 import threading
 
 from .audio.device import Devices, NoDevice
-from .engine.backend import TorchBackend
+from .engine.backend import open_backend
 from .engine.batcher import Batcher
+from .engine.options import DEFAULT, Options
 from .errors import InputError
 from .lm.sampling import Sampling
 from .screen import Screen
 from .weights import Model
 
 
-def talk(model: Model, sampling: Sampling, stop: threading.Event | None = None) -> None:
+def talk(
+    model: Model, sampling: Sampling, stop: threading.Event | None = None, options: Options = DEFAULT
+) -> None:
     """Talk to a model in this process until Ctrl-C, or until `stop`. Raises NoDevice if there is no microphone."""
     engine, news, stop = (
-        Batcher(TorchBackend(model), model.tokenizer),
+        Batcher(open_backend(model, options=options), model.tokenizer),
         threading.Event(),
         stop or threading.Event(),
     )

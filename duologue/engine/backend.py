@@ -1,5 +1,5 @@
-"""What runs the model for the conversations: a small interface, and its torch version. It knows slots and frames,
-not clients, clocks or text."""
+"""What runs the model for the conversations: a small interface, its torch version, and the choice between that and the
+one in MLX. It knows slots and frames, not clients, clocks or text."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +10,7 @@ import torch
 from ..lm.sampling import Sampling
 from ..weights import Model
 from .duplex import Duplex, DuplexFrame
+from .options import DEFAULT, Options
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,36 @@ class Backend(Protocol):
         ...
 
 
+class CodecBackend(Protocol):
+    """A codec's two directions, each with a stream of its own."""
+
+    def encode_frame(self, wav_S: np.ndarray) -> np.ndarray:
+        """Codes int64 `[Q]` of the next frame of a recording."""
+        ...
+
+    def decode_frame(self, codes_Q: np.ndarray) -> np.ndarray:
+        """The next frame of a recording, float32 `[S]`."""
+        ...
+
+
+def open_backend(model: Model, slots: int = 1, options: Options = DEFAULT) -> Backend:
+    """Read a model's weights into the backend that the options, or this machine, ask for."""
+    if options.resolved() == "torch":
+        return TorchBackend(model, slots, options.compile)
+    from ..mlx.backend import MLXBackend
+
+    return MLXBackend(model, slots, options.quantize, options.compile)
+
+
+def open_codec(model: Model, options: Options = DEFAULT) -> CodecBackend:
+    """The same for its codec alone."""
+    if options.resolved() == "torch":
+        return TorchCodec(model)
+    from ..mlx.backend import MLXCodec
+
+    return MLXCodec(model)
+
+
 class TorchBackend:
     """The model in torch, on the device it was loaded to. Raises InputError if it cannot both listen and speak."""
 
@@ -74,6 +105,22 @@ class TorchBackend:
                 torch.from_numpy(heard_BQ).to(device), torch.from_numpy(exec_B).to(device)
             )
         )
+
+
+class TorchCodec:
+    """A codec in torch, on the device it was loaded to."""
+
+    def __init__(self, model: Model):
+        self._codec = model.codec
+        self._state = self._codec.init_state(1)
+
+    def encode_frame(self, wav_S: np.ndarray) -> np.ndarray:
+        wav_BS = torch.from_numpy(wav_S)[None].to(self._codec.device)
+        return self._codec.encode_step(self._state, wav_BS)[0, :, 0].cpu().numpy()
+
+    def decode_frame(self, codes_Q: np.ndarray) -> np.ndarray:
+        codes_BQT = torch.from_numpy(codes_Q)[None, :, None].to(self._codec.device)
+        return self._codec.decode_step(self._state, codes_BQT)[0].cpu().numpy()
 
 
 def _frames(out: DuplexFrame) -> Frames:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..config import CodecConfig, LMConfig
 from ..errors import InputError
 from ..lm.model import TO_GENERATE
 from ..lm.sampling import Sampling
@@ -28,6 +29,18 @@ class DuplexFrame:
     finite_B: Tensor
 
 
+def check_duplex(name: str, lm: LMConfig, codec: CodecConfig) -> None:
+    """Raises InputError if the model cannot both listen and speak."""
+    if not lm.depth_steps or not lm.heard:
+        raise InputError(f"{name} does not both listen and speak: it cannot hold a conversation")
+    need = max(lm.depth_steps, lm.heard)
+    if codec.quantizer.entries != lm.card or codec.codebooks < need:
+        raise InputError(
+            f"{name}: the codec has {codec.codebooks} codebooks of {codec.quantizer.entries} entries, the "
+            f"language model needs {need} of {lm.card}"
+        )
+
+
 class Duplex:
     """A batch of slots, each a conversation with the same model. The agent's frame that a step returns is heard while
     the user speaks the next one. Raises InputError if the model cannot both listen and speak.
@@ -37,16 +50,8 @@ class Duplex:
     """
 
     def __init__(self, model: Model, sampling: list[Sampling], compile: bool = False):
-        config = model.lm.config
-        if not config.depth_steps or not config.heard:
-            raise InputError(f"{model.name} does not both listen and speak: it cannot hold a conversation")
+        check_duplex(model.name, model.lm.config, model.codec.config)
         self.codec, self.lm = model.codec, model.lm
-        have, need = self.codec.config, max(config.depth_steps, config.heard)
-        if have.quantizer.entries != config.card or have.codebooks < need:
-            raise InputError(
-                f"{model.name}: the codec has {have.codebooks} codebooks of {have.quantizer.entries} entries, the "
-                f"language model needs {need} of {config.card}"
-            )
         self.frame_size = self.codec.config.frame_size
         self._codec_state = self.codec.init_state(len(sampling))
         self._state = init_state(self.lm, sampling)

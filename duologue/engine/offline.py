@@ -10,6 +10,7 @@ import numpy as np
 from ..audio.framing import pad_to_frames
 from ..lm.sampling import Sampling
 from ..weights import Model
+from .options import DEFAULT, Options
 from .session import Session
 from .words import FRAME, LOUD, Words, loudness
 
@@ -31,7 +32,7 @@ def talk(
     seed: int = 0,
     greedy: bool = False,
     tail: float = 15.0,
-    compile: bool = False,
+    options: Options = DEFAULT,
     advance: Callable[[int], None] = lambda frames: None,
 ) -> Answer:
     """Let the agent hear a recording (float32 mono at the codec's rate) and answer it.
@@ -41,13 +42,13 @@ def talk(
     after every n frames.
     """
     sampling = Sampling.greedy(model.sampling.pad_bias) if greedy else model.sampling
-    session = Session(model, replace(sampling, seed=seed), compile)
+    session = Session(model, replace(sampling, seed=seed), options)
     user_TS = pad_to_frames(user_S, session.frame_size).reshape(-1, session.frame_size)
     silence_S = np.zeros(session.frame_size, np.float32)
     words, frame_ms = Words(model.tokenizer), []
     agent = [silence_S]
     quiet, limit = 0, len(user_TS) + round(tail / FRAME)
-    pad = (model.lm.config.pad_id, model.lm.config.epad_id)
+    pad = (model.files.config.lm.pad_id, model.files.config.lm.epad_id)
     while len(frame_ms) < limit and (len(frame_ms) < len(user_TS) or quiet * FRAME < QUIET):
         frame = len(frame_ms)
         began = time.perf_counter()

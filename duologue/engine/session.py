@@ -7,7 +7,8 @@ import numpy as np
 from ..lm.sampling import Sampling
 from ..tokenizer import TextStream, Tokenizer
 from ..weights import Model
-from .backend import Backend, TorchBackend
+from .backend import Backend, open_backend
+from .options import DEFAULT, Options
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Session:
     >>> said = session.push(np.zeros(1920, np.float32))
     """
 
-    def __init__(self, model: Model, sampling: Sampling | None = None, compile: bool = False):
+    def __init__(self, model: Model, sampling: Sampling | None = None, options: Options = DEFAULT):
         self.tokenizer: Tokenizer = model.tokenizer
-        self._backend: Backend = TorchBackend(model, compile=compile)
+        self._backend: Backend = open_backend(model, options=options)
         self.frame_size = self._backend.frame_size
         self.restart(sampling or model.sampling)
 

@@ -1,6 +1,7 @@
 """Conditions: what a model is told besides its streams (voice, speaker, guidance strength)."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 
@@ -44,18 +45,8 @@ class Conditioner(nn.Module):
             if mask is None:
                 return y_BSD
             return torch.where(mask.to(y_BSD.device).view(-1, mask.shape[-1], 1), y_BSD, self.missing)
-        if not isinstance(value, str):
-            raise InputError(f"condition {self.config.name!r} takes a text")
-        index = torch.tensor([[self._bin(value)]], device=self.missing.device)
+        index = torch.tensor([[bin_of(self.config, value)]], device=self.missing.device)
         return self.projection(self.table(index))
-
-    def _bin(self, value: str) -> int:
-        names = self.config.values
-        if names is None:
-            return int(hashlib.sha256(value.encode()).hexdigest(), 16) % self.config.bins
-        if value not in names:
-            raise InputError(f"condition {self.config.name!r} is one of {', '.join(names)}; got {value!r}")
-        return names.index(value)
 
 
 class Conditioning(nn.Module):
@@ -68,10 +59,7 @@ class Conditioning(nn.Module):
 
     def forward(self, values: dict[str, Value]) -> Condition:
         """Conditions by name; those not given count as missing."""
-        unknown = set(values) - set(self.conditioners)
-        if unknown:
-            known = ", ".join(self.conditioners) or "none"
-            raise InputError(f"unknown condition {sorted(unknown)[0]!r}; this model has: {known}")
+        check_names(values, self.conditioners)
         vectors = {name: module(values.get(name)) for name, module in self.conditioners.items()}
         summed = [vectors[name] for name in self.config.summed]
         crossed = [vectors[name] for name in self.config.crossed]
@@ -80,6 +68,25 @@ class Conditioning(nn.Module):
         if cross_BSD is not None and self.config.cross_positions:
             cross_BSD = cross_BSD + self.config.cross_positions * sinusoids(cross_BSD)
         return Condition(reduce(torch.add, summed) if summed else None, cross_BSD)
+
+
+def bin_of(config: ConditionerConfig, value: object) -> int:
+    """Which row of a condition's table stands for a value."""
+    if not isinstance(value, str):
+        raise InputError(f"condition {config.name!r} takes a text")
+    names = config.values
+    if names is None:
+        return int(hashlib.sha256(value.encode()).hexdigest(), 16) % config.bins
+    if value not in names:
+        raise InputError(f"condition {config.name!r} is one of {', '.join(names)}; got {value!r}")
+    return names.index(value)
+
+
+def check_names(values: Iterable[str], known: Iterable[str]) -> None:
+    """InputError for a condition that the model does not have."""
+    if unknown := set(values) - set(known):
+        have = ", ".join(known) or "none"
+        raise InputError(f"unknown condition {sorted(unknown)[0]!r}; this model has: {have}")
 
 
 def sinusoids(x_BTD: Tensor, max_period: float = 10_000.0) -> Tensor:

@@ -45,6 +45,11 @@ class Sampling:
         return Sampling(temperature=0.0, text_temperature=0.0, pad_bias=pad_bias)
 
 
+def candidates(settings: list[Sampling], kind: str) -> int:
+    """How many of the likeliest tokens the slots need at most; `kind` is "text_" for text and "" for audio."""
+    return max(getattr(s, f"{kind}top_k") or ALL if getattr(s, f"{kind}temperature") else 1 for s in settings)
+
+
 @dataclass
 class SlotSampling(State):
     """The settings of every slot, as tensors. They outlive a reset: see `set`."""
@@ -58,14 +63,8 @@ class SlotSampling(State):
     settings: list[Sampling]
 
     def __post_init__(self) -> None:
-        # How many candidates the slots need at most: plain numbers, so that a compiled step depends on nothing else.
-        self.widest = {
-            kind: max(
-                getattr(s, f"{kind}top_k") or ALL if getattr(s, f"{kind}temperature") else 1
-                for s in self.settings
-            )
-            for kind in ("", "text_")
-        }
+        # Plain numbers, so that a compiled step depends on nothing else.
+        self.widest = {kind: candidates(self.settings, kind) for kind in ("", "text_")}
 
     @staticmethod
     def of(settings: list[Sampling], device: torch.device) -> "SlotSampling":

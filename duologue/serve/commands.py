@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from ..engine.options import Options
 from ..errors import InputError
 from .settings import Settings
 
@@ -36,6 +37,7 @@ class Serve:
     """The auth token of a Twilio account: calls must be signed with it, and need no key."""
     record: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Keep a recording, the words and a trace of every conversation. Tell those who talk."""
+    options: OmitArgPrefixes[Options] = field(default_factory=Options)
 
     def run(self) -> None:
         if (self.ssl_cert is None) != (self.ssl_key is None):
@@ -59,6 +61,7 @@ class Serve:
             self.api_key_file,
             self.twilio_token_file,
             self.record,
+            self.options,
         )
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import uvicorn
 
-from ..engine.backend import TorchBackend
+from ..engine.backend import open_backend
+from ..engine.options import DEFAULT, Options
 from ..errors import InputError
 from ..weights import load
 from .app import Service, create_app
@@ -35,6 +36,7 @@ def serve(
     key_file: Path | None = None,
     twilio_token_file: Path | None = None,
     record: Path | None = None,
+    options: Options = DEFAULT,
 ) -> None:
     """Serve a model until SIGTERM or Ctrl-C. Raises InputError for what can be known to be wrong before."""
     settings = replace(
@@ -43,6 +45,7 @@ def serve(
         twilio_token=read_keys(twilio_token_file)[0] if twilio_token_file else "",
     )
     check(settings)
+    options.resolved()
     listening = listen(host, port)
     with contextlib.ExitStack() as stack:
         stack.callback(listening.close)
@@ -50,7 +53,7 @@ def serve(
         if pair is not None:
             check_certificate(*pair)
         opened = load(model, device)
-        backend = TorchBackend(opened, settings.sessions)
+        backend = open_backend(opened, settings.sessions, options)
         service = Service(backend, opened.tokenizer, opened.sampling, opened.name, settings, record)
         log_to_stderr()
         shown = "localhost" if host in ("0.0.0.0", "::", "127.0.0.1") else host

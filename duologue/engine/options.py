@@ -1,0 +1,41 @@
+"""How a model is run: what the verbs of the command line have in common. Framework-free, and imports nothing heavy."""
+
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal, TypeAlias
+
+from ..errors import InputError
+
+BackendName: TypeAlias = Literal["torch", "mlx"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What computes, and how."""
+
+    backend: BackendName | None = None
+    """What computes: by default mlx on Apple silicon where it is installed, and torch elsewhere."""
+    quantize: Literal["q8", "q4"] | None = None
+    """Pack the language model's weights into 8 or 4 bits as it is loaded (mlx only)."""
+    compile: bool = False
+    """Compile the model's step first: for long recordings and large models. In torch it takes minutes; in mlx it is
+    always done on Apple silicon."""
+
+    def resolved(self) -> BackendName:
+        """The backend to use. Raises InputError if it is not installed, or cannot do what is asked."""
+        backend = self.backend or default_backend()
+        if backend == "mlx" and find_spec("mlx") is None:
+            raise InputError("--backend mlx needs the extra: pip install 'duologue[mlx]'")
+        if backend == "torch" and self.quantize:
+            raise InputError("--quantize needs --backend mlx")
+        return backend
+
+
+DEFAULT = Options()
+
+
+def default_backend() -> BackendName:
+    apple = sys.platform == "darwin" and platform.machine() == "arm64"
+    return "mlx" if apple and find_spec("mlx") is not None else "torch"

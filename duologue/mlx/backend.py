@@ -1,0 +1,108 @@
+"""Codec and language model together, in MLX: what `engine.duplex` and `engine.backend` are in torch."""
+
+from collections.abc import Callable
+
+import mlx.core as mx
+import numpy as np
+
+from ..engine.backend import Frames
+from ..engine.duplex import check_duplex
+from ..lm.sampling import Sampling
+from ..weights import Model
+from .load import Quantize, load_codec, load_lm
+from .model import TO_GENERATE
+from .state import compiled
+from .step import init_state, step_frame
+
+
+class MLXBackend:
+    """An `engine.backend.Backend`. `compile` is on by default where there is Metal; the first frame then takes longer,
+    and so does the one at which a conversation outgrows its ring of keys, every time it doubles."""
+
+    def __init__(
+        self,
+        model: Model,
+        slots: int = 1,
+        quantize: Quantize | None = None,
+        compile: bool = False,
+        dtype: mx.Dtype | None = None,
+    ):
+        check_duplex(model.name, model.files.config.lm, model.codec_config)
+        self.model, self.slots = model, slots
+        self.sample_rate = model.codec_config.sample_rate
+        self.frame_size = model.codec_config.frame_size
+        self._compile = compile or mx.metal.is_available()
+        self._codec, self._lm = load_codec(model), load_lm(model, dtype, quantize)
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        self._codec_state = self._codec.init_state(self.slots)
+        self._state = init_state(self._lm, [self.model.sampling] * self.slots)
+        self._steps = {
+            run: compiled(run, self._codec_state, self._state) if self._compile else run
+            for run in (self._step, self._step_codes)
+        }
+        self._settle()
+
+    def start(self, sampling: dict[int, Sampling]) -> None:
+        mask_B = mx.array([slot in sampling for slot in range(self.slots)])
+        self._codec_state.reset(mask_B)
+        self._state.reset(mask_B)
+        for slot, settings in sampling.items():
+            self._state.sampling.set(slot, settings)
+        self._settle()
+
+    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
+        return self._run(self._step, wav_BS, exec_B)
+
+    def step_codes(self, heard_BQ: np.ndarray, exec_B: np.ndarray) -> Frames:
+        """As `step`, on the codes of a frame that was heard before."""
+        return self._run(self._step_codes, heard_BQ.astype(np.int32), exec_B)
+
+    def _run(self, step: Callable[..., tuple[mx.array, ...]], *inputs: np.ndarray) -> Frames:
+        self._codec_state.grow()
+        self._state.grow()
+        out = self._steps[step](*[mx.array(value) for value in inputs])
+        self._settle(*out)
+        wav_BS, *tokens, finite_B = (np.array(value) for value in out)
+        text_B, heard_BQ, tokens_BK = (value.astype(np.int64) for value in tokens)
+        return Frames(wav_BS, text_B, heard_BQ, tokens_BK, finite_B)
+
+    def _step(self, wav_BS: mx.array, exec_B: mx.array) -> tuple[mx.array, ...]:
+        codes_BQT = self._codec.encode_frame(self._codec_state, wav_BS, exec_B)
+        return self._step_codes(codes_BQT[:, : self._lm.config.heard, 0], exec_B)
+
+    def _step_codes(self, heard_BQ: mx.array, exec_B: mx.array) -> tuple[mx.array, ...]:
+        heard_BQ = heard_BQ.astype(mx.int32)
+        _, tokens_BK, hidden_BD = step_frame(self._lm, self._state, heard_BQ, exec_B)
+        spoken_BQ = tokens_BK[:, 1:]
+        ready_B = (spoken_BQ >= 0).all(-1)
+        codes_BQ1 = mx.maximum(spoken_BQ, 0)[..., None]
+        wav_BS = self._codec.decode_frame(self._codec_state, codes_BQ1, ready_B & exec_B)
+        finite_B = mx.isfinite(hidden_BD).all(-1) & (mx.isfinite(wav_BS).all(-1) | ~ready_B)
+        wav_BS = mx.where(ready_B[:, None], wav_BS, 0.0)
+        text_B = mx.where(ready_B, tokens_BK[:, 0], TO_GENERATE)
+        return wav_BS, text_B, heard_BQ, tokens_BK, finite_B
+
+    def _settle(self, *out: mx.array) -> None:
+        """Work out the state: an array that is still to be computed belongs to the thread that asked for it, and the
+        next step may come from another."""
+        mx.eval(out, self._codec_state.arrays(), self._state.arrays())
+
+
+class MLXCodec:
+    """An `engine.backend.CodecBackend`."""
+
+    def __init__(self, model: Model):
+        self._codec = load_codec(model)
+        self._state = self._codec.init_state(1)
+
+    def encode_frame(self, wav_S: np.ndarray) -> np.ndarray:
+        codes_BQT = self._codec.encode_step(self._state, mx.array(wav_S)[None])
+        mx.eval(codes_BQT, self._state.encode.arrays())
+        return np.array(codes_BQT[0, :, 0]).astype(np.int64)
+
+    def decode_frame(self, codes_Q: np.ndarray) -> np.ndarray:
+        wav_BS = self._codec.decode_step(self._state, mx.array(codes_Q.astype(np.int32))[None, :, None])
+        mx.eval(wav_BS, self._state.decode.arrays())
+        return np.array(wav_BS[0])

@@ -1,0 +1,122 @@
+"""The codec, Mimi (`codec/mimi.py`)."""
+
+import math
+from dataclasses import dataclass
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..config import CodecConfig
+from .conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
+from .quantizer import SplitQuantizer
+from .seanet import Decoder, Encoder, SeanetState
+from .state import State
+from .transformer import Transformer, TransformerState
+
+
+@dataclass
+class EncoderState(State):
+    encoder: SeanetState
+    transformer: TransformerState
+    downsample: ConvState
+
+
+@dataclass
+class DecoderState(State):
+    upsample: ConvTransposeState
+    transformer: TransformerState
+    decoder: SeanetState
+
+
+@dataclass
+class CodecState(State):
+    """State of both directions for a batch of slots. Either half may be stepped without the other."""
+
+    encode: EncoderState
+    decode: DecoderState
+
+
+class Codec(nn.Module):
+    """Waveform `[B, S]` to codes `[B, Q, T]` and back, offline or one frame at a time, in float32."""
+
+    def __init__(self, config: CodecConfig):
+        super().__init__()
+        self.config = config
+        dim, resample = config.seanet.dim, config.resample
+        self.encoder = Encoder(config.seanet)
+        self.encoder_transformer = Transformer(config.transformer)
+        self.downsample = CausalConv1d(dim, dim, 2 * resample, resample, bias=False, pad="edge")
+        self.quantizer = SplitQuantizer(config.quantizer, dim)
+        self.upsample = CausalConvTranspose1d(dim, dim, 2 * resample, resample, groups=dim, bias=False)
+        self.decoder_transformer = Transformer(config.transformer)
+        self.decoder = Decoder(config.seanet)
+
+    # Offline
+
+    def encode(self, wav_BS: mx.array) -> mx.array:
+        """Codes `[B, Q, ceil(S / frame_size)]` of whole waveforms; the last frame is filled with zeros."""
+        frame = self.config.frame_size
+        short = math.ceil(wav_BS.shape[-1] / frame) * frame - wav_BS.shape[-1]
+        z_BTD = self.encoder(mx.pad(clean(wav_BS), [(0, 0), (0, short)])[..., None])
+        z_BTD = self.downsample(self.encoder_transformer(z_BTD))
+        return self.quantizer.encode(z_BTD, self.config.codebooks)
+
+    def decode(self, codes_BQT: mx.array) -> mx.array:
+        """Waveforms `[B, T * frame_size]` of codes `[B, Q, T]`; the first Q codebooks are used."""
+        z_BTD = self.upsample(self.quantizer.decode(codes_BQT))
+        return self.decoder(self.decoder_transformer(z_BTD))[..., 0]
+
+    # Streaming
+
+    def init_state(self, batch: int) -> CodecState:
+        """State of `batch` slots that have heard and said nothing."""
+        n = self.config.resample
+        return CodecState(
+            EncoderState(
+                self.encoder.init_state(batch),
+                self.encoder_transformer.init_state(batch, n),
+                self.downsample.init_state(batch),
+            ),
+            DecoderState(
+                self.upsample.init_state(batch),
+                self.decoder_transformer.init_state(batch, n),
+                self.decoder.init_state(batch),
+            ),
+        )
+
+    def encode_step(self, state: CodecState, wav_BS: mx.array, exec_B: mx.array | None = None) -> mx.array:
+        """Codes `[B, Q, 1]` of the next `frame_size` samples. Slots outside `exec_B` keep their state: ignore
+        their codes."""
+        state.encode.grow()
+        return self.encode_frame(state, wav_BS, exec_B)
+
+    def decode_step(self, state: CodecState, codes_BQT: mx.array, exec_B: mx.array | None = None) -> mx.array:
+        """The `frame_size` samples `[B, S]` of codes `[B, Q, 1]`. Slots outside `exec_B` keep their state."""
+        state.decode.grow()
+        return self.decode_frame(state, codes_BQT, exec_B)
+
+    def encode_frame(self, state: CodecState, wav_BS: mx.array, exec_B: mx.array | None = None) -> mx.array:
+        """`encode_step` in a state that has room, as what is compiled calls it."""
+        if wav_BS.ndim != 2 or wav_BS.shape[-1] != self.config.frame_size:
+            raise ValueError(f"one frame [B, {self.config.frame_size}] a step, got {wav_BS.shape}")
+        inner = state.encode
+        z_BTD = self.encoder.step(inner.encoder, clean(wav_BS)[..., None], exec_B)
+        z_BTD = self.encoder_transformer.step(inner.transformer, z_BTD, exec_B)
+        z_BTD = self.downsample.step(inner.downsample, z_BTD, exec_B)
+        return self.quantizer.encode(z_BTD, self.config.codebooks)
+
+    def decode_frame(
+        self, state: CodecState, codes_BQT: mx.array, exec_B: mx.array | None = None
+    ) -> mx.array:
+        """`decode_step` in a state that has room."""
+        if codes_BQT.shape[-1] != 1:
+            raise ValueError(f"one frame of codes [B, Q, 1] a step, got {codes_BQT.shape}")
+        inner = state.decode
+        z_BTD = self.upsample.step(inner.upsample, self.quantizer.decode(codes_BQT), exec_B)
+        z_BTD = self.decoder_transformer.step(inner.transformer, z_BTD, exec_B)
+        return self.decoder.step(inner.decoder, z_BTD, exec_B)[..., 0]
+
+
+def clean(wav_BS: mx.array) -> mx.array:
+    """The same samples with NaN and infinities silenced and all within [-1, 1]."""
+    return mx.clip(mx.nan_to_num(wav_BS, nan=0.0, posinf=0.0, neginf=0.0), -1, 1)

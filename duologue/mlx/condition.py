@@ -1,0 +1,79 @@
+"""Conditions: what a model is told besides its streams (`lm/condition.py`)."""
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..config import ConditionerConfig, ConditioningConfig
+from ..errors import InputError
+from ..lm.condition import bin_of, check_names
+
+# A text, vectors [S, D] or [B, S, D], the same with a mask (bool [S] or [B, S]: which are given), or nothing.
+Value = str | mx.array | tuple[mx.array, mx.array] | None
+
+
+@dataclass
+class Condition:
+    """What conditions add up to, for a batch of 1 or B conversations."""
+
+    summed_B1D: mx.array | None  # added to the input of every step
+    crossed_BSD: mx.array | None  # attended to
+
+
+class Conditioner(nn.Module):
+    """One condition, projected to the model's width; where it is missing, a learnt vector stands for it."""
+
+    def __init__(self, config: ConditionerConfig, dim: int):
+        super().__init__()
+        self.config = config
+        self.table = nn.Embedding(config.bins + 1, config.dim) if config.kind == "lut" else None
+        self.projection = nn.Linear(config.dim, dim, bias=False)
+        self.missing = mx.zeros(dim)
+
+    def __call__(self, value: Value) -> mx.array:
+        """`[B, S, D]`; S is 1 for a look-up."""
+        if value is None:
+            return self.missing[None, None]
+        if self.table is not None:
+            return self.projection(self.table(mx.array([[bin_of(self.config, value)]])))
+        vectors, mask = value if isinstance(value, tuple) else (value, None)
+        if not isinstance(vectors, mx.array) or vectors.shape[-1] != self.config.dim:
+            raise InputError(f"condition {self.config.name!r} takes vectors of {self.config.dim} values")
+        vectors = vectors.astype(self.missing.dtype)
+        y_BSD = self.projection(vectors.reshape(-1, *vectors.shape[-2:]))
+        if mask is None:
+            return y_BSD
+        return mx.where(mask.reshape(-1, mask.shape[-1], 1), y_BSD, self.missing)
+
+
+class Conditioning(nn.Module):
+    """All conditions of a model, and how they meet it: summed to every input, or attended to one after the other."""
+
+    def __init__(self, config: ConditioningConfig, dim: int):
+        super().__init__()
+        self.config = config
+        self.conditioners = {c.name: Conditioner(c, dim) for c in config.conditioners}
+
+    def __call__(self, values: dict[str, Value]) -> Condition:
+        """Conditions by name; those not given count as missing."""
+        check_names(values, self.conditioners)
+        vectors = {name: module(values.get(name)) for name, module in self.conditioners.items()}
+        summed = [vectors[name] for name in self.config.summed]
+        crossed = [vectors[name] for name in self.config.crossed]
+        batch = max((v.shape[0] for v in vectors.values()), default=1)
+        cross_BSD = None
+        if crossed:
+            cross_BSD = mx.concatenate([mx.broadcast_to(v, (batch, *v.shape[1:])) for v in crossed], 1)
+            if self.config.cross_positions:
+                cross_BSD = cross_BSD + self.config.cross_positions * sinusoids(cross_BSD)
+        return Condition(sum(summed[1:], summed[0]) if summed else None, cross_BSD)
+
+
+def sinusoids(x_BTD: mx.array, max_period: float = 10_000.0) -> mx.array:
+    """Position codes `[T, D]`: cosines, then sines, of geometrically spaced periods."""
+    half = x_BTD.shape[-1] // 2
+    position_T1 = mx.arange(x_BTD.shape[1], dtype=mx.float32)[:, None]
+    rate_F = mx.power(max_period, -mx.arange(half, dtype=mx.float32) / (half - 1))
+    phase_TF = position_T1 * rate_F
+    return mx.concatenate([mx.cos(phase_TF), mx.sin(phase_TF)], -1).astype(x_BTD.dtype)

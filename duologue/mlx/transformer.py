@@ -1,0 +1,94 @@
+"""A causal transformer that gives the same outputs offline and streamed (`nn/transformer.py`)."""
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..config import TransformerConfig
+from .attention import CrossAttention, KVCache, SelfAttention
+from .layers import MLP, GatedMLP, make_norm, make_scale
+from .state import State
+
+KeysValues = tuple[mx.array, mx.array]
+
+
+@dataclass
+class TransformerState(State):
+    caches: list[KVCache]  # one a layer
+
+
+class Layer(nn.Module):
+    """Pre-norm block: self-attention, attention to a condition (if configured), feed-forward."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        dim = config.dim
+        self.norm1 = make_norm(config.norm, dim)
+        self.attention = SelfAttention(
+            dim,
+            config.heads,
+            config.context,
+            config.max_period if config.positions != "none" else None,
+            config.positions != "rope_concat",
+            config.kv_repeat,
+        )
+        if config.cross_attention:
+            self.norm_cross = nn.LayerNorm(dim, eps=1e-5)
+            self.cross_attention = CrossAttention(dim, config.heads)
+            self.scale_cross = make_scale(dim, config.layer_scale)
+        self.norm2 = make_norm(config.norm, dim)
+        self.mlp = (GatedMLP if config.gated else MLP)(dim, config.feedforward)
+        self.scale1, self.scale2 = make_scale(dim, config.layer_scale), make_scale(dim, config.layer_scale)
+
+    def _after_attention(
+        self, x_BTD: mx.array, update_BTD: mx.array, condition: KeysValues | None
+    ) -> mx.array:
+        x_BTD = x_BTD + self.scale1(update_BTD)
+        if condition is not None:
+            x_BTD = x_BTD + self.scale_cross(self.cross_attention(self.norm_cross(x_BTD), condition))
+        return x_BTD + self.scale2(self.mlp(self.norm2(x_BTD)))
+
+    def __call__(self, x_BTD: mx.array, condition: KeysValues | None = None) -> mx.array:
+        return self._after_attention(x_BTD, self.attention(self.norm1(x_BTD)), condition)
+
+    def step(
+        self,
+        cache: KVCache,
+        x_BTD: mx.array,
+        exec_B: mx.array | None,
+        condition: KeysValues | None = None,
+    ) -> mx.array:
+        return self._after_attention(x_BTD, self.attention.step(cache, self.norm1(x_BTD), exec_B), condition)
+
+
+class Transformer(nn.Module):
+    """A stack of layers, each frame seeing itself and `context - 1` frames before it."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.layers = [Layer(config) for _ in range(config.layers)]
+
+    def keys_values(self, source_BSD: mx.array) -> list[KeysValues]:
+        """What every layer attends to in a conditioning sequence."""
+        return [layer.cross_attention.keys_values(source_BSD) for layer in self.layers]
+
+    def __call__(self, x_BTD: mx.array, condition: list[KeysValues] | None = None) -> mx.array:
+        for i, layer in enumerate(self.layers):
+            x_BTD = layer(x_BTD, None if condition is None else condition[i])
+        return x_BTD
+
+    def init_state(self, batch: int, max_step: int = 1, dtype: mx.Dtype = mx.float32) -> TransformerState:
+        """State for steps of up to `max_step` positions."""
+        return TransformerState([layer.attention.init_state(batch, max_step, dtype) for layer in self.layers])
+
+    def step(
+        self,
+        state: TransformerState,
+        x_BTD: mx.array,
+        exec_B: mx.array | None = None,
+        condition: list[KeysValues] | None = None,
+    ) -> mx.array:
+        for i, layer in enumerate(self.layers):
+            x_BTD = layer.step(state.caches[i], x_BTD, exec_B, None if condition is None else condition[i])
+        return x_BTD
