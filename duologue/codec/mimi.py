@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..config import CodecConfig
 from ..nn.attention import first_weight
 from ..nn.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
-from ..nn.state import State
+from ..nn.state import State, running
 from ..nn.transformer import Transformer, TransformerState
 from .quantizer import SplitQuantizer
 from .seanet import Decoder, Encoder, SeanetState
@@ -107,21 +107,22 @@ class Codec(nn.Module):
         """Codes `[B, Q, 1]` of the next `frame_size` samples. Slots outside `exec_B` keep their state: ignore
         their codes."""
         self._check_frame(wav_BS)
-        inner = state.encode
-        z_BDT = self.encoder.step(inner.encoder, clean(wav_BS)[:, None], exec_B)
-        z_BTD = self.encoder_transformer.step(inner.transformer, z_BDT.transpose(1, 2), exec_B)
-        z_BDT = self.downsample.step(inner.downsample, z_BTD.transpose(1, 2), exec_B)
-        return self.quantizer.encode(z_BDT, self.config.codebooks)
+        inner, exec_B = state.encode, running(exec_B)
+        z_BTD = self.encoder.step(inner.encoder, clean(wav_BS)[..., None], exec_B)
+        z_BTD = self.encoder_transformer.step(inner.transformer, z_BTD, exec_B)
+        z_BTD = self.downsample.step(inner.downsample, z_BTD, exec_B)
+        return self.quantizer.encode(z_BTD.transpose(1, 2), self.config.codebooks)
 
     @torch.no_grad()
     def decode_step(self, state: CodecState, codes_BQT: Tensor, exec_B: Tensor | None = None) -> Tensor:
         """The `frame_size` samples `[B, S]` of codes `[B, Q, 1]`. Slots outside `exec_B` keep their state."""
         if codes_BQT.shape[-1] != 1:
             raise ValueError(f"one frame of codes [B, Q, 1] a step, got {tuple(codes_BQT.shape)}")
-        inner = state.decode
-        z_BDT = self.upsample.step(inner.upsample, self.quantizer.decode(codes_BQT), exec_B)
-        z_BTD = self.decoder_transformer.step(inner.transformer, z_BDT.transpose(1, 2), exec_B)
-        return self.decoder.step(inner.decoder, z_BTD.transpose(1, 2), exec_B)[:, 0]
+        inner, exec_B = state.decode, running(exec_B)
+        z_BTD = self.quantizer.decode(codes_BQT).transpose(1, 2)
+        z_BTD = self.upsample.step(inner.upsample, z_BTD, exec_B)
+        z_BTD = self.decoder_transformer.step(inner.transformer, z_BTD, exec_B)
+        return self.decoder.step(inner.decoder, z_BTD, exec_B)[..., 0]
 
     def _check_frame(self, wav_BS: Tensor) -> None:
         if wav_BS.dim() != 2 or wav_BS.shape[-1] != self.config.frame_size:

@@ -31,7 +31,7 @@ class ResidualVQ(nn.Module):
 
     def encode(self, z_BDT: Tensor, codebooks: int) -> Tensor:
         """Codes `[B, codebooks, T]` of latents `[B, D, T]`."""
-        residual_BTD = self.in_proj(z_BDT).transpose(1, 2)
+        residual_BTD = F.linear(z_BDT.transpose(1, 2), self.in_proj.weight[..., 0])
         codes = []
         for codebook in self.codebooks[:codebooks]:
             codes.append(codebook.nearest(residual_BTD))
@@ -42,7 +42,7 @@ class ResidualVQ(nn.Module):
         """Latents `[B, D, T]` of codes `[B, Q, T]`, Q at most the number of codebooks."""
         books = self.codebooks[: codes_BQT.shape[1]]
         vectors = [book.lookup(codes_BQT[:, q]) for q, book in enumerate(books)]
-        return self.out_proj(torch.stack(vectors).sum(0).transpose(1, 2))
+        return F.linear(torch.stack(vectors).sum(0), self.out_proj.weight[..., 0]).transpose(1, 2)
 
     def quantize(self, z_BDT: Tensor, codebooks: int, bypass_B: Tensor | None = None) -> Quantized:
         """Training: learn the codebooks from the batch, and let sequences in `bypass_B` pass unquantised."""

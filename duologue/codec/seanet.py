@@ -33,8 +33,9 @@ class ResidualBlock(nn.Module):
     def init_state(self, batch: int) -> BlockState:
         return BlockState(self.conv1.init_state(batch))
 
-    def step(self, state: BlockState, x_BCT: Tensor, exec_B: Tensor | None = None) -> Tensor:
-        return x_BCT + self.conv2(F.elu(self.conv1.step(state.conv1, F.elu(x_BCT), exec_B)))
+    def step(self, state: BlockState, x_BTC: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        hidden_BTC = self.conv1.step(state.conv1, F.elu(x_BTC), exec_B)
+        return x_BTC + self.conv2.product(F.elu(hidden_BTC))
 
 
 @dataclass
@@ -74,10 +75,10 @@ class EncoderStage(nn.Module):
             [block.init_state(batch) for block in self.blocks], self.down.init_state(batch)
         )
 
-    def step(self, state: EncoderStageState, x_BCT: Tensor, exec_B: Tensor | None = None) -> Tensor:
+    def step(self, state: EncoderStageState, x_BTC: Tensor, exec_B: Tensor | None = None) -> Tensor:
         for block, block_state in zip(self.blocks, state.blocks, strict=True):
-            x_BCT = block.step(block_state, x_BCT, exec_B)
-        return self.down.step(state.down, F.elu(x_BCT), exec_B)
+            x_BTC = block.step(block_state, x_BTC, exec_B)
+        return self.down.step(state.down, F.elu(x_BTC), exec_B)
 
 
 class DecoderStage(nn.Module):
@@ -99,15 +100,18 @@ class DecoderStage(nn.Module):
             self.up.init_state(batch), [block.init_state(batch) for block in self.blocks]
         )
 
-    def step(self, state: DecoderStageState, x_BCT: Tensor, exec_B: Tensor | None = None) -> Tensor:
-        x_BCT = self.up.step(state.up, F.elu(x_BCT), exec_B)
+    def step(self, state: DecoderStageState, x_BTC: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        x_BTC = self.up.step(state.up, F.elu(x_BTC), exec_B)
         for block, block_state in zip(self.blocks, state.blocks, strict=True):
-            x_BCT = block.step(block_state, x_BCT, exec_B)
-        return x_BCT
+            x_BTC = block.step(block_state, x_BTC, exec_B)
+        return x_BTC
 
 
 class Seanet(nn.Module):
-    """Stem convolution, stages, head convolution. Lengths must be multiples of the product of the strides."""
+    """Stem convolution, stages, head convolution. Lengths must be multiples of the product of the strides.
+
+    Offline `[B, C, T]`, a step `[B, T, C]`: see `nn.conv`.
+    """
 
     stem: CausalConv1d
     stages: Stack
@@ -123,15 +127,15 @@ class Seanet(nn.Module):
         stages = [stage.init_state(batch) for stage in self.stages]
         return SeanetState(self.stem.init_state(batch), stages, self.head.init_state(batch))
 
-    def step(self, state: SeanetState, x_BCT: Tensor, exec_B: Tensor | None = None) -> Tensor:
-        x_BCT = self.stem.step(state.stem, x_BCT, exec_B)
+    def step(self, state: SeanetState, x_BTC: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        x_BTC = self.stem.step(state.stem, x_BTC, exec_B)
         for stage, stage_state in zip(self.stages, state.stages, strict=True):
-            x_BCT = stage.step(stage_state, x_BCT, exec_B)
-        return self.head.step(state.head, F.elu(x_BCT), exec_B)
+            x_BTC = stage.step(stage_state, x_BTC, exec_B)
+        return self.head.step(state.head, F.elu(x_BTC), exec_B)
 
 
 class Encoder(Seanet):
-    """Waveform `[B, 1, S]` to latents `[B, D, S / hop]`."""
+    """Waveform `[B, 1, S]` to latents `[B, D, S / hop]`; a step `[B, S, 1]` to `[B, S / hop, D]`."""
 
     def __init__(self, config: SeanetConfig):
         super().__init__()
@@ -143,7 +147,7 @@ class Encoder(Seanet):
 
 
 class Decoder(Seanet):
-    """Latents `[B, D, T]` to waveform `[B, 1, T * hop]`."""
+    """Latents `[B, D, T]` to waveform `[B, 1, T * hop]`; a step `[B, T, D]` to `[B, T * hop, 1]`."""
 
     def __init__(self, config: SeanetConfig):
         super().__init__()

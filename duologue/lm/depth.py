@@ -7,12 +7,11 @@ from torch import Tensor, nn
 
 from ..config import DepthConfig, LMConfig
 from ..nn.attention import attend, split_heads
+from ..nn.linear import Linear
 from ..nn.mlp import GatedMLP
 from ..nn.norm import make_norm
 from ..nn.stack import Stack
 from .embedding import TokenEmbedding
-
-KeyValueCache = list[tuple[Tensor, Tensor]]  # keys and values of a layer, [B, H, Q, D]
 
 
 class PerStep(Stack[nn.Module]):
@@ -42,8 +41,8 @@ class DepthLayer(nn.Module):
         self.head_dim = dim // config.heads
         self.split = [dim, dim // config.kv_repeat, dim // config.kv_repeat]
         self.norm1 = make_norm(norm, dim)
-        self.in_projs = PerStep(config.schedule, lambda: nn.Linear(dim, sum(self.split), bias=False))
-        self.out_projs = PerStep(config.schedule, lambda: nn.Linear(dim, dim, bias=False))
+        self.in_projs = PerStep(config.schedule, lambda: Linear(dim, sum(self.split), bias=False))
+        self.out_projs = PerStep(config.schedule, lambda: Linear(dim, dim, bias=False))
         self.norm2 = make_norm(norm, dim)
         self.mlps = PerStep(config.schedule, lambda: GatedMLP(dim, config.feedforward))
 
@@ -53,15 +52,13 @@ class DepthLayer(nn.Module):
         x_BQD = x_BQD + self.out_projs.all_steps(attend(q, k, v, None, causal=True))
         return x_BQD + self.mlps.all_steps(self.norm2(x_BQD))
 
-    def step(self, step: int, x_B1D: Tensor, cache: tuple[Tensor, Tensor]) -> Tensor:
-        qkv = self.in_projs.at(step)(self.norm1(x_B1D)).split(self.split, -1)
-        q, k, v = (split_heads(part, self.head_dim) for part in qkv)
-        keys, values = cache
-        keys[:, :, step : step + 1] = k
-        values[:, :, step : step + 1] = v
-        attended = attend(q, keys[:, :, : step + 1], values[:, :, : step + 1], None)
-        x_B1D = x_B1D + self.out_projs.at(step)(attended)
-        return x_B1D + self.mlps.at(step)(self.norm2(x_B1D))
+    def step(self, step: int, x_BD: Tensor, past_BQE: Tensor) -> Tensor:
+        """One codebook of one frame. `past_BQE`: queries, keys and values of the frame's codebooks so far."""
+        past_BQE[:, step] = self.in_projs.at(step)(self.norm1(x_BD))
+        so_far_BQE = past_BQE[:, : step + 1]
+        q, k, v = (split_heads(part, self.head_dim) for part in so_far_BQE.split(self.split, -1))
+        x_BD = x_BD + self.out_projs.at(step)(attend(q[:, :, step:], k, v, None)[:, 0])
+        return x_BD + self.mlps.at(step)(self.norm2(x_BD))
 
 
 class DepthTransformer(nn.Module):
@@ -74,7 +71,7 @@ class DepthTransformer(nn.Module):
             raise ValueError("this model has no depth transformer")
         self.config = depth
         steps = len(depth.schedule)
-        self.in_projs = PerStep(depth.schedule, lambda: nn.Linear(config.temporal.dim, depth.dim, bias=False))
+        self.in_projs = PerStep(depth.schedule, lambda: Linear(config.temporal.dim, depth.dim, bias=False))
         self.text_emb = TokenEmbedding(
             config.text_card + 1, depth.dim, depth.low_rank, config.second_text_stream
         )
@@ -86,7 +83,7 @@ class DepthTransformer(nn.Module):
         self.norms = nn.ModuleList(
             make_norm(norm, depth.dim) if norm else nn.Identity() for _ in range(steps)
         )
-        self.heads = nn.ModuleList(nn.Linear(depth.dim, config.card, bias=False) for _ in range(steps))
+        self.heads = nn.ModuleList(Linear(depth.dim, config.card, bias=False) for _ in range(steps))
 
     def forward(self, z_BTD: Tensor, tokens_BKT: Tensor) -> Tensor:
         """Teacher-forced logits `[B, Q, T, V]`. `tokens_BKT`: the text and the codebooks of the same frames."""
@@ -105,14 +102,14 @@ class DepthTransformer(nn.Module):
 
     def sample(self, z_BD: Tensor, text_B: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
         """One frame's codes `[B, Q]`; `choose(q, logits_BV)` gives the token of codebook q."""
-        depth = self.config
-        shape = (len(z_BD), depth.heads // depth.kv_repeat, len(self.heads), depth.dim // depth.heads)
-        caches = [(z_BD.new_empty(shape), z_BD.new_empty(shape)) for _ in self.layers]
+        depth, steps = self.config, len(self.heads)
+        told = [project(z_BD) for project in self.in_projs]
+        past = [z_BD.new_empty(len(z_BD), steps, sum(layer.split)) for layer in self.layers]
         codes: list[Tensor] = []
-        for q in range(len(self.heads)):
+        for q in range(steps):
             embedded = self.text_emb(text_B) if q == 0 else self.audio_embs[q - 1](codes[-1])
-            x_B1D = (self.in_projs.at(q)(z_BD) + embedded)[:, None]
-            for layer, cache in zip(self.layers, caches, strict=True):
-                x_B1D = layer.step(q, x_B1D, cache)
-            codes.append(choose(q, self.heads[q](self.norms[q](x_B1D[:, 0]))))
+            x_BD = told[depth.schedule[q]] + embedded
+            for layer, past_BQE in zip(self.layers, past, strict=True):
+                x_BD = layer.step(q, x_BD, past_BQE)
+            codes.append(choose(q, self.heads[q](self.norms[q](x_BD))))
         return torch.stack(codes, 1)

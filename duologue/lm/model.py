@@ -7,10 +7,12 @@ tokens_BK of the last frame -> sum of embeddings -> temporal transformer -> z_BD
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import LMConfig
 from ..nn.attention import first_weight
+from ..nn.linear import Linear
 from ..nn.norm import make_norm
 from ..nn.stack import Stack
 from ..nn.transformer import KeysValues, Transformer
@@ -47,10 +49,10 @@ class LM(nn.Module):
         self.audio_embs = Stack(TokenEmbedding(config.card + 1, dim) for _ in range(config.audio_streams))
         self.temporal = Transformer(config.temporal)
         self.out_norm = make_norm(config.temporal.norm, dim)
-        self.text_head = nn.Linear(dim, config.text_card_out, bias=False)
+        self.text_head = Linear(dim, config.text_card_out, bias=False)
         self.depth = DepthTransformer(config) if config.depth else None
         self.extra_heads = nn.ModuleList(
-            nn.Linear(dim, config.extra_heads_dim, bias=False) for _ in range(config.extra_heads)
+            Linear(dim, config.extra_heads_dim, bias=False) for _ in range(config.extra_heads)
         )
         conditioned = bool(config.conditioning.conditioners)
         self.conditioning = Conditioning(config.conditioning, dim) if conditioned else None
@@ -70,9 +72,15 @@ class LM(nn.Module):
         x_BTD = self.text_emb(tokens_BKT[:, 0])
         for k, embedding in enumerate(self.audio_embs, start=1):
             x_BTD = x_BTD + embedding(tokens_BKT[:, k])
-        if condition is not None and condition.summed_B1D is not None:
-            x_BTD = x_BTD + condition.summed_B1D.to(x_BTD)
-        return x_BTD
+        return _told(x_BTD, condition)
+
+    def embed_frame(self, tokens_BK1: Tensor, condition: Condition | None = None) -> Tensor:
+        """As `embed`, in fewer and larger steps: a single frame's embeddings need little room side by side."""
+        audio_BQ1 = tokens_BK1[:, 1:]
+        rows = zip(self.audio_embs, audio_BQ1.clamp(min=0).unbind(1), strict=True)
+        audio_BQ1D = torch.stack([F.embedding(ids_B1, table.weight) for table, ids_B1 in rows], 1)
+        audio_BQ1D = torch.where((audio_BQ1 >= 0)[..., None], audio_BQ1D, 0)
+        return _told(self.text_emb(tokens_BK1[:, 0]) + audio_BQ1D.sum(1), condition)
 
     def crossed(self, condition: Condition | None) -> list[KeysValues] | None:
         """Keys and values of the condition that every layer attends to."""
@@ -80,7 +88,7 @@ class LM(nn.Module):
             return None
         if condition is None or condition.crossed_BSD is None:
             raise ValueError("this model attends to a condition: pass `condition=lm.conditioning({...})`")
-        return self.temporal.keys_values(condition.crossed_BSD.to(self.text_head.weight.dtype))
+        return self.temporal.keys_values(condition.crossed_BSD.to(first_weight(self).dtype))
 
     def delayed(self, codes_BKT: Tensor) -> Tensor:
         """The codes as the model says them, each stream later by its delay."""
@@ -108,6 +116,12 @@ class LM(nn.Module):
             audio_BQTV, in_time_QT = undelay(self.depth(z_BTD, delayed_BKT), config.delays[spoken])
             audio_mask_BQT = in_time_QT & (codes_BKT[:, spoken] != NO_INPUT)
         return LMOutput(self.text_head(z_BTD), text_mask_BT, audio_BQTV, audio_mask_BQT, z_BTD)
+
+
+def _told(x_BTD: Tensor, condition: Condition | None) -> Tensor:
+    if condition is None or condition.summed_B1D is None:
+        return x_BTD
+    return x_BTD + condition.summed_B1D.to(x_BTD)
 
 
 def delay(codes_BKT: Tensor, delays: tuple[int, ...], initial_K: Tensor) -> Tensor:

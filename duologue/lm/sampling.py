@@ -64,7 +64,12 @@ class SlotSampling(State):
 
     def __post_init__(self) -> None:
         # Plain numbers, so that a compiled step depends on nothing else.
-        self.widest = {kind: candidates(self.settings, kind) for kind in ("", "text_")}
+        kinds = ("", "text_")
+        self.widest = {kind: candidates(self.settings, kind) for kind in kinds}
+        self.greedy = {
+            kind: any(not getattr(s, f"{kind}temperature") for s in self.settings) for kind in kinds
+        }
+        self.uneven = {kind: len({candidates([s], kind) for s in self.settings}) > 1 for kind in kinds}
 
     @staticmethod
     def of(settings: list[Sampling], device: torch.device) -> "SlotSampling":
@@ -93,26 +98,52 @@ class SlotSampling(State):
         logits_BV[:, pad_id] += self.pad_bias_B
         return self._choose("text_", logits_BV, step_B, 0)
 
-    def choose_audio(self, logits_BV: Tensor, step_B: Tensor, codebook: int) -> Tensor:
-        return self._choose("", logits_BV.float(), step_B, 1 + codebook)
+    def choose_audio(
+        self, logits_BV: Tensor, step_B: Tensor, codebook: int, noise_BV: Tensor | None = None
+    ) -> Tensor:
+        """`noise_BV`: that of this codebook, if `audio_noise` has made it already."""
+        return self._choose("", logits_BV.float(), step_B, 1 + codebook, noise_BV)
 
-    def _choose(self, kind: str, logits_BV: Tensor, step_B: Tensor, stream: int) -> Tensor:
-        temperature_B, top_k_B = getattr(self, f"{kind}temperature_B"), getattr(self, f"{kind}top_k_B")
-        greedy_B = logits_BV.argmax(-1)
-        if self.widest[kind] == 1:
-            return greedy_B
+    def audio_noise(self, step_B: Tensor, codebooks: int, entries: int) -> Tensor | None:
+        """The noise of all tokens of a frame, `[B, Q, V]`: for a few codebooks together it costs less than for each
+        one's candidates. None if nothing is drawn."""
+        if self.widest[""] == 1:
+            return None
+        stream_Q1 = torch.arange(1, 1 + codebooks, device=step_B.device)[:, None]
+        token_V = torch.arange(entries, device=step_B.device)
+        return gumbel(self.seed_B[:, None, None], step_B[:, None, None], stream_Q1, token_V)
+
+    def _choose(
+        self, kind: str, logits_BV: Tensor, step_B: Tensor, stream: int, noise_BV: Tensor | None = None
+    ) -> Tensor:
         size = logits_BV.shape[-1]
+        if self.widest[kind] == 1:
+            return logits_BV.argmax(-1)
+        temperature_B, top_k_B = getattr(self, f"{kind}temperature_B"), getattr(self, f"{kind}top_k_B")
         top_BN, id_BN = logits_BV.topk(min(self.widest[kind], size), -1)
-        uniform_BN = hashed_uniform(self.seed_B[:, None], step_B[:, None], stream, id_BN)
-        scores_BN = top_BN / temperature_B.clamp(min=1e-6)[:, None] - (-uniform_BN.log()).log()
-        limit_B1 = torch.where(top_k_B > 0, top_k_B, size)[:, None]
-        rank_N = torch.arange(top_BN.shape[-1], device=top_BN.device)
-        scores_BN = scores_BN.masked_fill(rank_N >= limit_B1, -torch.inf)
+        if noise_BV is None:
+            noise_BN = gumbel(self.seed_B[:, None], step_B[:, None], stream, id_BN)
+        else:
+            noise_BN = noise_BV.gather(-1, id_BN)
+        scores_BN = top_BN / temperature_B.clamp(min=1e-6)[:, None] + noise_BN
+        if self.uneven[kind]:
+            limit_B1 = torch.where(top_k_B > 0, top_k_B, size)[:, None]
+            rank_N = torch.arange(top_BN.shape[-1], device=top_BN.device)
+            scores_BN = scores_BN.masked_fill(rank_N >= limit_B1, -torch.inf)
         sampled_B = id_BN.gather(-1, scores_BN.argmax(-1, keepdim=True))[:, 0]
-        return torch.where(temperature_B > 0, sampled_B, greedy_B)
+        return (
+            torch.where(temperature_B > 0, sampled_B, logits_BV.argmax(-1))
+            if self.greedy[kind]
+            else sampled_B
+        )
 
 
-def hashed_uniform(seed: Tensor, step: Tensor, stream: int, token: Tensor) -> Tensor:
+def gumbel(seed: Tensor, step: Tensor, stream: int | Tensor, token: Tensor) -> Tensor:
+    """Noise which, added to logits, makes the largest a draw from their distribution."""
+    return -(-hashed_uniform(seed, step, stream, token).log()).log()
+
+
+def hashed_uniform(seed: Tensor, step: Tensor, stream: int | Tensor, token: Tensor) -> Tensor:
     """Uniform numbers in (0, 1), float32: a function of the four integers alone."""
     mixed = mix(mix(mix(seed & MASK) ^ (step & MASK)) ^ stream)
     return (mix(mixed ^ (token * 0x9E3779B1 & MASK)).float() + 0.5) * 2.0**-32 * (1 - 2.0**-23)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..nn.state import State, per_slot
+from ..nn.state import State, per_slot, running
 from ..nn.transformer import KeysValues, TransformerState
 from .condition import Condition
 from .model import LM, TO_GENERATE
@@ -81,14 +81,14 @@ def step(
     `text_B`, `audio_BQ`: tokens to say instead of sampling (-2: sample). Slots outside `exec_B` neither hear nor say
     anything and keep their state; ignore what they return.
     """
-    config = lm.config
+    config, exec_B = lm.config, running(exec_B)
     spoken = config.depth_steps
     delays_K = torch.tensor(config.delays, device=heard_BQ.device)
     if config.heard:
         frame_BQ = state.frame_B[:, None] + delays_K[1 + spoken :]
         _write(state.tokens_BKC, 1 + spoken, frame_BQ, heard_BQ, exec_B)
     input_BK1 = _read(lm, state, delays_K, exec_B)
-    x_B1D = lm.embed(input_BK1, state.told.condition)
+    x_B1D = lm.embed_frame(input_BK1, state.told.condition)
     x_B1D = lm.temporal.step(state.temporal, x_B1D, exec_B, state.told.crossed)
     z_BD = lm.out_norm(x_B1D)[:, 0]
     said_B = state.sampling.choose_text(lm.text_head(z_BD), state.frame_B, config.pad_id)
@@ -123,8 +123,12 @@ def _read(lm: LM, state: StepState, delays_K: Tensor, exec_B: Tensor | None) -> 
 
 
 def _speak(lm: LM, state: StepState, z_BD: Tensor, text_B: Tensor, audio_BQ: Tensor | None) -> Tensor:
+    codebooks, entries = lm.config.depth_steps, lm.config.card
+    noise_BQV = state.sampling.audio_noise(state.frame_B, codebooks, entries)
+
     def choose(q: int, logits_BV: Tensor) -> Tensor:
-        sampled_B = state.sampling.choose_audio(logits_BV, state.frame_B, q)
+        noise_BV = None if noise_BQV is None else noise_BQV[:, q]
+        sampled_B = state.sampling.choose_audio(logits_BV, state.frame_B, q, noise_BV)
         if audio_BQ is None:
             return sampled_B
         return torch.where(audio_BQ[:, q] == TO_GENERATE, sampled_B, audio_BQ[:, q])

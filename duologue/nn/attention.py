@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .kv_cache import KVCache
-from .rope import rotate
+from .kv_cache import KVCache, Place, causal_mask
+from .linear import Linear
+from .rope import Turns, rotate, turns
 
 
 def split_heads(x_BTD: Tensor, head_dim: int) -> Tensor:
@@ -22,13 +23,6 @@ def attend(
         q_BHTD, k_BHSD, v_BHSD, attn_mask=mask, is_causal=causal, enable_gqa=grouped
     )
     return out_BHTD.transpose(1, 2).flatten(-2)
-
-
-def causal_mask(query_BT: Tensor, key_BS: Tensor, context: int | None) -> Tensor:
-    """Which keys a query may see, `[B, 1, T, S]`: written ones (position >= 0), itself and `context - 1` before it."""
-    age = query_BT[:, None, :, None] - key_BS[:, None, None, :]
-    mask = (age >= 0) & (key_BS >= 0)[:, None, None, :]
-    return mask if context is None else mask & (age < context)
 
 
 class SelfAttention(nn.Module):
@@ -52,40 +46,40 @@ class SelfAttention(nn.Module):
         self.context = context
         self.max_period = max_period
         self.interleaved = interleaved
-        self.in_proj = nn.Linear(dim, dim + 2 * self.kv_heads * self.head_dim, bias=False)
-        self.out_proj = nn.Linear(dim, dim, bias=False)
+        self.in_proj = Linear(dim, dim + 2 * self.kv_heads * self.head_dim, bias=False)
+        self.out_proj = Linear(dim, dim, bias=False)
 
-    def _qkv(self, x_BTD: Tensor, position_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        kv = self.kv_heads * self.head_dim
-        q, k, v = (
-            split_heads(part, self.head_dim)
-            for part in self.in_proj(x_BTD).split([x_BTD.shape[-1], kv, kv], -1)
-        )
-        if self.max_period is not None:
-            q = rotate(q, position_BT, self.max_period, self.interleaved)
-            k = rotate(k, position_BT, self.max_period, self.interleaved)
-        return q, k, v
+    def turns(self, position_BT: Tensor) -> Turns | None:
+        """What positions do to queries and keys; the same in every layer of a stack."""
+        if self.max_period is None:
+            return None
+        return turns(position_BT, self.head_dim, self.max_period, self.interleaved)
+
+    def _qkv(self, x_BTD: Tensor, turned: Turns | None) -> tuple[Tensor, Tensor, Tensor]:
+        dim, kv = x_BTD.shape[-1], self.kv_heads * self.head_dim
+        both, v = self.in_proj(x_BTD).split([dim + kv, kv], -1)
+        qk_BHTD = split_heads(both, self.head_dim)
+        if turned is not None:
+            qk_BHTD = rotate(qk_BHTD, turned, self.interleaved)
+        q, k = qk_BHTD.split([dim // self.head_dim, self.kv_heads], 1)
+        return q, k, split_heads(v, self.head_dim)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         steps = x_BTD.shape[1]
         position_BT = torch.arange(steps, device=x_BTD.device)[None]
-        q, k, v = self._qkv(x_BTD, position_BT)
+        q, k, v = self._qkv(x_BTD, self.turns(position_BT))
         if self.context is None or steps <= self.context:
             return self.out_proj(attend(q, k, v, None, causal=True))
         return self.out_proj(attend(q, k, v, causal_mask(position_BT, position_BT, self.context)))
 
-    def init_state(self, batch: int, max_step: int = 1) -> KVCache:
-        """A cache for steps of up to `max_step` positions."""
-        if self.context is None:
-            raise ValueError("streaming needs a bounded context")
-        capacity = self.context + max_step - 1
-        return KVCache.empty(batch, self.kv_heads, capacity, self.head_dim, like=first_weight(self))
+    def init_cache(self, batch: int, capacity: int, like: Tensor) -> KVCache:
+        return KVCache.empty(batch, self.kv_heads, capacity, self.head_dim, like)
 
-    def step(self, cache: KVCache, x_BTD: Tensor, exec_B: Tensor | None = None) -> Tensor:
-        position_BT = cache.positions(x_BTD.shape[1])
-        q, k, v = self._qkv(x_BTD, position_BT)
-        keys, values, entry_BC = cache.update(k, v, exec_B)
-        return self.out_proj(attend(q, keys, values, causal_mask(position_BT, entry_BC, self.context)))
+    def step(self, cache: KVCache, x_BTD: Tensor, place: Place, turned: Turns | None) -> Tensor:
+        """The next positions, which stand at `place` and have `turns`."""
+        q, k, v = self._qkv(x_BTD, turned)
+        keys, values = cache.update(k, v, place)
+        return self.out_proj(attend(q, keys, values, place.mask_B1TS))
 
 
 class CrossAttention(nn.Module):

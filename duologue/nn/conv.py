@@ -1,4 +1,8 @@
-"""Causal convolutions that give the same samples offline (`forward`) and frame by frame (`step`)."""
+"""Causal convolutions that give the same samples offline (`forward`) and frame by frame (`step`).
+
+Offline they are convolutions over `[B, C, T]`. A step takes and gives `[B, T, C]`: there a window of the input is a row
+of a matrix as it stands, and the few windows of a frame times the weights are one matrix product.
+"""
 
 from dataclasses import dataclass
 
@@ -6,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import Parts, Product
 from .state import State, keep, per_slot
 
 
 @dataclass
 class ConvState(State):
-    past_BCT: Tensor  # the inputs that the next window still needs
+    past_BTC: Tensor  # the inputs that the next window still needs
     started_B: Tensor  # bool: whether the slot has seen a first input
 
 
@@ -35,6 +40,7 @@ class CausalConv1d(nn.Conv1d):
         super().__init__(channels_in, channels_out, kernel, stride, dilation=dilation, bias=bias)
         self.past = (kernel - 1) * dilation + 1 - stride
         self.pad = pad
+        self.product = Product(self, _window_matrix)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         mode = "replicate" if self.pad == "edge" else "constant"
@@ -43,30 +49,44 @@ class CausalConv1d(nn.Conv1d):
     def init_state(self, batch: int) -> ConvState:
         weight = self.weight
         return ConvState(
-            weight.new_zeros(batch, self.in_channels, self.past),
+            weight.new_zeros(batch, self.past, self.in_channels),
             torch.zeros(batch, dtype=torch.bool, device=weight.device),
         )
 
-    def step(self, state: ConvState, x_BCT: Tensor, exec_B: Tensor | None = None) -> Tensor:
-        """The outputs that `x_BCT` completes: `T / stride` of them."""
-        if not self.past:
-            return super().forward(x_BCT)
-        past_BCT = state.past_BCT
-        if self.pad == "edge":
-            past_BCT = torch.where(per_slot(state.started_B, past_BCT), past_BCT, x_BCT[..., :1])
-            keep(state.started_B, torch.ones_like(state.started_B), exec_B)
-        x_BCT = torch.cat([past_BCT, x_BCT], -1)
-        keep(state.past_BCT, x_BCT[..., -self.past :], exec_B)
-        return super().forward(x_BCT)
+    def step(self, state: ConvState, x_BTC: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        """The outputs that `x_BTC` completes: `T / stride` of them."""
+        if self.past:
+            past_BTC = state.past_BTC
+            if self.pad == "edge":
+                past_BTC = torch.where(per_slot(state.started_B, past_BTC), past_BTC, x_BTC[:, :1])
+                keep(state.started_B, torch.ones_like(state.started_B), exec_B)
+            x_BTC = torch.cat([past_BTC, x_BTC], 1)
+            keep(state.past_BTC, x_BTC[:, -self.past :], exec_B)
+        return self.product(self._windows(x_BTC))
+
+    def _windows(self, x_BTC: Tensor) -> Tensor:
+        """`[B, T, kernel * C]`: what each output sees."""
+        (kernel,), (stride,), (dilation,) = self.kernel_size, self.stride, self.dilation
+        if kernel == stride == 1:
+            return x_BTC
+        windows_BTCK = x_BTC.unfold(1, (kernel - 1) * dilation + 1, stride)[..., ::dilation]
+        return windows_BTCK.transpose(2, 3).flatten(2)
+
+
+def _window_matrix(conv: nn.Conv1d) -> Parts:
+    return conv.weight.transpose(1, 2).flatten(1), conv.bias
 
 
 @dataclass
 class ConvTransposeState(State):
-    tail_BCT: Tensor  # what past inputs add to the next outputs
+    tail_BTC: Tensor  # what past inputs add to the next outputs, in blocks of `stride`
 
 
 class CausalConvTranspose1d(nn.ConvTranspose1d):
-    """Transposed convolution whose right overhang is trimmed (offline) or added to the next outputs (streamed)."""
+    """Transposed convolution whose right overhang is trimmed (offline) or added to the next outputs (streamed).
+
+    `groups` is 1, or the number of channels (each by itself).
+    """
 
     def __init__(
         self,
@@ -78,23 +98,53 @@ class CausalConvTranspose1d(nn.ConvTranspose1d):
         bias: bool = True,
     ):
         super().__init__(channels_in, channels_out, kernel, stride, groups=groups, bias=bias)
+        if groups != 1 and not groups == channels_in == channels_out:
+            raise ValueError(f"{groups} groups of {channels_in} channels")
         self.overhang = kernel - stride
+        self.blocks = -(-kernel // stride)  # of `stride` outputs, that an input adds to
+        self.product = Product(self, _block_matrix)
 
     def forward(self, x_BCT: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         y_BCT = super().forward(x_BCT)
         return y_BCT[..., : y_BCT.shape[-1] - self.overhang]
 
     def init_state(self, batch: int) -> ConvTransposeState:
-        return ConvTransposeState(self.weight.new_zeros(batch, self.out_channels, self.overhang))
+        block = self.stride[0] * self.out_channels
+        return ConvTransposeState(self.weight.new_zeros(batch, self.blocks - 1, block))
 
-    def step(self, state: ConvTransposeState, x_BCT: Tensor, exec_B: Tensor | None = None) -> Tensor:
+    def step(self, state: ConvTransposeState, x_BTC: Tensor, exec_B: Tensor | None = None) -> Tensor:
         """The `T * stride` outputs that nothing later can change."""
-        y_BCT = super().forward(x_BCT)
-        if not self.overhang:
-            return y_BCT
-        y_BCT[..., : self.overhang] += state.tail_BCT
-        tail_BCT = y_BCT[..., -self.overhang :]
-        if self.bias is not None:  # the bias belongs to an output once, not once a window
-            tail_BCT = tail_BCT - self.bias[:, None]
-        keep(state.tail_BCT, tail_BCT, exec_B)
-        return y_BCT[..., : -self.overhang]
+        (stride,), steps = self.stride, x_BTC.shape[1]
+        y_BTNC = self._blocks(x_BTC)
+        if self.blocks == 1:
+            y_BTC = y_BTNC[:, :, 0]
+        else:
+            y_BTC = torch.cat([state.tail_BTC, torch.zeros_like(y_BTNC[:, :, 0])], 1)
+            for i in range(self.blocks):
+                y_BTC[:, i : i + steps] += y_BTNC[:, :, i]
+            keep(state.tail_BTC, y_BTC[:, steps:], exec_B)
+            y_BTC = y_BTC[:, :steps]
+        return y_BTC.unflatten(-1, (stride, -1)).flatten(1, 2)
+
+    def _blocks(self, x_BTC: Tensor) -> Tensor:
+        """What every input adds to the outputs from its own on, `[B, T, blocks, stride * C]`."""
+        if self.groups == 1:
+            y_BTN = self.product(x_BTC)
+        else:
+            matrix_NC, bias_N = _block_matrix(self)
+            y_BTNC = x_BTC[:, :, None] * matrix_NC
+            y_BTN = y_BTNC.flatten(2) if bias_N is None else y_BTNC.flatten(2) + bias_N
+        return y_BTN.unflatten(-1, (self.blocks, -1))
+
+
+def _block_matrix(conv: nn.ConvTranspose1d) -> Parts:
+    """A row for each output that an input adds to, the kernel filled up with zeros to whole blocks. The bias belongs
+    to an output once, so it is added with the block that every output has: the first."""
+    (kernel,), (stride,) = conv.kernel_size, conv.stride
+    short = -kernel % stride
+    weight_KOI = F.pad(conv.weight, (0, short)).permute(2, 1, 0)
+    matrix = weight_KOI.flatten(0, 1) if conv.groups == 1 else weight_KOI[:, 0]
+    if conv.bias is None:
+        return matrix, None
+    later = conv.bias.new_zeros((kernel + short - stride) * conv.out_channels)
+    return matrix, torch.cat([conv.bias.repeat(stride), later])

@@ -8,55 +8,44 @@ from torch import Tensor
 from .state import State, per_slot
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the positions of one step stand: worked out once, the same in every layer."""
+
+    position_BT: Tensor
+    entry_BT: Tensor  # the entries of the ring that they take
+    used: int  # entries of the ring that hold anything
+    mask_B1TS: Tensor  # what they may see of the first `used` entries: 0, or -inf
+    exec_B: Tensor | None
+
+
 @dataclass
-class KVCache(State):
-    """Keys and values of the last `capacity` positions of every slot, and how many positions each slot has seen.
+class Ring(State):
+    """How many positions each slot has seen, and which of them the `capacity` entries of a ring hold.
 
     With a context of C positions and steps of T positions, the capacity must be C + T - 1: the first query of a step
     still attends to C keys. (A ring of exactly C loses one key for each further position in the step.)
     """
 
-    keys_BHCD: Tensor
-    values_BHCD: Tensor
     seen_B: Tensor  # int64: positions written since the last reset
+    capacity: int
+    context: int
     used: int = 0  # upper bound of the entries in use in any slot, so that young conversations attend to few
 
-    @staticmethod
-    def empty(batch: int, heads: int, capacity: int, head_dim: int, like: Tensor) -> "KVCache":
-        """A cache with the device and dtype of `like`."""
-        shape = (batch, heads, capacity, head_dim)
-        seen_B = torch.zeros(batch, dtype=torch.int64, device=like.device)
-        return KVCache(like.new_zeros(shape), like.new_zeros(shape), seen_B)
-
-    @property
-    def capacity(self) -> int:
-        return self.keys_BHCD.shape[2]
-
-    def positions(self, steps: int) -> Tensor:
-        """Positions `[B, steps]` of the next inputs."""
-        return self.seen_B[:, None] + torch.arange(steps, device=self.seen_B.device)
-
-    def update(self, k_BHTD: Tensor, v_BHTD: Tensor, exec_B: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Write T new entries; return keys, values and the position of each entry (`[B, C]`, -1: empty)."""
-        batch, heads, steps, dim = k_BHTD.shape
-        position_BT = self.positions(steps)
-        ring_BT = position_BT % self.capacity
-        index = ring_BT[:, None, :, None].expand(batch, heads, steps, dim)
-        for buffer, new in ((self.keys_BHCD, k_BHTD), (self.values_BHCD, v_BHTD)):
-            if exec_B is not None:  # slots that rest write their old entries back
-                new = torch.where(per_slot(exec_B, new), new, buffer.gather(2, index))
-            buffer.scatter_(2, index, new)
+    def advance(self, steps: int, exec_B: Tensor | None, dtype: torch.dtype) -> Place:
+        """Give the next `steps` positions of every slot their places. `dtype` is that of the queries."""
+        position_BT = self.seen_B[:, None] + torch.arange(steps, device=self.seen_B.device)
         self.used = min(self.capacity, self.used + steps)
         seen_B = self.seen_B + steps  # of resting slots too: their queries see themselves, and are discarded
-        if exec_B is None:
-            self.seen_B.copy_(seen_B)
-        else:
-            self.seen_B.copy_(torch.where(exec_B, seen_B, self.seen_B))
+        self.seen_B.copy_(seen_B if exec_B is None else torch.where(exec_B, seen_B, self.seen_B))
         used = min(self.capacity, -(-self.used // 64) * 64)  # few distinct lengths
         entry_C = torch.arange(used, device=seen_B.device)
         last_B1 = seen_B[:, None] - 1
         entry_BC = last_B1 - (last_B1 - entry_C) % self.capacity  # the newest position congruent to the entry
-        return self.keys_BHCD[:, :, :used], self.values_BHCD[:, :, :used], entry_BC.clamp(min=-1)
+        visible = causal_mask(position_BT, entry_BC, self.context)
+        hidden = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+        mask_B1TS = hidden.masked_fill_(~visible, -torch.inf)
+        return Place(position_BT, position_BT % self.capacity, used, mask_B1TS, exec_B)
 
     def fix_shapes(self) -> None:
         self.used = self.capacity
@@ -65,3 +54,33 @@ class KVCache(State):
         super().reset(mask_B)
         if mask_B is None:
             self.used = 0
+
+
+def causal_mask(query_BT: Tensor, key_BS: Tensor, context: int | None) -> Tensor:
+    """Which keys a query may see, `[B, 1, T, S]`: written ones (position >= 0), itself and `context - 1` before it."""
+    age = query_BT[:, None, :, None] - key_BS[:, None, None, :]
+    mask = (age >= 0) & (key_BS >= 0)[:, None, None, :]
+    return mask if context is None else mask & (age < context)
+
+
+@dataclass
+class KVCache(State):
+    """Keys and values of one layer, in the entries of a `Ring`."""
+
+    keys_BHCD: Tensor
+    values_BHCD: Tensor
+
+    @staticmethod
+    def empty(batch: int, heads: int, capacity: int, head_dim: int, like: Tensor) -> "KVCache":
+        """A cache with the device and dtype of `like`."""
+        shape = (batch, heads, capacity, head_dim)
+        return KVCache(like.new_zeros(shape), like.new_zeros(shape))
+
+    def update(self, k_BHTD: Tensor, v_BHTD: Tensor, place: Place) -> tuple[Tensor, Tensor]:
+        """Write T new entries; return the keys and values of all that hold anything."""
+        index = place.entry_BT[:, None, :, None].expand(k_BHTD.shape)
+        for buffer, new in ((self.keys_BHCD, k_BHTD), (self.values_BHCD, v_BHTD)):
+            if place.exec_B is not None:  # slots that rest write their old entries back
+                new = torch.where(per_slot(place.exec_B, new), new, buffer.gather(2, index))
+            buffer.scatter_(2, index, new)
+        return self.keys_BHCD[:, :, : place.used], self.values_BHCD[:, :, : place.used]

@@ -3,14 +3,16 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import Linear
+
 
 class MLP(nn.Module):
     """Two linear layers with a GELU between (Mimi's transformers)."""
 
     def __init__(self, dim: int, hidden: int):
         super().__init__()
-        self.linear_in = nn.Linear(dim, hidden, bias=False)
-        self.linear_out = nn.Linear(hidden, dim, bias=False)
+        self.linear_in = Linear(dim, hidden, bias=False)
+        self.linear_out = Linear(hidden, dim, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.linear_out(F.gelu(self.linear_in(x_BTD)))
@@ -22,8 +24,8 @@ class GatedMLP(nn.Module):
     def __init__(self, dim: int, feedforward: int):
         super().__init__()
         hidden = gated_hidden(dim, feedforward)
-        self.linear_in = nn.Linear(dim, 2 * hidden, bias=False)
-        self.linear_out = nn.Linear(hidden, dim, bias=False)
+        self.linear_in = Linear(dim, 2 * hidden, bias=False)
+        self.linear_out = Linear(hidden, dim, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         gate, value = self.linear_in(x_BTD).chunk(2, -1)

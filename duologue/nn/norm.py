@@ -17,7 +17,10 @@ class RMSNorm(nn.Module):
 
     def forward(self, x_D: Tensor) -> Tensor:
         wide_D = x_D.float()
-        scale = torch.rsqrt(self.eps + wide_D.square().mean(-1, keepdim=True))
+        length = torch.linalg.vector_norm(
+            wide_D, dim=-1, keepdim=True
+        )  # fewer small steps than a mean of squares
+        scale = torch.rsqrt(self.eps + length.square() / x_D.shape[-1])
         return (wide_D * (self.weight.float() * scale)).to(x_D.dtype)
 
 

@@ -12,6 +12,14 @@ def per_slot(mask_B: Tensor, like: Tensor) -> Tensor:
     return mask_B.view(-1, *[1] * (like.dim() - 1))
 
 
+def running(exec_B: Tensor | None) -> Tensor | None:
+    """`exec_B`, or None if every slot runs: the step without masks is shorter. Only where asking costs nothing: on a
+    CPU, outside a compiled step."""
+    if exec_B is None or exec_B.device.type != "cpu" or torch.compiler.is_compiling():
+        return exec_B
+    return None if bool(exec_B.all()) else exec_B
+
+
 def keep(buffer: Tensor, new: Tensor, exec_B: Tensor | None) -> None:
     """Write `new` into `buffer` in place, only for the slots that executed (`exec_B` is None: all of them)."""
     buffer.copy_(new if exec_B is None else torch.where(per_slot(exec_B, new), new, buffer))

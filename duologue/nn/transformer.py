@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..config import TransformerConfig
-from .attention import CrossAttention, SelfAttention
-from .kv_cache import KVCache
+from .attention import CrossAttention, SelfAttention, first_weight
+from .kv_cache import KVCache, Place, Ring
 from .mlp import MLP, GatedMLP
 from .norm import make_norm, make_scale
+from .rope import Turns
 from .stack import Stack
 from .state import State
 
@@ -18,6 +20,7 @@ KeysValues = tuple[Tensor, Tensor]
 
 @dataclass
 class TransformerState(State):
+    ring: Ring
     caches: list[KVCache]  # one a layer
 
 
@@ -54,9 +57,15 @@ class Layer(nn.Module):
         return self._after_attention(x_BTD, self.attention(self.norm1(x_BTD)), condition)
 
     def step(
-        self, cache: KVCache, x_BTD: Tensor, exec_B: Tensor | None, condition: KeysValues | None = None
+        self,
+        cache: KVCache,
+        x_BTD: Tensor,
+        place: Place,
+        turned: Turns | None,
+        condition: KeysValues | None = None,
     ) -> Tensor:
-        return self._after_attention(x_BTD, self.attention.step(cache, self.norm1(x_BTD), exec_B), condition)
+        update_BTD = self.attention.step(cache, self.norm1(x_BTD), place, turned)
+        return self._after_attention(x_BTD, update_BTD, condition)
 
 
 class Transformer(nn.Module):
@@ -67,6 +76,7 @@ class Transformer(nn.Module):
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
+        self.context = config.context
         self.layers = Stack(Layer(config) for _ in range(config.layers))
         self.checkpointing = False  # recompute activations going back: less memory, a third more work
 
@@ -85,7 +95,14 @@ class Transformer(nn.Module):
 
     def init_state(self, batch: int, max_step: int = 1) -> TransformerState:
         """State for steps of up to `max_step` frames."""
-        return TransformerState([layer.attention.init_state(batch, max_step) for layer in self.layers])
+        context = self.context
+        if context is None:
+            raise ValueError("streaming needs a bounded context")
+        capacity = context + max_step - 1
+        like = first_weight(self)
+        seen_B = torch.zeros(batch, dtype=torch.int64, device=like.device)
+        caches = [layer.attention.init_cache(batch, capacity, like) for layer in self.layers]
+        return TransformerState(Ring(seen_B, capacity, context), caches)
 
     def step(
         self,
@@ -94,6 +111,9 @@ class Transformer(nn.Module):
         exec_B: Tensor | None = None,
         condition: list[KeysValues] | None = None,
     ) -> Tensor:
+        place = state.ring.advance(x_BTD.shape[1], exec_B, x_BTD.dtype)
+        turned = self.layers[0].attention.turns(place.position_BT)
         for i, layer in enumerate(self.layers):
-            x_BTD = layer.step(state.caches[i], x_BTD, exec_B, None if condition is None else condition[i])
+            told = None if condition is None else condition[i]
+            x_BTD = layer.step(state.caches[i], x_BTD, place, turned, told)
         return x_BTD

@@ -43,10 +43,10 @@ def test_seanet(side: str) -> None:
     net: nn.Module = getattr(codec(), side)
     steps = [n * (960 if side == "encoder" else 1) for n in (1, 2, 1, 3)]
     channels = 1 if side == "encoder" else 16
-    x_BCT = torch.randn(
-        4, channels, sum(steps), generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    x_BTC = torch.randn(
+        4, sum(steps), channels, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    check_all(Layer(net, net.init_state, net.step, x_BCT, steps, 2))
+    check_all(Layer(lambda x_BTC: net(x_BTC.mT).mT, net.init_state, net.step, x_BTC, steps, 1))
 
 
 def test_codes_streamed_equal_offline_beyond_the_context() -> None:

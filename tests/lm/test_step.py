@@ -56,7 +56,7 @@ def test_steps_equal_the_teacher_forced_forward(case: str, monkeypatch: pytest.M
     monkeypatch.setattr(
         type(state.sampling),
         "choose_audio",
-        lambda self, l_BV, step_B, q: logits.update({q: l_BV}) or l_BV.argmax(-1),
+        lambda self, l_BV, step_B, q, noise_BV: logits.update({q: l_BV}) or l_BV.argmax(-1),
     )
     for s in range(frames):
         heard_BQ = codes_BKT[:, 1 + spoken :, max(0, s - 1)]

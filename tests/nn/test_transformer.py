@@ -11,7 +11,7 @@ from duologue.config import TransformerConfig
 from duologue.nn.attention import SelfAttention
 from duologue.nn.mlp import gated_hidden
 from duologue.nn.norm import make_norm
-from duologue.nn.rope import rotate
+from duologue.nn.rope import rotate, turns
 from duologue.nn.transformer import Transformer
 from tests.nn.streaming import Layer, check_all, check_pauses
 
@@ -51,11 +51,11 @@ def gaussian(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize("cuts", CUTS)
 @pytest.mark.parametrize("context", [1, 5, 39, 80])
-def test_attention(context: int, cuts: str) -> None:
+def test_context(context: int, cuts: str) -> None:
     steps = CUTS[cuts]
-    attention = seeded(lambda: SelfAttention(8, 2, context))
-    state = partial(attention.init_state, max_step=max(steps))
-    check_all(Layer(attention, state, attention.step, gaussian(4, sum(steps), 8), steps, 1))
+    transformer = seeded(lambda: Transformer(replace(BASE, context=context, layers=1)))
+    state = partial(transformer.init_state, max_step=max(steps))
+    check_all(Layer(transformer, state, transformer.step, gaussian(4, sum(steps), 16), steps, 1))
 
 
 def test_attention_sees_itself_and_the_context_before_it() -> None:
@@ -63,7 +63,7 @@ def test_attention_sees_itself_and_the_context_before_it() -> None:
     attention = seeded(lambda: SelfAttention(8, 2, 5))
     x_BTD = gaussian(1, 12, 8)
     with torch.no_grad():
-        q, k, v = attention._qkv(x_BTD, torch.arange(12)[None])
+        q, k, v = attention._qkv(x_BTD, attention.turns(torch.arange(12)[None]))
         out = attention(x_BTD)
         for t in range(12):
             first = max(0, t - 4)
@@ -117,21 +117,20 @@ def test_rotary_scores_depend_on_the_distance_alone(interleaved: bool) -> None:
 
     def scores(shift: int) -> Tensor:
         position_BT = torch.tensor([[0, 5, 11]]) + shift
-        turn = partial(rotate, max_period=100.0, interleaved=interleaved)
-        return turn(q, position_BT) @ turn(k, position_BT).transpose(-1, -2)
+        turned = turns(position_BT, 8, 100.0, interleaved)
+        return rotate(q, turned, interleaved) @ rotate(k, turned, interleaved).transpose(-1, -2)
 
     assert_close(scores(0), scores(40), atol=1e-5, rtol=0)
     assert (scores(0) - q @ k.transpose(-1, -2)).abs().max() > 0.1
-    assert_close(rotate(q, torch.zeros(1, 3), 100.0, interleaved), q)
+    assert_close(rotate(q, turns(torch.zeros(1, 3), 8, 100.0, interleaved), interleaved), q)
 
 
 def test_the_two_rotary_layouts_are_one_rotation() -> None:
     x = gaussian(1, 2, 5, 8)
     position_BT = torch.arange(5)[None] * 3
     order = [0, 4, 1, 5, 2, 6, 3, 7]
-    assert_close(
-        rotate(x, position_BT, 50.0, False)[..., order], rotate(x[..., order], position_BT, 50.0, True)
-    )
+    halves = rotate(x, turns(position_BT, 8, 50.0, False), False)
+    assert_close(halves[..., order], rotate(x[..., order], turns(position_BT, 8, 50.0)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,105 @@
+"""Matrix products of the few rows that one frame is.
+
+On a CPU they take as long as reading the weights takes, and the usual product reads them slowly (on two cores 5 to
+10 GB/s of 25). `Product` keeps a copy that lies as the fastest kernel at hand reads it; in 16 bits where that loses
+nothing, because the weights were published in 16 bits.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LARGEST = 2**26  # bytes of a matrix that may be kept twice; models with larger ones are for `quantized`
+FEW = 128  # rows; the usual product is good at more
+Parts = tuple[Tensor, Tensor | None]
+Kernel = Callable[[Tensor], Tensor]
+
+
+class Product:
+    """`x @ matrix.T + bias`, for a matrix and a bias that `parts` makes of a module's weights. The matrix is kept as
+    the kernel wants it until the weights change; where gradients may be wanted, it is not."""
+
+    def __init__(self, module: nn.Module, parts: Callable[[Any], Parts]):
+        self._module, self._parts = module, parts
+        self._made_of: tuple[Tensor, int, int] | None = None
+        self._kernels: dict[bool, Kernel] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.dtype != torch.float32:
+            return F.linear(x, *self._parts(self._module))
+        weight: Tensor = self._module.weight  # pyright: ignore[reportAssignmentType]
+        bias: Tensor | None = self._module.bias  # pyright: ignore[reportAssignmentType]
+        version = weight._version if bias is None else weight._version + bias._version
+        of = self._made_of
+        if of is None or of[0] is not weight or of[1] != weight.data_ptr() or of[2] != version:
+            self._made_of, self._kernels = (weight, weight.data_ptr(), version), {}
+        rows = x.numel() // x.shape[-1]
+        few = rows <= FEW
+        if few not in self._kernels:
+            self._kernels[few] = fastest(*self._parts(self._module), rows)
+        return self._kernels[few](x)
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` by way of a `Product`."""
+
+    def __init__(self, features_in: int, features_out: int, bias: bool = True):
+        super().__init__(features_in, features_out, bias)
+        self.product = Product(self, _own)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.product(input)
+
+
+def _own(linear: nn.Linear) -> Parts:
+    return linear.weight, linear.bias
+
+
+def fastest(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
+    """The product with a matrix by the fastest kernel this machine has for so many rows."""
+    if matrix_NK.device.type != "cpu" or rows > FEW or matrix_NK.nbytes > LARGEST:
+        matrix_NK = matrix_NK.contiguous()
+        return lambda x: F.linear(x, matrix_NK, bias_N)
+    if kept_half(matrix_NK):
+        half = torch.ops.quantized.linear_prepack_fp16(matrix_NK.contiguous(), bias_N)
+        multiply_half = torch.ops.quantized.linear_dynamic_fp16
+        return lambda x: multiply_half(x, half)
+    if _has_onednn():
+        packed = torch.ops.mkldnn._reorder_linear_weight(matrix_NK.contiguous(), rows)
+        multiply_packed = torch.ops.mkldnn._linear_pointwise
+        return lambda x: multiply_packed(x, packed, bias_N, "none", [], "")
+    matrix_NK = matrix_NK.contiguous()
+    return lambda x: F.linear(x, matrix_NK, bias_N)
+
+
+def kept_half(matrix_NK: Tensor) -> bool:
+    """Whether a product keeps this matrix in 16 bits: where they lose nothing, as with weights published in float16."""
+    usable = has_fbgemm() and matrix_NK.dtype == torch.float32 and matrix_NK.nbytes <= LARGEST
+    return usable and torch.equal(matrix_NK.half().float(), matrix_NK)
+
+
+@cache
+def has_fbgemm() -> bool:
+    """A kernel for weights in 16 bits and inputs in 32."""
+    return "fbgemm" in torch.backends.quantized.supported_engines and torch.backends.quantized.engine in (
+        "fbgemm",
+        "x86",
+    )
+
+
+@cache
+def _has_onednn() -> bool:
+    """A kernel for weights that lie in the order it likes. Private to torch, so its answer is checked once."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    try:
+        matrix_NK, x = torch.arange(6.0).view(2, 3), torch.ones(1, 3)
+        packed = torch.ops.mkldnn._reorder_linear_weight(matrix_NK, 1)
+        y = torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
+        return torch.allclose(y, x @ matrix_NK.T)
+    except (AttributeError, RuntimeError):
+        return False
