@@ -43,7 +43,7 @@ def default_dtype() -> mx.Dtype:
 def codec_of(config: CodecConfig, tensors: Tensors) -> Codec:
     """The codec with the tensors that `duologue.codec.Codec` names so, in float32."""
     codec = Codec(config)
-    _fill(codec, tensors, mx.float32, None)
+    fill(codec, tensors, mx.float32, None)
     for module in codec.modules():
         if isinstance(module, Codebook):
             module.prepare()
@@ -57,12 +57,15 @@ def lm_of(config: LMConfig, tensors: Tensors, dtype: mx.Dtype, quantize: Quantiz
     and the embeddings without projections. (Where a width is no multiple of the group, it stays as it is.)
     """
     lm = LM(config)
-    _fill(lm, tensors, dtype, quantize)
+    fill(lm, tensors, dtype, quantize)
     return lm
 
 
-def _fill(model: nn.Module, tensors: Tensors, dtype: mx.Dtype, quantize: Quantize | None) -> None:
-    """One tensor at a time, so that never more than the model and one tensor are in memory."""
+def fill(model: nn.Module, tensors: Tensors, dtype: mx.Dtype, quantize: Quantize | None) -> None:
+    """Give every parameter of a module its value, one at a time: never more than the model and one tensor in memory.
+
+    `tensors` have the names and shapes of the torch module's; those of convolutions get their channels last.
+    """
     modules = dict(model.named_modules())
     missing = {name for name, _ in tree_flatten(model.parameters())}
     for name, tensor in tensors:

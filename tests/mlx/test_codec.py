@@ -1,0 +1,69 @@
+"""The codec in MLX against the reference's golden tensors, and in slots."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+pytest.importorskip("mlx.core")
+
+import mlx.core as mx
+
+from duologue import presets
+from tests import golden
+from tests.mlx import mirror
+from tests.mlx.mirror import back, of, same_bits
+
+
+@pytest.mark.parametrize(("case", "codebooks"), [("mimi_small", 8), ("mimi_32", 32)])
+def test_it_gives_the_references_codes_and_samples(case: str, codebooks: int) -> None:
+    codec, io = mirror.codec(golden.codec(case, codebooks)), golden.io(case)
+    wav_BS = of(io["wav_in"].float() / 32768)
+    assert torch.equal(back(codec.encode(wav_BS)), io["codes"])
+    ragged_BS = wav_BS[:, : 2 * 1920 + 777]
+    assert torch.equal(back(codec.encode(ragged_BS))[:, :8], io["ragged_codes"])
+    assert_close(back(codec.decode(of(io["codes_in"][:, :8]))), io["wav_out"], atol=1e-4, rtol=0)
+    if "wav_out_all" in io:
+        assert_close(back(codec.decode(of(io["codes_in"]))), io["wav_out_all"], atol=1e-4, rtol=0)
+
+
+def test_streamed_it_equals_torch_offline_past_the_context() -> None:
+    twin = presets.random_codec(presets.tiny_codec())
+    codec = mirror.codec(twin)
+    wav_BS = 0.1 * torch.randn(2, 24 * 1920, generator=torch.Generator().manual_seed(0))
+    codes_BQT = twin.encode(wav_BS)
+    state = codec.init_state(2)
+    codes, wavs = [], []
+    for t in range(24):
+        codes.append(codec.encode_step(state, of(wav_BS[:, t * 1920 : (t + 1) * 1920])))
+        wavs.append(codec.decode_step(state, codes[-1]))
+        mx.eval(wavs[-1], state.arrays())
+    assert len(codes_BQT.unique()) > 20, "nothing to compare"
+    assert torch.equal(back(mx.concatenate(codes, -1)), codes_BQT)
+    assert_close(back(mx.concatenate(wavs, -1)), twin.decode(codes_BQT), atol=1e-4, rtol=0)
+
+
+def test_slots_rest_and_start_anew() -> None:
+    """After a frame that is no sound and a reset, with a neighbour and pauses: bit for bit as in a new state."""
+    codec = mirror.codec(presets.random_codec(presets.tiny_codec()))
+    wav_TBS = of(0.1 * torch.randn(6, 2, 1920, generator=torch.Generator().manual_seed(0)))
+    bad_BS, nobody, first = mx.full((2, 1920), mx.nan), mx.array([False, False]), mx.array([True, False])
+    alone, state = codec.init_state(2), codec.init_state(2)
+    codec.decode_step(state, codec.encode_step(state, bad_BS))
+    state.reset(mx.array([True, True]))
+    assert all(same_bits(a, b) for a, b in zip(state.arrays(), alone.arrays(), strict=True))
+    for wav_BS in wav_TBS:
+        codec.decode_step(state, codec.encode_step(state, bad_BS, nobody), nobody)
+        a_BQT, b_BQT = codec.encode_step(alone, wav_BS), codec.encode_step(state, wav_BS, first)
+        a_BS, b_BS = codec.decode_step(alone, a_BQT), codec.decode_step(state, a_BQT, first)
+        assert same_bits(a_BQT[:1], b_BQT[:1])
+        assert same_bits(a_BS[:1], b_BS[:1])
+    assert all(same_bits(a[:1], b[:1]) for a, b in zip(alone.arrays(), state.arrays(), strict=True))
+
+
+def test_frames_of_another_length_are_refused() -> None:
+    codec = mirror.codec(presets.random_codec(presets.tiny_codec()))
+    state = codec.init_state(1)
+    with pytest.raises(ValueError, match="one frame"):
+        codec.encode_step(state, mx.zeros((1, 1919)))
+    with pytest.raises(ValueError, match="one frame"):
+        codec.decode_step(state, mx.zeros((1, 8, 2), mx.int32))
