@@ -1,6 +1,7 @@
 """The kinds of scenes; nothing is imported here."""
 
-SPOKEN = ("interruption", "backchannel", "stop", "conversation", "pause", "turn")
+OVER = ("interruption", "backchannel", "stop")  # over the agent's speech
+SPOKEN = (*OVER, "conversation", "pause", "turn")
 QUIET = ("silence", "noise", "babble")
 KINDS = (*QUIET, *SPOKEN)
 LONG = "ten-minutes"

@@ -201,7 +201,7 @@ class _Seat:
             return now if waited > self.scene.patience else None
         elif self.onset is not None:
             if quiet <= STOPPED:
-                return self.onset + cue.delay
+                return max(self.onset, self.ended) + cue.delay
             self._give_up()
         elif waited > self.scene.patience:
             self._give_up()

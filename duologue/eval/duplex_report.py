@@ -194,7 +194,7 @@ def make_report(
     how = {
         "voiced_above_db": FLOOR,
         "gap_s": GAP,
-        "word_error_of_a_right_answer": SAME,
+        "wrong_letters_of_a_right_answer": SAME,
         "just_after_a_pause_s": JUST_AFTER,
         "longest_silence_of_speech_that_goes_on_s": GOES_ON,
     }

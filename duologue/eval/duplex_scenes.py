@@ -20,7 +20,7 @@ from duologue.data.text import spoken_words
 from duologue.data.timeline import Utterance, pause_points
 from duologue.data.voices import SAMPLE_RATE
 from duologue.errors import InputError
-from duologue.eval.duplex_kinds import HEARD, KINDS, LONG, QUIET, UNHEARD
+from duologue.eval.duplex_kinds import HEARD, KINDS, LONG, OVER, QUIET, SPOKEN, UNHEARD
 
 BACKGROUND = 30.0  # seconds of silence, noise or babble
 LEAST_LEFT = 2.0  # seconds of an answer that must remain when the user cuts in
@@ -135,6 +135,14 @@ class SceneMaker:
         self.stock, self.seed, self.minutes = stock, seed, minutes
         self._complete = {" ".join(spoken_words(t)) for i in stock.script.items.values() for t in i.phrasings}
         self._lines = {split: self._shuffled(split) for split in stock.casts}
+        cast, items = stock.casts[HEARD], stock.script.items
+        self._long = {
+            user: [line for line in cast.lines(user) if line.item and is_long(items[line.item].answer)]
+            for user in cast.users()
+        }
+        self._pools = {
+            (kind, split): self._pool(kind, split) for kind in (*SPOKEN, LONG) for split in stock.casts
+        }
 
     def plans(self, count: int, kinds: Sequence[str] = KINDS) -> list[Plan]:
         """`count` scenes of each kind that the stock has sounds for. Unheard phrasings: each clip once at most."""
@@ -146,7 +154,7 @@ class SceneMaker:
                 ]
                 continue
             for split in self.stock.casts if kind != LONG else (HEARD,):
-                pool = len(self._pool(kind, split))
+                pool = len(self._pools[kind, split])
                 there = min(count, pool) if split == UNHEARD or not pool else count
                 found += [Plan(kind, split, n) for n in range(there)]
         return found
@@ -156,7 +164,7 @@ class SceneMaker:
         rng = random.Random(f"{self.seed} {plan.name}")
         if plan.kind in QUIET:
             return self._background(plan, rng)
-        pool = self._pool(plan.kind, plan.split)
+        pool = self._pools[plan.kind, plan.split]
         if plan.kind == LONG:
             return self._ten_minutes(plan, rng)
         user, line = pool[plan.number % len(pool)]
@@ -176,7 +184,7 @@ class SceneMaker:
         return (self._first(user, line, plan.split, rng),)
 
     def _pause(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[Cue, ...]:
-        pool = self._pool("pause", plan.split)
+        pool = self._pools["pause", plan.split]
         first = pool.index((user, line))
         for user, line in pool[first:] + pool[:first]:  # the next one that has a place for a pause
             whole = self.stock.casts[plan.split].ask(user, line, rng)
@@ -188,7 +196,7 @@ class SceneMaker:
 
     def _conversation(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[Cue, ...]:
         mine = [
-            other for who, other in self._pool("conversation", plan.split) if who == user and other != line
+            other for who, other in self._pools["conversation", plan.split] if who == user and other != line
         ]
         lines = [line, *rng.sample(mine, min(3, len(mine)))]
         return self._talk(user, lines, plan.split, rng)
@@ -207,8 +215,7 @@ class SceneMaker:
     def _cut_in(self, user: str, cue: Cue, rng: random.Random) -> tuple[Cue, ...]:
         """A question with a long answer, then `cue` over it, while a right answer would go on for two seconds."""
         cast, items = self.stock.casts[HEARD], self.stock.script.items
-        long = [line for line in cast.lines(user) if line.item and is_long(items[line.item].answer)]
-        line = rng.choice(long)
+        line = rng.choice(self._long[user])
         start, end = cast.answer(items[line.item].answer).heard
         delay = rng.uniform(1.0, max(1.0, end - start - LEAST_LEFT - 0.3))
         return self._first(user, line, HEARD, rng), Cue(cue.kind, cue.sound, delay, "over", cue.item)
@@ -234,7 +241,7 @@ class SceneMaker:
         """One user asks one thing after the other, all different as long as there are any."""
         users = self.stock.casts[plan.split].users()
         user = users[plan.number % len(users)]
-        lines = [line for who, line in self._pool(LONG, plan.split) if who == user]
+        lines = [line for who, line in self._pools[LONG, plan.split] if who == user]
         rng.shuffle(lines)
         needed = round(self.minutes * 60 / 3) + 1  # nobody asks more often than every three seconds
         lines = (lines * (needed // len(lines) + 1))[:needed]
@@ -266,26 +273,16 @@ class SceneMaker:
         return pairs
 
     def _pool(self, kind: str, split: str) -> list[tuple[str, Line]]:
-        """The lines that scenes of this kind turn on."""
-        items = self.stock.script.items
-        pairs = self._lines[split]
-        if kind == "backchannel":
-            return [
-                (user, line)
-                for user, line in pairs
-                if not line.item and split == HEARD and self._can_cut(user)
-            ]
-        pairs = [(user, line) for user, line in pairs if line.item]
-        if kind == "stop":
-            return [(u, line) for u, line in pairs if items[line.item].stops and self._can_cut(u)]
-        pairs = [(user, line) for user, line in pairs if not items[line.item].stops]
-        if kind in ("turn", "pause"):
-            return pairs
-        short = [(user, line) for user, line in pairs if not is_long(items[line.item].answer)]
-        return [(u, line) for u, line in short if self._can_cut(u)] if kind == "interruption" else short
+        """The lines that scenes of this kind turn on, with who says them."""
 
-    def _can_cut(self, user: str) -> bool:
-        cast, items = self.stock.casts[HEARD], self.stock.script.items
-        return user in cast.users() and any(
-            line.item and is_long(items[line.item].answer) for line in cast.lines(user)
-        )
+        def fits(user: str, line: Line) -> bool:
+            if kind in OVER and not self._long.get(user):
+                return False
+            if not line.item:
+                return kind == "backchannel"
+            item = self.stock.script.items[line.item]
+            if item.stops or kind in ("stop", "backchannel"):
+                return item.stops and kind == "stop"
+            return kind in ("turn", "pause") or not is_long(item.answer)
+
+        return [(user, line) for user, line in self._lines[split] if fits(user, line)]

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from duologue.data.text import number_words
 from duologue.data.voices import SAMPLE_RATE
 from duologue.eval.activity import Span, spans, within
-from duologue.eval.duplex_kinds import QUIET
+from duologue.eval.duplex_kinds import OVER, QUIET
 from duologue.eval.duplex_play import Played
 from duologue.eval.duplex_scenes import LEAST_LEFT, Answer
 
-SAME = 0.2  # word error rate up to which an answer that nothing else resembles more is the right one
+SAME = 0.1  # share of wrong letters up to which an answer is the right one
+NUMBERS = {word for n in range(100) for word in number_words(n).split()} | {"hundred", "thousand", "million"}
 SPEAKING = 0.3  # seconds: how recently the agent must have been heard to be speaking
 JUST_AFTER = 0.16  # seconds: who begins so soon after a pause has decided inside it
 EARLY = 0.1  # seconds: who begins longer than this before the end of a question talks into it
@@ -71,16 +73,13 @@ class Judge:
         if scene.kind in QUIET:
             score.quiet = not found
             return score
-        if scene.kind in ("interruption", "stop", "backchannel"):
+        if scene.kind in OVER:
             self._over(played, found, score)
         else:
             self._turns(played, found, score)
         if played.captions is not None:
-            said = [
-                c.sound.text
-                for c, s in zip(scene.cues, played.starts, strict=True)
-                if s is not None and c.kind != "hum"
-            ]
+            starts = zip(scene.cues, played.starts, strict=True)
+            said = [cue.sound.text for cue, start in starts if start is not None]
             score.heard = (" ".join(said), played.captions.strip())
         return score
 
@@ -168,15 +167,18 @@ class Judge:
         return self.answers[best].seconds - elapsed if rates[best] <= 0.34 else 0.0
 
     def right(self, item: str, said: str) -> bool:
-        """Whether `said` is the answer of this item: no other answer is as near, and at most a fifth of its words
-        are wrong."""
+        """Whether `said` is the answer of this item: its numbers are the same, at most a tenth of its letters are
+        wrong (a recogniser's spelling, not another word in a short answer), and no other answer is as near."""
         words, expected = plain(said), self._words[item]
-        wrong = edits(words, expected)
-        if not words or wrong > SAME * len(expected):
+        if [w for w in words if w in NUMBERS] != [w for w in expected if w in NUMBERS]:
             return False
-        return wrong == 0 or all(
-            edits(words, other) > wrong for name, other in self._words.items() if name != item
-        )
+        letters, expected = " ".join(words), " ".join(expected)
+        wrong = edits(letters, expected)
+        if wrong > SAME * len(expected):
+            return False
+        others = (" ".join(other) for name, other in self._words.items() if name != item)
+        rivals = (other for other in others if abs(len(other) - len(letters)) <= wrong)
+        return wrong == 0 or all(edits(letters, other) > wrong for other in rivals)
 
 
 def plain(text: str) -> list[str]:
@@ -193,7 +195,7 @@ def _goes_on(found: list[Span], start: float, end: float) -> bool:
 
 
 def edits(said: Sequence[str], expected: Sequence[str]) -> int:
-    """Words to change, add and remove (Levenshtein distance)."""
+    """Words (or letters) to change, add and remove: the Levenshtein distance."""
     row = list(range(len(expected) + 1))
     for i, word in enumerate(said, 1):
         before, row[0] = row[0], i

@@ -1,5 +1,6 @@
 """A picture of a conversation: both channels, one above the other, with the words over them."""
 
+import warnings
 from collections.abc import Iterable
 
 import numpy as np
@@ -43,8 +44,8 @@ def draw_conversation(
             mine = [word for word in said if word.speaker == speaker and first <= word.start < first + span]
             for number, word in enumerate(mine):
                 axes.text(
-                    word.start, base + 0.72 + 0.2 * (number % 2), word.text, fontsize=7, color=COLORS[speaker],
-                    clip_on=True,
+                    word.start, base + 0.72 + 0.2 * (number % 2), "".join(filter(str.isprintable, word.text)),
+                    fontsize=7, color=COLORS[speaker], clip_on=True, parse_math=False,
                 )  # fmt: skip
         axes.set(xlim=(first, first + span), ylim=(-2.0, 2.2), yticks=[1.0, -1.0])
         axes.set_yticklabels([NAMES[AGENT], NAMES[USER]])
@@ -52,7 +53,8 @@ def draw_conversation(
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", alpha=0.25)
     figure.supxlabel("seconds", fontsize=8)
-    with atomic_write(path) as temporary:
+    with atomic_write(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # an untrained model may say anything
         figure.savefig(temporary)
 
 

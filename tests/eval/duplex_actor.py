@@ -121,6 +121,8 @@ class Manner:
     """From this frame on it answers wrongly."""
     afraid: bool = False
     """Takes noise for a question."""
+    misses: int = 0
+    """Words of the user's that it does not write down."""
     cough: int | None = None
     """A frame in which it makes a sound for no reason."""
 
@@ -129,6 +131,7 @@ class Manner:
 class _Slot:
     frame: int = 0
     queue: list[tuple[np.ndarray, int]] = field(default_factory=list)
+    heard: list[int] = field(default_factory=list)
     peak: float = 0.0
     sounding: int = 0
     silent: int = 0
@@ -149,7 +152,7 @@ class Actor:
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Spoken:
         out_BS, text_B = np.zeros_like(wav_BS), np.full(self.slots, PAD)
         caption_B = np.full(self.slots, PAD)
-        for slot in np.flatnonzero(exec_B):
+        for slot in np.flatnonzero(exec_B).tolist():
             out_BS[slot], text_B[slot], caption_B[slot] = self._one(self._slots[slot], wav_BS[slot])
         return Spoken(out_BS, text_B, caption_B)
 
@@ -159,7 +162,7 @@ class Actor:
             assert not frame_S.any(), "the first frame is silence"
             return np.ones_like(frame_S), 0, PAD  # void
         how, sounds = self.manner, loud(frame_S)
-        caption = PAD
+        caption = slot.heard.pop(0) if slot.heard else PAD
         if sounds:
             slot.peak, slot.sounding, slot.silent = (
                 max(slot.peak, float(np.abs(frame_S).max())),
@@ -180,6 +183,8 @@ class Actor:
                 said = how.answers[text] if slot.frame < how.until else "One plus one is nine."
                 slot.queue = frames_of(said)
             if over:
+                words = text.split()[how.misses :]
+                slot.heard += [token for word in words for token in TOKENIZER.encode(word)]
                 slot.peak, slot.sounding, slot.silent = 0.0, 0, 0
         if how.cough == slot.frame:
             return tone(0.08, 0.2), PAD, caption

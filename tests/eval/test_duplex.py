@@ -17,7 +17,7 @@ from duologue.eval.commands import Eval
 from duologue.eval.duplex import Parts, evaluate_duplex
 from duologue.eval.duplex_play import play
 from duologue.eval.duplex_report import DuplexReport, make_report
-from duologue.eval.duplex_scenes import Plan, SceneMaker, Stock
+from duologue.eval.duplex_scenes import Answer, Plan, SceneMaker, Stock
 from duologue.eval.duplex_score import Judge, Score, Turn, edits
 from duologue.weights import load
 from tests.eval.duplex_actor import ANSWERS, LONG_ANSWERS, Actor, Manner, make_stock, tone
@@ -158,14 +158,14 @@ def test_backchannels(stock: Stock, minds: bool):
 
 def test_quiet_scenes(stock: Stock):
     for kind in ("silence", "noise", "babble"):
-        assert [score.quiet for score in scores(stock, kind, 5, Manner(mute=True))] == [True] * 5
+        assert [score.quiet for score in scores(stock, kind, 2, Manner(mute=True))] == [True] * 2
         coughs = scores(stock, kind, 2, Manner(mute=True, cough=200))
         assert [score.quiet for score in coughs] == [False] * 2
-    found = scores(stock, "noise", 10, Manner(afraid=True, eager=5, stop=None))
+    found = scores(stock, "noise", 5, Manner(afraid=True, eager=5, stop=None))
     report = make_report("afraid", found)
-    assert report.scenes["noise"]["quiet"]["clicks"] == "0 of 2"
+    assert report.scenes["noise"]["quiet"]["clicks"] == "0 of 1"
     assert set(report.scenes["noise"]["quiet"]) == {"white", "pink", "brown", "hum", "clicks"}
-    assert report.value("noise", "stays quiet") == 10 * sum(score.quiet is True for score in found) < 100
+    assert report.value("noise", "stays quiet") == 20 * sum(score.quiet is True for score in found) < 100
 
 
 def test_a_conversation_has_many_turns(stock: Stock):
@@ -185,9 +185,11 @@ def test_quality_minute_by_minute(stock: Stock):
     report = make_report("tired", found)
     assert report.minutes[0] == pytest.approx(100, abs=10)
     assert report.minutes[1] == pytest.approx(0, abs=10)
-    assert report.value("ten-minutes", "right answer, first minute") > report.value(
-        "ten-minutes", "right answer, last minute"
+    first, last = (
+        report.value("ten-minutes", f"right answer, {which} minute") for which in ("first", "last")
     )
+    assert first == pytest.approx(report.minutes[0], abs=0.1)
+    assert last == 0
     assert min(len(score.turns) for score in found) > 12
 
 
@@ -206,7 +208,7 @@ def test_unheard_phrasings_stand_beside(stock: Stock):
 
 def test_scenes_are_of_held_out_voices_and_do_not_depend_on_their_number(stock: Stock):
     maker = SceneMaker(stock, seed=3)
-    plans = maker.plans(7)
+    plans = maker.plans(4)
     assert {plan.kind for plan in plans} >= {
         "turn",
         "pause",
@@ -251,7 +253,7 @@ def test_nothing_to_play(stock: Stock, tmp_path: Path):
 def test_slots_do_not_matter(stock: Stock):
     """What is played to one slot, one scene after the other, is what is played to many."""
     maker = SceneMaker(stock)
-    plans = [plan for plan in maker.plans(3) if plan.kind != "babble"]
+    plans = [plan for plan in maker.plans(2) if plan.kind not in ("babble", "noise")]
     alone = {p.scene.name: p for p in play(Actor(Manner(), 1), map(maker.make, plans))}
     many = {p.scene.name: p for p in play(Actor(Manner(), 5), map(maker.make, plans))}
     assert set(alone) == set(many) == {plan.name for plan in plans}
@@ -281,6 +283,7 @@ def test_spans_merge_short_silences_and_drop_clicks():
         ("One plus two is three.", True),
         ("one plus 2 is 3", True),
         ("One plus two is four.", False),
+        ("One plus two is nine.", False),
         ("One plus three is four.", False),
         ("One plus two is three. One plus one is two.", False),
         ("", False),
@@ -290,7 +293,18 @@ def test_a_right_answer(stock: Stock, said: str, right: bool):
     assert Judge(stock.answers()).right("plus-901", said) == right
 
 
-def test_a_long_answer_may_have_a_slip(stock: Stock):
+def test_a_long_answer_may_have_a_slip_and_a_short_one_a_spelling(stock: Stock):
+    judge = Judge(
+        {"hot": Answer("The opposite of hot is cold."), "cold": Answer("The opposite of cold is hot.")}
+    )
+    assert judge.right("hot", "The opposite of hott is cold.")
+    assert not judge.right("hot", "The opposite of hot is warm.")
+    assert not judge.right("hot", "The opposite of cold is hot.")
+    near = Judge(
+        {"a": Answer("The best of all colours is read."), "b": Answer("The best of all colours is reed.")}
+    )
+    assert near.right("a", "the best of all colors is read")
+    assert not near.right("a", "the best of all colours is red"), "as near to the other"
     judge = Judge(stock.answers())
     assert judge.right("long-900", LONG_ANSWERS[0].replace("silver", "golden"))
     assert not judge.right("long-900", LONG_ANSWERS[1])
@@ -303,11 +317,15 @@ def test_edits():
     assert edits([], list("ab")) == 2
 
 
-def test_user_words():
-    score = Score("a", "turn", "heard", heard=("What is one plus two?", "what is one plus"))
-    other = Score("b", "turn", "heard", heard=("Stop.", "stop"))
-    report = make_report("m", [score, other])
-    assert report.value("turn", "WER of the user's words") == pytest.approx(100 / 6, abs=0.01)
+@pytest.mark.parametrize("misses", [0, 1])
+def test_the_words_that_the_model_writes_down(stock: Stock, misses: int):
+    found = scores(stock, "conversation", 4, Manner(misses=misses))
+    report = make_report("m", found)
+    words = sum(len(score.heard[0].split()) for score in found if score.heard)
+    expected = 100 * misses * len(turns(found)) / words
+    assert report.value("conversation", "WER of the user's words") == pytest.approx(expected, abs=0.01)
+    hums = scores(stock, "backchannel", 4)
+    assert all(score.heard and score.heard[0].lower() == score.heard[1].lower() for score in hums)
 
 
 def test_figures_of_known_scores():

@@ -1,0 +1,52 @@
+"""The picture of a conversation."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from duologue.data.manifest import AGENT, USER, Word
+from duologue.errors import InputError
+from duologue.eval.picture import COLORS, draw_conversation
+
+WORDS = [Word("Hello", 0.2, 0.6, USER), Word("100$ $x", 1.0, 1.5, AGENT), Word("\x10\u4e2d", 1.6, 2.0, AGENT)]
+
+
+def pixels(path: Path, color: str) -> np.ndarray:
+    """Where a picture has this color, bool [Y, X]."""
+    image = pytest.importorskip("matplotlib.image").imread(path)[..., :3]
+    wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.abs(image - wanted).max(-1) < 0.02
+
+
+def test_both_channels_are_drawn_where_they_sound(tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    agent_S, user_S = np.zeros(96_000, np.float32), np.zeros(96_000, np.float32)
+    agent_S[24_000:48_000] = 0.3 * np.sin(np.arange(24_000))
+    user_S[72_000:] = 0.3 * np.sin(np.arange(24_000))
+    draw_conversation(tmp_path / "scene.png", agent_S, user_S, [])
+    agent, user = (pixels(tmp_path / "scene.png", COLORS[who]) for who in (AGENT, USER))
+    thick_agent, thick_user = (np.flatnonzero(found.sum(0) > 20) for found in (agent, user))
+    assert thick_agent.max() < thick_user.min(), "time runs to the right"
+    assert np.flatnonzero(agent.any(1)).max() < np.flatnonzero(user.any(1)).min(), "the agent is above"
+
+
+def test_words_change_the_picture_and_none_of_them_breaks_it(tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    wav_S = np.zeros(24_000 * 40, np.float32)
+    draw_conversation(tmp_path / "none.png", wav_S, wav_S, [])
+    draw_conversation(tmp_path / "words.png", wav_S, wav_S, WORDS)
+    for who in (AGENT, USER):
+        without, with_words = (
+            pixels(tmp_path / name, COLORS[who]).sum() for name in ("none.png", "words.png")
+        )
+        assert with_words > without
+    draw_conversation(tmp_path / "short.svg", wav_S[:100], wav_S[:0], WORDS)
+    assert (tmp_path / "short.svg").stat().st_size > 1000
+
+
+def test_it_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match=r"duologue\[train\]"):
+        draw_conversation(tmp_path / "a.png", np.zeros(10), np.zeros(10), [])
