@@ -13,6 +13,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from duologue import __version__
+from duologue.bench import commands as bench
 from duologue.data import commands as data
 from duologue.engine.options import BackendName, Options
 from duologue.errors import InputError
@@ -170,6 +171,16 @@ class EvalVerbs:
         self.verb.run()
 
 
+@dataclass(frozen=True)
+class BenchVerbs:
+    """Measure how fast this machine runs a model."""
+
+    verb: bench.Bench
+
+    def run(self) -> None:
+        self.verb.run()
+
+
 Verb: TypeAlias = (
     Info
     | Encode
@@ -180,6 +191,7 @@ Verb: TypeAlias = (
     | Annotated[DataVerbs, subcommand("data")]
     | Annotated[TrainVerbs, subcommand("train")]
     | Annotated[EvalVerbs, subcommand("eval")]
+    | Annotated[BenchVerbs, subcommand("bench")]
 )
 
 

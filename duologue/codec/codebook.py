@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..nn.linear import FEW, Kernel, fastest
+
 EPSILON = 1e-5  # floor of the usage that divides the sums
 
 
@@ -23,6 +25,7 @@ class Codebook(nn.Module):
         self.register_buffer("cluster_usage", torch.ones(entries))
         self.register_buffer("initialized", torch.zeros(1))
         self._cache: tuple[tuple[int, ...], Tensor, Tensor] | None = None
+        self._search: tuple[Tensor, Kernel] | None = None
         self.embedding_sum: Tensor
         self.cluster_usage: Tensor
         self.initialized: Tensor
@@ -31,8 +34,9 @@ class Codebook(nn.Module):
         """The vectors `[V, D]` and half their squared lengths `[V]`; computed once until the buffers change."""
         key = (self.embedding_sum.data_ptr(), self.embedding_sum._version, self.cluster_usage._version)
         if self._cache is None or self._cache[0] != key:
-            vectors_VD = self.embedding_sum / self.cluster_usage.clamp(min=EPSILON)[:, None]
-            self._cache = key, vectors_VD, vectors_VD.square().sum(-1) / 2
+            with torch.inference_mode(False):  # training may use them too
+                vectors_VD = self.embedding_sum / self.cluster_usage.clamp(min=EPSILON)[:, None]
+                self._cache = key, vectors_VD, vectors_VD.square().sum(-1) / 2
         return self._cache[1:]
 
     def is_initialized(self) -> bool:
@@ -41,7 +45,12 @@ class Codebook(nn.Module):
     def nearest(self, x_BTD: Tensor) -> Tensor:
         """Index of the nearest entry, `[B, T]`; no gradient."""
         vectors_VD, half_norm_V = self._vectors()
-        return (x_BTD.detach() @ vectors_VD.T - half_norm_V).argmax(-1)
+        rows = x_BTD.numel() // x_BTD.shape[-1]
+        if rows > FEW or x_BTD.dtype != torch.float32:
+            return (x_BTD.detach() @ vectors_VD.T - half_norm_V).argmax(-1)
+        if self._search is None or self._search[0] is not vectors_VD:
+            self._search = vectors_VD, fastest(vectors_VD, -half_norm_V, rows)
+        return self._search[1](x_BTD.detach()).argmax(-1)
 
     def lookup(self, codes_BT: Tensor) -> Tensor:
         """The entries of `codes_BT`: `[B, T, D]`."""

@@ -102,27 +102,29 @@ class Codec(nn.Module):
             ),
         )
 
-    @torch.no_grad()
     def encode_step(self, state: CodecState, wav_BS: Tensor, exec_B: Tensor | None = None) -> Tensor:
         """Codes `[B, Q, 1]` of the next `frame_size` samples. Slots outside `exec_B` keep their state: ignore
         their codes."""
         self._check_frame(wav_BS)
-        inner, exec_B = state.encode, running(exec_B)
-        z_BTD = self.encoder.step(inner.encoder, clean(wav_BS)[..., None], exec_B)
-        z_BTD = self.encoder_transformer.step(inner.transformer, z_BTD, exec_B)
-        z_BTD = self.downsample.step(inner.downsample, z_BTD, exec_B)
-        return self.quantizer.encode(z_BTD.transpose(1, 2), self.config.codebooks)
+        with torch.inference_mode():
+            inner, exec_B = state.encode, running(exec_B)
+            z_BTD = self.encoder.step(inner.encoder, clean(wav_BS)[..., None], exec_B)
+            z_BTD = self.encoder_transformer.step(inner.transformer, z_BTD, exec_B)
+            z_BTD = self.downsample.step(inner.downsample, z_BTD, exec_B)
+            codes_BQT = self.quantizer.encode(z_BTD.transpose(1, 2), self.config.codebooks)
+        return codes_BQT.clone()  # a tensor like any other
 
-    @torch.no_grad()
     def decode_step(self, state: CodecState, codes_BQT: Tensor, exec_B: Tensor | None = None) -> Tensor:
         """The `frame_size` samples `[B, S]` of codes `[B, Q, 1]`. Slots outside `exec_B` keep their state."""
         if codes_BQT.shape[-1] != 1:
             raise ValueError(f"one frame of codes [B, Q, 1] a step, got {tuple(codes_BQT.shape)}")
-        inner, exec_B = state.decode, running(exec_B)
-        z_BTD = self.quantizer.decode(codes_BQT).transpose(1, 2)
-        z_BTD = self.upsample.step(inner.upsample, z_BTD, exec_B)
-        z_BTD = self.decoder_transformer.step(inner.transformer, z_BTD, exec_B)
-        return self.decoder.step(inner.decoder, z_BTD, exec_B)[..., 0]
+        with torch.inference_mode():
+            inner, exec_B = state.decode, running(exec_B)
+            z_BTD = self.quantizer.decode(codes_BQT).transpose(1, 2)
+            z_BTD = self.upsample.step(inner.upsample, z_BTD, exec_B)
+            z_BTD = self.decoder_transformer.step(inner.transformer, z_BTD, exec_B)
+            wav_BS = self.decoder.step(inner.decoder, z_BTD, exec_B)[..., 0]
+        return wav_BS.clone()
 
     def _check_frame(self, wav_BS: Tensor) -> None:
         if wav_BS.dim() != 2 or wav_BS.shape[-1] != self.config.frame_size:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import QuantizerConfig
+from ..nn.linear import Parts, Product
 from ..nn.stack import Stack
 from .codebook import Codebook
 
@@ -27,11 +28,13 @@ class ResidualVQ(nn.Module):
         super().__init__()
         self.in_proj = nn.Conv1d(outer_dim, config.dim, 1, bias=False)
         self.out_proj = nn.Conv1d(config.dim, outer_dim, 1, bias=False)
+        self.project_in = Product(self.in_proj, _pointwise)
+        self.project_out = Product(self.out_proj, _pointwise)
         self.codebooks = Stack[Codebook](Codebook(config.entries, config.dim) for _ in range(codebooks))
 
     def encode(self, z_BDT: Tensor, codebooks: int) -> Tensor:
         """Codes `[B, codebooks, T]` of latents `[B, D, T]`."""
-        residual_BTD = F.linear(z_BDT.transpose(1, 2), self.in_proj.weight[..., 0])
+        residual_BTD = self.project_in(z_BDT.transpose(1, 2))
         codes = []
         for codebook in self.codebooks[:codebooks]:
             codes.append(codebook.nearest(residual_BTD))
@@ -42,7 +45,7 @@ class ResidualVQ(nn.Module):
         """Latents `[B, D, T]` of codes `[B, Q, T]`, Q at most the number of codebooks."""
         books = self.codebooks[: codes_BQT.shape[1]]
         vectors = [book.lookup(codes_BQT[:, q]) for q, book in enumerate(books)]
-        return F.linear(torch.stack(vectors).sum(0), self.out_proj.weight[..., 0]).transpose(1, 2)
+        return self.project_out(torch.stack(vectors).sum(0)).transpose(1, 2)
 
     def quantize(self, z_BDT: Tensor, codebooks: int, bypass_B: Tensor | None = None) -> Quantized:
         """Training: learn the codebooks from the batch, and let sequences in `bypass_B` pass unquantised."""
@@ -69,6 +72,10 @@ class ResidualVQ(nn.Module):
             y_BTD = torch.where(bypass_B[:, None, None], x_BTD, y_BTD)
         z_BDT = self.out_proj(y_BTD.transpose(1, 2))
         return Quantized(z_BDT, torch.stack(codes, 1), torch.stack(commitments).mean())
+
+
+def _pointwise(conv: nn.Conv1d) -> Parts:
+    return conv.weight[..., 0], conv.bias
 
 
 class SplitQuantizer(nn.Module):

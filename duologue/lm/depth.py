@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import DepthConfig, LMConfig
-from ..nn.attention import attend, split_heads
+from ..nn.attention import attend, attend_few, split_heads
 from ..nn.linear import Linear
 from ..nn.mlp import GatedMLP
 from ..nn.norm import make_norm
@@ -56,8 +56,8 @@ class DepthLayer(nn.Module):
         """One codebook of one frame. `past_BQE`: queries, keys and values of the frame's codebooks so far."""
         past_BQE[:, step] = self.in_projs.at(step)(self.norm1(x_BD))
         so_far_BQE = past_BQE[:, : step + 1]
-        q, k, v = (split_heads(part, self.head_dim) for part in so_far_BQE.split(self.split, -1))
-        x_BD = x_BD + self.out_projs.at(step)(attend(q[:, :, step:], k, v, None)[:, 0])
+        q, k, v = (split_heads(part, self.head_dim) for part in so_far_BQE.split_with_sizes(self.split, -1))
+        x_BD = x_BD + self.out_projs.at(step)(attend_few(q[:, :, step:], k, v, None)[:, 0])
         return x_BD + self.mlps.at(step)(self.norm2(x_BD))
 
 

@@ -63,7 +63,6 @@ def init_state(lm: LM, sampling: list[Sampling], condition: Condition | None = N
     )
 
 
-@torch.no_grad()
 def step(
     lm: LM,
     state: StepState,
@@ -81,7 +80,23 @@ def step(
     `text_B`, `audio_BQ`: tokens to say instead of sampling (-2: sample). Slots outside `exec_B` neither hear nor say
     anything and keep their state; ignore what they return.
     """
-    config, exec_B = lm.config, running(exec_B)
+    if torch.compiler.is_compiling():
+        with torch.no_grad():
+            return _step(lm, state, heard_BQ, exec_B, text_B, audio_BQ)
+    with torch.inference_mode():  # a tenth faster: nothing is noted for gradients
+        out = _step(lm, state, heard_BQ, running(exec_B), text_B, audio_BQ)
+    return StepOutput(out.text_B.clone(), out.tokens_BK.clone(), out.hidden_BD.clone())
+
+
+def _step(
+    lm: LM,
+    state: StepState,
+    heard_BQ: Tensor,
+    exec_B: Tensor | None,
+    text_B: Tensor | None,
+    audio_BQ: Tensor | None,
+) -> StepOutput:
+    config = lm.config
     spoken = config.depth_steps
     delays_K = torch.tensor(config.delays, device=heard_BQ.device)
     if config.heard:

@@ -69,7 +69,9 @@ class CausalConv1d(nn.Conv1d):
         (kernel,), (stride,), (dilation,) = self.kernel_size, self.stride, self.dilation
         if kernel == stride == 1:
             return x_BTC
-        windows_BTCK = x_BTC.unfold(1, (kernel - 1) * dilation + 1, stride)[..., ::dilation]
+        windows_BTCK = x_BTC.unfold(1, (kernel - 1) * dilation + 1, stride)
+        if dilation > 1:
+            windows_BTCK = windows_BTCK[..., ::dilation]
         return windows_BTCK.transpose(2, 3).flatten(2)
 
 

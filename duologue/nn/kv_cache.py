@@ -78,9 +78,13 @@ class KVCache(State):
 
     def update(self, k_BHTD: Tensor, v_BHTD: Tensor, place: Place) -> tuple[Tensor, Tensor]:
         """Write T new entries; return the keys and values of all that hold anything."""
-        index = place.entry_BT[:, None, :, None].expand(k_BHTD.shape)
-        for buffer, new in ((self.keys_BHCD, k_BHTD), (self.values_BHCD, v_BHTD)):
-            if place.exec_B is not None:  # slots that rest write their old entries back
-                new = torch.where(per_slot(place.exec_B, new), new, buffer.gather(2, index))
-            buffer.scatter_(2, index, new)
-        return self.keys_BHCD[:, :, : place.used], self.values_BHCD[:, :, : place.used]
+        if place.exec_B is None and len(k_BHTD) == 1:
+            self.keys_BHCD.index_copy_(2, place.entry_BT[0], k_BHTD)
+            self.values_BHCD.index_copy_(2, place.entry_BT[0], v_BHTD)
+        else:
+            index = place.entry_BT[:, None, :, None].expand(k_BHTD.shape)
+            for buffer, new in ((self.keys_BHCD, k_BHTD), (self.values_BHCD, v_BHTD)):
+                if place.exec_B is not None:  # slots that rest write their old entries back
+                    new = torch.where(per_slot(place.exec_B, new), new, buffer.gather(2, index))
+                buffer.scatter_(2, index, new)
+        return self.keys_BHCD.narrow(2, 0, place.used), self.values_BHCD.narrow(2, 0, place.used)

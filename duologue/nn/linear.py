@@ -25,23 +25,26 @@ class Product:
 
     def __init__(self, module: nn.Module, parts: Callable[[Any], Parts]):
         self._module, self._parts = module, parts
-        self._made_of: tuple[Tensor, int, int] | None = None
-        self._kernels: dict[bool, Kernel] = {}
+        self._weights = module._parameters  # to ask the module for each takes longer than to add two vectors
+        self._made_of: tuple[Tensor | None, int, int] = None, 0, 0
+        self._few: Kernel | None = None
+        self._many: Kernel | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.dtype != torch.float32:
             return F.linear(x, *self._parts(self._module))
-        weight: Tensor = self._module.weight  # pyright: ignore[reportAssignmentType]
-        bias: Tensor | None = self._module.bias  # pyright: ignore[reportAssignmentType]
+        weight, bias = self._weights["weight"], self._weights["bias"]
+        assert weight is not None
         version = weight._version if bias is None else weight._version + bias._version
         of = self._made_of
-        if of is None or of[0] is not weight or of[1] != weight.data_ptr() or of[2] != version:
-            self._made_of, self._kernels = (weight, weight.data_ptr(), version), {}
+        if of[0] is not weight or of[1] != weight.data_ptr() or of[2] != version:
+            self._made_of, self._few, self._many = (weight, weight.data_ptr(), version), None, None
         rows = x.numel() // x.shape[-1]
-        few = rows <= FEW
-        if few not in self._kernels:
-            self._kernels[few] = fastest(*self._parts(self._module), rows)
-        return self._kernels[few](x)
+        if rows > FEW:
+            self._many = self._many or fastest(*self._parts(self._module), rows)
+            return self._many(x)
+        self._few = self._few or fastest(*self._parts(self._module), rows)
+        return self._few(x)
 
 
 class Linear(nn.Linear):
@@ -66,11 +69,11 @@ def fastest(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
         return lambda x: F.linear(x, matrix_NK, bias_N)
     if kept_half(matrix_NK):
         half = torch.ops.quantized.linear_prepack_fp16(matrix_NK.contiguous(), bias_N)
-        multiply_half = torch.ops.quantized.linear_dynamic_fp16
+        multiply_half = torch.ops.quantized.linear_dynamic_fp16.default
         return lambda x: multiply_half(x, half)
     if _has_onednn():
         packed = torch.ops.mkldnn._reorder_linear_weight(matrix_NK.contiguous(), rows)
-        multiply_packed = torch.ops.mkldnn._linear_pointwise
+        multiply_packed = torch.ops.mkldnn._linear_pointwise.default
         return lambda x: multiply_packed(x, packed, bias_N, "none", [], "")
     matrix_NK = matrix_NK.contiguous()
     return lambda x: F.linear(x, matrix_NK, bias_N)

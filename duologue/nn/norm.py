@@ -20,7 +20,7 @@ class RMSNorm(nn.Module):
         length = torch.linalg.vector_norm(
             wide_D, dim=-1, keepdim=True
         )  # fewer small steps than a mean of squares
-        scale = torch.rsqrt(self.eps + length.square() / x_D.shape[-1])
+        scale = torch.rsqrt(length * length / x_D.shape[-1] + self.eps)
         return (wide_D * (self.weight.float() * scale)).to(x_D.dtype)
 
 

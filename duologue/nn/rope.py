@@ -24,7 +24,7 @@ def rotate(x_BHTD: Tensor, turned: Turns, interleaved: bool = True) -> Tensor:
     """Rotate queries or keys by `turns`, computed in float32."""
     wide = x_BHTD.float()
     if interleaved:
-        partner = wide.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+        partner = wide.view(*wide.shape[:-1], -1, 2).flip(-1).flatten(-2)
     else:
         partner = wide.roll(wide.shape[-1] // 2, -1)
     cos, sin = turned

@@ -1,0 +1,82 @@
+"""What is measured: a shape with random weights, which take the same time as trained ones, or a model's own."""
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .. import presets
+from ..codec import Codec
+from ..config import CodecConfig
+from ..errors import InputError
+from ..lm import LM
+from ..nn.linear import Linear, kept_half
+from ..nn.quantized import Int4Linear, Int8Linear, quantize
+from ..weights import Model, load
+from ..weights.files import ModelFiles
+from ..weights.published import ModelConfig
+
+SHAPES = {
+    "mimi": (presets.mimi, presets.moshi_7b),
+    "moshi": (presets.mimi, presets.moshi_7b),
+    "nano": (presets.nano_codec, presets.nano_lm),
+    "tiny": (presets.tiny_codec, presets.tiny_lm),
+}
+
+
+class RandomModel(Model):
+    """A shape by its name, with random weights. `half`: of 16 bits, as nano's are published. `layers`: of its temporal
+    transformer, if not all."""
+
+    def __init__(self, shape: str, half: bool, layers: int | None = None):
+        def find(name: str) -> Path:
+            raise InputError(f"{shape} with random weights has no file {name}")
+
+        codec, lm = (make() for make in SHAPES[shape])
+        temporal = replace(lm.temporal, layers=layers or lm.temporal.layers)
+        config = ModelConfig(replace(lm, temporal=temporal))
+        super().__init__(ModelFiles(shape, config, find), torch.device("cpu"), torch.float32)
+        self._codec_config, self._half = codec, half
+
+    @property
+    def codec_config(self) -> CodecConfig:
+        return self._codec_config
+
+    @cached_property
+    def codec(self) -> Codec:
+        codec = presets.random_codec(self._codec_config)
+        return codec.half().float() if self._half else codec
+
+    @cached_property
+    def lm(self) -> LM:
+        lm = presets.random_lm(self.files.config.lm)
+        return lm.half().float() if self._half else lm
+
+
+def open_model(model: str, quantized: str | None = None, layers: int | None = None) -> Model:
+    """A shape by its name (`SHAPES`: random weights), or anything that `load` takes."""
+    if model in SHAPES:
+        opened: Model = RandomModel(model, model == "nano", layers)
+    elif layers is None:
+        opened = load(model)
+    else:
+        raise InputError("--layers is for a shape with random weights: " + ", ".join(SHAPES))
+    if quantized is not None:
+        quantize(opened.lm, quantized)
+    return opened
+
+
+def bytes_read(lm: LM) -> int:
+    """Bytes of weights that a step reads, each counted once; not the embeddings, of which it reads a few rows."""
+    parts = [lm.temporal, lm.text_head, *([lm.depth] if lm.depth is not None else [])]
+    return sum(_kept(module) for part in parts for module in part.modules())
+
+
+def _kept(module: nn.Module) -> int:
+    if isinstance(module, Int8Linear | Int4Linear):
+        return module.nbytes
+    if isinstance(module, Linear):
+        return module.weight.nbytes // 2 if kept_half(module.weight) else module.weight.nbytes
+    return 0

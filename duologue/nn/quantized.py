@@ -1,0 +1,137 @@
+"""Linear layers in 8 or 4 bits a weight on a CPU: where a step takes as long as reading the weights, a quarter or an
+eighth of them. Embeddings, norms and whatever multiplies slices of its weights stay as they are (as in the paper's
+section 4.6)."""
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .linear import Linear, has_fbgemm
+
+KINDS = ("q8", "q4")
+LEVELS = 127  # what the largest weight of a row is stored as
+GROUP = 32  # weights of a row that share a scale and a zero in 4 bits
+TINY = 1e-30
+
+
+class Int8Linear(nn.Module):
+    """A row of weights has one scale. So has an input, which the kernel rounds to 8 bits as well (where it exists; else
+    the weights alone are rounded)."""
+
+    def __init__(self, data_NK: Tensor, largest_N: Tensor):
+        """`data_NK` int8; `largest_N` float32, what 127 stands for in each row."""
+        super().__init__()
+        make = _whole_int8 if _has_int8() else _weights_int8
+        self.multiply = make(data_NK.contiguous(), largest_N.float() / LEVELS)
+        self.nbytes = data_NK.nbytes + largest_N.nbytes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.multiply(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+
+
+class Int4Linear(nn.Module):
+    """32 neighbours of a row share a scale and a zero; the inputs are rounded to bfloat16."""
+
+    def __init__(self, weight_NK: Tensor):
+        super().__init__()
+        w_NGK = weight_NK.float().unflatten(1, (-1, GROUP))
+        low_NG1, high_NG1 = w_NGK.amin(-1, keepdim=True), w_NGK.amax(-1, keepdim=True)
+        scale_NG1 = ((high_NG1 - low_NG1) / 15).clamp(min=TINY)
+        q_NK = ((w_NGK - low_NG1) / scale_NG1).round().clamp(0, 15).flatten(1).int()
+        zero_NG1 = low_NG1 + 8 * scale_NG1  # what the kernel takes the middle, 8, for
+        scales_GN2 = torch.cat([scale_NG1, zero_NG1], -1).transpose(0, 1).contiguous().bfloat16()
+        packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(q_NK, 1)
+        self.register_buffer("packed", packed, persistent=False)
+        self.register_buffer("scales_GN2", scales_GN2, persistent=False)
+        self.packed: Tensor
+        self.scales_GN2: Tensor
+        self.nbytes = self.packed.nbytes + self.scales_GN2.nbytes
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.flatten(0, -2).bfloat16()
+        y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.packed, GROUP, self.scales_GN2)
+        return y.to(x.dtype).unflatten(0, x.shape[:-1])
+
+
+def quantize(module: nn.Module, kind: str) -> nn.Module:
+    """Replace the linear layers of a model on the CPU, in place, by ones of 8 ("q8") or 4 ("q4") bits a weight, one at
+    a time. Raises InputError for another kind or device."""
+    check_kind(kind)
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, Linear):
+                if child.weight.device.type != "cpu":
+                    raise InputError(
+                        f"--quantize {kind} is for a CPU; this model is on {child.weight.device}"
+                    )
+                setattr(parent, name, quantized(child.weight.detach(), kind))
+    return module
+
+
+def check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise InputError(f"weights are quantized to {' or '.join(KINDS)}, not {kind!r}")
+
+
+def quantized(weight_NK: Tensor, kind: str) -> nn.Module:
+    """A linear layer without bias of these weights. What 4 bits cannot hold (rows that are no whole groups) gets 8."""
+    rows, columns = weight_NK.shape
+    if kind == "q4" and columns % GROUP == 0 and rows % 16 == 0:
+        return Int4Linear(weight_NK)
+    largest_N = weight_NK.float().abs().amax(-1)
+    data_NK = (weight_NK.float() * (LEVELS / largest_N.clamp(min=TINY))[:, None]).round().to(torch.int8)
+    return Int8Linear(data_NK, largest_N)
+
+
+def _whole_int8(data_NK: Tensor, scale_N: Tensor) -> Callable[[Tensor], Tensor]:
+    """FBGEMM's product of 8-bit inputs and weights. Each row of inputs is scaled by itself, so that no slot of a batch
+    changes what another gets."""
+    packed = _pack(data_NK, scale_N)
+    product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+    levels = input_levels()
+
+    def multiply(x_BK: Tensor) -> Tensor:
+        largest_B1 = x_BK.abs().amax(-1, keepdim=True).clamp(min=TINY)
+        return product(x_BK / largest_B1, 1 / levels, levels + 1, packed) * largest_B1
+
+    return multiply
+
+
+def _weights_int8(data_NK: Tensor, scale_N: Tensor) -> Callable[[Tensor], Tensor]:
+    scale_N = scale_N.bfloat16()
+    return lambda x_BK: torch.ops.aten._weight_int8pack_mm(x_BK.bfloat16(), data_NK, scale_N).to(x_BK.dtype)
+
+
+def _pack(data_NK: Tensor, scale_N: Tensor) -> Any:
+    zeros_N = torch.zeros(len(scale_N), dtype=torch.int64)
+    with warnings.catch_warnings():
+        # Tensors of quantized types will go; the product of packed weights has none but this, on its way in.
+        warnings.simplefilter("ignore", UserWarning)
+        weight = torch._make_per_channel_quantized_tensor(
+            data_NK, scale_N.clamp(min=TINY).double(), zeros_N, 0
+        )
+    return torch.ops.quantized.linear_prepack(weight, None)
+
+
+@cache
+def _has_int8() -> bool:
+    if not has_fbgemm():
+        return False
+    try:
+        packed = _pack(torch.full((1, 2), 3, dtype=torch.int8), torch.ones(1))
+        product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+        return product(torch.ones(1, 2), 1.0, 64, packed).item() == 6
+    except (AttributeError, RuntimeError):
+        return False
+
+
+@cache
+def input_levels() -> int:
+    """What the largest input is rounded to. Without VNNI the kernel adds pairs of products in 16 bits, which 8 and 8
+    bits overflow."""
+    return 127 if torch.cpu._is_vnni_supported() else 63

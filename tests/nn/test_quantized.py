@@ -1,0 +1,118 @@
+"""Language models in 8 and 4 bits on a CPU."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from duologue import presets
+from duologue.config import DepthConfig, LMConfig, TransformerConfig
+from duologue.errors import InputError
+from duologue.lm import Sampling
+from duologue.lm.step import init_state, step
+from duologue.nn import quantized as module
+from duologue.nn.linear import Linear
+from duologue.nn.quantized import Int4Linear, Int8Linear, quantize, quantized
+
+ERROR = {"q8": 0.02, "q4": 0.12}  # of a product, relative: of random weights and inputs
+
+
+def gaussian(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(params=["whole", "weights only", "without VNNI"])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines with other 8-bit kernels than this one."""
+    if request.param == "weights only":
+        monkeypatch.setattr(module, "_has_int8", lambda: False)
+    if request.param == "without VNNI":
+        monkeypatch.setattr(module, "input_levels", lambda: 63)
+
+
+@pytest.mark.parametrize("kind", ERROR)
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.usefixtures("kernels")
+def test_products(kind: str, rows: int) -> None:
+    weight, x = gaussian(64, 96) * torch.logspace(-3, 1, 64)[:, None], 7 * gaussian(rows, 1, 96, seed=2)
+    layer = quantized(weight, kind)
+    assert isinstance(layer, Int8Linear if kind == "q8" else Int4Linear)
+    y, exact = layer(x), x @ weight.T
+    assert y.shape == exact.shape
+    assert y.dtype == torch.float32
+    typical = x.norm(dim=-1, keepdim=True) * weight.norm(dim=1) / 96**0.5
+    assert float(((y - exact) / typical).square().mean().sqrt()) < ERROR[kind]
+
+
+@pytest.mark.parametrize("kind", ERROR)
+@pytest.mark.usefixtures("kernels")
+def test_slots_do_not_meet(kind: str) -> None:
+    """Each gets, bit for bit, what it gets beside any other."""
+    layer, x = quantized(gaussian(64, 96), kind), gaussian(4, 96, seed=2)
+    dirty = x.clone()
+    dirty[1], dirty[2] = torch.nan, 1e4 * x[2]
+    clean, mixed = layer(x), layer(dirty)
+    assert torch.equal(clean[[0, 3]], mixed[[0, 3]])
+    assert not mixed[1].isfinite().any()
+
+
+@pytest.mark.parametrize("kind", ERROR)
+def test_zeros(kind: str) -> None:
+    assert not quantized(torch.zeros(32, 64), kind)(gaussian(2, 64)).any()
+    assert not quantized(gaussian(32, 64), "q8")(torch.zeros(2, 64)).any()
+
+
+@pytest.mark.parametrize("shape", [(64, 40), (30, 64)])
+def test_what_4_bits_cannot_hold_gets_8(shape: tuple[int, int]) -> None:
+    assert isinstance(quantized(gaussian(*shape), "q4"), Int8Linear)
+
+
+CONFIG = LMConfig(
+    temporal=TransformerConfig(64, 2, 2, 264, 10, norm="rms_norm_f32", gated=True, cross_attention=False),
+    depth=DepthConfig(64, 2, 1, 264, (0, 1, 1, 1)),
+    audio_streams=8,
+    delays=(0, *(0, 1, 1, 1) * 2),
+    card=32,
+    text_card=40,
+    text_card_out=40,
+)
+
+
+@pytest.mark.parametrize("kind", ERROR)
+def test_a_model(kind: str) -> None:
+    """The same context as the whole model's, within what rounding does; embeddings and norms are as they were."""
+    plain, rounded = presets.random_lm(CONFIG), presets.random_lm(CONFIG)
+    assert quantize(rounded, kind) is rounded
+    assert not any(isinstance(inner, Linear) for inner in rounded.modules())
+    kept = dict(rounded.named_parameters())
+    assert kept
+    assert all("emb" in name or "norm" in name for name in kept)
+    assert all(torch.equal(value, dict(plain.named_parameters())[name]) for name, value in kept.items())
+    states = [init_state(lm, [Sampling.greedy()] * 2) for lm in (plain, rounded)]
+    told = {"text_B": torch.tensor([5, 7]), "audio_BQ": torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])}
+    for t in range(12):
+        heard_BQ = torch.full((2, 4), t)
+        a, b = (step(lm, s, heard_BQ, **told) for lm, s in zip((plain, rounded), states, strict=True))
+        error = (a.hidden_BD - b.hidden_BD).norm() / a.hidden_BD.norm()
+        assert 0 < error < 5 * ERROR[kind]
+
+
+def test_only_known_kinds() -> None:
+    with pytest.raises(InputError, match="q8 or q4, not .q3."):
+        quantize(nn.Sequential(Linear(4, 4)), "q3")
+
+
+def test_only_on_a_cpu() -> None:
+    with torch.device("meta"):
+        layer = nn.Sequential(Linear(4, 4))
+    with pytest.raises(InputError, match="is for a CPU"):
+        quantize(layer, "q8")
+
+
+def test_8_bits_are_stored_as_files_store_them() -> None:
+    """`Int8Linear` of rows and their largest values is the product with what they stand for."""
+    data = torch.randint(-127, 128, (32, 64), dtype=torch.int8, generator=torch.Generator().manual_seed(0))
+    largest = torch.rand(32) + 0.5
+    weight = data.float() * (largest / 127)[:, None]
+    x = torch.eye(64)
+    assert_close(Int8Linear(data, largest)(x), weight.T, atol=1e-5, rtol=1e-5)
