@@ -71,6 +71,7 @@ class CropBatches:
             self.agent if self.agent and (not self.speech or rng.random() < self.agent_share) else self.speech
         )
         block, i = rows[rng.integers(len(rows))]
+        agent = rows is self.agent
         clips = block.meta[i]["clips"]
         first = clips[rng.integers(len(clips))]["start"] - rng.uniform(0, 0.2)
         last_start = block.wav.shape[1] / RATE - self.seconds
@@ -94,7 +95,7 @@ class CropBatches:
             valid[int(tail * 12.5) :] = False
             words = " ".join(word for c in whole for word in c["words"])
             tokens = [token + 1 for token in self.tokenizer.encode(words)]  # 0 is the blank
-        noisy = add_noise(wav, rng) if rng.random() < self.noisy else wav
+        noisy = add_noise(wav, rng) if rng.random() < self.noisy and not agent else wav
         return {"wav": noisy, "clean": wav, "teacher": teacher, "valid": valid, "tokens": tokens}
 
 

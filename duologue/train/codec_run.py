@@ -66,7 +66,7 @@ def _joint(options: TrainCodec, world: World) -> tuple[Stage, Data]:
     teacher_TD = torch.zeros(2, len(weights["teacher_mean"]))  # its mean and spread come with the weights
     codec = parallel.parallelize(Codec(PRESETS[options.preset]()), world)
     stage = JointStage(codec, tokenizer, teacher_TD, config, _held_out(options, tokenizer), world)
-    stage.module.load_state_dict(weights)
+    stage.module.load_state_dict(stage.module.state_dict() | weights)
     (options.out / "words.model").parent.mkdir(parents=True, exist_ok=True)
     (options.out / "words.model").write_bytes((start / "words.model").read_bytes())
     return stage, data

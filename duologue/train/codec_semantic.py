@@ -90,6 +90,8 @@ class SemanticStage(Stage):
         module = SemanticModule(codec, tokenizer.vocab_size(), teacher_sample_TD.shape[-1])
         module.teacher_mean.copy_(teacher_sample_TD.mean(0))
         module.teacher_std.copy_(teacher_sample_TD.std(0).clamp(min=1e-3))
+        self.module = module
+        self.add_parts()
         optim = OptimConfig(
             config.lr, (0.8, 0.99), weight_decay=0.0, clip=2.0, schedule="cosine", warmup=config.warmup,
             steps=config.steps, floor=0.05,
@@ -103,6 +105,9 @@ class SemanticStage(Stage):
         )
         self.config, self.tokenizer, self.valid = config, tokenizer, list(valid)
         self.step = 0
+
+    def add_parts(self) -> None:
+        """What a later stage trains besides."""
 
     def train_step(self, batches: Sequence[Any], step: int) -> dict[str, float]:
         self.step = step

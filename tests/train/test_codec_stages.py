@@ -15,7 +15,7 @@ from duologue.codec.init import scale_to_speech
 from duologue.data.strips import SECONDS, STRIP
 from duologue.train.codec_batches import CropBatches, block_words
 from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStage
-from duologue.train.codec_joint import JointConfig, JointStage
+from duologue.train.codec_joint import JointConfig, JointStage, MelHead
 from duologue.train.codec_semantic import SemanticConfig, SemanticStage
 
 WORDS = ["yes", "no", "one", "two", "green"]
@@ -119,18 +119,40 @@ def test_semantic_stage_learns_words(strips, spelling) -> None:
         assert stage.evaluate().keys() == {"distill", "wer", "perplexity"}
 
 
-def test_joint_stage_rebuilds_the_sound(strips, spelling) -> None:
+def test_joint_stage_learns_what_it_sounds_like(strips, spelling) -> None:
     data = crops(strips, spelling, noisy=0.0)
     codec = fresh_codec(data.make(0)["clean"])
-    config = JointConfig(lr=3e-3, steps=20, warmup=3, window=12)
+    config = JointConfig(lr=1e-2, steps=45, warmup=3, mel_weight=20.0, spectrum_first=5)
     stage = JointStage(codec, spelling, torch.randn(10, 16), config, [data.make(1000)])
-    losses = [stage.train_step([next(iter(data))], step) for step in range(20)]
-    assert losses[-1]["mel"] < 0.9 * losses[0]["mel"]
+    decoder = codec.decoder.head.weight.clone()
+    losses = [stage.train_step([next(iter(data))], step) for step in range(45)]
+    assert min(loss["mel"] for loss in losses[-8:]) < 0.9 * losses[0]["mel"]
     assert all(book.is_initialized() for book in codec.quantizer.acoustic.codebooks)  # pyright: ignore
+    assert torch.equal(decoder, codec.decoder.head.weight)
     stage.module.eval()
     with torch.no_grad():
-        assert stage.evaluate()["mel"] > 0
-    assert stage.samples()["decoded-0"][0].abs().max() > 0
+        found = stage.evaluate()
+    assert 0 < found["mel"] < 5 and 0 < found["mel_bypass"] < 5
+
+
+def test_sound_that_was_made_worse_is_not_to_be_rebuilt(strips, spelling) -> None:
+    batch = crops(strips, spelling, noisy=0.0).make(0)
+    stage = JointStage(fresh_codec(batch["clean"]), spelling, torch.randn(10, 16), JointConfig(steps=9))
+    stage.step = 0
+    worse = batch | {"wav": batch["wav"] + 0.01}
+    assert stage.loss(batch)[2]["mel"][0] > 0  # pyright: ignore
+    assert stage.loss(worse)[2]["mel"][0] == 0  # pyright: ignore
+
+
+def test_a_spectrogram_step_hears_nothing_of_the_next(strips, spelling) -> None:
+    wav_BS = crops(strips, spelling, noisy=0.0).make(0)["clean"]
+    head = MelHead(fresh_codec(wav_BS))
+    changed_BS = wav_BS.clone()
+    changed_BS[:, 1920:] = 0
+    before, after = head.target(wav_BS), head.target(changed_BS)
+    assert before.shape[1] == wav_BS.shape[1] // 240
+    assert torch.equal(before[:, :8], after[:, :8])
+    assert not torch.equal(before[:, 8:20], after[:, 8:20])
 
 
 def test_decoder_stage_changes_no_code(strips) -> None:
