@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from tyro.conf import arg, subcommand
 
+from duologue.engine.options import BackendName
+from duologue.engine.options import Options as Run
 from duologue.errors import InputError
 
 Model: TypeAlias = Annotated[str, arg(metavar="MODEL")]
@@ -25,6 +27,8 @@ class Options:
     """Conversations in one step."""
     frames: int = 200
     """Frames to measure, of 80 ms of sound each."""
+    backend: BackendName | None = None
+    """What computes: by default mlx on Apple silicon where it is installed, and torch elsewhere."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -33,8 +37,12 @@ class Options:
             if not 1 <= getattr(self, name) <= 2**20:
                 raise InputError(f"--{name} is a whole number from 1 up, not {getattr(self, name)}")
 
+    @property
+    def in_mlx(self) -> bool:
+        return Run(self.backend).resolved() == "mlx"
+
     def show(self, report: dict[str, Any]) -> None:
-        report = {"preset": self.model, **report}
+        report = {"preset": self.model, "backend": Run(self.backend).resolved(), **report}
         if self.json:
             print(json_format.dumps(report))
             return
@@ -61,10 +69,16 @@ class BenchCodec(Options):
         from duologue.bench.run import bench_codec
 
         torch.set_num_threads(self.threads)
-        codec = open_model(self.model).codec
+        model = open_model(self.model)
+        codec = model.codec
         if self.half:
             codec = codec.half().float()
-        report = bench_codec(codec, self.frames, self.batch)
+        if self.in_mlx:
+            from duologue.mlx import bench as mlx
+
+            report = mlx.bench_codec(model, self.frames, self.batch)
+        else:
+            report = bench_codec(codec, self.frames, self.batch)
         peers = codec_peers(codec, self.peers, self.threads, self.frames, self.batch)
         self.show({**report, "peers": peers})
 
@@ -86,8 +100,15 @@ class BenchLM(Options):
         from duologue.bench.run import bench_lm
 
         torch.set_num_threads(self.threads)
-        lm = open_model(self.model, self.quantize, self.layers).lm
-        self.show({**bench_lm(lm, self.frames, self.batch), "quantize": self.quantize, "peers": {}})
+        if self.in_mlx:
+            from duologue.mlx import bench as mlx
+
+            model = open_model(self.model, None, self.layers)
+            report = mlx.bench_lm(model, self.frames, self.batch, self.quantize)
+        else:
+            lm = open_model(self.model, self.quantize, self.layers).lm
+            report = bench_lm(lm, self.frames, self.batch)
+        self.show({**report, "quantize": self.quantize, "peers": {}})
 
 
 @dataclass(frozen=True)
@@ -105,7 +126,12 @@ class BenchStep(Options):
         from duologue.bench.run import bench_step
 
         torch.set_num_threads(self.threads)
-        report = bench_step(open_model(self.model, self.quantize), self.frames, self.batch)
+        if self.in_mlx:
+            from duologue.mlx import bench as mlx
+
+            report = mlx.bench_step(open_model(self.model), self.frames, self.batch, self.quantize)
+        else:
+            report = bench_step(open_model(self.model, self.quantize), self.frames, self.batch)
         self.show({**report, "quantize": self.quantize})
 
 

@@ -1,11 +1,12 @@
 """What is measured: a shape with random weights, which take the same time as trained ones, or a model's own."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .. import presets
 from ..codec import Codec
@@ -53,6 +54,12 @@ class RandomModel(Model):
     def lm(self) -> LM:
         lm = presets.random_lm(self.files.config.lm)
         return lm.half().float() if self._half else lm
+
+    def stored_codec(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.codec.state_dict().items()
+
+    def stored_lm(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.lm.state_dict().items()
 
 
 def open_model(model: str, quantized: str | None = None, layers: int | None = None) -> Model:

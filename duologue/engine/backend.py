@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..lm.sampling import Sampling
+from ..nn.quantized import quantize
 from ..weights import Model
 from .duplex import Duplex, DuplexFrame
 from .options import DEFAULT, Options
@@ -60,6 +61,8 @@ class CodecBackend(Protocol):
 def open_backend(model: Model, slots: int = 1, options: Options = DEFAULT) -> Backend:
     """Read a model's weights into the backend that the options, or this machine, ask for."""
     if options.resolved() == "torch":
+        if options.quantize:
+            quantize(model.lm, options.quantize)
         return TorchBackend(model, slots, options.compile)
     from ..mlx.backend import MLXBackend
 

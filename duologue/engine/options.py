@@ -18,18 +18,16 @@ class Options:
     backend: BackendName | None = None
     """What computes: by default mlx on Apple silicon where it is installed, and torch elsewhere."""
     quantize: Literal["q8", "q4"] | None = None
-    """Pack the language model's weights into 8 or 4 bits as it is loaded (mlx only)."""
+    """Round the language model's weights to 8 or 4 bits as it is loaded (mlx, and torch on a CPU)."""
     compile: bool = False
     """Compile the model's step first: for long recordings and large models. In torch it takes minutes; in mlx it is
     always done on Apple silicon."""
 
     def resolved(self) -> BackendName:
-        """The backend to use. Raises InputError if it is not installed, or cannot do what is asked."""
+        """The backend to use. Raises InputError if it is not installed."""
         backend = self.backend or default_backend()
         if backend == "mlx" and find_spec("mlx") is None:
             raise InputError("--backend mlx needs the extra: pip install 'duologue[mlx]'")
-        if backend == "torch" and self.quantize:
-            raise InputError("--quantize needs --backend mlx")
         return backend
 
 

@@ -9,14 +9,14 @@ from ..engine.backend import Frames
 from ..engine.duplex import check_duplex
 from ..lm.sampling import Sampling
 from ..weights import Model
-from .load import Quantize, load_codec, load_lm
+from .load import Quantize, load_codec, load_lm, on_gpu
 from .model import TO_GENERATE
 from .state import compiled
 from .step import init_state, step_frame
 
 
 class MLXBackend:
-    """An `engine.backend.Backend`. `compile` is on by default where there is Metal; the first frame then takes longer,
+    """An `engine.backend.Backend`. `compile` is always on where there is Metal; the first frame then takes longer,
     and so does the one at which a conversation outgrows its ring of keys, every time it doubles."""
 
     def __init__(
@@ -31,7 +31,7 @@ class MLXBackend:
         self.model, self.slots = model, slots
         self.sample_rate = model.codec_config.sample_rate
         self.frame_size = model.codec_config.frame_size
-        self._compile = compile or mx.metal.is_available()
+        self._compile = compile or on_gpu()
         self._codec, self._lm = load_codec(model), load_lm(model, dtype, quantize)
         self.rebuild()
 

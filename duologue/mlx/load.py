@@ -37,7 +37,12 @@ def load_lm(model: Model, dtype: mx.Dtype | None = None, quantize: Quantize | No
 
 
 def default_dtype() -> mx.Dtype:
-    return mx.bfloat16 if mx.metal.is_available() else mx.float32
+    return mx.bfloat16 if on_gpu() else mx.float32
+
+
+def on_gpu() -> bool:
+    """Whether MLX computes on a GPU (Metal), where compiled graphs and half precision pay."""
+    return mx.default_device() == mx.gpu
 
 
 def codec_of(config: CodecConfig, tensors: Tensors) -> Codec:

@@ -50,10 +50,10 @@ class SlotSampling(State):
     def _choose(self, kind: str, logits_BV: mx.array, step_B: mx.array, stream: int) -> mx.array:
         temperature_B, top_k_B = getattr(self, f"{kind}temperature_B"), getattr(self, f"{kind}top_k_B")
         greedy_B = logits_BV.argmax(-1).astype(mx.int32)
-        most = candidates(self.settings, kind)
+        size = logits_BV.shape[-1]
+        most = min(candidates(self.settings, kind), size)
         if most == 1:
             return greedy_B
-        size = logits_BV.shape[-1]
         id_BN = mx.argsort(-logits_BV, -1)[:, :most].astype(mx.int32)
         top_BN = mx.take_along_axis(logits_BV, id_BN, -1)
         uniform_BN = hashed_uniform(self.seed_B[:, None], step_B[:, None], stream, id_BN)

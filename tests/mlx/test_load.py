@@ -21,7 +21,6 @@ from duologue.mlx.embedding import QuantizedTokenEmbedding, TokenEmbedding
 from duologue.mlx.step import init_state, step
 from duologue.weights import load as open_model
 from duologue.weights.packed import MLX_GROUP, quantize_affine, quantize_int8
-from tests import golden
 from tests.mlx.mirror import back, of, same_bits
 
 
@@ -104,9 +103,13 @@ def test_other_packings_are_unpacked_or_packed_anew() -> None:
 
 def test_embeddings_with_projections_stay_as_they_are() -> None:
     """So it is in the published files: of such an embedding the projections alone are packed."""
-    twin = golden.lm("lm_shared")
+    config = wide().config
+    assert config.depth is not None
+    twin = presets.random_lm(replace(config, depth=replace(config.depth, low_rank=64)))
     lm = load.lm_of(twin.config, twin.state_dict().items(), mx.float32, "q4")
     assert type(lm.depth.text_emb) is TokenEmbedding
+    assert isinstance(lm.depth.text_emb.projection, nn.QuantizedLinear)
+    assert isinstance(lm.text_emb, QuantizedTokenEmbedding)
 
 
 def test_half_precision_is_read_bit_for_bit() -> None:
