@@ -63,7 +63,10 @@ class Recorder:
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
             task, arguments = item
-            task(*arguments)
+            try:
+                task(*arguments)
+            except Exception:
+                log.exception("a recording failed")
 
 
 class Track:
@@ -76,6 +79,7 @@ class Track:
         self._trace: IO[str] | None = None
         self._before_S = np.zeros(0, np.float32)
         self._frames = 0
+        self._closed = False
         self.failed = False
 
     def __call__(self, user_S: np.ndarray, said: Said, heard_Q: np.ndarray, tokens_K: np.ndarray) -> None:
@@ -92,7 +96,7 @@ class Track:
             return
         try:
             task(*arguments)
-        except (OSError, soundfile.LibsndfileError) as error:
+        except (OSError, soundfile.SoundFileError) as error:
             self._give_up(str(error))
             self._discard()
 
@@ -105,6 +109,8 @@ class Track:
         return self._recorder.folder / f"{'.' if partial else ''}{self._name}{suffix}"
 
     def _write(self, user_S: np.ndarray, said: Said, heard_Q: np.ndarray, tokens_K: np.ndarray) -> None:
+        if self._closed:  # a step was under way when the conversation ended
+            return
         if self._wav is None or self._trace is None:
             self._wav = soundfile.SoundFile(
                 self._path(".wav", True), "w", self._recorder.sample_rate, 2, "PCM_16", format="WAV"
@@ -120,6 +126,7 @@ class Track:
         self._frames += 1
 
     def _finish(self) -> None:
+        self._closed = True
         if self._wav is None or self._trace is None:
             return
         self._wav.close()

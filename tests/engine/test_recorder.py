@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 from duologue.engine.recorder import Recorder, replay
+from duologue.engine.session import Said
 from duologue.errors import InputError
 from duologue.weights import load
 from tests.engine.virtual import noise, room, seeded
@@ -81,6 +82,22 @@ def test_a_disk_that_fails_costs_the_recording_alone(tiny, tmp_path, monkeypatch
     assert caller.seat.ended is None
     assert track.failed
     assert not list(tmp_path.iterdir())
+
+
+def test_a_frame_that_comes_after_the_end_is_left_out(tiny, tmp_path):
+    """A step may be under way when a conversation ends."""
+    recorder, codes = Recorder(tmp_path, tiny.tokenizer, 24_000), np.zeros(9, np.int64)
+    track = recorder.track("one", "tiny", tiny.sampling)
+    for frame in range(3):
+        track(noise(1)[0], Said(frame, noise(1)[0], "", 3), codes, codes)
+    track.close()
+    track(noise(1)[0], Said(3, noise(1)[0], "", 3), codes, codes)
+    other = recorder.track("two", "tiny", tiny.sampling)
+    other(noise(1)[0], Said(0, noise(1)[0], "", 3), codes, codes)
+    other.close()
+    recorder.close()
+    assert [len(soundfile.read(tmp_path / f"{name}.wav")[0]) // 1920 for name in ("one", "two")] == [3, 1]
+    assert len((tmp_path / "one.trace.jsonl").read_text().splitlines()) == 4
 
 
 def test_a_folder_that_cannot_be_written_is_an_input_error(tiny, tmp_path):
