@@ -4,7 +4,7 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -27,7 +27,8 @@ LAG = 4  # frames that may wait all through a WINDOW; if more do, all but one ar
 WINDOW = 25  # frames
 HURRY = 0.04  # seconds that a conversation may move forward in a WINDOW to catch up with a user who is ahead
 NOWHERE = -1  # the slot of a seat that has none yet
-UNREAD = 25  # frames of the agent that may wait to be taken: 2 s
+UNREAD = 25  # frames of the agent that may wait to be taken: 2 s; if more do, the oldest go
+BEHIND = 10.0  # seconds that a reader may be so far behind before the conversation ends
 
 
 class Tap(Protocol):
@@ -39,9 +40,9 @@ class Tap(Protocol):
 @dataclass(frozen=True)
 class Counts:
     """Frames of a conversation so far. `late`: the agent's that came more than 80 ms after the user's; `missing`: the
-    user's that did not come in time; `dropped`: the user's that were thrown away because too many waited. `response`:
-    the longest seconds from a user's frame to its answer since the last time this was asked; `waiting`: the user's
-    frames that wait."""
+    user's that did not come in time; `dropped`: those, the user's or the agent's, that were thrown away because too
+    many waited. `response`: the longest seconds from a user's frame to its answer since the last time this was asked;
+    `waiting`: the user's frames that wait."""
 
     frames: int
     late: int
@@ -79,6 +80,7 @@ class Seat:
         self._said: deque[Said] = deque()
         self._frames = self._late = self._missing = self._dropped = 0
         self._response = 0.0
+        self._behind_since: float | None = None  # when the reader fell too far behind
         self._begin_past()
 
     def _begin_past(self) -> None:
@@ -113,11 +115,12 @@ class Seat:
             if self._heard:
                 self._lock.notify()
 
-    def take(self) -> list[Said]:
-        """What the agent has said since the last time."""
+    def take(self, most: int = UNREAD) -> list[Said]:
+        """What the agent has said since the last time, the oldest `most` frames of it."""
         with self._lock:
-            said = list(self._said)
-            self._said.clear()
+            said = [self._said.popleft() for _ in range(min(most, len(self._said)))]
+            if not self._said:
+                self._behind_since = None
             return said
 
     def pause(self) -> None:
@@ -250,10 +253,20 @@ class Seat:
             text = self._text.push(token) if token >= 0 else ""
             said = Said(self._frame, frames.wav_BS[self.slot].copy(), text, token)
             self._said.append(said)
-            slow = len(self._said) > UNREAD
+            if len(self._said) > UNREAD:
+                self._drop_oldest(done)
+            slow = self._behind_since is not None and done - self._behind_since > BEHIND
         if self._tap is not None:
             self._tap(self._user_S, said, frames.heard_BQ[self.slot], frames.tokens_BK[self.slot])
         if slow:
             self.end("slow")
         else:
             self._tell()
+
+    def _drop_oldest(self, now: float) -> None:
+        """Of what was not taken; its words are kept."""
+        oldest = self._said.popleft()
+        self._said[0] = replace(self._said[0], text=oldest.text + self._said[0].text)
+        self._dropped += 1
+        if self._behind_since is None:
+            self._behind_since = now

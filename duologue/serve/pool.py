@@ -1,6 +1,7 @@
 """Who may talk: a slot at once, a place in a short line, or a clear refusal."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -37,6 +38,13 @@ TEXTS = {
     "slow": "The connection is too slow: what was said could not be delivered in time.",
     "too_big": "A message was too big.",
 }
+
+
+async def set_or(event: asyncio.Event, seconds: float) -> None:
+    """Wait until an event is set, or for so long. `asyncio.wait_for` of Python 3.11 may swallow a cancellation."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 class Pool:
@@ -91,10 +99,7 @@ class Pool:
                     return call
                 place.clear()
                 await on_position(position, len(self._line), round(self._wait_s(position)))
-                try:
-                    await asyncio.wait_for(place.wait(), QUEUE_NOTICE)
-                except TimeoutError:
-                    continue
+                await set_or(place, QUEUE_NOTICE)
         finally:
             self._line.remove(place)
             self.changed()
@@ -198,20 +203,17 @@ class Call:
             old.close()
 
     async def said(self) -> list[Said]:
-        """What the agent has said since the last time; waits for it. Raises Ended."""
+        """The agent's next frame, if there is none yet wait for it. Raises Ended."""
         while True:
             self._check()
-            if said := self.seat.take():
+            if said := self.seat.take(1):  # what waits, waits in the seat, where the old is dropped
                 return said
             if self.seat.ended:
                 raise Ended(
                     self.seat.ended, retry=RETRY if self.seat.ended in ("error", "shutdown") else None
                 )
             self._news.clear()
-            try:
-                await asyncio.wait_for(self._news.wait(), 1.0)
-            except TimeoutError:
-                continue
+            await set_or(self._news, 1.0)
 
     def counts(self) -> Counts:
         return self.seat.counts()

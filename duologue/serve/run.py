@@ -13,13 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from ..engine.backend import open_backend
 from ..engine.options import DEFAULT, Options
 from ..errors import InputError
 from ..weights import load
 from .app import Service, create_app
-from .settings import LINGER, MESSAGE, PING, PONG, Settings
+from .settings import LINGER, MESSAGE, PING, PONG, UNSENT, Settings
 from .tls import self_signed
 
 FIELDS = ("conversation", "protocol", "reason", "seconds", "frames", "late", "missing", "dropped")
@@ -76,8 +77,9 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * LINGER))
+        for option, value in (("TCP_USER_TIMEOUT", int(1000 * LINGER)), ("TCP_NOTSENT_LOWAT", UNSENT)):
+            if hasattr(socket, option):
+                listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         listening.bind(address)
         listening.listen(128)
     except (OSError, OverflowError) as error:
@@ -127,7 +129,7 @@ def configured(
     """What the web server is told."""
     return uvicorn.Config(
         create_app(service),
-        ws="websockets-sansio",  # reads no further while a message waits to be understood
+        ws=_Socket,
         ws_max_size=MESSAGE,
         ws_ping_interval=ping,
         ws_ping_timeout=pong,
@@ -148,6 +150,14 @@ async def stop(server: uvicorn.Server, service: Service) -> None:
     else:
         await service.pool.drain()
     server.should_exit = True
+
+
+class _Socket(WebSocketsSansIOProtocol):
+    """Keeps little that is not sent yet: what a slow peer does not read waits in its seat, where the old is dropped."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(UNSENT)
 
 
 class _Server(uvicorn.Server):

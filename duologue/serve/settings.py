@@ -9,7 +9,8 @@ AUDIO_BURST = (
 )
 MESSAGE_SOUND = 2.0  # seconds of sound that one message may hold
 FIRST_SOUND = 15.0  # seconds in which a client of /api/chat must send its first sound
-SEND_LIMIT = 2.0  # seconds that sending one message may take
+SEND_LIMIT = 10.0  # seconds that sending one message may take
+UNSENT = 1 << 13  # bytes that may wait below a conversation: about one second of Opus
 QUEUE_NOTICE = 5.0  # seconds between messages to those who wait
 WARN_BEFORE = {"time_limit": 30.0, "idle": 10.0}  # seconds
 CHAT_MESSAGE = 1 << 16  # bytes of a message to /api/chat

@@ -22,7 +22,7 @@ from ..engine.words import LOUD, LOUD_USER
 from ..lm.sampling import Sampling
 from .kyutai import CLOSE
 from .link import Allowance, Voice, first_to_end, in_time
-from .pool import Call, Ended, Pool
+from .pool import Call, Ended, Pool, set_or
 from .settings import CHAT_MESSAGE, FIRST_SOUND
 
 QUIET = 4  # frames of the agent's silence after which nothing is sent
@@ -68,10 +68,9 @@ class _Phone:
         async def waiting(*_) -> None:
             """The caller hears nothing yet."""
 
-        try:
-            await asyncio.wait_for(self._started.wait(), FIRST_SOUND)
-        except TimeoutError:
-            raise Ended("idle") from None
+        await set_or(self._started, FIRST_SOUND)
+        if not self._started.is_set():
+            raise Ended("idle")
         call = self._call = await self._pool.admit(self._sampling, "twilio", waiting)
         call.first_sound = FIRST_SOUND
         while True:

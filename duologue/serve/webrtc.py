@@ -33,7 +33,7 @@ PIECE = RATE // 50  # samples of a packet: 20 ms
 SLACK = 8  # pieces that may wait to be sent; with more, silence is skipped
 WAITING = 50  # pieces that may wait at all: 1 s
 EVENTS = 200  # from or to a client that may wait
-UNSENT = 1 << 18  # bytes of events that may wait to be sent
+BYTES = 1 << 18  # of events that may wait to be sent
 OFFER = 1 << 16  # bytes
 
 
@@ -58,7 +58,8 @@ class Calls:
         model = request.query_params.get("model", self._pool.model)
         peer = Peer(call, self._pool.settings.ice_servers)
         try:
-            answer = await asyncio.wait_for(peer.answer(body.decode()), FIRST_SOUND)
+            async with asyncio.timeout(FIRST_SOUND):
+                answer = await peer.answer(body.decode())
         except Exception as error:  # whatever the offer makes the library raise
             log.info("an offer was not understood: %s", error)
             call.close("invalid")
@@ -178,7 +179,8 @@ class Peer:
         patience = FIRST_SOUND
         while True:
             try:
-                frame = await asyncio.wait_for(self._track.recv(), patience)
+                async with asyncio.timeout(patience):
+                    frame = await self._track.recv()
             except TimeoutError:
                 return
             patience = PONG
@@ -192,7 +194,7 @@ class Peer:
             self._unsent.append(event)
         elif self._channel.readyState != "open":
             raise WebSocketDisconnect
-        elif self._channel.bufferedAmount > UNSENT:
+        elif self._channel.bufferedAmount > BYTES:
             raise Ended("slow")
         else:
             self._channel.send(event)
@@ -226,8 +228,10 @@ class AgentTrack(MediaStreamTrack):
 
     async def recv(self) -> av.AudioFrame:
         loop = asyncio.get_running_loop()
-        self._begin = loop.time() if self._begin is None else self._begin
-        await asyncio.sleep(self._begin + self._pieces * PIECE / RATE - loop.time())
+        early = 0.0 if self._begin is None else self._begin + self._pieces * PIECE / RATE - loop.time()
+        if self._begin is None or early < -SLACK * PIECE / RATE:  # after a stall nothing is caught up with
+            self._begin = loop.time() - self._pieces * PIECE / RATE
+        await asyncio.sleep(max(0.0, early))
         if self.readyState != "live":
             raise MediaStreamError
         while len(self._waiting) > SLACK and loudness(self._waiting[0]) < LOUD:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from duologue.engine.batcher import Batcher, Busy, Down
-from duologue.engine.seat import BACKLOG, EARLY, FRAME, GRACE, UNREAD
+from duologue.engine.seat import BACKLOG, BEHIND, EARLY, FRAME, GRACE, UNREAD
 from duologue.engine.session import Session
 from duologue.lm.sampling import Sampling
 from duologue.weights import load
@@ -324,15 +324,28 @@ def test_a_slot_freed_in_the_middle_of_a_step_is_given_out_after_it(echo):
     assert np.array_equal(two.said[0].wav_S, noise(3, 5)[0])
 
 
-def test_a_reader_who_does_not_take_is_ended(echo):
-    slow, other = echo.call(noise(60)), echo.call(noise(60))
+def test_a_reader_who_does_not_take_for_long_is_ended(echo):
+    slow, other = echo.call(noise(300)), echo.call(noise(300))
     echo.callers.remove(slow)
-    slow.said.clear()
-    slow_seat = slow.seat
-    echo.run((UNREAD + 5) * FRAME)
-    assert slow_seat.ended == "slow"
-    assert len(slow_seat.take()) <= UNREAD + 1
+    echo.run(UNREAD * FRAME + BEHIND)
+    assert slow.seat.ended is None
+    echo.run(0.5)
+    assert slow.seat.ended == "slow"
     assert other.seat.ended is None
+
+
+def test_a_reader_who_was_away_gets_the_last_two_seconds_and_every_word(tiny):
+    here = room(tiny, 2)
+    away, other = [here.call(noise(40), seeded(tiny, 4)) for _ in range(2)]
+    here.callers.remove(away)
+    for _ in range(40):
+        away.send()
+        here.run(FRAME)
+    got = away.seat.take()
+    assert [said.frame for said in got] == [said.frame for said in other.said[-UNREAD:]]
+    assert "".join(said.text for said in got) == "".join(said.text for said in other.said)
+    assert away.seat.counts().dropped == len(other.said) - UNREAD
+    assert away.seat.ended is None
 
 
 def test_pause_keeps_the_conversation(tiny):

@@ -18,7 +18,7 @@ RATE, PIECE = 24_000, 480
 
 async def main(address: str) -> dict:
     sound, errors, tasks = [], [], []
-    counts = {"started": 0, "generations": 0}
+    generations = 0
     spoken = asyncio.Event()
 
     async def listen(generation) -> None:
@@ -28,11 +28,9 @@ async def main(address: str) -> dict:
             spoken.set()
 
     def on_generation(generation) -> None:
-        counts["generations"] += 1
+        nonlocal generations
+        generations += 1
         tasks.append(asyncio.create_task(listen(generation)))
-
-    def on_started(_) -> None:
-        counts["started"] += 1
 
     async with aiohttp.ClientSession() as http:
         model = openai.realtime.RealtimeModel(
@@ -40,7 +38,6 @@ async def main(address: str) -> dict:
         )
         session = model.session()
         session.on("generation_created", on_generation)
-        session.on("input_speech_started", on_started)
         session.on("error", lambda error: errors.append(str(error)))
         await session.update_instructions("Be brief.")
         began = time.monotonic()
@@ -62,7 +59,7 @@ async def main(address: str) -> dict:
         await asyncio.gather(*tasks, return_exceptions=True)
     wav_S = np.concatenate(sound) if sound else np.zeros(0)
     return {
-        **counts,
+        "generations": generations,
         "seconds": wav_S.size / RATE,
         "loudest": float(np.abs(wav_S.astype(float)).max(initial=0)),
         "errors": errors,

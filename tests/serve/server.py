@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from duologue.lm.sampling import Sampling
 from duologue.serve.app import Service
-from duologue.serve.run import configured
+from duologue.serve.run import configured, listen
 from duologue.serve.settings import Settings
 from duologue.weights import load
 from tests.engine.virtual import EchoBackend
@@ -29,7 +28,7 @@ class Server:
         tiny = load("tiny")
         self.backend = backend or EchoBackend(settings.sessions)
         self.service = Service(self.backend, tiny.tokenizer, Sampling(), "echo", settings, record)
-        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket = listen("127.0.0.1", 0)
         self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
         self.uvicorn = uvicorn.Server(configured(self.service, ping=ping, pong=ping))
         self.thread = threading.Thread(target=self.uvicorn.run, args=([self.socket],), daemon=True)

@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 
 import psutil
 import pytest
@@ -48,10 +49,13 @@ def handshaken(heard: Heard) -> bool:
     return 0 in heard.kinds
 
 
-def upgrade(server) -> socket.socket:
+def upgrade(server, window: int = 1 << 16) -> socket.socket:
     """A client by hand, up to the handshake of WebSocket."""
     host, port = server.address.split(":")
-    link = socket.create_connection((host, int(port)), PATIENCE)
+    link = socket.socket()
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+    link.settimeout(PATIENCE)
+    link.connect((host, int(port)))
     link.sendall(
         f"GET /api/chat?format=pcm16 HTTP/1.1\r\nHost: {server.address}\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -76,6 +80,24 @@ def test_half_open_sockets_are_noticed(server):
     until(lambda: server.service.engine.used == 0)
     for link in links:
         link.close()
+
+
+def test_little_is_kept_for_one_who_does_not_read():
+    """Not in the machine's own buffers either."""
+    server = Server(Settings(sessions=1))
+    try:
+        link = upgrade(server, window=4096)
+        until(lambda: server.service.pool._calls)
+        (call,) = server.service.pool._calls
+        until(lambda: call.seat.counts().dropped > 10)
+        began, kept = time.monotonic(), 0
+        while time.monotonic() - began < 0.5:
+            kept += len(link.recv(1 << 16))
+        link.close()
+        assert call.seat.ended is None
+        assert kept / 48_000 < 2 + 0.5 + 1
+    finally:
+        server.close()
 
 
 def test_many_who_come_and_go_leave_nothing(server):

@@ -50,6 +50,4 @@ def test_pipecat_talks():
 
 @pytest.mark.skipif(not LIVEKIT, reason="DUOLOGUE_LIVEKIT_PYTHON names no Python with livekit-plugins-openai")
 def test_livekit_talks():
-    heard = run(LIVEKIT or "", "livekit_client.py")
-    assert heard["started"] >= 1
-    assert heard["generations"] >= 1
+    assert run(LIVEKIT or "", "livekit_client.py")["generations"] >= 1

@@ -1,6 +1,7 @@
 """The server as a process: what it prints, what it exits with, how it says goodbye."""
 
 import asyncio
+import http.client
 import os
 import signal
 import socket
@@ -32,18 +33,31 @@ class Process:
 
 @pytest.fixture(scope="module")
 def ended():
-    """What a client heard of a server that was told to stop, the server's exit code, and what it wrote."""
-    served = Process("--sessions", "1", "--drain", "0.5")
+    """What a client heard of a server that was told to stop, the server's exit code, what it wrote, and what it said
+    of its health meanwhile."""
+    served = Process("--sessions", "1", "--drain", "2")
+
+    def warned(heard: Heard) -> bool:
+        return any(event["type"] == "warning" for event in heard.events)
+
+    def health() -> int:
+        link = http.client.HTTPConnection(served.address, timeout=PATIENCE)
+        link.request("GET", "/healthz")
+        status = link.getresponse().status
+        link.close()
+        return status
 
     async def talk():
         async with dial(served, "events=1&format=pcm16") as link:
             heard = await read(link, Heard(), lambda heard: 0 in heard.kinds)
             served.process.send_signal(signal.SIGTERM)
-            return await read(link, heard)
+            heard = await read(link, heard, warned)
+            status = await asyncio.to_thread(health)
+            return await read(link, heard), status
 
-    heard = asyncio.run(talk())
+    heard, status = asyncio.run(talk())
     _, errors = served.process.communicate(timeout=PATIENCE)
-    return served, heard, errors
+    return served, heard, errors, status
 
 
 def test_it_prints_where_it_is(ended):
@@ -51,7 +65,8 @@ def test_it_prints_where_it_is(ended):
 
 
 def test_sigterm_ends_conversations_with_a_goodbye_and_exit_code_0(ended):
-    served, heard, errors = ended
+    served, heard, errors, status = ended
+    assert status == 503  # a load balancer sends nobody here any more
     assert served.process.returncode == 0, errors
     assert heard.event("warning")["reason"] == "shutdown"
     assert heard.event("end")["reason"] == "shutdown"
