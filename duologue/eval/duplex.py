@@ -27,7 +27,7 @@ from duologue.errors import InputError
 from duologue.eval.duplex_kinds import KINDS, LONG
 from duologue.eval.duplex_play import Agent, ModelAgent, Played, play
 from duologue.eval.duplex_report import DuplexReport, make_report
-from duologue.eval.duplex_scenes import SceneMaker, Stock
+from duologue.eval.duplex_scenes import Plan, SceneMaker, Stock
 from duologue.eval.duplex_score import Judge, Score
 from duologue.lm import LM, Sampling
 from duologue.tokenizer import Tokenizer
@@ -75,38 +75,41 @@ def evaluate_duplex(
     `asr` turns a sound at 24 kHz into text. `keep(played, score)` is called for every scene, `advance(share)` as the
     work goes on (the shares sum to 1). InputError for a kind that does not exist, or if nothing can be played.
     """
-    if unknown := set(kinds) - {*KINDS, LONG}:
-        raise InputError(
-            f"no kind of scene is called {min(unknown)}: choose from {', '.join((*KINDS, LONG))}"
-        )
-    lm_was, codec_was = model.lm.training, model.codec.training
-    model.lm.eval()
-    model.codec.eval()
-    began = time.perf_counter()
     maker, judge = SceneMaker(stock, seed, minutes), Judge(stock.answers(), asr)
-    short = maker.plans(scenes, [kind for kind in KINDS if kind in kinds])
-    long = maker.plans(scenes // LONG_SHARE, [LONG]) if LONG in kinds else []
-    if not short and not long:
-        raise InputError("there is nothing to play: the clips have no sound for these kinds of scenes")
+    long, short = plan_scenes(maker, scenes, kinds)
+    modules = [(module, module.training) for module in (model.lm, model.codec)]
+    began, frame_ms = time.perf_counter(), None
     scores: list[Score] = []
-    for plans in (long, short):
-        if plans:
+    try:
+        for module, _ in modules:
+            module.eval()
+        for plans in filter(None, (long, short)):
             agent: Agent = ModelAgent(model, min(slots, len(plans)), sampling)
             for played in play(agent, map(maker.make, plans), seed):
                 scores.append(judge.score(played))
                 keep(played, scores[-1])
                 advance(1 / len(short + long))
-    frame_ms = frame_times(model, time_frames) if time_frames else None
-    model.lm.train(lm_was)
-    model.codec.train(codec_was)
-    used = sampling or model.sampling
-    how = {
-        "scenes": scenes,
-        "seed": seed,
-        "sampling": asdict(used),
-        "wall_s": round(time.perf_counter() - began, 1),
-    }
+        if time_frames:
+            frame_ms = frame_times(model, time_frames)
+    finally:
+        for module, training in modules:
+            module.train(training)
+    how = {"scenes": scenes, "seed": seed, "sampling": asdict(sampling or model.sampling)}
+    how |= {"wall_s": round(time.perf_counter() - began, 1)}
     return make_report(model.name, sorted(scores, key=lambda score: score.name), frame_ms, how)
+
+
+def plan_scenes(maker: SceneMaker, scenes: int, kinds: Sequence[str]) -> tuple[list[Plan], list[Plan]]:
+    """The long conversations and the scenes that `evaluate_duplex` plays. InputError as it does."""
+    if unknown := set(kinds) - {*KINDS, LONG}:
+        raise InputError(
+            f"no kind of scene is called {min(unknown)}: choose from {', '.join((*KINDS, LONG))}"
+        )
+    short = maker.plans(scenes, [kind for kind in KINDS if kind in kinds])
+    long = maker.plans(scenes // LONG_SHARE, [LONG]) if LONG in kinds else []
+    if not short and not long:
+        raise InputError("there is nothing to play: the clips have no sound for these kinds of scenes")
+    return long, short
 
 
 def frame_times(model: Any, frames: int) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """From the scores of many scenes to the figures that say how a model holds a conversation."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +71,6 @@ class DuplexReport:
         """The figure of a row of the table."""
         line = next(line for line in self.lines if (line.kind, line.title) == (kind, title))
         return (line.heard if split == HEARD else line.unheard).value
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 # What is measured

@@ -1,14 +1,15 @@
 """From the options of `duologue eval duplex` to a table, a JSON file, recordings and a picture."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from duologue.data.script import Script
 from duologue.errors import InputError
-from duologue.eval.duplex import evaluate_duplex, read_stock, save_scene
+from duologue.eval.duplex import evaluate_duplex, plan_scenes, read_stock, save_scene
 from duologue.eval.duplex_play import Played
 from duologue.eval.duplex_report import tables
+from duologue.eval.duplex_scenes import SceneMaker
 from duologue.eval.duplex_score import Score
 from duologue.eval.picture import draw_conversation
 from duologue.eval.speech import Recognizer
@@ -34,12 +35,22 @@ def run_duplex(options: "EvalDuplex") -> None:
     if options.save is not None:
         options.save.mkdir(parents=True, exist_ok=True)
     stock = read_stock(options.set, Script.read(options.script), options.babble)
+    long, short = plan_scenes(SceneMaker(stock, options.seed, options.minutes), options.scenes, options.kinds)
+    names = [plan.name for plan in long + short]
+    if options.png and options.png[0] not in names:
+        raise InputError(f"no scene is called {options.png[0]}: they are called {names[0]} to {names[-1]}")
     asr = Recognizer(options.whisper) if options.whisper else None
-    keeper = _Keeper(options)
+
+    def keep(played: Played, score: Score) -> None:
+        if options.save is not None:
+            save_scene(options.save, played, score)
+        if options.png and options.png[0] == score.name:
+            draw_conversation(options.png[1], played.agent_S, played.user_S, played.transcript())
+
     with progress("talking", 1.0) as advance:
         report = evaluate_duplex(
             load(options.model), stock, scenes=options.scenes, kinds=options.kinds, slots=options.slots,
-            seed=options.seed, asr=asr, minutes=options.minutes, keep=keeper.keep, advance=advance,
+            seed=options.seed, asr=asr, minutes=options.minutes, keep=keep, advance=advance,
         )  # fmt: skip
     if options.json is not None:
         with atomic_write(options.json) as temporary:
@@ -49,20 +60,3 @@ def run_duplex(options: "EvalDuplex") -> None:
     table, notes = tables(report)
     Console().print(table)
     Console().print(notes, soft_wrap=True)
-    if options.png and not keeper.drawn:
-        raise InputError(f"no scene is called {options.png[0]}: the names are in the file of --json")
-
-
-@dataclass
-class _Keeper:
-    """Writes what is asked for of each scene."""
-
-    options: "EvalDuplex"
-    drawn: bool = False
-
-    def keep(self, played: Played, score: Score) -> None:
-        if self.options.save is not None:
-            save_scene(self.options.save, played, score)
-        if self.options.png and self.options.png[0] == score.name:
-            draw_conversation(self.options.png[1], played.agent_S, played.user_S, played.transcript())
-            self.drawn = True
