@@ -98,8 +98,26 @@ class QuantizerConfig:
 
 
 @dataclass(frozen=True)
+class FramesConfig:
+    """A decoder whose layers all run at `sample_rate / samples` (see `codec.frames`)."""
+
+    width: int = 256
+    hidden: int = 768
+    blocks: int = 6
+    kernel: int = 7
+    samples: int = 240
+
+    def __post_init__(self) -> None:
+        sizes = (self.width, self.hidden, self.blocks, self.samples)
+        _require(
+            min(sizes) >= 1 and self.kernel >= 2, "sizes of a decoder by frames are at least 1, its kernel 2"
+        )
+
+
+@dataclass(frozen=True)
 class CodecConfig:
-    """A Mimi-shaped codec. Mono; rates in Hz; `codebooks` of the quantiser's are in use."""
+    """A Mimi-shaped codec. Mono; rates in Hz; `codebooks` of the quantiser's are in use. With `frames`, the decoder is
+    not SEANet's but `codec.frames`'."""
 
     sample_rate: int = 24_000
     frame_rate: float = 12.5
@@ -107,6 +125,7 @@ class CodecConfig:
     seanet: SeanetConfig = SeanetConfig()
     transformer: TransformerConfig = TransformerConfig(512, 8, 8, 2048, 250, layer_scale=0.01)
     quantizer: QuantizerConfig = QuantizerConfig()
+    frames: FramesConfig | None = None
 
     def __post_init__(self) -> None:
         have = self.quantizer.codebooks
@@ -118,6 +137,8 @@ class CodecConfig:
             self.resample >= 1 and self.resample * self.hop * self.frame_rate == self.sample_rate,
             f"{self.sample_rate} Hz in strides of {self.hop} samples do not give {self.frame_rate} frames a second",
         )
+        stretch = self.frames.samples if self.frames else 1
+        _require(self.hop % stretch == 0, f"{self.hop} samples are no multiple of {stretch}")
 
     @property
     def frame_size(self) -> int:

@@ -27,11 +27,13 @@ def scale_to_speech(codec: Codec, wav_BS: Tensor) -> None:
         module.weight.mul_(factor)  # pyright: ignore[reportCallIssue]
         return output * factor
 
-    convolutions = [m for m in codec.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
-    for module in convolutions:
+    scaled = [m for m in codec.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
+    if codec.decoder.head not in scaled:  # of a decoder by frames
+        scaled.append(codec.decoder.head)
+    for module in scaled:
         if module.bias is not None:
             module.bias.zero_()
-    hooks = [module.register_forward_hook(rescale) for module in convolutions]
+    hooks = [module.register_forward_hook(rescale) for module in scaled]
     z_BDT = codec.to_latent(wav_BS)
     for branch in (codec.quantizer.semantic, codec.quantizer.acoustic):
         branch.out_proj(branch.in_proj(z_BDT))

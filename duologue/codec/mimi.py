@@ -12,6 +12,7 @@ from ..nn.attention import first_weight
 from ..nn.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
 from ..nn.state import State, running
 from ..nn.transformer import Transformer, TransformerState
+from .frames import FrameDecoder, FramesState
 from .quantizer import SplitQuantizer
 from .seanet import Decoder, Encoder, SeanetState
 
@@ -27,7 +28,7 @@ class EncoderState(State):
 class DecoderState(State):
     upsample: ConvTransposeState
     transformer: TransformerState
-    decoder: SeanetState
+    decoder: SeanetState | FramesState
 
 
 @dataclass
@@ -56,7 +57,9 @@ class Codec(nn.Module):
         # Channel-wise: what the published weights were trained with.
         self.upsample = CausalConvTranspose1d(dim, dim, 2 * resample, resample, groups=dim, bias=False)
         self.decoder_transformer = Transformer(config.transformer)
-        self.decoder = Decoder(config.seanet)
+        self.decoder = (
+            FrameDecoder(config.frames, dim, config.hop) if config.frames else Decoder(config.seanet)
+        )
 
     # Offline
 

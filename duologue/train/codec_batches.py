@@ -96,7 +96,14 @@ class CropBatches:
             words = " ".join(word for c in whole for word in c["words"])
             tokens = [token + 1 for token in self.tokenizer.encode(words)]  # 0 is the blank
         noisy = add_noise(wav, rng) if rng.random() < self.noisy and not agent else wav
-        return {"wav": noisy, "clean": wav, "teacher": teacher, "valid": valid, "tokens": tokens}
+        return {
+            "wav": noisy,
+            "clean": wav,
+            "teacher": teacher,
+            "valid": valid,
+            "tokens": tokens,
+            "agent": np.bool_(agent),
+        }
 
 
 def add_noise(wav_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -25,6 +25,8 @@ class JointConfig(SemanticConfig):
     continuous_steps: int = 0
     bypass: float = 0.1
     mel_weight: float = 4.0
+    others: float = 0.25
+    """What the sound of other voices counts beside the agent's, which alone will be heard."""
     spectrum_first: int = 150  # steps in which a head that knows nothing yet leaves the encoder alone
 
 
@@ -67,10 +69,17 @@ class MelHead(nn.Module):
 
 
 class JointStage(SemanticStage):
-    """Trains all of `codec` up to its convolutional decoder; batches from `codec_batches.CropBatches`."""
+    """Trains all of `codec` up to its convolutional decoder; batches from `codec_batches.CropBatches`.
+
+    The encoder's layers at the full sample rate stay as the first stage left them: they are most of its cost, and have
+    little to learn.
+    """
 
     config: JointConfig
-    trained = r"^(codec\.(encoder|downsample|quantizer|upsample|decoder_transformer)|distill|reader|mel_head)"
+    trained = (
+        r"^(codec\.(encoder\.(head|stages\.[1-9])|encoder_transformer|downsample|quantizer|upsample|"
+        r"decoder_transformer)|distill|reader|mel_head)"
+    )
 
     def add_parts(self) -> None:
         self.module.mel_head = MelHead(self.module.codec)
@@ -91,13 +100,15 @@ class JointStage(SemanticStage):
         return total * size, size, {name: (value * size, size) for name, value in terms.items()}
 
     def _mel(self, batch: dict[str, Tensor], z_BDT: Tensor) -> Tensor:
-        """Mean distance of log mel spectrograms, of the sequences that were heard as they are."""
+        """Mean distance of log mel spectrograms, over the sequences that were heard as they are."""
         head: MelHead = self.module.mel_head  # pyright: ignore[reportAssignmentType]
         faithful_B = (batch["wav"] == batch["clean"]).all(-1)
         if not faithful_B.any():
             return z_BDT.sum() * 0.0
         mel_BTM = head(self.module.codec, z_BDT[faithful_B])
-        return F.l1_loss(mel_BTM, head.target(batch["clean"][faithful_B]))
+        far_B = (mel_BTM - head.target(batch["clean"][faithful_B])).abs().mean((1, 2))
+        weight_B = torch.where(batch["agent"][faithful_B], 1.0, self.config.others)
+        return (far_B * weight_B).sum() / weight_B.sum()
 
     def _acoustic(self, codec: Codec, z_BDT: Tensor, bypass_B: Tensor) -> Quantized:
         """With a random number of codebooks, so that the first ones matter most (quantiser dropout)."""
@@ -112,7 +123,7 @@ class JointStage(SemanticStage):
         mels, free = [], []
         for batch in self.valid:
             z_BDT, q = codec.to_latent(batch["clean"]), codec.quantizer
-            heard = batch | {"wav": batch["clean"]}
+            heard = batch | {"wav": batch["clean"]}  # and all of them count alike, having no agent
             mels.append(float(self._mel(heard, q.decode(q.encode(z_BDT, codec.config.codebooks)))))
             parts = [part.out_proj(part.in_proj(z_BDT)) for part in (q.semantic, q.acoustic)]
             free.append(float(self._mel(heard, parts[0] + parts[1])))

@@ -5,6 +5,7 @@ instead of WavLM), and a small reader, thrown away afterwards, must recover the 
 left out, a small encoder spends all it has on the words.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +93,10 @@ class SemanticStage(Stage):
         module.teacher_std.copy_(teacher_sample_TD.std(0).clamp(min=1e-3))
         self.module = module
         self.add_parts()
+        for name, weight in module.named_parameters():
+            weight.requires_grad_(
+                bool(re.search(self.trained, name))
+            )  # what is before the first is then free
         optim = OptimConfig(
             config.lr, (0.8, 0.99), weight_decay=0.0, clip=2.0, schedule="cosine", warmup=config.warmup,
             steps=config.steps, floor=0.05,

@@ -1,0 +1,87 @@
+"""A decoder that makes sound a stretch at a time: all its layers run at 100 Hz, and the last one writes 240 samples.
+
+Nothing is computed at the rate of samples, so on a CPU it learns and runs several times faster than SEANet's
+transposed convolutions. The blocks are those of ConvNeXt vocoders (Vocos, arXiv 2306.00814); as in WaveNeXt a linear
+map writes the samples themselves, instead of a spectrum, so that no window reaches into the next frame.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import FramesConfig
+from ..nn.norm import LayerScale
+from ..nn.stack import Stack
+from ..nn.state import State, keep
+
+
+@dataclass
+class FrameBlockState(State):
+    past_BTC: Tensor
+
+
+@dataclass
+class FramesState(State):
+    blocks: list[FrameBlockState]
+
+
+class FrameBlock(nn.Module):
+    """A causal depthwise convolution and a two-layer perceptron beside an identity."""
+
+    def __init__(self, config: FramesConfig):
+        super().__init__()
+        width = config.width
+        self.past = config.kernel - 1
+        self.near = nn.Conv1d(width, width, config.kernel, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.linear_in = nn.Linear(width, config.hidden)
+        self.linear_out = nn.Linear(config.hidden, width)
+        self.scale = LayerScale(width, 1 / config.blocks)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        return self._mix(x_BTC, F.pad(x_BTC, (0, 0, self.past, 0)))
+
+    def init_state(self, batch: int) -> FrameBlockState:
+        return FrameBlockState(self.near.weight.new_zeros(batch, self.past, len(self.near.weight)))
+
+    def step(self, state: FrameBlockState, x_BTC: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        seen_BTC = torch.cat([state.past_BTC, x_BTC], 1)
+        y_BTC = self._mix(x_BTC, seen_BTC)
+        keep(state.past_BTC, seen_BTC[:, -self.past :], exec_B)
+        return y_BTC
+
+    def _mix(self, x_BTC: Tensor, seen_BTC: Tensor) -> Tensor:
+        near_BTC = self.near(seen_BTC.transpose(1, 2)).transpose(1, 2)
+        return x_BTC + self.scale(self.linear_out(F.gelu(self.linear_in(self.norm(near_BTC)))))
+
+
+class FrameDecoder(nn.Module):
+    """Latents `[B, D, T]` to waveform `[B, 1, T * hop]`; a step `[B, T, D]` to `[B, T * hop, 1]` (as SEANet's)."""
+
+    def __init__(self, config: FramesConfig, dim: int, hop: int):
+        super().__init__()
+        self.steps = hop // config.samples
+        self.spread = nn.Linear(dim, self.steps * config.width)
+        self.blocks = Stack(FrameBlock(config) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(config.width)
+        self.head = nn.Linear(config.width, config.samples)
+
+    def forward(self, z_BDT: Tensor) -> Tensor:
+        x_BTC = self._spread(z_BDT.transpose(1, 2))
+        for block in self.blocks:
+            x_BTC = block(x_BTC)
+        return self.head(self.norm(x_BTC)).flatten(1)[:, None]
+
+    def init_state(self, batch: int) -> FramesState:
+        return FramesState([block.init_state(batch) for block in self.blocks])
+
+    def step(self, state: FramesState, z_BTD: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        x_BTC = self._spread(z_BTD)
+        for block, block_state in zip(self.blocks, state.blocks, strict=True):
+            x_BTC = block.step(block_state, x_BTC, exec_B)
+        return self.head(self.norm(x_BTC)).flatten(1)[..., None]
+
+    def _spread(self, z_BTD: Tensor) -> Tensor:
+        return self.spread(z_BTD).unflatten(-1, (self.steps, -1)).flatten(1, 2)
