@@ -20,6 +20,7 @@ from duologue.errors import InputError
 from duologue.eval import commands as eval_
 from duologue.serve.commands import Call, Serve
 from duologue.train import commands as train
+from duologue.weights.commands import Convert
 
 DESCRIPTION = """\
 A spoken-dialogue model that listens and speaks at the same time.
@@ -30,6 +31,7 @@ examples:
   duologue info MODEL                         what a model is made of
   duologue encode speech.wav speech.npz       a recording as the codec's tokens ...
   duologue decode speech.npz again.wav        ... and back
+  duologue convert MODEL DST --format mlx     the same model in another program's files
   duologue serve                              a page to talk to, and a server for clients
   duologue train codec --help                 train a codec; see also data and eval
 
@@ -188,6 +190,7 @@ Verb: TypeAlias = (
     | Talk
     | Serve
     | Call
+    | Convert
     | Annotated[DataVerbs, subcommand("data")]
     | Annotated[TrainVerbs, subcommand("train")]
     | Annotated[EvalVerbs, subcommand("eval")]

@@ -1,5 +1,17 @@
-"""Model files: finding, reading and writing them."""
+"""Model files: finding, reading, writing and converting them."""
 
-from .load import Model, load
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .model import Model, load
 
 __all__ = ["Model", "load"]
+
+
+def __getattr__(name: str):
+    """The command line describes `convert` without importing torch."""
+    if name in __all__:
+        from . import model
+
+        return getattr(model, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from .published import ModelConfig, model_config, read_json
+from .hf_config import hf_model_config, is_hf
+from .published import LM_FILE, ModelConfig, model_config, read_json
 
+# What a language model's file may be called where the configuration names none (or is not there).
+LM_FILES = (
+    LM_FILE, "model.safetensors.index.json", "model.q8.safetensors", "model.q4.safetensors", "model.q8.gguf",
+)  # fmt: skip
 REPOSITORY = r"[\w.-]+/[\w.-]+"  # owner/name
 
 
@@ -35,8 +40,8 @@ def locate(model: str) -> ModelFiles:
             return _named(name) or download(repository, _inside(model, name), revision or None)
 
         try:
-            config = model_config(read_json(find("config.json")), f"{model}: config.json")
-        except _NotInRepository:
+            config = read_config(find("config.json"), f"{model}: config.json")
+        except Missing:
             config = model_config({})
         return ModelFiles(model, config, find)
     folder = Path(model)
@@ -48,11 +53,11 @@ def locate(model: str) -> ModelFiles:
     def find_local(name: str) -> Path:
         path = _named(name) or folder / _inside(model, name)
         if not path.is_file():
-            raise InputError(f"{model}: the file {name} is missing")
+            raise Missing(f"{model}: the file {name} is missing")
         return path
 
     path = folder / "config.json"
-    config = model_config(read_json(path), str(path)) if path.exists() else model_config({})
+    config = read_config(path, str(path)) if path.exists() else model_config({})
     return ModelFiles(str(folder), config, find_local)
 
 
@@ -76,8 +81,36 @@ def _inside(model: str, name: str) -> str:
     return path
 
 
-class _NotInRepository(InputError):
-    pass
+class Missing(InputError):
+    """A model does not have a file."""
+
+
+def read_config(path: Path, where: str) -> ModelConfig:
+    """A `config.json`, the published one or that of a Hugging Face port."""
+    values = read_json(path)
+    return hf_model_config(values, where) if is_hf(values) else model_config(values, where)
+
+
+def find_weights(files: ModelFiles, name: str) -> tuple[Path, list[Path] | None]:
+    """The file of a model's weights; if they are in several, the list of all and those."""
+    path = _first(files, LM_FILES if name == LM_FILE else (name,))
+    if not path.name.endswith(".index.json"):
+        return path, None
+    shards = read_json(path).get("weight_map")
+    if not isinstance(shards, dict) or not shards or not all(isinstance(s, str) for s in shards.values()):
+        raise InputError(f"{path} does not say where the weights are")
+    return path, [files.find(shard) for shard in sorted(set(shards.values()))]
+
+
+def _first(files: ModelFiles, names: tuple[str, ...]) -> Path:
+    missing: Missing | None = None
+    for name in names:
+        try:
+            return files.find(name)
+        except Missing as error:
+            missing = missing or error
+    assert missing is not None
+    raise missing
 
 
 def download(repository: str, name: str, revision: str | None) -> Path:
@@ -90,12 +123,12 @@ def download(repository: str, name: str, revision: str | None) -> Path:
         return Path(hub.hf_hub_download(repository, name, revision=revision))
     except errors.LocalEntryNotFoundError as error:
         if hub.try_to_load_from_cache(repository, name, revision=revision) is hub._CACHED_NO_EXIST:
-            raise _NotInRepository(f"{where}: the repository has no file {name}") from error
+            raise Missing(f"{where}: the repository has no file {name}") from error
         offline = isinstance(error.__cause__, errors.OfflineModeIsEnabled)
         reason = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached"
         raise InputError(f"{where}: {reason} and {name} is not in the cache") from error
     except errors.EntryNotFoundError as error:
-        raise _NotInRepository(f"{where}: the repository has no file {name}") from error
+        raise Missing(f"{where}: the repository has no file {name}") from error
     except errors.GatedRepoError as error:
         raise InputError(f"{where}: accept its terms on the hub's page, then run `hf auth login`") from error
     except errors.RepositoryNotFoundError as error:

@@ -11,11 +11,27 @@ from ..config import CodecConfig, LMConfig
 
 @dataclass(frozen=True)
 class Source:
-    """A tensor in a file, or one of `parts` equal slices of it along the first dimension."""
+    """Where a tensor of ours is in a file: a tensor, or one of `parts` equal slices of it along the first dimension.
+
+    `stacked`: the slices have a dimension of their own. `heads`: its rows are those of so many rotary heads, each
+    with the two halves of its pairs apart. `joined`: the first `rows` rows are here, the others follow elsewhere.
+    `copies`: where the file repeats it.
+    """
 
     name: str
     part: int = 0
     parts: int = 1
+    stacked: bool = False
+    heads: int = 0
+    rows: int | None = None
+    joined: tuple["Source", ...] = ()
+    copies: tuple["Source", ...] = ()
+
+
+def everything(source: Source) -> list[Source]:
+    """All that a source takes of a file: itself, what is joined to it, and their copies."""
+    inner = [s for piece in (*source.joined, *source.copies) for s in everything(piece)]
+    return [source, *inner]
 
 
 def codec_sources(ours: str, config: CodecConfig) -> list[Source]:
@@ -57,9 +73,9 @@ def lm_sources(ours: str, config: LMConfig) -> list[Source]:
     """The language model as published for PyTorch: projections stacked (old) or one a step (new)."""
     head, _, rest = ours.partition(".")
     if head == "text_emb":
-        return [Source("text_emb." + _embedding(rest))]
+        return [Source("text_emb." + embedding_name(rest))]
     if head == "audio_embs":
-        return [Source("emb." + _embedding(rest))]
+        return [Source("emb." + embedding_name(rest))]
     if head == "temporal":
         return [
             Source(f"transformer.{s.name}")
@@ -77,6 +93,17 @@ def lm_sources(ours: str, config: LMConfig) -> list[Source]:
     return [Source(ours)]  # extra_heads
 
 
+LOW_RANK = "depth.text_emb.low_rank.weight"
+
+
+def fillers(config: LMConfig) -> dict[str, tuple[int, int]]:
+    """What the reference asks for and never reads, by the name that it would have in our model, with its shape."""
+    depth = config.depth
+    if depth is None or not depth.low_rank or not config.second_text_stream:
+        return {}
+    return {LOW_RANK: (depth.dim, depth.low_rank)}
+
+
 def unused_names(config: LMConfig) -> set[str]:
     """Tensors that published files carry but no model reads."""
     if config.depth is None:
@@ -91,9 +118,9 @@ def _depth(rest: str, config: LMConfig) -> list[Source]:
     if head == "in_projs":
         return [Source("depformer_in." + tail)]
     if head == "text_emb":
-        return [Source("depformer_text_emb." + _embedding(tail))]
+        return [Source("depformer_text_emb." + embedding_name(tail))]
     if head == "audio_embs":
-        return [Source("depformer_emb." + _embedding(tail))]
+        return [Source("depformer_emb." + embedding_name(tail))]
     if head == "norms":
         rms = (config.depth.norm_out or "").startswith("rms")
         return [Source("depformer_norms." + (_alpha(tail) if rms else tail))]
@@ -125,7 +152,7 @@ def _layer(rest: str, gated: bool, rms: bool = False) -> list[Source]:
     return [Source(rest.replace(".mlp.linear_in.", ".linear1.").replace(".mlp.linear_out.", ".linear2."))]
 
 
-def _embedding(rest: str) -> str:
+def embedding_name(rest: str) -> str:
     return rest.replace("projection.", "low_rank.").replace("first.", "out1.").replace("second.", "out2.")
 
 

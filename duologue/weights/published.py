@@ -32,8 +32,8 @@ TOKENIZER_FILE = "tokenizer_spm_32k_3.model"
 class ModelConfig:
     """What `config.json` says. Without one, a folder holds the first published model, Moshi 7B.
 
-    File names may also be `hf://owner/repo/file` or `file://path`. `task` holds the settings of a task (tts_config,
-    stt_config, model_id) as they stand.
+    File names may also be `hf://owner/repo/file` or `file://path`; `lm_file` is empty where there is a codec alone.
+    `task` holds the settings of a task (tts_config, stt_config, model_id) and of an adapter (lora_scaling).
     """
 
     lm: LMConfig
@@ -42,12 +42,13 @@ class ModelConfig:
     codec_config_file: str | None = None
     tokenizer_file: str = TOKENIZER_FILE
     lora_file: str | None = None
+    codec: CodecConfig | None = None  # where config.json describes the codec too (Hugging Face)
     model_type: str = "moshi"
     sampling: Sampling = field(default_factory=Sampling)
     task: dict[str, Any] = field(default_factory=dict)
 
 
-class _Fields:
+class Fields:
     """Takes values out of a json object, each of a known type, so that what is left at the end was not understood."""
 
     def __init__(self, values: Any, where: str):
@@ -67,9 +68,9 @@ class _Fields:
             raise InputError(f"{self.where}: {key} must be of type {name}, not {_shown(value)}")
         return float(value) if type(value) is int and _is(0.5, kind) else value
 
-    def inside(self, key: str) -> "_Fields":
+    def inside(self, key: str) -> "Fields":
         """The fields of the object `key`."""
-        return _Fields(self.take(key, dict), f"{self.where}: {key}")
+        return Fields(self.take(key, dict), f"{self.where}: {key}")
 
     def expect(self, **known: Any) -> None:
         """Keys that may be absent, but must have this value: no published model has another."""
@@ -123,7 +124,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def model_config(values: dict[str, Any], where: str = "config.json") -> ModelConfig:
     """Reads a `config.json`. Raises InputError for a key or a value that is not understood."""
-    f = _Fields(values, where)
+    f = Fields(values, where)
     task = {key: f.take(key, dict) for key in ("tts_config", "stt_config", "model_id") if key in f.values}
     files = {
         "lm_file": f.take("moshi_name", str, LM_FILE),
@@ -133,7 +134,7 @@ def model_config(values: dict[str, Any], where: str = "config.json") -> ModelCon
         "lora_file": f.take("lora_name", str | None, None),
     }
     model_type = f.take("model_type", str, "moshi")
-    sampling = _sampling(_Fields(f.take("lm_gen_config", dict, {}), f"{where}: lm_gen_config"))
+    sampling = _sampling(Fields(f.take("lm_gen_config", dict, {}), f"{where}: lm_gen_config"))
     for key in ("lora", "lora_rank", "lora_scaling", "quantize"):
         if f.values.pop(key, None):
             task[key] = values[key]
@@ -141,7 +142,7 @@ def model_config(values: dict[str, Any], where: str = "config.json") -> ModelCon
     return ModelConfig(lm, **files, model_type=model_type, sampling=sampling, task=task)
 
 
-def _sampling(f: _Fields) -> Sampling:
+def _sampling(f: Fields) -> Sampling:
     greedy = not f.take("use_sampling", bool, True)
     audio = f.take("temp", float, Sampling.temperature)
     text = f.take("temp_text", float, f.take("text_temp", float, Sampling.text_temperature))
@@ -151,7 +152,7 @@ def _sampling(f: _Fields) -> Sampling:
     return f.build(Sampling, 0.0 if greedy else audio, top_k, 0.0 if greedy else text, text_top_k)
 
 
-def _lm(f: _Fields) -> LMConfig:
+def _lm(f: Fields) -> LMConfig:
     dim, scale = f.take("dim", int), f.take("hidden_scale", float, 4.0)
     f.expect(causal=True, norm_emb=False, bias_proj=False)
     gating = f.take("gating", str, "none")
@@ -197,7 +198,7 @@ def _lm(f: _Fields) -> LMConfig:
     return config
 
 
-def _depth(f: _Fields, dep_q: int, scale: float, temporal: TransformerConfig) -> DepthConfig | None:
+def _depth(f: Fields, dep_q: int, scale: float, temporal: TransformerConfig) -> DepthConfig | None:
     """The keys of the depth transformer, which by default are the temporal transformer's. A model without one (speech
     recognition) may still carry them."""
     f.expect(depformer_causal=True, depformer_pos_emb="none")
@@ -240,15 +241,14 @@ def _depth(f: _Fields, dep_q: int, scale: float, temporal: TransformerConfig) ->
     return f.build(DepthConfig, schedule=tuple(schedule), **values)
 
 
-def _conditioning(f: _Fields) -> ConditioningConfig:
+def _conditioning(f: Fields) -> ConditioningConfig:
     entries, fuser = f.take("conditioners", dict, {}), f.take("fuser", dict | None, None)
     if not entries:
         return ConditioningConfig()
     conditioners = tuple(
-        _conditioner(name, _Fields(entry, f"{f.where}: conditioner {name}"))
-        for name, entry in entries.items()
+        _conditioner(name, Fields(entry, f"{f.where}: conditioner {name}")) for name, entry in entries.items()
     )
-    f = _Fields(fuser or {}, f"{f.where}: fuser")
+    f = Fields(fuser or {}, f"{f.where}: fuser")
     f.expect(prepend=[])
     positions = f.take("cross_attention_pos_emb", bool, False)
     scale = f.take("cross_attention_pos_emb_scale", float, 1.0)
@@ -259,7 +259,7 @@ def _conditioning(f: _Fields) -> ConditioningConfig:
     return ConditioningConfig(conditioners, summed, crossed, scale if positions else 0.0)
 
 
-def _conditioner(name: str, f: _Fields) -> ConditionerConfig:
+def _conditioner(name: str, f: Fields) -> ConditionerConfig:
     kind = f.take("type", str)
     if kind not in ("lut", "tensor"):
         raise InputError(f"{f.where}: type {kind!r} is not supported")
@@ -275,7 +275,7 @@ def _conditioner(name: str, f: _Fields) -> ConditionerConfig:
 
 def codec_config(values: dict[str, Any], codebooks: int, where: str = "mimi_config.json") -> CodecConfig:
     """Reads a codec's configuration. `codebooks`: how many of its codebooks the model uses."""
-    f = _Fields(values, where)
+    f = Fields(values, where)
     f.expect(channels=1)
     s, t, q = f.inside("seanet"), f.inside("transformer"), f.inside("quantizer")
     s.expect(

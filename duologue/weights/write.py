@@ -1,31 +1,33 @@
 """Writing a model in the published PyTorch format, so that the reference package and its relatives open it."""
 
 import json
-from collections.abc import Callable
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..codec import Codec
 from ..config import CodecConfig, ConditionerConfig, LMConfig
 from ..files import atomic_write
 from ..lm import LM
-from .names import Source, codec_sources, lm_sources
+from .names import codec_sources, fillers, lm_sources
+from .read import Sources
+from .save import as_stored, save_tensors
 
 
 def write_codec(path: Path, codec: Codec, dtype: torch.dtype = torch.float32) -> None:
     """The codec's weights as `path` (.safetensors), and its configuration beside it (.json)."""
-    _write_tensors(path, codec, partial(codec_sources, config=codec.config), dtype)
+    _write_tensors(path, codec.state_dict(), partial(codec_sources, config=codec.config), dtype)
     write_json(path.with_suffix(".json"), codec_json(codec.config))
 
 
 def write_lm(path: Path, lm: LM, dtype: torch.dtype = torch.float32) -> None:
     """The language model's weights as `path` (.safetensors). Its `config.json` is `lm_json` and the names of files."""
-    _write_tensors(path, lm, partial(lm_sources, config=lm.config), dtype)
+    extra = {name: torch.zeros(shape) for name, shape in fillers(lm.config).items()}
+    _write_tensors(path, lm.state_dict() | extra, partial(lm_sources, config=lm.config), dtype)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
@@ -33,22 +35,10 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(values, indent=2) + "\n")
 
 
-def _write_tensors(
-    path: Path, module: nn.Module, sources: Callable[[str], list[Source]], dtype: torch.dtype
-) -> None:
-    parts: dict[str, dict[int, Tensor]] = {}
-    for ours, value in module.state_dict().items():
-        source = sources(ours)[0]
-        value = value.detach().cpu()
-        value = value.to(dtype) if value.is_floating_point() else value
-        if source.name.endswith((".alpha", ".learnt_padding")):
-            value = value.view(1, 1, -1)
-        parts.setdefault(source.name, {})[source.part] = value
-    tensors = {
-        name: torch.cat([found[i] for i in sorted(found)]).contiguous() for name, found in parts.items()
-    }
+def _write_tensors(path: Path, tensors: dict[str, Tensor], sources: Sources, dtype: torch.dtype) -> None:
+    values = {ours: value.detach().cpu() for ours, value in tensors.items()}
     with atomic_write(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        save_tensors(temporary, values.items(), values, sources, as_stored(dtype))
 
 
 def codec_json(config: CodecConfig) -> dict[str, Any]:
@@ -105,7 +95,7 @@ def codec_json(config: CodecConfig) -> dict[str, Any]:
 def lm_json(config: LMConfig) -> dict[str, Any]:
     """The language model's part of `config.json`."""
     t, d, c = config.temporal, config.depth, config.conditioning
-    scale = t.feedforward / t.dim
+    scale = _ratio(t.feedforward, t.dim)
     values: dict[str, Any] = {
         "card": config.card,
         "n_q": config.audio_streams,
@@ -128,11 +118,20 @@ def lm_json(config: LMConfig) -> dict[str, Any]:
         "positional_embedding": t.positions,
         "kv_repeat": t.kv_repeat,
         "cross_attention": t.cross_attention,
-        "demux_second_text_stream": config.second_text_stream,
+        "demux_second_stream": config.second_text_stream,
         "extra_heads_num_heads": config.extra_heads,
         "extra_heads_dim": config.extra_heads_dim,
     }
-    if d is not None:
+    if d is None:  # what the MLX reference asks for all the same
+        values |= {
+            "depformer_dim": t.dim,
+            "depformer_num_heads": t.heads,
+            "depformer_num_layers": 1,
+            "depformer_dim_feedforward": t.feedforward,
+            "depformer_pos_emb": "none",
+            "depformer_multi_linear": True,
+        }
+    else:
         values |= {
             "depformer_dim": d.dim,
             "depformer_dim_feedforward": d.feedforward,
@@ -158,6 +157,12 @@ def lm_json(config: LMConfig) -> dict[str, Any]:
             "cross_attention_pos_emb_scale": c.cross_positions or 1.0,
         }
     return values
+
+
+def _ratio(feedforward: int, dim: int) -> float:
+    """`hidden_scale`, from which `int(hidden_scale * dim)` gives the width again."""
+    scale = feedforward / dim
+    return scale if int(scale * dim) == feedforward else math.nextafter(scale, math.inf)
 
 
 def _conditioner_json(one: ConditionerConfig) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 
 from duologue.errors import InputError
 from duologue.weights import load
-from duologue.weights.load import ASSETS
+from duologue.weights.model import ASSETS
 from tests import golden
 
 COMMIT = {"main": "1" * 40, "v2": "2" * 40}
