@@ -67,6 +67,7 @@ class FrameDecoder(nn.Module):
         self.blocks = Stack(FrameBlock(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, config.samples)
+        nn.init.normal_(self.head.weight, std=0.1 / config.width**0.5)  # about as loud as speech
 
     def forward(self, z_BDT: Tensor) -> Tensor:
         x_BTC = self._spread(z_BDT.transpose(1, 2))

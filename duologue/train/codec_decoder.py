@@ -43,7 +43,7 @@ class DecoderConfig:
     losses: CodecLossConfig = field(default_factory=CodecLossConfig)
     discriminator: DiscriminatorConfig = field(default_factory=lambda: DiscriminatorConfig(filters=12))
     warmup: int = 200
-    alone: int = 300  # first steps in which only the discriminator learns
+    spectra_first: int = 1500  # steps before the discriminators join: a mere noise is judged too easily
 
 
 class CodeBatches:
@@ -136,10 +136,12 @@ class DecoderStage(Stage):
         frames = batch["wav"].shape[-1] // self.codec.config.frame_size
         z_BDT = self.codec.quantizer.decode(batch["codes"])
         wav_hat_BS = decode_window(self.codec, z_BDT, z_BDT.shape[-1] - frames, frames)
-        result = self.update("discriminator", lambda b: self._judge(wav_hat_BS, b["wav"]), batches, step)
+        judged, result = step >= self.config.spectra_first, {}
+        if judged:
+            result = self.update("discriminator", lambda b: self._judge(wav_hat_BS, b["wav"]), batches, step)
         self.module.zero_grad(set_to_none=True)
         losses = reconstruction_losses(self.config.losses, self.mel, wav_hat_BS, batch["wav"])
-        if step >= self.config.alone:
+        if judged:
             losses |= adversarial_losses(self.config.losses, self.discriminator, wav_hat_BS, batch["wav"])
         gradient_BS, norms = balance(BalancerConfig(), self.balancer, self.weights, losses, wav_hat_BS)
         wav_hat_BS.backward(gradient_BS)

@@ -73,7 +73,7 @@ def _joint(options: TrainCodec, world: World) -> tuple[Stage, Data]:
 
 
 def _decoder(options: TrainCodec, world: World) -> tuple[Stage, Data]:
-    codec = parallel.parallelize(_trained(_start(options), options.preset), world)
+    codec = parallel.parallelize(_trained(_start(options), options.preset, new_decoder=True), world)
     frames = round((options.seconds or 0.96) * codec.config.frame_rate)
     share = 0.8 if options.agent_share is None else options.agent_share
     seed, batch = options.run_config.seed, options.batch or 6
@@ -89,10 +89,19 @@ def _start(options: TrainCodec) -> Path:
     return options.start
 
 
-def _trained(start: Path, preset: str) -> Codec:
+def _trained(start: Path, preset: str, new_decoder: bool = False) -> Codec:
+    """The codec of a run. With `new_decoder` its convolutional decoder may be missing, and starts from nothing."""
     codec = Codec(PRESETS[preset]())
     weights = checkpoint.load_weights(start)
-    codec.load_state_dict({n.removeprefix("codec."): w for n, w in weights.items() if n.startswith("codec.")})
+    found = {n.removeprefix("codec."): w for n, w in weights.items() if n.startswith("codec.")}
+    own = codec.state_dict()
+    other = found.keys() ^ own.keys() | {n for n in own if n in found and own[n].shape != found[n].shape}
+    if new_decoder and other and all(name.startswith("decoder.") for name in other):
+        found = {n: own[n] if n.startswith("decoder.") else w for n, w in found.items() if n in own}
+        found |= {n: w for n, w in own.items() if n.startswith("decoder.")}
+    elif other:
+        raise InputError(f"{start} holds another codec than {preset}: {min(other)!r} does not fit")
+    codec.load_state_dict(found)
     return codec.eval()
 
 

@@ -162,7 +162,7 @@ def test_decoder_stage_changes_no_code(strips) -> None:
     assert [*batch["codes"].shape, *batch["wav"].shape] == [2, 8, 10, 2, 4 * 1920]
     codes, wav = codec.encode(batch["wav"]), codec.decode(batch["codes"])
     config = DecoderConfig(
-        lr=1e-3, discriminator_lr=1e-3, steps=10, warmup=1, alone=2,
+        lr=1e-3, discriminator_lr=1e-3, steps=10, warmup=1, spectra_first=2,
         discriminator=DiscriminatorConfig(n_ffts=(512, 128), filters=4),
     )  # fmt: skip
     stage = DecoderStage(codec, config, [data.make(9)])
