@@ -185,8 +185,16 @@ def hf_codec_config(values: dict[str, Any], codebooks: int, where: str) -> Codec
 def hf_codec_json(config: CodecConfig) -> dict[str, Any]:
     """The configuration of `MimiModel`."""
     s, t, q = config.seanet, config.transformer, config.quantizer
-    if t.norm != "layer_norm" or t.layer_scale is None or config.resample != 2 or t.context is None:
-        raise InputError("the codec cannot be written for transformers: its norm, scale or rate has no place")
+    if (
+        t.norm != "layer_norm"
+        or t.layer_scale is None
+        or config.resample != 2
+        or t.context is None
+        or config.frames
+    ):
+        raise InputError(
+            "the codec cannot be written for transformers: its norm, scale, rate or decoder has no place"
+        )
     return {
         "architectures": ["MimiModel"],
         "model_type": "mimi",

@@ -37,6 +37,8 @@ def everything(source: Source) -> list[Source]:
 def codec_sources(ours: str, config: CodecConfig) -> list[Source]:
     """Mimi as published for PyTorch (and used by the MLX and Rust builds)."""
     head, _, rest = ours.partition(".")
+    if head == "decoder" and config.frames:  # not published by others
+        return [Source(ours)]
     if head in ("encoder", "decoder"):
         return [Source(_seanet(head, rest, config))]
     if head.endswith("_transformer"):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
@@ -13,6 +13,7 @@ from ..config import (
     ConditionerConfig,
     ConditioningConfig,
     DepthConfig,
+    FramesConfig,
     LMConfig,
     QuantizerConfig,
     SeanetConfig,
@@ -312,6 +313,13 @@ def codec_config(values: dict[str, Any], codebooks: int, where: str = "mimi_conf
     q.expect(input_dimension=seanet.dim, output_dimension=seanet.dim, n_q_semantic=1)
     quantizer = q.build(QuantizerConfig, q.take("dimension", int), q.take("n_q", int), q.take("bins", int))
     rates = f.take("sample_rate", int), f.take("frame_rate", float)
+    frames = None
+    if f.take("decoder", str, "seanet") == "frames":  # our own: see `codec.frames`
+        d = f.inside("frames")
+        frames = d.build(
+            FramesConfig, **{field.name: d.take(field.name, int) for field in fields(FramesConfig)}
+        )
+        d.finish()
     for part in (s, t, q, f):
         part.finish()
-    return f.build(CodecConfig, *rates, codebooks, seanet, transformer, quantizer)
+    return f.build(CodecConfig, *rates, codebooks, seanet, transformer, quantizer, frames)

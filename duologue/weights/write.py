@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,9 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor], sources: Sources, dty
 def codec_json(config: CodecConfig) -> dict[str, Any]:
     """The codec's configuration as the reference reads it (`mimi_config_name`)."""
     s, t, q = config.seanet, config.transformer, config.quantizer
+    own = {"decoder": "frames", "frames": asdict(config.frames)} if config.frames else {}
     return {
+        **own,
         "sample_rate": config.sample_rate,
         "channels": 1,
         "frame_rate": config.frame_rate,

@@ -51,7 +51,9 @@ def test_one_stage_goes_on_from_the_other_to_a_file(runs: Path, tmp_path: Path) 
     assert torch.equal(codec.encode(wav_BS), codec_run._trained(runs / "joint", "tiny").encode(wav_BS))
 
 
-def test_the_decoder_may_be_of_another_kind(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_decoder_may_be_of_another_kind(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     joint = codec_run._trained(runs / "joint", "tiny")
 
     def by_frames() -> object:
@@ -62,7 +64,11 @@ def test_the_decoder_may_be_of_another_kind(runs: Path, monkeypatch: pytest.Monk
     codec: Codec = codec_run._trained(runs / "frames", "tiny")
     assert codec.config.frames is not None
     wav_BS = 0.1 * torch.randn(1, 19_200)
-    assert torch.equal(codec.encode(wav_BS), joint.encode(wav_BS))
+    codes = codec.encode(wav_BS)
+    assert torch.equal(codes, joint.encode(wav_BS))
+    out = tmp_path / "codec.safetensors"
+    main(["train", "export-codec", "--start", str(runs / "frames"), "--preset", "tiny", "--out", str(out)])
+    torch.testing.assert_close(load(str(out)).codec.decode(codes), codec.decode(codes))
 
 
 def test_a_run_of_another_shape_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
