@@ -24,8 +24,9 @@ from duologue.data.split import HUMAN, TRAIN_VOICES
 from duologue.data.voices import SOUNDS, read_clip, read_index
 from duologue.engine.session import Session
 from duologue.errors import InputError
+from duologue.eval.duplex_agent import ModelAgent
 from duologue.eval.duplex_kinds import KINDS, LONG
-from duologue.eval.duplex_play import Agent, ModelAgent, Played, play
+from duologue.eval.duplex_play import Agent, Played, play
 from duologue.eval.duplex_report import DuplexReport, make_report
 from duologue.eval.duplex_scenes import Plan, SceneMaker, Stock
 from duologue.eval.duplex_score import Judge, Score

@@ -1,23 +1,21 @@
-"""Plays scenes to a model, frame by frame, many at a time: the user cuts in while the model really speaks."""
+"""Plays scenes to an agent, frame by frame, many at a time: the user cuts in while the agent really speaks.
+
+Framework-free: what runs the model is an `Agent`.
+"""
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from duologue.data.manifest import AGENT, USER
 from duologue.data.manifest import Word as TimedWord
 from duologue.data.voices import SAMPLE_RATE
-from duologue.engine.duplex import Duplex
 from duologue.engine.words import FRAME, Word, Words, loudness
 from duologue.eval.activity import loud
 from duologue.eval.duplex_scenes import Cue, Scene
-from duologue.lm.sampling import Sampling
-from duologue.lm.step import StepOutput, step
 from duologue.tokenizer import TextStream, Tokenizer
 
 QUIET = 1.5  # seconds of silence after which the agent has finished
@@ -49,44 +47,6 @@ class Agent(Protocol):
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Spoken:
         """Hear and say one frame in the slots of `exec_B`."""
         ...
-
-
-class _Listening(Duplex):
-    """Also tells what the first extra head writes down of the user."""
-
-    def __init__(self, model: Any, sampling: list[Sampling]):
-        super().__init__(model, sampling)
-        self._speak, self.caption_B = self._listen, torch.full((len(sampling),), -1)
-
-    def _listen(self, lm: Any, state: Any, heard_BQ: Tensor, exec_B: Tensor | None) -> StepOutput:
-        out = step(lm, state, heard_BQ, exec_B)
-        if len(lm.extra_heads):
-            self.caption_B = lm.extra_heads[0](out.hidden_BD).argmax(-1)
-        return out
-
-
-class ModelAgent:
-    """A model (anything with `name`, `codec`, `lm`, `tokenizer` and `sampling`, as `duologue.load` gives)."""
-
-    def __init__(self, model: Any, slots: int, sampling: Sampling | None = None):
-        self._sampling: Sampling = sampling or model.sampling
-        self._duplex = _Listening(model, [self._sampling] * slots)
-        self.slots, self.frame_size, self.tokenizer = slots, self._duplex.frame_size, model.tokenizer
-        self._device = model.lm.device
-
-    def start(self, seeds: dict[int, int]) -> None:
-        mask_B = torch.zeros(self.slots, dtype=torch.bool)
-        mask_B[list(seeds)] = True
-        settings = {slot: replace(self._sampling, seed=seed) for slot, seed in seeds.items()}
-        self._duplex.reset(mask_B.to(self._device), settings)
-
-    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Spoken:
-        with torch.no_grad():
-            out = self._duplex.step(
-                torch.from_numpy(wav_BS).to(self._device), torch.from_numpy(exec_B).to(self._device)
-            )
-        wav_BS = np.nan_to_num(out.wav_BS.float().cpu().numpy())
-        return Spoken(wav_BS, out.text_B.cpu().numpy(), self._duplex.caption_B.cpu().numpy())
 
 
 @dataclass

@@ -14,6 +14,7 @@ from duologue.eval.duplex_scenes import LEAST_LEFT, Answer
 
 SAME = 0.1  # share of wrong letters up to which an answer is the right one
 NUMBERS = {word for n in range(100) for word in number_words(n).split()} | {"hundred", "thousand", "million"}
+BEGINS = 0.34  # share of wrong letters up to which a text is the beginning of an answer
 SPEAKING = 0.3  # seconds: how recently the agent must have been heard to be speaking
 JUST_AFTER = 0.16  # seconds: who begins so soon after a pause has decided inside it
 EARLY = 0.1  # seconds: who begins longer than this before the end of a question talks into it
@@ -64,7 +65,7 @@ class Judge:
 
     def __init__(self, answers: Mapping[str, Answer], asr: Callable[[np.ndarray], str] | None = None):
         self.answers, self.asr = answers, asr
-        self._words = {item: plain(answer.text) for item, answer in answers.items()}
+        self._letters = {item: _letters(answer.text) for item, answer in answers.items()}
 
     def score(self, played: Played) -> Score:
         """The score of one scene."""
@@ -152,33 +153,38 @@ class Judge:
         score.turns.append(self._turn(played, found, 1, silent, played.seconds))
 
     def left(self, said: Sequence[str], elapsed: float) -> float:
-        """How many seconds remain of the answer that begins as `said` does; 0 if no long answer does."""
-        words = plain(" ".join(said))
-        if not words:
-            return 0.0
+        """How many seconds remain of the long answer that begins as `said` does; 0 if none does."""
+        letters = _letters(" ".join(said))
         rates = {
-            item: edits(words, self._words[item][: len(words)]) / len(words)
+            item: edits(letters, self._letters[item][: len(letters)]) / len(letters)
             for item, answer in self.answers.items()
-            if answer.seconds
+            if answer.seconds and letters
         }
-        if not rates:
+        best = min(rates, key=lambda item: rates[item], default=None)
+        if best is None or rates[best] > BEGINS:
             return 0.0
-        best = min(rates, key=lambda item: rates[item])
-        return self.answers[best].seconds - elapsed if rates[best] <= 0.34 else 0.0
+        return self.answers[best].seconds - elapsed
 
     def right(self, item: str, said: str) -> bool:
         """Whether `said` is the answer of this item: its numbers are the same, at most a tenth of its letters are
         wrong (a recogniser's spelling, not another word in a short answer), and no other answer is as near."""
-        words, expected = plain(said), self._words[item]
-        if [w for w in words if w in NUMBERS] != [w for w in expected if w in NUMBERS]:
+        letters, expected = _letters(said), self._letters[item]
+        if _numbers(letters) != _numbers(expected):
             return False
-        letters, expected = " ".join(words), " ".join(expected)
         wrong = edits(letters, expected)
         if wrong > SAME * len(expected):
             return False
-        others = (" ".join(other) for name, other in self._words.items() if name != item)
+        others = (other for name, other in self._letters.items() if name != item)
         rivals = (other for other in others if abs(len(other) - len(letters)) <= wrong)
         return wrong == 0 or all(edits(letters, other) > wrong for other in rivals)
+
+
+def _letters(text: str) -> str:
+    return " ".join(plain(text))
+
+
+def _numbers(letters: str) -> list[str]:
+    return [word for word in letters.split() if word in NUMBERS]
 
 
 def plain(text: str) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+import duologue
 from duologue.data.script import Script
 from duologue.data.split import valid_phrasing
 from duologue.data.voices import SAMPLE_RATE, read_index, write_clip
@@ -12,10 +13,9 @@ from duologue.eval.activity import loud
 from duologue.eval.duplex_play import Spoken
 from duologue.eval.duplex_scenes import Stock
 from duologue.tokenizer import Tokenizer
-from duologue.weights import load
 
 FRAME = 1920
-TOKENIZER: Tokenizer = load("tiny").tokenizer
+TOKENIZER = Tokenizer(Path(duologue.__file__).parent / "assets" / "tiny" / "tokenizer.model")
 PAD = 3
 LONG_ANSWERS = (
     "Once upon a time a little fox found a silver bell in the snow and rang it for all of the lost animals.",

@@ -1,24 +1,17 @@
 """Every figure of the duplex evaluation, on agents whose behaviour is known."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tyro
 
-from duologue.cli import CONFIG
-from duologue.data.manifest import read_transcript
 from duologue.errors import InputError
 from duologue.eval import activity
-from duologue.eval.commands import Eval
-from duologue.eval.duplex import Parts, evaluate_duplex
 from duologue.eval.duplex_play import play
 from duologue.eval.duplex_report import make_report
 from duologue.eval.duplex_scenes import Answer, SceneMaker, Stock
 from duologue.eval.duplex_score import Judge, Score, Turn, edits
-from duologue.weights import load
 from tests.eval.duplex_actor import ANSWERS, LONG_ANSWERS, Actor, Manner, make_stock, tone
 
 
@@ -245,8 +238,6 @@ def test_nothing_to_play(stock: Stock, tmp_path: Path):
     ]
     with pytest.raises(InputError, match="af_river"):
         Stock.of(rows, stock.script)
-    with pytest.raises(InputError, match="no kind of scene is called dance"):
-        evaluate_duplex(load("tiny"), stock, kinds=["dance"])
 
 
 def test_slots_do_not_matter(stock: Stock):
@@ -309,6 +300,16 @@ def test_a_long_answer_may_have_a_slip_and_a_short_one_a_spelling(stock: Stock):
     assert not judge.right("long-900", LONG_ANSWERS[1])
 
 
+def test_what_is_left_of_an_answer(stock: Stock):
+    judge = Judge(stock.answers())
+    whole = stock.answers()["long-900"].seconds
+    assert whole > 4
+    assert judge.left(["Once", "up"], 1.0) == pytest.approx(whole - 1)  # a word of which half was said
+    assert judge.left(["Once", "upon", "the", "time"], 1.5) == pytest.approx(whole - 1.5)
+    assert judge.left(["One", "plus", "one"], 1.0) == 0
+    assert judge.left([], 0.0) == 0
+
+
 def test_edits():
     assert edits(list("abc"), list("abc")) == 0
     assert edits(list("ac"), list("abc")) == 1
@@ -341,45 +342,3 @@ def test_figures_of_known_scores():
     lines = {line.title: line for line in report.lines}
     assert (lines["takes the turn"].met, lines["response, median"].met) == (False, True)
     assert lines["right answer, ASR"].met is None
-
-
-# With a model
-
-
-def run(*args: object) -> None:
-    tyro.cli(Eval, args=["duplex", *map(str, args)], config=CONFIG).run()
-
-
-def test_command(stock: Stock, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    pytest.importorskip("matplotlib")
-    make_stock(tmp_path)
-    out, saved, png = tmp_path / "out.json", tmp_path / "saved", tmp_path / "scene.png"
-    common = ["--model", "tiny", "--set", tmp_path / "clips", "--script", tmp_path / "script.jsonl"]
-    files = ["--json", out, "--save", saved, "--png", "turn-heard-001", png]
-    run(*common, "--scenes", 2, "--kinds", "turn", *files)
-    report = json.loads(out.read_text())
-    assert report["model"] == "tiny"
-    assert report["frame_ms"]["p99"] >= report["frame_ms"]["p50"] > 0
-    names = ["turn-heard-000", "turn-heard-001", "turn-unheard-000"]
-    assert [score["name"] for score in report["scores"]] == names
-    assert png.read_bytes()[:4] == b"\x89PNG"
-    words = read_transcript(saved / "turn-heard-001.flac").words
-    assert any(word.speaker == "SPEAKER_USER" for word in words)
-    table = capsys.readouterr().out
-    assert "right answer, text" in table and "ms a frame, one conversation" in table
-    with pytest.raises(InputError, match="nothing: they are called turn-heard-000 to turn-unheard-000"):
-        run(*common, "--scenes", 1, "--kinds", "turn", "--png", "nothing", png)
-    with pytest.raises(InputError, match="--set DIR --script FILE"):
-        run("--model", "tiny")
-
-
-def test_a_model_in_training(stock: Stock):
-    """Parts put together by hand; the modes of its modules are as they were."""
-    tiny = load("tiny")
-    tiny.lm.train()
-    parts = Parts(tiny.lm, tiny.codec, tiny.tokenizer, tiny.sampling)
-    report = evaluate_duplex(parts, stock, scenes=1, kinds=["turn"], time_frames=0)
-    assert report.scenes["turn"]["played"] == 2
-    assert tiny.lm.training and not tiny.codec.training
-    same = evaluate_duplex(tiny, stock, scenes=1, kinds=["turn"], time_frames=0, slots=1)
-    assert [score.turns for score in report.scores] == [score.turns for score in same.scores]

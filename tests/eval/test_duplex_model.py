@@ -1,0 +1,65 @@
+"""The duplex evaluation on the tiny model: from the command line to its files, and in training."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tyro
+
+from duologue.cli import CONFIG
+from duologue.data.manifest import read_transcript
+from duologue.errors import InputError
+from duologue.eval.commands import Eval
+from duologue.eval.duplex import Parts, evaluate_duplex
+from duologue.eval.duplex_scenes import Stock
+from duologue.weights import load
+from tests.eval.duplex_actor import make_stock
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Stock:
+    return make_stock(tmp_path_factory.mktemp("stock"))
+
+
+def run(*args: object) -> None:
+    tyro.cli(Eval, args=["duplex", *map(str, args)], config=CONFIG).run()
+
+
+def test_command(stock: Stock, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("matplotlib")
+    make_stock(tmp_path)
+    out, saved, png = tmp_path / "out.json", tmp_path / "saved", tmp_path / "scene.png"
+    common = ["--model", "tiny", "--set", tmp_path / "clips", "--script", tmp_path / "script.jsonl"]
+    files = ["--json", out, "--save", saved, "--png", "turn-heard-001", png]
+    run(*common, "--scenes", 2, "--kinds", "turn", *files)
+    report = json.loads(out.read_text())
+    assert report["model"] == "tiny"
+    assert report["frame_ms"]["p99"] >= report["frame_ms"]["p50"] > 0
+    names = ["turn-heard-000", "turn-heard-001", "turn-unheard-000"]
+    assert [score["name"] for score in report["scores"]] == names
+    assert png.read_bytes()[:4] == b"\x89PNG"
+    words = read_transcript(saved / "turn-heard-001.flac").words
+    assert any(word.speaker == "SPEAKER_USER" for word in words)
+    table = capsys.readouterr().out
+    assert "right answer, text" in table and "ms a frame, one conversation" in table
+    with pytest.raises(InputError, match="nothing: they are called turn-heard-000 to turn-unheard-000"):
+        run(*common, "--scenes", 1, "--kinds", "turn", "--png", "nothing", png)
+    with pytest.raises(InputError, match="--set DIR --script FILE"):
+        run("--model", "tiny")
+
+
+def test_a_model_in_training(stock: Stock):
+    """Parts put together by hand; the modes of its modules are as they were."""
+    tiny = load("tiny")
+    tiny.lm.train()
+    parts = Parts(tiny.lm, tiny.codec, tiny.tokenizer, tiny.sampling)
+    report = evaluate_duplex(parts, stock, scenes=1, kinds=["turn"], time_frames=0)
+    assert report.scenes["turn"]["played"] == 2
+    assert tiny.lm.training and not tiny.codec.training
+    same = evaluate_duplex(tiny, stock, scenes=1, kinds=["turn"], time_frames=0, slots=1)
+    assert [score.turns for score in report.scores] == [score.turns for score in same.scores]
+
+
+def test_kinds_that_do_not_exist(stock: Stock):
+    with pytest.raises(InputError, match="no kind of scene is called dance"):
+        evaluate_duplex(load("tiny"), stock, kinds=["dance"])
