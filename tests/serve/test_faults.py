@@ -118,6 +118,9 @@ def test_many_who_come_and_go_leave_nothing(server):
 
     def census():
         until(lambda: server.service.engine.used == 0 and not server.uvicorn.server_state.connections)
+        written = threading.Event()  # what is still being recorded holds files open
+        until(lambda: server.service.recorder.put(written.set))
+        assert written.wait(PATIENCE)
         gc.collect()
         return threading.active_count(), psutil.Process().num_fds(), len(server.uvicorn.server_state.tasks)
 
