@@ -27,11 +27,11 @@ def scale_to_speech(codec: Codec, wav_BS: Tensor) -> None:
         module.weight.mul_(factor)  # pyright: ignore[reportCallIssue]
         return output * factor
 
-    scaled = [m for m in codec.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
+    scaled: list[nn.Module] = [m for m in codec.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
     if codec.decoder.head not in scaled:  # of a decoder by frames
         scaled.append(codec.decoder.head)
     for module in scaled:
-        if module.bias is not None:
+        if isinstance(module.bias, Tensor):
             module.bias.zero_()
     hooks = [module.register_forward_hook(rescale) for module in scaled]
     z_BDT = codec.to_latent(wav_BS)

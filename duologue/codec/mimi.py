@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +58,7 @@ class Codec(nn.Module):
         # Channel-wise: what the published weights were trained with.
         self.upsample = CausalConvTranspose1d(dim, dim, 2 * resample, resample, groups=dim, bias=False)
         self.decoder_transformer = Transformer(config.transformer)
-        self.decoder = (
+        self.decoder: Any = (
             FrameDecoder(config.frames, dim, config.hop) if config.frames else Decoder(config.seanet)
         )
 

@@ -197,14 +197,15 @@ def export_lora(options: ExportLoRA) -> None:
     ranks = {len(value) for name, value in weights.items() if name.endswith(".lora_A.weight")}
     if len(ranks) != 1:
         raise InputError(f"{options.start} is no run with adapters (--lora-rank)")
+    (rank,) = ranks
     lm = load(options.model, dtype=torch.float32).lm
-    add_lora(lm, *ranks, options.lora_scaling)
+    add_lora(lm, rank, options.lora_scaling)
     _fill(lm, weights)
     options.out.mkdir(parents=True, exist_ok=True)
     with atomic_write(options.out / "lora.safetensors") as temporary:
         found = {name: weight.detach().contiguous() for name, weight in adapters(lm).items()}
         save_file(found, temporary, metadata={"format": "pt"})
-    how = {"lora": True, "lora_rank": ranks.pop(), "lora_scaling": options.lora_scaling}
+    how = {"lora": True, "lora_rank": rank, "lora_scaling": options.lora_scaling}
     write_json(options.out / "config.json", lm_json(lm.config) | {"lora_name": "lora.safetensors"} | how)
 
 
