@@ -40,7 +40,7 @@ def train_codec(options: TrainCodec) -> None:
 
 def export_codec(options: ExportCodec) -> None:
     """Write the averaged weights of a run in the published format."""
-    codec = _trained(options.start, options.preset)
+    codec = trained(options.start, options.preset)
     write_codec(options.out, codec, torch.float16 if options.half else torch.float32)
 
 
@@ -73,7 +73,7 @@ def _joint(options: TrainCodec, world: World) -> tuple[Stage, Data]:
 
 
 def _decoder(options: TrainCodec, world: World) -> tuple[Stage, Data]:
-    codec = parallel.parallelize(_trained(_start(options), options.preset, new_decoder=True), world)
+    codec = parallel.parallelize(trained(_start(options), options.preset, new_decoder=True), world)
     frames = round((options.seconds or 0.96) * codec.config.frame_rate)
     share = 0.8 if options.agent_share is None else options.agent_share
     seed, batch = options.run_config.seed, options.batch or 6
@@ -89,7 +89,7 @@ def _start(options: TrainCodec) -> Path:
     return options.start
 
 
-def _trained(start: Path, preset: str, new_decoder: bool = False) -> Codec:
+def trained(start: Path, preset: str, new_decoder: bool = False) -> Codec:
     """The codec of a run. With `new_decoder` its convolutional decoder may be missing, and starts from nothing."""
     codec = Codec(PRESETS[preset]())
     weights = checkpoint.load_weights(start)

@@ -44,24 +44,24 @@ def test_one_stage_goes_on_from_the_other_to_a_file(runs: Path, tmp_path: Path) 
     out = tmp_path / "codec.safetensors"
     main(["train", "export-codec", "--start", str(runs / "decoder"), "--preset", "tiny", "--out", str(out)])
     codec = load(str(out)).codec
-    trained = codec_run._trained(runs / "decoder", "tiny")
+    trained = codec_run.trained(runs / "decoder", "tiny")
     torch.testing.assert_close(codec.state_dict(), trained.state_dict())
     question = Path(presets.__file__).parent / "assets" / "question.opus"
     wav_BS = torch.from_numpy(read_mono(question))[None, :48_000]
-    assert torch.equal(codec.encode(wav_BS), codec_run._trained(runs / "joint", "tiny").encode(wav_BS))
+    assert torch.equal(codec.encode(wav_BS), codec_run.trained(runs / "joint", "tiny").encode(wav_BS))
 
 
 def test_the_decoder_may_be_of_another_kind(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    joint = codec_run._trained(runs / "joint", "tiny")
+    joint = codec_run.trained(runs / "joint", "tiny")
 
     def by_frames() -> object:
         return replace(presets.tiny_codec(), frames=FramesConfig(24, 48, 2, 5, 240))
 
     monkeypatch.setitem(codec_run.PRESETS, "tiny", by_frames)
     train(runs, "decoder", "joint", "frames")
-    codec: Codec = codec_run._trained(runs / "frames", "tiny")
+    codec: Codec = codec_run.trained(runs / "frames", "tiny")
     assert codec.config.frames is not None
     wav_BS = 0.1 * torch.randn(1, 19_200)
     codes = codec.encode(wav_BS)
