@@ -4,6 +4,7 @@ All from the codes on is trained (output projections, upsampling, transformer, S
 losses behind the balancer (section 3.3.4 of the Moshi paper); `adversarial_only` is the setting of the released Mimi.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,10 +57,15 @@ class CodeBatches:
         self, codec: Codec, folder: StrPath, batch: int, frames: int, agent_share: float, seed: int = 0, rank: int = 0,
         context: int = 25,
     ):  # fmt: skip
-        blocks = load_blocks(Path(folder))
-        self.wav_NS = np.concatenate([np.array(block.wav) for block in blocks])
-        self.agent = [i for i, row in enumerate(r for b in blocks for r in b.meta) if "agent" in row["kind"]]
-        self.speech = sorted(set(range(len(self.wav_NS))) - set(self.agent))
+        rows = [(block, i) for block in load_blocks(Path(folder)) for i in range(len(block.meta))]
+        agent = [row for row in rows if "agent" in row[0].meta[row[1]]["kind"]]
+        speech = [row for row in rows if "agent" not in row[0].meta[row[1]]["kind"]]
+        if (
+            agent and agent_share
+        ):  # encoding takes its time: as much other speech as its share of crops asks for
+            speech = speech[: math.ceil(len(agent) * (1 - agent_share) / agent_share)]
+        self.wav_NS = np.stack([np.array(block.wav[i]) for block, i in agent + speech])
+        self.agent, self.speech = range(len(agent)), range(len(agent), len(self.wav_NS))
         self.codes_NQT = encode_all(codec, self.wav_NS)
         self.batch, self.frames, self.context, self.agent_share = batch, frames, context, agent_share
         self.seed, self.rank, self.index = seed, rank, 0
@@ -80,7 +86,8 @@ class CodeBatches:
         rng = np.random.default_rng([self.seed, self.rank, index])
         codes, wavs = [], []
         while len(wavs) < self.batch:
-            pool = self.agent if rng.random() < self.agent_share or not self.speech else self.speech
+            chosen = rng.random() < self.agent_share
+            pool = self.agent if self.agent and (chosen or not self.speech) else self.speech
             i = pool[rng.integers(len(pool))]
             start = int(rng.integers(self.context, self.codes_NQT.shape[-1] - self.frames))
             wav_S = self.wav_NS[i, start * self.hop : (start + self.frames) * self.hop]
