@@ -16,8 +16,8 @@ from .step import init_state, step_frame
 
 
 class MLXBackend:
-    """An `engine.backend.Backend`. `compile` is always on where there is Metal; the first frame then takes longer,
-    and so does the one at which a conversation outgrows its ring of keys, every time it doubles."""
+    """An `engine.backend.Backend`. `compile` is always on on a GPU: it is done when the backend is made, and
+    again in the frame at which a conversation outgrows its ring of keys, every time it doubles."""
 
     def __init__(
         self,
@@ -43,6 +43,9 @@ class MLXBackend:
             for run in (self._step, self._step_codes)
         }
         self._settle()
+        if self._compile:  # now, not in somebody's first frame
+            nobody = np.zeros(self.slots, bool)
+            self.step(np.zeros((self.slots, self.frame_size), np.float32), nobody)
 
     def start(self, sampling: dict[int, Sampling]) -> None:
         mask_B = mx.array([slot in sampling for slot in range(self.slots)])

@@ -1,6 +1,6 @@
 """The depth transformer: from one frame's context to its codebooks, one after the other (`lm/depth.py`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -13,7 +13,7 @@ from .layers import GatedMLP, make_norm
 KeysValues = tuple[mx.array, mx.array]  # [B, H, Q, D]
 
 
-def all_steps(modules: list[nn.Module], schedule: tuple[int, ...], x_BQD: mx.array) -> mx.array:
+def all_steps(modules: Sequence[nn.Module], schedule: tuple[int, ...], x_BQD: mx.array) -> mx.array:
     """Every step through the weights that the schedule gives it, `[B, Q, D]`."""
     if len(modules) == 1:
         return modules[0](x_BQD)

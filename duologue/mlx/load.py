@@ -94,10 +94,10 @@ def _packed(
     """The layer with its matrix packed; None if it is not to be, or cannot."""
     bits = tensor.bits if isinstance(tensor, Affine) else int(quantize[1:]) if quantize else 0
     group = tensor.group if isinstance(tensor, Affine) else MLX_GROUP.get(bits, 0)
-    leaf = hasattr(module, "to_quantized") and not module.children()
-    if not bits or not leaf or len(tensor.shape) != 2 or tensor.shape[-1] % group:
+    to_quantized = None if module.children() else getattr(module, "to_quantized", None)
+    if not bits or to_quantized is None or len(tensor.shape) != 2 or tensor.shape[-1] % group:
         return None
-    layer = module.to_quantized(group_size=group, bits=bits)
+    layer = to_quantized(group_size=group, bits=bits)
     if isinstance(tensor, Affine):
         layer.weight = mx.array(tensor.data.numpy())
         layer.scales, layer.biases = _array(tensor.scales, dtype), _array(tensor.biases, dtype)

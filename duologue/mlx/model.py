@@ -49,7 +49,7 @@ class LM(nn.Module):
     @property
     def dtype(self) -> mx.Dtype:
         """What is computed in (quantised or not, the norms are in it)."""
-        return self.out_norm.weight.dtype
+        return self.out_norm["weight"].dtype
 
     def initial_tokens(self) -> mx.array:
         """What every stream holds before its first frame, `[K]`."""

@@ -31,7 +31,7 @@ class State:
         for state in self._inner():
             state.reset(mask_B)
         for name, value in self._own():
-            new = mx.full(value.shape, self.fresh(name), value.dtype)
+            new = mx.full(value.shape, self.fresh(name)).astype(value.dtype)
             setattr(self, name, keep(value, new, mask_B))
 
     def grow(self) -> None:

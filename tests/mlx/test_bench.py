@@ -12,7 +12,7 @@ from duologue.cli import main
 
 KEYS = {
     "codec": {"encode_ms", "decode_ms", "frame_ms", "frame_ms_p99", "weights_mb"},
-    "lm": {"step_ms", "step_ms_p99", "gb_per_s", "weights_mb"},
+    "lm": {"step_ms", "step_ms_p99", "weights_mb"},
     "step": {"frame_ms", "frame_ms_p99"},
 }
 

@@ -152,6 +152,7 @@ def test_a_ring_grows_to_its_capacity_and_no_further(monkeypatch) -> None:
     assert lengths == [4, 4, 8, 8, 8, 8, 8, 8, 8]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="compiling on Linux takes a C++ compiler")
 def test_compiled_a_step_says_the_same(monkeypatch) -> None:
     """Also where the ring grows, so that it is compiled again, and for slots that rest."""
