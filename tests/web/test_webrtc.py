@@ -18,7 +18,10 @@ from tests.serve.server import Server, until
 
 from .browser import CHROMIUM, PATIENCE_MS, chromium, questions
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (apt-get install chromium)")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (apt-get install chromium)"),
+    pytest.mark.slow,
+]
 DOCS = Path(__file__).parents[2] / "docs" / "serving.md"
 HEARD = """async () => {
   for (const report of (await window.peer.getStats()).values())
@@ -43,9 +46,9 @@ def test_a_browser_calls(tmp_path: Path):
                 f"async () => {{ window.events = []; const speaker = new Audio(); speaker.autoplay = true;\n{lines}\n"
                 "window.peer = peer; }"
             )
-            page.wait_for_function("window.events.includes('response.done')")
+            until(lambda: "response.done" in page.evaluate("window.events"))
             assert page.evaluate("window.events")[0] == "session.created"
-            page.wait_for_function(f"async () => await ({HEARD})() > 1e-4")
+            until(lambda: page.evaluate(HEARD) > 1e-4)
         until(lambda: server.service.engine.used == 0)  # the browser is gone
     finally:
         server.close()
