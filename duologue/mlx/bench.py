@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 from mlx import nn
-from mlx.utils import tree_reduce
+from mlx.utils import tree_flatten
 
 from ..bench.run import WARMUP
 from ..bench.timing import machine, memory_mb, milliseconds, p50, p99, read_gb_per_s
@@ -104,7 +104,8 @@ def _evaluated(step: Callable[..., Any], state: State) -> Callable[..., Any]:
 
 
 def _nbytes(module: nn.Module) -> int:
-    return tree_reduce(lambda total, array: total + array.nbytes, module.parameters(), 0)
+    parameters: Any = tree_flatten(module.parameters())
+    return sum(array.nbytes for _, array in parameters)
 
 
 def _machine() -> dict[str, Any]:
