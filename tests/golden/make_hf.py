@@ -9,6 +9,7 @@ bfloat16, and with the `gguf` package in q8_0) and as 8-bit rows with scales; fo
 the weights that their packing leaves.
 """
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -275,6 +276,11 @@ def save(tensors: dict[str, Any], path: Path) -> None:
     save_file(plain, path, metadata={"format": "pt"})
 
 
+def save_bf16(model: Any, folder: Path) -> None:
+    """As its own program writes it. A copy is made narrow: its rotary frequencies would not come back from it."""
+    copy.deepcopy(model).bfloat16().save_pretrained(folder)
+
+
 def new(root: Path, name: str) -> Path:
     (root / name).mkdir(exist_ok=True)
     return root / name
@@ -291,15 +297,14 @@ def main() -> None:
     mimi = MimiModel(MimiConfig(**MIMI)).eval()
     randomise_codec(mimi, 9)
     folder = new(root, "hf_mimi")
-    mimi.bfloat16().save_pretrained(folder)
-    save(run_codec(mimi.float()), folder / "io.safetensors")
+    save_bf16(mimi, folder)
+    save(run_codec(mimi), folder / "io.safetensors")
 
     moshi = MoshiForConditionalGeneration(moshi_config()).eval()
     randomise(moshi, SEEDS["hf_moshi"])
     moshi.audio_encoder.load_state_dict(mimi.state_dict())
     folder = new(root, "hf_moshi")
-    moshi.bfloat16().save_pretrained(folder)
-    moshi.float()
+    save_bf16(moshi, folder)
     save(run(moshi, "hf_moshi"), folder / "io.safetensors")
     state = {name: value.clone() for name, value in moshi.state_dict().items()}
     sliced = candle(state)
