@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from .. import presets
 from ..codec import Codec
-from ..config import CodecConfig
+from ..config import CodecConfig, LMConfig
 from ..errors import InputError
 from ..lm import LM
 from ..nn.linear import Linear, kept_half
 from ..nn.quantized import Int4Linear, Int8Linear, quantize
+from ..nn.quantized import quantized as quantized_layer
 from ..weights import Model, load
 from ..weights.files import ModelFiles
 from ..weights.published import ModelConfig
@@ -71,8 +72,31 @@ def open_model(model: str, quantized: str | None = None, layers: int | None = No
     else:
         raise InputError("--layers is for a shape with random weights: " + ", ".join(SHAPES))
     if quantized is not None:
-        quantize(opened.lm, quantized)
+        config = opened.files.config.lm
+        opened.lm = random_quantized(config, quantized) if model in SHAPES else quantize(opened.lm, quantized)
     return opened
+
+
+def random_quantized(config: LMConfig, kind: str) -> LM:
+    """A language model of random layers of 8 or 4 bits, layer by layer: never more than it in memory."""
+    with torch.device("meta"):
+        lm = LM(config)
+    for parent in list(lm.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, Linear):
+                setattr(parent, name, _random_layer(*child.weight.shape, kind))
+    for module in lm.modules():
+        for name, value in list(module.named_parameters(recurse=False)):
+            setattr(module, name, nn.Parameter(torch.empty(value.shape).uniform_(-0.05, 0.05)))
+    return lm.eval()
+
+
+def _random_layer(rows: int, columns: int, kind: str) -> nn.Module:
+    if kind == "q4":
+        return quantized_layer(torch.empty(rows, columns).uniform_(-1, 1) / columns**0.5, kind)
+    words = torch.randint(-(2**62), 2**62, (rows * columns // 8 + 1,))  # eight weights each
+    data_NK = words.view(torch.int8)[: rows * columns].view(rows, columns).clamp(min=-127)
+    return Int8Linear(data_NK, torch.full((rows,), columns**-0.5))
 
 
 def bytes_read(lm: LM) -> int:

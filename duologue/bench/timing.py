@@ -34,9 +34,9 @@ def p99(values: list[float]) -> float:
 
 
 def read_gb_per_s() -> float:
-    """How fast all threads together read memory, the best of some passes."""
+    """How fast all threads together read memory, in the middle of some passes."""
     values = torch.ones(READ // 4)
-    return round(READ / min(milliseconds(values.sum, 8, 2)) / 1e6, 2)
+    return round(READ / p50(milliseconds(values.sum, 15, 3)) / 1e6, 2)
 
 
 def memory_mb() -> int | None:

@@ -1,5 +1,7 @@
 """One codebook: nearest-neighbour look-up, and learning by moving averages (EMA) instead of gradients."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,6 +31,10 @@ class Codebook(nn.Module):
         self.embedding_sum: Tensor
         self.cluster_usage: Tensor
         self.initialized: Tensor
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles leave out what is made of the buffers."""
+        return {**vars(self), "_cache": None, "_search": None}
 
     def _vectors(self) -> tuple[Tensor, Tensor]:
         """The vectors `[V, D]` and half their squared lengths `[V]`; computed once until the buffers change."""

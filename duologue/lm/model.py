@@ -59,7 +59,7 @@ class LM(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return first_weight(self).device
+        return self.text_emb.weight.device
 
     def initial_tokens(self) -> Tensor:
         """What every stream holds before its first frame, `[K]`."""

@@ -1,5 +1,7 @@
 """Multi-head attention: causal over a bounded context, or across to a conditioning sequence."""
 
+from itertools import chain
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -119,4 +121,4 @@ class CrossAttention(nn.Module):
 
 def first_weight(module: nn.Module) -> Tensor:
     """Any floating-point tensor of the module: says its device and computing dtype."""
-    return next(p for p in [*module.parameters(), *module.buffers()] if p.is_floating_point())
+    return next(p for p in chain(module.parameters(), module.buffers()) if p.is_floating_point())

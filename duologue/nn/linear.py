@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 LARGEST = 2**26  # bytes of a matrix that may be kept twice; models with larger ones are for `quantized`
 FEW = 128  # rows; the usual product is good at more
+SINGLE = 4  # rows: the frame of a conversation or two
+HALF_MAX = 60_000  # below the largest float16
+LEFT_OVER = 2**11  # what a float16 leaves over of a float32 is smaller by this
 Parts = tuple[Tensor, Tensor | None]
 Kernel = Callable[[Tensor], Tensor]
 
@@ -29,6 +32,10 @@ class Product:
         self._made_of: tuple[Tensor | None, int, int] = None, 0, 0
         self._few: Kernel | None = None
         self._many: Kernel | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles make kernels of their own."""
+        return {**vars(self), "_made_of": (None, 0, 0), "_few": None, "_many": None}
 
     def __call__(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.dtype != torch.float32:
@@ -67,16 +74,33 @@ def fastest(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
     if matrix_NK.device.type != "cpu" or rows > FEW or matrix_NK.nbytes > LARGEST:
         matrix_NK = matrix_NK.contiguous()
         return lambda x: F.linear(x, matrix_NK, bias_N)
+    matrix_NK = matrix_NK.contiguous()
     if kept_half(matrix_NK):
-        half = torch.ops.quantized.linear_prepack_fp16(matrix_NK.contiguous(), bias_N)
-        multiply_half = torch.ops.quantized.linear_dynamic_fp16.default
-        return lambda x: multiply_half(x, half)
+        return _by_half(matrix_NK, bias_N)
+    if rows <= SINGLE and has_fbgemm() and matrix_NK.abs().amax() < HALF_MAX:
+        return _by_two_halves(matrix_NK, bias_N)
     if _has_onednn():
-        packed = torch.ops.mkldnn._reorder_linear_weight(matrix_NK.contiguous(), rows)
+        packed = torch.ops.mkldnn._reorder_linear_weight(matrix_NK, rows)
         multiply_packed = torch.ops.mkldnn._linear_pointwise.default
         return lambda x: multiply_packed(x, packed, bias_N, "none", [], "")
-    matrix_NK = matrix_NK.contiguous()
     return lambda x: F.linear(x, matrix_NK, bias_N)
+
+
+def _by_half(matrix_NK: Tensor, bias_N: Tensor | None) -> Kernel:
+    packed = torch.ops.quantized.linear_prepack_fp16(matrix_NK, bias_N)
+    multiply = torch.ops.quantized.linear_dynamic_fp16.default
+    multiply = getattr(
+        multiply, "_op", multiply
+    )  # without the look for fake objects, which takes as long again
+    return lambda x: multiply(x, packed)
+
+
+def _by_two_halves(matrix_NK: Tensor, bias_N: Tensor | None) -> Kernel:
+    """32 bits as 16 and what these leave over, 22 bits of 24 in all: for very few rows faster than 32 at once."""
+    first_NK = matrix_NK.half().float()
+    first = _by_half(first_NK, bias_N)
+    second = _by_half(((matrix_NK - first_NK) * LEFT_OVER).half().float(), None)
+    return lambda x: first(x).add_(second(x), alpha=1 / LEFT_OVER)
 
 
 def kept_half(matrix_NK: Tensor) -> bool:

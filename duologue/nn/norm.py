@@ -16,10 +16,9 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x_D: Tensor) -> Tensor:
+        # A step of a small model is mostly norms, so they are as few operations as will do.
         wide_D = x_D.float()
-        length = torch.linalg.vector_norm(
-            wide_D, dim=-1, keepdim=True
-        )  # fewer small steps than a mean of squares
+        length = torch.linalg.vector_norm(wide_D, dim=-1, keepdim=True)
         scale = torch.rsqrt(length * length / x_D.shape[-1] + self.eps)
         return (wide_D * (self.weight.float() * scale)).to(x_D.dtype)
 

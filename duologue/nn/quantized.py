@@ -5,7 +5,7 @@ section 4.6)."""
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .linear import Linear, has_fbgemm
 
+M = TypeVar("M", bound=nn.Module)
 KINDS = ("q8", "q4")
 LEVELS = 127  # what the largest weight of a row is stored as
 GROUP = 32  # weights of a row that share a scale and a zero in 4 bits
@@ -58,7 +59,7 @@ class Int4Linear(nn.Module):
         return y.to(x.dtype).unflatten(0, x.shape[:-1])
 
 
-def quantize(module: nn.Module, kind: str) -> nn.Module:
+def quantize(module: M, kind: str) -> M:
     """Replace the linear layers of a model on the CPU, in place, by ones of 8 ("q8") or 4 ("q4") bits a weight, one at
     a time. Raises InputError for another kind or device."""
     check_kind(kind)

@@ -161,6 +161,27 @@ def test_a_hundred_bad_conversations_leave_nothing() -> None:
     assert any(not same_bits(a[0], b[0]) for a, b in zip(state.tensors(), new, strict=True))
 
 
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "float16 weights"])
+def test_the_kernels_of_steps_change_nothing(half: bool) -> None:
+    """In single precision, where steps use kernels of their own: as offline, alone or beside others, on any threads."""
+    model = presets.random_codec(presets.tiny_codec())
+    model = model.half().float() if half else model
+    wav_BS = sound(3, 14).float()
+    expected_BQT = model.encode(wav_BS)
+    threads = torch.get_num_threads()
+    try:
+        for count, slots in ((1, slice(3)), (2, slice(3)), (2, slice(1, 2))):
+            torch.set_num_threads(count)
+            state = model.init_state(len(wav_BS[slots]))
+            frames = wav_BS[slots].split(FRAME, 1)
+            codes_BQT = torch.cat([model.encode_step(state, frame_BS) for frame_BS in frames], -1)
+            assert torch.equal(codes_BQT, expected_BQT[slots])
+            said = [model.decode_step(state, code_BQT) for code_BQT in codes_BQT.split(1, -1)]
+            assert_close(torch.cat(said, -1), model.decode(codes_BQT), atol=1e-4, rtol=0)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_memory_does_not_grow() -> None:
     state = codec().init_state(2)
     size = state.nbytes()

@@ -1,6 +1,7 @@
 """Products that keep their weights as a kernel likes them."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -24,6 +25,13 @@ def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param == "neither":
         monkeypatch.setattr(module, "_has_onednn", lambda: False)
     return request.param
+
+
+def test_two_halves_hold_what_small_and_large_weights_say() -> None:
+    weight = gaussian(16, 40) * torch.logspace(-9, 4, 16)[:, None]
+    x = gaussian(2, 40, seed=2)
+    y, exact = fastest(weight, None, 2)(x), x.double() @ weight.double().T
+    assert ((y - exact).abs() <= 1e-6 * (x.double().abs() @ weight.double().abs().T) + 1e-9).all()
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -90,6 +98,14 @@ def test_a_copy_has_weights_of_its_own() -> None:
         other.weight.zero_()
         assert_close(other(x), other.bias.expand(2, -1))
         assert_close(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
+
+
+def test_pickles() -> None:
+    layer, x = CausalConv1d(8, 5, 3), gaussian(2, 6, 8)
+    with torch.no_grad():
+        y = layer.step(layer.init_state(2), x)
+        again = pickle.loads(pickle.dumps(layer))
+        assert torch.equal(again.step(again.init_state(2), x), y)
 
 
 @pytest.mark.parametrize(
