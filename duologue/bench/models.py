@@ -84,7 +84,8 @@ def random_quantized(config: LMConfig, kind: str) -> LM:
     for parent in list(lm.modules()):
         for name, child in parent.named_children():
             if isinstance(child, Linear):
-                setattr(parent, name, _random_layer(*child.weight.shape, kind))
+                rows, columns = child.weight.shape
+                setattr(parent, name, _random_layer(rows, columns, kind))
     for module in lm.modules():
         for name, value in list(module.named_parameters(recurse=False)):
             setattr(module, name, nn.Parameter(torch.empty(value.shape).uniform_(-0.05, 0.05)))

@@ -113,7 +113,7 @@ def _pack(data_NK: Tensor, scale_N: Tensor) -> Any:
     with warnings.catch_warnings():
         # Tensors of quantized types will go; the product of packed weights has none but this, on its way in.
         warnings.simplefilter("ignore", UserWarning)
-        weight = torch._make_per_channel_quantized_tensor(
+        weight = torch._make_per_channel_quantized_tensor(  # pyright: ignore[reportPrivateImportUsage]
             data_NK, scale_N.clamp(min=TINY).double(), zeros_N, 0
         )
     return torch.ops.quantized.linear_prepack(weight, None)
