@@ -18,10 +18,7 @@ from tests.serve.server import Server, until
 
 from .browser import CHROMIUM, PATIENCE_MS, chromium, questions
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (apt-get install chromium)"),
-    pytest.mark.slow,
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (apt-get install chromium)")
 DOCS = Path(__file__).parents[2] / "docs" / "serving.md"
 HEARD = """async () => {
   for (const report of (await window.peer.getStats()).values())
