@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import LMConfig
-from ..weights.names import lm_sources
 from .model import LM
 
 
@@ -58,21 +56,6 @@ def merge_lora(lm: LM) -> None:
             setattr(lm.get_submodule(parent), leaf, merged)
     for weight in lm.parameters():
         weight.requires_grad_(True)
-
-
-def adapters(lm: LM) -> dict[str, Tensor]:
-    """The adapters' weights by their published names, such as `transformer.layers.0.gating.linear_in.lora_A.weight`."""
-    return {
-        f"{published_name(name, lm.config)}.lora_{side}.weight": getattr(linear, f"lora_{side}").weight
-        for name, linear in _linears(lm)
-        if isinstance(linear, LoRALinear)
-        for side in "AB"
-    }
-
-
-def published_name(module: str, config: LMConfig) -> str:
-    """The published name of one of our linear maps, in the naming with a projection a step."""
-    return lm_sources(f"{module}.weight", config)[-1].name.removesuffix(".weight")
 
 
 def _linears(lm: LM) -> Iterator[tuple[str, nn.Linear]]:

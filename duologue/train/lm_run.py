@@ -16,7 +16,7 @@ from duologue.data.shards import ShardReader
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
 from duologue.lm import LM, Sampling
-from duologue.lm.lora import adapters, add_lora
+from duologue.lm.lora import add_lora
 from duologue.tokenizer import Tokenizer
 from duologue.train import checkpoint, parallel
 from duologue.train.commands import ExportLM, ExportLoRA, TrainLM, TrainTokenizer
@@ -29,6 +29,7 @@ from duologue.train.optim import OptimConfig
 from duologue.train.parallel import World
 from duologue.train.stage import Data
 from duologue.weights import load
+from duologue.weights.lora import adapter_tensors
 from duologue.weights.write import lm_json, write_json, write_lm
 
 PRESETS = {"nano": presets.nano_lm, "moshi": presets.moshi_7b, "tiny": presets.tiny_lm}
@@ -203,8 +204,7 @@ def export_lora(options: ExportLoRA) -> None:
     _fill(lm, weights)
     options.out.mkdir(parents=True, exist_ok=True)
     with atomic_write(options.out / "lora.safetensors") as temporary:
-        found = {name: weight.detach().contiguous() for name, weight in adapters(lm).items()}
-        save_file(found, temporary, metadata={"format": "pt"})
+        save_file(adapter_tensors(lm), temporary, metadata={"format": "pt"})
     how = {"lora": True, "lora_rank": rank, "lora_scaling": options.lora_scaling}
     write_json(options.out / "config.json", lm_json(lm.config) | {"lora_name": "lora.safetensors"} | how)
 

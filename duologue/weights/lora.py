@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import LMConfig
 from ..errors import InputError
 from ..lm import LM
+from ..lm.lora import LoRALinear
 from .names import Source, lm_sources
 from .packed import Packed
 from .published import read_json
@@ -119,21 +119,6 @@ def _exactly(path: Path, name: str, value: Stored, shape: torch.Size) -> Tensor:
     return value.reshape(shape).clone()
 
 
-class LoRALinear(nn.Linear):
-    """A linear layer with its adapter beside it, so that either can be had or changed without the other."""
-
-    def __init__(self, base: nn.Linear, delta: Delta):
-        with torch.device("meta"):
-            super().__init__(base.in_features, base.out_features, bias=False)
-        self.weight = base.weight
-        self.lora_A = nn.Parameter(delta.down.to(base.weight), requires_grad=False)
-        self.lora_B = nn.Parameter(delta.up.to(base.weight), requires_grad=False)
-        self.scaling = delta.scaling
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input) + self.scaling * F.linear(F.linear(input, self.lora_A), self.lora_B)
-
-
 def attach(lm: LM, adapter: Adapter) -> None:
     """Put an adapter beside the weights of `lm`. Whole tensors replace theirs."""
     if lm.config.temporal.cross_attention:
@@ -144,4 +129,20 @@ def attach(lm: LM, adapter: Adapter) -> None:
         parent, _, child = name.removesuffix(".weight").rpartition(".")
         base = lm.get_submodule(name.removesuffix(".weight"))
         assert isinstance(base, nn.Linear)
-        setattr(lm.get_submodule(parent), child, LoRALinear(base, delta))
+        layer = LoRALinear(base, len(delta.down), delta.scaling).requires_grad_(False)
+        layer.lora_A.weight.data.copy_(delta.down)
+        layer.lora_B.weight.data.copy_(delta.up)
+        setattr(lm.get_submodule(parent), child, layer)
+
+
+def adapter_tensors(lm: LM) -> dict[str, Tensor]:
+    """The adapters beside the weights of `lm` by their published names, such as
+    `transformer.layers.0.gating.linear_in.lora_A.weight`: a projection a step, as moshi-finetune names them."""
+    return {
+        name: getattr(module, side).weight.detach().contiguous()
+        for path, module in lm.named_modules()
+        if isinstance(module, LoRALinear)
+        for name, side in zip(
+            _names(lm_sources(f"{path}.weight", lm.config)[-1]), ("lora_A", "lora_B"), strict=True
+        )
+    }

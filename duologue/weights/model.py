@@ -161,7 +161,7 @@ def load(
     Any published format is read: PyTorch (also q8), MLX (also q8 and q4), Candle (also GGUF q8_0) and the Hugging Face
     ports; packed weights are unpacked. `dtype` is that of the language model; by default bfloat16 on an accelerator and
     float32 on a CPU. The codec is always float32. `lora` is an adapter of moshi-finetune (by default the one that
-    config.json names), merged into the weights or, with `merge_lora` false, kept beside them (`lora.LoRALinear`).
+    config.json names), merged into the weights or, with `merge_lora` false, kept beside them (`lm.lora.LoRALinear`).
     Raises InputError if anything is missing, damaged or not understood.
     """
     target = torch.device(device)

@@ -7,7 +7,8 @@ import torch
 
 from duologue import presets
 from duologue.lm import LM
-from duologue.lm.lora import adapters, add_lora, merge_lora
+from duologue.lm.lora import add_lora, merge_lora
+from duologue.weights.lora import adapter_tensors
 from duologue.weights.names import lm_sources
 
 
@@ -63,7 +64,7 @@ def test_merged_gives_what_the_adapters_gave(lm: LM) -> None:
 
 def test_every_linear_map_of_the_published_model_has_one(lm: LM) -> None:
     add_lora(lm, 4, 2.0)
-    found = adapters(lm)
+    found = adapter_tensors(lm)
     assert found["transformer.layers.0.self_attn.in_projs.0.lora_A.weight"].shape == (4, 32)
     assert found["transformer.layers.1.gating.linear_out.lora_B.weight"].shape == (32, 4)
     for name in (

@@ -226,7 +226,9 @@ def test_a_file_of_a_codec(folder: Path) -> None:
     model = load(str(folder / "codec.safetensors"))
     assert torch.equal(model.codec.encoder.stem.weight, golden.codec("mimi_small", 8).encoder.stem.weight)
     (folder / "config.json").unlink()
-    assert load(str(folder / "codec.safetensors")).codec.config.quantizer.entries == 64  # codec.json is beside it
+    assert (
+        load(str(folder / "codec.safetensors")).codec.config.quantizer.entries == 64
+    )  # codec.json is beside it
     (folder / "codec.json").unlink()
     with pytest.raises(InputError, match="is missing"):  # alone, it must be Mimi
         _ = load(str(folder / "codec.safetensors")).codec
