@@ -2,13 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
 from .codec import Codec
 from .codec.codebook import Codebook
 from .codec.init import scale_to_speech
-from .config import CodecConfig, DepthConfig, LMConfig, QuantizerConfig, SeanetConfig, TransformerConfig
+from .config import (
+    CodecConfig,
+    DepthConfig,
+    FramesConfig,
+    LMConfig,
+    QuantizerConfig,
+    SeanetConfig,
+    TransformerConfig,
+)
 from .lm import LM
 
 
@@ -18,11 +27,13 @@ def mimi(codebooks: int = 8) -> CodecConfig:
 
 
 def nano_codec() -> CodecConfig:
-    """The codec of `nano`: Mimi's architecture at an eighth of its size, 8 codebooks of 512 entries (0.9 kbit/s)."""
+    """The codec of `nano`: Mimi's architecture at an eighth of its size, 8 codebooks of 512 entries (0.9 kbit/s), and a
+    decoder by frames."""
     return CodecConfig(
         seanet=SeanetConfig(dim=256, filters=16),
         transformer=TransformerConfig(256, 4, 4, 1024, 50, layer_scale=0.2),
         quantizer=QuantizerConfig(dim=128, codebooks=8, entries=512),
+        frames=FramesConfig(),
     )
 
 
@@ -46,11 +57,12 @@ def moshi_7b() -> LMConfig:
 
 
 def nano_lm() -> LMConfig:
-    """The language model of `nano`, 23 M parameters: Moshi's architecture with a vocabulary of 2,000 pieces, depth
-    weights shared from the second acoustic codebook on, and an extra head for the user's words."""
+    """The language model of `nano`, 19 M parameters: Moshi's architecture with a vocabulary of 2,000 pieces, depth
+    weights shared from the second acoustic codebook on, and an extra head for the user's words. Every width is a
+    multiple of 64, the group in which MLX quantises."""
     return LMConfig(
-        temporal=_helium(320, 5, 8, 250),
-        depth=DepthConfig(256, 4, 2, int(4.125 * 256), (0, 1, 2, 2, 2, 2, 2, 2)),
+        temporal=replace(_helium(320, 5, 8, 250), feedforward=1152),
+        depth=DepthConfig(192, 3, 2, 864, (0, 1, 2, 2, 2, 2, 2, 2)),
         audio_streams=16,
         delays=(0, *(0, 1, 1, 1, 1, 1, 1, 1) * 2),
         card=512,
