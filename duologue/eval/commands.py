@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-from tyro.conf import arg, subcommand
+from tyro.conf import Positional, arg, subcommand
 
 from duologue.errors import InputError
 from duologue.eval.duplex_kinds import KINDS, LONG
@@ -120,10 +120,51 @@ class EvalDuplex:
         run_duplex(self)
 
 
+@dataclass(frozen=True)
+class EvalQuantize:
+    """What rounding the weights to 8 bits and fewer costs: tokens, perplexities and, with --set, right answers."""
+
+    shards: Positional[tuple[Path, ...]]
+    """Folders of shards (as `duologue data encode` writes them) of conversations that were not trained on."""
+    model: str = "nano"
+    """A name, folder, .safetensors file or hf://owner/name@revision."""
+    batches: int = 8
+    """Batches of four conversations' first 24 seconds."""
+    set: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Clips to ask questions with, as for `eval duplex`."""
+    script: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The script of the questions and their right answers (.jsonl)."""
+    scenes: int = 100
+    """Questions to ask."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+    def run(self) -> None:
+        from duologue.eval.quantize_run import run_quantize
+
+        rows = run_quantize(self)
+        if self.json:
+            print(json_format.dumps([asdict(row) for row in rows], indent=2))
+            return
+        from rich.console import Console
+
+        table = _table(
+            "", "MB", "text tokens as fp32 %", "audio tokens as fp32 %", "text ppl", "audio ppl", "right %"
+        )
+        for row in rows:
+            table.add_row(
+                row.kind, _cell(row.megabytes, 1), _cell(100 * row.text_agreement, 1),
+                _cell(100 * row.audio_agreement, 1), _cell(row.text_perplexity, 3), _cell(row.audio_perplexity, 2),
+                _cell(None if row.right is None else 100 * row.right, 1),
+            )  # fmt: skip
+        Console().print(table)
+
+
 Eval: TypeAlias = (
     Annotated[EvalCodec, subcommand("codec")]
     | Annotated[EvalCodes, subcommand("codes")]
     | Annotated[EvalDuplex, subcommand("duplex")]
+    | Annotated[EvalQuantize, subcommand("quantize")]
 )
 
 

@@ -1,0 +1,99 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from duologue import presets
+from duologue.cli import main
+from duologue.config import DepthConfig
+from duologue.data.shards import write_shards
+from duologue.eval.quantize import KINDS, evaluate_quantized, quantized
+from duologue.lm import LM
+
+SILENCE = torch.arange(8)
+
+
+@pytest.fixture(scope="module")
+def lm() -> LM:
+    tiny = presets.tiny_lm()
+    temporal = replace(tiny.temporal, dim=64, feedforward=289)  # gates of 192
+    config = replace(tiny, temporal=temporal, depth=DepthConfig(64, 2, 1, 289, tuple(range(8))))
+    return presets.random_lm(config)
+
+
+def conversations(lm: LM) -> list[Tensor]:
+    """Codes the model itself finds likely, so that rounding has something to spoil."""
+    generator = torch.Generator().manual_seed(0)
+    codes_BKT = torch.randint(0, 32, (2, 17, 30), generator=generator)
+    with torch.inference_mode():
+        for _ in range(2):
+            out = lm(codes_BKT)
+            assert out.audio_BQTV is not None
+            codes_BKT[:, 0] = out.text_BTV.argmax(-1)
+            codes_BKT[:, 1:9] = out.audio_BQTV.argmax(-1)
+    codes_BKT[:, 1:9, :5] = SILENCE[:, None]
+    return [codes_BKT]
+
+
+def test_fewer_bits_are_smaller_and_worse(lm: LM):
+    rows = {row.kind: row for row in evaluate_quantized(lm, conversations(lm), SILENCE)}
+    assert tuple(rows) == KINDS
+    assert rows["fp32"].text_agreement == rows["fp32"].audio_agreement == 1
+    sizes = [rows[kind].megabytes for kind in KINDS]
+    assert sizes == sorted(sizes, reverse=True)
+    assert rows["bf16"].megabytes == pytest.approx(rows["fp32"].megabytes / 2)
+    assert rows["q8"].audio_agreement > 0.95 > rows["q3"].audio_agreement
+    assert rows["fp32"].audio_perplexity < rows["q4"].audio_perplexity < rows["q3"].audio_perplexity
+    assert rows["fp32"].right is None
+
+
+def test_rounding_leaves_the_model_alone(lm: LM):
+    before = {name: weight.clone() for name, weight in lm.state_dict().items()}
+    rounded, _ = quantized(lm, "q4")
+    assert all(torch.equal(weight, before[name]) for name, weight in lm.state_dict().items())
+    weight, was = rounded.text_head.weight, lm.text_head.weight
+    step = (was.unflatten(1, (-1, 32)).amax(-1) - was.unflatten(1, (-1, 32)).amin(-1)).max() / 15
+    assert 0 < (weight - was).abs().max() <= step
+
+
+def test_silent_frames_do_not_count(lm: LM):
+    (codes_BKT,) = conversations(lm)
+    louder = codes_BKT.clone()
+    codes_BKT[:, 1:9, 15:] = louder[:, 1:9, 15:] = SILENCE[:, None]
+    louder[:, 9:, 20:] = 3  # changes what is predicted for silence alone
+    found = [next(evaluate_quantized(lm, [codes], SILENCE, kinds=["q3"])) for codes in (codes_BKT, louder)]
+    assert found[0].audio_perplexity == found[1].audio_perplexity
+    assert found[0].text_perplexity != found[1].text_perplexity
+
+
+def test_answers_are_asked_of_the_rounded_model(lm: LM):
+    asked = []
+    rows = list(
+        evaluate_quantized(lm, conversations(lm), SILENCE, lambda m: asked.append(m) or 0.5, ["q8", "q4"])
+    )
+    assert [row.right for row in rows] == [0.5, 0.5]
+    assert not torch.equal(asked[0].text_head.weight, asked[1].text_head.weight)
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rng = np.random.default_rng(0)
+    samples = []
+    for number in range(4):
+        codes = rng.integers(1, 32, (2, 8, 60)).astype(np.int16)
+        codes[0, :, :40] = np.arange(8)[:, None]
+        samples.append({"key": str(number), "codes.npy": codes, "json": {"alignments": []}})
+    write_shards(tmp_path / "shards", samples)
+    main(["eval", "quantize", str(tmp_path / "shards"), "--model", "tiny", "--batches", "1"])
+    printed = capsys.readouterr().out
+    assert all(f"{kind} " in printed for kind in KINDS)
+
+
+@pytest.mark.parametrize("wrong", [("--set", "x"), ("--batches", "0"), ("--model", "no-such")])
+def test_bad_input(tmp_path: Path, wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as end:
+        main(["eval", "quantize", str(tmp_path), *wrong])
+    assert end.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
