@@ -20,6 +20,8 @@ def codec_peers(
     found: dict[str, dict[str, Any]] = {}
     if not pythons:
         return found
+    if codec.config.frames:
+        raise InputError("no other implementation has a decoder by frames: leave out --peers")
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "codec.safetensors"
         write_codec(weights, codec)

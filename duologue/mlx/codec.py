@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import CodecConfig
 from .conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
+from .frames import FrameDecoder, FramesState
 from .quantizer import SplitQuantizer
 from .seanet import Decoder, Encoder, SeanetState
 from .state import State
@@ -25,7 +27,7 @@ class EncoderState(State):
 class DecoderState(State):
     upsample: ConvTransposeState
     transformer: TransformerState
-    decoder: SeanetState
+    decoder: SeanetState | FramesState
 
 
 @dataclass
@@ -49,7 +51,9 @@ class Codec(nn.Module):
         self.quantizer = SplitQuantizer(config.quantizer, dim)
         self.upsample = CausalConvTranspose1d(dim, dim, 2 * resample, resample, groups=dim, bias=False)
         self.decoder_transformer = Transformer(config.transformer)
-        self.decoder = Decoder(config.seanet)
+        self.decoder: Any = (
+            FrameDecoder(config.frames, dim, config.hop) if config.frames else Decoder(config.seanet)
+        )
 
     # Offline
 

@@ -185,15 +185,11 @@ def hf_codec_config(values: dict[str, Any], codebooks: int, where: str) -> Codec
 def hf_codec_json(config: CodecConfig) -> dict[str, Any]:
     """The configuration of `MimiModel`."""
     s, t, q = config.seanet, config.transformer, config.quantizer
-    if (
-        t.norm != "layer_norm"
-        or t.layer_scale is None
-        or config.resample != 2
-        or t.context is None
-        or config.frames
-    ):
+    if config.frames:
+        raise InputError("the Hugging Face Mimi has no place for a decoder by frames: use --format pytorch")
+    if t.norm != "layer_norm" or t.layer_scale is None or config.resample != 2 or t.context is None:
         raise InputError(
-            "the codec cannot be written for transformers: its norm, scale, rate or decoder has no place"
+            "the Hugging Face Mimi has no place for this codec's norm, scale or rate: use --format pytorch"
         )
     return {
         "architectures": ["MimiModel"],

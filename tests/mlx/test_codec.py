@@ -1,5 +1,8 @@
 """The codec in MLX against the reference's golden tensors, and in slots."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -9,9 +12,16 @@ pytest.importorskip("mlx.core")
 import mlx.core as mx
 
 from duologue import presets
+from duologue.config import CodecConfig, FramesConfig
+from duologue.mlx.state import compiled
 from tests import golden
 from tests.mlx import mirror
 from tests.mlx.mirror import back, of, same_bits
+
+TINY = presets.tiny_codec()
+BOTH_DECODERS = pytest.mark.parametrize(
+    "config", [TINY, replace(TINY, frames=FramesConfig(24, 48, 3, 5, 240))], ids=["seanet", "frames"]
+)
 
 
 @pytest.mark.parametrize(("case", "codebooks"), [("mimi_small", 8), ("mimi_32", 32)])
@@ -26,8 +36,18 @@ def test_it_gives_the_references_codes_and_samples(case: str, codebooks: int) ->
         assert_close(back(codec.decode(of(io["codes_in"]))), io["wav_out_all"], atol=1e-4, rtol=0)
 
 
-def test_streamed_it_equals_torch_offline_past_the_context() -> None:
-    twin = presets.random_codec(presets.tiny_codec())
+@BOTH_DECODERS
+def test_offline_it_equals_torch(config: CodecConfig) -> None:
+    twin = presets.random_codec(config)
+    codes_BQT = torch.randint(32, (3, 8, 30), generator=torch.Generator().manual_seed(0))
+    expected = twin.decode(codes_BQT)
+    assert expected.std() > 0.01, "nothing to compare"
+    assert_close(back(mirror.codec(twin).decode(of(codes_BQT))), expected, atol=1e-4, rtol=0)
+
+
+@BOTH_DECODERS
+def test_streamed_it_equals_torch_offline_past_the_context(config: CodecConfig) -> None:
+    twin = presets.random_codec(config)
     codec = mirror.codec(twin)
     wav_BS = 0.1 * torch.randn(2, 24 * 1920, generator=torch.Generator().manual_seed(0))
     codes_BQT = twin.encode(wav_BS)
@@ -42,9 +62,10 @@ def test_streamed_it_equals_torch_offline_past_the_context() -> None:
     assert_close(back(mx.concatenate(wavs, -1)), twin.decode(codes_BQT), atol=1e-4, rtol=0)
 
 
-def test_slots_rest_and_start_anew() -> None:
+@BOTH_DECODERS
+def test_slots_rest_and_start_anew(config: CodecConfig) -> None:
     """After a frame that is no sound and a reset, with a neighbour and pauses: bit for bit as in a new state."""
-    codec = mirror.codec(presets.random_codec(presets.tiny_codec()))
+    codec = mirror.codec(presets.random_codec(config))
     wav_TBS = of(0.1 * torch.randn(6, 2, 1920, generator=torch.Generator().manual_seed(0)))
     bad_BS, nobody, first = mx.full((2, 1920), mx.nan), mx.array([False, False]), mx.array([True, False])
     alone, state = codec.init_state(2), codec.init_state(2)
@@ -60,8 +81,23 @@ def test_slots_rest_and_start_anew() -> None:
     assert all(same_bits(a[:1], b[:1]) for a, b in zip(alone.arrays(), state.arrays(), strict=True))
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="compiling on Linux takes a C++ compiler")
+@BOTH_DECODERS
+def test_compiled_it_gives_the_same(config: CodecConfig) -> None:
+    codec = mirror.codec(presets.random_codec(config))
+    plain, state, alone = codec.init_state(2), codec.init_state(2), mx.array([True, False])
+    run = compiled(lambda codes_BQT, exec_B: codec.decode_frame(state, codes_BQT, exec_B), state)
+    codes_BQT = torch.randint(32, (2, 8, 6), generator=torch.Generator().manual_seed(0))
+    for t in range(6):
+        codes_BQ1, exec_B = of(codes_BQT[..., t : t + 1]), alone if t == 3 else mx.array([True, True])
+        state.grow()
+        expected = codec.decode_step(plain, codes_BQ1, exec_B)
+        assert_close(back(run(codes_BQ1, exec_B)), back(expected), atol=1e-5, rtol=0)
+
+
 def test_frames_of_another_length_are_refused() -> None:
-    codec = mirror.codec(presets.random_codec(presets.tiny_codec()))
+    codec = mirror.codec(presets.random_codec(TINY))
     state = codec.init_state(1)
     with pytest.raises(ValueError, match="one frame"):
         codec.encode_step(state, mx.zeros((1, 1919)))

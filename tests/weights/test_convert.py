@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -152,7 +153,9 @@ def test_the_same_gguf_again(tmp_path: Path) -> None:
 )
 def test_quantised(tmp_path: Path, format, quantize, kind) -> None:
     """Matrices are packed, and near; what the format cannot pack is exact."""
-    lm = presets.random_lm(presets.nano_lm())
+    nano = presets.nano_lm()
+    odd = replace(nano.temporal, feedforward=1320)  # gates of 880 columns, which no format's groups divide
+    lm = presets.random_lm(replace(nano, temporal=odd))
     source = tmp_path / "source"
     source.mkdir()
     write_lm(source / LM_FILE, lm, torch.bfloat16)
@@ -162,12 +165,13 @@ def test_quantised(tmp_path: Path, format, quantize, kind) -> None:
     for name, value in packed.items():
         if isinstance(value, Packed):
             assert isinstance(value, kind)
-            coarse = 2 * exact[name].float().abs().max() / (2 ** int(quantize[1:]) - 1)
-            assert (value.dense() - exact[name].float()).abs().max() <= 1.3 * coarse, name
+            largest = exact[name].float().abs().max()
+            coarse = 2 * largest / (2 ** int(quantize[1:]) - 1) + largest / 2**7  # scales may have 16 bits
+            assert (value.dense() - exact[name].float()).abs().max() <= coarse, name
         else:
             assert torch.equal(value.float(), exact[name].float()), name
     plain = {name for name, value in packed.items() if not isinstance(value, Packed)}
-    narrow = {f"temporal.layers.{i}.mlp.linear_out.weight" for i in range(8)}  # 880 columns
+    narrow = {f"temporal.layers.{i}.mlp.linear_out.weight" for i in range(8)}
     vectors = {name for name, value in exact.items() if value.dim() == 1}
     assert plain == vectors | narrow
     size = (tmp_path / "there").joinpath(load(str(tmp_path / "there")).files.config.lm_file).stat().st_size
