@@ -1,7 +1,7 @@
 # Each target works as the first command on a machine that has Python 3.11 or newer:
 # it makes the environment in .venv by itself, and again whenever the requirements change.
 #
-#   make talk    answer a spoken question        IN=question.wav OUT=answer.wav MODEL=...
+#   make talk    answer a spoken question        IN=question.wav OUT=answer.wav PNG=answer.png MODEL=...
 #   make serve   open the page to talk to        MODEL=...
 #   make test    run the suite                   ARGS="-k codec"
 #   make lint    ruff and pyright
@@ -11,6 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 IN ?= duologue/assets/question.opus
 OUT ?= answer.wav
+PNG ?= $(basename $(OUT)).png
 model = $(if $(MODEL),--model $(MODEL))
 
 .PHONY: talk serve test lint format clean
@@ -20,11 +21,11 @@ model = $(if $(MODEL),--model $(MODEL))
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
 
-talk: $(VENV)/serve.stamp
+talk: $(VENV)/serve,plot.stamp
 	@$(if $(MODEL),,echo "The model is tiny, which is random: what it says makes no sense, but everything runs.")
-	$(BIN)/duologue talk $(IN) $(OUT) $(model)
+	$(BIN)/duologue talk $(IN) $(OUT) --png $(PNG) $(model)
 
-serve: $(VENV)/serve.stamp
+serve: $(VENV)/serve,plot.stamp
 	$(BIN)/duologue serve $(model)
 
 test: $(VENV)/dev.stamp

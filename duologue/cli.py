@@ -117,7 +117,9 @@ class Talk:
     stereo: bool = False
     """Write both: the agent on the left, the user on the right."""
     json: Annotated[Path | None, arg(metavar="OUT.json")] = None
-    """Also write the words with their times, and how long the frames took."""
+    """Also write the words of both with their times, and how long the frames took."""
+    png: Annotated[Path | None, arg(metavar="OUT.png")] = None
+    """Also draw both voices, their words over them."""
     tail: float = 15.0
     """The most seconds to go on after the recording has ended."""
     options: Options = field(default_factory=Options)
@@ -138,6 +140,7 @@ class Talk:
             greedy=self.greedy,
             stereo=self.stereo,
             json_target=self.json,
+            png_target=self.png,
             tail=self.tail,
             options=self.options,
         )

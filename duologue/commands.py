@@ -14,10 +14,12 @@ from duologue.audio.framing import frame_count, pad_to_frames
 from duologue.codec import Codec
 from duologue.codes import Codes, check_codes_path, load_codes, save_codes
 from duologue.config import QuantizerConfig
+from duologue.data.manifest import AGENT, USER, Word
 from duologue.engine import offline
 from duologue.engine.backend import open_codec
 from duologue.engine.options import Options
 from duologue.errors import InputError
+from duologue.eval.picture import check_picture, draw_conversation
 from duologue.files import atomic_write, check_writable
 from duologue.lm import LM
 from duologue.lm.sampling import Sampling
@@ -81,6 +83,7 @@ def talk(
     greedy: bool,
     stereo: bool,
     json_target: Path | None,
+    png_target: Path | None,
     tail: float,
     options: Options,
 ) -> None:
@@ -88,6 +91,8 @@ def talk(
     check_audio_path(target)
     if json_target is not None:
         check_writable(json_target)
+    if png_target is not None:
+        check_picture(png_target)
     if target.resolve() == source.resolve():
         raise InputError(f"{target} is the recording itself: name another file for the answer")
     if not 0 <= tail < float("inf"):
@@ -102,6 +107,11 @@ def talk(
     if json_target is not None:
         with atomic_write(json_target) as temporary:
             temporary.write_text(json.dumps(answer.report, indent=2, ensure_ascii=False) + "\n")
+    if png_target is not None:
+        user = answer.report.get("user", {"words": []})
+        both = [(AGENT, word) for word in answer.report["words"]] + [(USER, word) for word in user["words"]]
+        words = [Word(word["word"], word["start"], word["end"], who) for who, word in both]
+        draw_conversation(png_target, answer.wav_S, user_S, words)
 
 
 def talk_live(model: str, seed: int, greedy: bool, options: Options) -> None:

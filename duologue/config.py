@@ -259,6 +259,12 @@ class LMConfig:
         return 1 + self.audio_streams
 
     @property
+    def writes_down_user(self) -> bool:
+        """Whether the first extra head writes down the user's words: it then has the text's vocabulary. (The heads of
+        published models do not: they tell pauses from speech.)"""
+        return self.extra_heads > 0 and self.extra_heads_dim == self.text_card_out
+
+    @property
     def depth_steps(self) -> int:
         """Codebooks that the model speaks (`dep_q`)."""
         return len(self.depth.schedule) if self.depth else 0

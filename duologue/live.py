@@ -31,7 +31,8 @@ def talk(
                 news.clear()
                 for said in seat.take():
                     devices.play(said.wav_S)
-                    screen.say(said.text)
+                    screen.say("you", said.heard)
+                    screen.say("agent", said.text)
                 if engine.now() - told >= 1:
                     told, counts = engine.now(), seat.counts()
                     delay = counts.response + devices.waiting + devices.latency

@@ -1,6 +1,7 @@
-"""What a conversation in the terminal shows: captions as they are spoken, and how late they are."""
+"""What a conversation in the terminal shows: the words of both as they come, and how late they are."""
 
 import time
+from dataclasses import dataclass
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -8,54 +9,74 @@ from rich.text import Text
 
 HINT = "Use headphones: without them the agent hears itself. Ctrl-C ends the conversation."
 TURN = 1.6  # seconds of silence after which the next words begin a new line
+STYLES = {"you": "yellow", "agent": "cyan"}  # of their names
+
+
+@dataclass
+class Line:
+    """What one of them has said without a pause."""
+
+    who: str
+    text: str
+    last: float  # when the last of it came
+
+    def __rich__(self) -> Text:
+        return Text.assemble((f"{self.who}: ", STYLES[self.who]), self.text)
 
 
 class Screen:
-    """Captions, and on a terminal a line of figures below them. Use it from `with` to its end."""
+    """Captions, and on a terminal a line of figures below them. Use it from `with` to its end. `hint` comes first."""
 
-    def __init__(self, console: Console | None = None):
+    def __init__(self, console: Console | None = None, hint: str = HINT):
         self.console = console or Console(highlight=False)
-        self._line = self._figures = ""
-        self._last = 0.0
+        self._hint = hint
+        self._lines: list[Line] = []  # that may go on, by their beginning
+        self._figures = ""
         self._live: Live | None = None
 
     def __enter__(self) -> "Screen":
         if self.console.is_terminal:
             self._live = Live(self, console=self.console, refresh_per_second=8)
             self._live.start()
-        self.console.print(HINT)
+        if self._hint:
+            self.console.print(self._hint)
         return self
 
     def __exit__(self, *_) -> None:
-        self._new_line()
+        self._finish(len(self._lines))
         self._figures = ""
         if self._live is not None:
             self._live.stop()
 
     def __rich__(self) -> Group:
-        return Group(
-            *[Text(text, style) for text, style in ((self._line, ""), (self._figures, "dim")) if text]
-        )
+        figures = [Text(self._figures, "dim")] if self._figures else []
+        return Group(*self._lines, *figures)
 
-    def say(self, text: str) -> None:
-        """Show what the agent says now; the empty text where it says nothing."""
+    def say(self, who: str, text: str) -> None:
+        """Show what one of them, "you" or "agent", says now; the empty text where they say nothing."""
         now = time.monotonic()
-        if self._line and now - self._last > TURN:
-            self._new_line()
-        if text:
-            self._line += text if self._line else text.lstrip()
-            self._last = now
+        while self._lines and now - self._lines[0].last > TURN:
+            self._finish(1)
+        if not text:
+            return
+        line = next((line for line in self._lines if line.who == who and now - line.last <= TURN), None)
+        if line is None:
+            line = Line(who, "", now)
+            self._lines.append(line)
+        line.text += text if line.text else text.lstrip()
+        line.last = now
 
     def note(self, text: str) -> None:
         """A line that stays."""
-        self._new_line()
+        self._finish(len(self._lines))
         self.console.print(Text(text, "dim"))
 
     def figures(self, text: str) -> None:
         """The line below, on a terminal only."""
         self._figures = text
 
-    def _new_line(self) -> None:
-        if self._line:
-            self.console.print(Text(self._line))
-        self._line = ""
+    def _finish(self, count: int) -> None:
+        """The first lines are whole: they stay, above those that go on."""
+        done, self._lines = self._lines[:count], self._lines[count:]
+        for line in done:
+            self.console.print(line)

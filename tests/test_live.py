@@ -14,6 +14,7 @@ from duologue.live import talk
 from duologue.screen import Screen
 from duologue.serve.settings import Settings
 from duologue.weights import load
+from tests.engine.virtual import EchoBackend, listening
 from tests.fake_sounddevice import Machine
 from tests.serve.server import Server, until
 
@@ -44,7 +45,8 @@ def test_the_model_in_this_process_is_heard(machine, capsys):
 
 
 def test_a_server_is_called_until_it_ends(machine, capsys):
-    server = Server(Settings(sessions=1, time_limit=2.5))
+    heard = load("tiny").tokenizer.encode("two and two")
+    server = Server(Settings(sessions=1, time_limit=2.5), EchoBackend(1, heard=heard))
     try:
         main(["call", server.address])
     finally:
@@ -55,6 +57,7 @@ def test_a_server_is_called_until_it_ends(machine, capsys):
     out = capsys.readouterr().out
     assert "headphones" in out
     assert "The server ends the conversation" in out
+    assert "you: two and two" in out
 
 
 @pytest.mark.parametrize(
@@ -90,9 +93,43 @@ def test_the_screen_shows_captions_turn_by_turn_and_the_figures(monkeypatch):
     console = Console(file=io.StringIO(), force_terminal=True, width=60, record=True, highlight=False)
     with Screen(console) as screen:
         for piece in (" one", " two", "", "", "", "", " three"):
-            screen.say(piece)
+            screen.say("agent", piece)
         screen.figures("answer 20 ms after a frame")
         assert "answer 20 ms" in screen.__rich__().renderables[-1].plain
     lines = [line.strip() for line in console.export_text().splitlines()]
-    assert "one two" in lines
-    assert "three" in lines
+    assert "agent: one two" in lines
+    assert "agent: three" in lines
+
+
+def test_the_screen_keeps_the_words_of_two_who_speak_at_once_apart(monkeypatch):
+    """In the order in which they began, the first of them above while it goes on."""
+    clock = iter(np.arange(0, 100, 0.5))
+    monkeypatch.setattr("duologue.screen.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    console = Console(file=io.StringIO(), width=60, highlight=False)
+    with Screen(console, hint="") as screen:
+        for who, piece in (
+            ("agent", " one"),
+            ("you", " uh"),
+            ("agent", " two"),
+            ("you", "huh"),
+            ("agent", ""),
+        ):
+            screen.say(who, piece)
+        assert console.file.getvalue() == ""
+        for _ in range(2):
+            screen.say("agent", "")
+        assert console.file.getvalue() == "agent: one two\n"
+        screen.say("you", " well")
+    assert console.file.getvalue().splitlines() == ["agent: one two", "you: uhhuh", "you: well"]
+
+
+def test_both_are_shown_in_a_conversation_in_this_process(machine, capsys):
+    model, stop = listening(), threading.Event()
+    done = threading.Thread(target=talk, args=(model, model.sampling, stop))
+    done.start()
+    until(lambda: machine.played_S.size > 72_000)
+    stop.set()
+    done.join(60)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("you: ") for line in lines)
+    assert any(line.startswith("agent: ") for line in lines)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from ..lm.sampling import Sampling
-from ..nn.quantized import quantize
 from ..weights import Model
+from ..weights.quantized import quantized_lm
 from .duplex import Duplex, DuplexFrame
 from .options import DEFAULT, Options
 
@@ -20,6 +20,7 @@ class Frames:
 
     wav_BS: np.ndarray
     text_B: np.ndarray
+    heard_B: np.ndarray
     heard_BQ: np.ndarray
     tokens_BK: np.ndarray
     finite_B: np.ndarray
@@ -62,7 +63,7 @@ def open_backend(model: Model, slots: int = 1, options: Options = DEFAULT) -> Ba
     """Read a model's weights into the backend that the options, or this machine, ask for."""
     if options.resolved() == "torch":
         if options.quantize:
-            quantize(model.lm, options.quantize)
+            model.lm = quantized_lm(model, options.quantize)
         return TorchBackend(model, slots, options.compile)
     from ..mlx.backend import MLXBackend
 
@@ -130,6 +131,7 @@ def _frames(out: DuplexFrame) -> Frames:
     return Frames(
         out.wav_BS.float().cpu().numpy(),
         out.text_B.cpu().numpy(),
+        out.heard_B.cpu().numpy(),
         out.heard_BQ.cpu().numpy(),
         out.tokens_BK.cpu().numpy(),
         out.finite_B.cpu().numpy(),

@@ -16,7 +16,8 @@ from ..weights import Model
 
 @dataclass
 class DuplexFrame:
-    """What one step gives each slot: `wav_BS` float32 `[B, S]`, and the text token spoken with it (-2: none yet).
+    """What one step gives each slot: `wav_BS` float32 `[B, S]`, the text token spoken with it (-2: none yet), and the
+    token that writes down the user's words (-1: the model does not).
 
     `heard_BQ` are the user's codes, `tokens_BK` the text token and codes that were decoded (-2 while there are none).
     A slot outside `finite_B` has left the numbers: what it gives is worthless until it is reset.
@@ -24,6 +25,7 @@ class DuplexFrame:
 
     wav_BS: Tensor
     text_B: Tensor
+    heard_B: Tensor
     heard_BQ: Tensor
     tokens_BK: Tensor
     finite_B: Tensor
@@ -82,7 +84,8 @@ class Duplex:
         finite_B = out.hidden_BD.isfinite().all(-1) & (wav_BS.isfinite().all(-1) | ~ready_B)
         wav_BS = torch.where(ready_B[:, None], wav_BS, 0.0)
         text_B = torch.where(ready_B, tokens_BK[:, 0], TO_GENERATE)
-        return DuplexFrame(wav_BS, text_B, heard_BQ, tokens_BK, finite_B)
+        heard_B = out.heard_B.clone()
+        return DuplexFrame(wav_BS, text_B, heard_B, heard_BQ, tokens_BK, finite_B)
 
     def reset(self, mask_B: Tensor, sampling: dict[int, Sampling] | None = None) -> None:
         """Make the slots of `mask_B` as new, with other settings where `sampling` has some: nothing of their old

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..lm.sampling import Sampling
 from ..weights import Model
 from .options import DEFAULT, Options
 from .session import Session
-from .words import FRAME, LOUD, Words, loudness
+from .words import FRAME, LOUD, UserWords, Words, loudness, transcript
 
 QUIET = 1.5  # seconds of silence after which the agent has finished
 
@@ -45,7 +45,7 @@ def talk(
     session = Session(model, replace(sampling, seed=seed), options)
     user_TS = pad_to_frames(user_S, session.frame_size).reshape(-1, session.frame_size)
     silence_S = np.zeros(session.frame_size, np.float32)
-    words, frame_ms = Words(model.tokenizer), []
+    words, user, frame_ms = Words(model.tokenizer), UserWords(model.tokenizer), []
     agent = [silence_S]
     quiet, limit = 0, len(user_TS) + round(tail / FRAME)
     pad = (model.files.config.lm.pad_id, model.files.config.lm.epad_id)
@@ -57,6 +57,7 @@ def talk(
         frame_ms.append((time.perf_counter() - began) * 1000)
         rms = loudness(said.wav_S)
         words.push(said.frame, said.token, rms)
+        user.push(said.frame, said.heard_token, loudness(heard_S))
         agent.append(said.wav_S)
         speaks = rms > LOUD or (said.token >= 0 and said.token not in pad)
         quiet = 0 if speaks or frame < len(user_TS) else quiet + 1
@@ -65,8 +66,7 @@ def talk(
         "model": model.name,
         "seed": seed,
         "frames": len(frame_ms),
-        "text": words.text.strip(),
-        "words": [{k: round(v, 2) if k != "word" else v for k, v in asdict(w).items()} for w in words.words],
+        **transcript(words, user),
         "frame_ms": _percentiles(frame_ms),
     }
     return Answer(np.concatenate(agent), report)

@@ -20,7 +20,7 @@ from ..tokenizer import Tokenizer
 from ..weights import Model
 from .backend import TorchBackend
 from .session import Said
-from .words import Words, loudness
+from .words import UserWords, Words, loudness, transcript
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Track:
 
     def __init__(self, recorder: Recorder, name: str, header: dict[str, Any]):
         self._recorder, self._name, self._header = recorder, name, header
-        self._words = Words(recorder.tokenizer)
+        self._words, self._user = Words(recorder.tokenizer), UserWords(recorder.tokenizer)
         self._wav: soundfile.SoundFile | None = None
         self._trace: IO[str] | None = None
         self._before_S = np.zeros(0, np.float32)
@@ -123,6 +123,7 @@ class Track:
         self._before_S = said.wav_S
         self._trace.write(json.dumps([*tokens_K.tolist(), *heard_Q.tolist()]) + "\n")
         self._words.push(said.frame, said.token, loudness(said.wav_S))
+        self._user.push(said.frame, said.heard_token, loudness(user_S))
         self._frames += 1
 
     def _finish(self) -> None:
@@ -131,11 +132,7 @@ class Track:
             return
         self._wav.close()
         self._trace.close()
-        report = self._header | {
-            "frames": self._frames,
-            "text": self._words.text.strip(),
-            "words": [asdict(word) for word in self._words.words],
-        }
+        report = self._header | {"frames": self._frames} | transcript(self._words, self._user)
         self._path(".json", True).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
         for suffix in (".wav", ".trace.jsonl", ".json"):
             self._path(suffix, True).replace(self._path(suffix, False))

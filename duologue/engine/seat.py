@@ -12,9 +12,9 @@ import numpy as np
 from ..audio.files import clean
 from ..audio.framing import Framer
 from ..lm.sampling import Sampling
-from ..tokenizer import TextStream, Tokenizer
+from ..tokenizer import Tokenizer
 from .backend import Frames
-from .session import Said
+from .session import Said, Transcripts
 from .words import LOUD_USER, loudness
 
 FRAME = 0.08  # seconds
@@ -84,7 +84,7 @@ class Seat:
         self._begin_past()
 
     def _begin_past(self) -> None:
-        self._text = TextStream(self._tokenizer)
+        self._transcripts = Transcripts(self._tokenizer)
         self._primed = self._met = False  # whether the silent frame was heard, and whether the user was
         self._gap = True  # the last frame was heard as silence for want of another
         self._quiet = True  # the last frame of the user was silence
@@ -241,7 +241,6 @@ class Seat:
 
     def say(self, frames: Frames, done: float) -> None:
         """Take this slot's part of a step that is done."""
-        token = int(frames.text_B[self.slot])
         with self._lock:
             if self.ended or self.fresh or self._void:
                 return
@@ -250,8 +249,7 @@ class Seat:
             self._late += done - self._ready > FRAME
             if self.came is not None:
                 self._response = max(self._response, done - self.came)
-            text = self._text.push(token) if token >= 0 else ""
-            said = Said(self._frame, frames.wav_BS[self.slot].copy(), text, token)
+            said = self._transcripts.said(self._frame, frames, self.slot)
             self._said.append(said)
             if len(self._said) > UNREAD:
                 self._drop_oldest(done)
@@ -265,8 +263,8 @@ class Seat:
 
     def _drop_oldest(self, now: float) -> None:
         """Of what was not taken; its words are kept."""
-        oldest = self._said.popleft()
-        self._said[0] = replace(self._said[0], text=oldest.text + self._said[0].text)
+        oldest, next = self._said.popleft(), self._said[0]
+        self._said[0] = replace(next, text=oldest.text + next.text, heard=oldest.heard + next.heard)
         self._dropped += 1
         if self._behind_since is None:
             self._behind_since = now

@@ -7,19 +7,36 @@ import numpy as np
 from ..lm.sampling import Sampling
 from ..tokenizer import TextStream, Tokenizer
 from ..weights import Model
-from .backend import Backend, open_backend
+from .backend import Backend, Frames, open_backend
 from .options import DEFAULT, Options
 
 
 @dataclass(frozen=True)
 class Said:
     """What the agent says in one frame. `frame` is its place in the conversation: it answers the user's frame
-    `frame - 1`, and is heard while the user says `frame`. `text` is what the token adds to the text (-2: no token)."""
+    `frame - 1`, and is heard while the user says `frame`. `text` is what the token adds to the text (-2: no token).
+    `heard` and `heard_token` are the same of what the model writes down of the user's words (-1: it does not)."""
 
     frame: int
     wav_S: np.ndarray
     text: str
     token: int
+    heard: str = ""
+    heard_token: int = -1
+
+
+class Transcripts:
+    """What both have said in a conversation, as text that grows."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._agent, self._user = TextStream(tokenizer), TextStream(tokenizer)
+
+    def said(self, frame: int, frames: Frames, slot: int) -> Said:
+        """A slot's part of a step."""
+        token, heard = int(frames.text_B[slot]), int(frames.heard_B[slot])
+        text = self._agent.push(token) if token >= 0 else ""
+        words = self._user.push(heard) if heard >= 0 else ""
+        return Said(frame, frames.wav_BS[slot].copy(), text, token, words, heard)
 
 
 class Session:
@@ -38,19 +55,19 @@ class Session:
     def restart(self, sampling: Sampling) -> None:
         """A new conversation: nothing of the old one is left."""
         self.frames = 0
-        self._text = TextStream(self.tokenizer)
+        self._transcripts = Transcripts(self.tokenizer)
         self._backend.start({0: sampling})
         self._step(np.zeros(self.frame_size, np.float32))
 
     def push(self, frame_S: np.ndarray) -> Said:
         """Hear one frame (float32 `[frame_size]` in [-1, 1]) and say one. Raises FloatingPointError if the model has
         left the finite numbers; only `restart` helps then."""
-        wav_S, token = self._step(np.asarray(frame_S, np.float32))
+        frames = self._step(np.asarray(frame_S, np.float32))
         self.frames += 1
-        return Said(self.frames, wav_S, self._text.push(token) if token >= 0 else "", token)
+        return self._transcripts.said(self.frames, frames, 0)
 
-    def _step(self, frame_S: np.ndarray) -> tuple[np.ndarray, int]:
+    def _step(self, frame_S: np.ndarray) -> Frames:
         out = self._backend.step(frame_S[None], np.ones(1, bool))
         if not out.finite_B[0]:
             raise FloatingPointError("the model has left the finite numbers")
-        return out.wav_BS[0], int(out.text_B[0])
+        return out

@@ -1,15 +1,21 @@
-"""Words with their times, from the text tokens that come with the agent's frames."""
+"""Words with their times, from the text tokens that come with the frames: those of the agent, and those of the user as
+the model writes them down.
+"""
 
 import re
+from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ..lm.monologue import HEARD_DELAY
 from ..tokenizer import TextStream, Tokenizer
 
 FRAME = 0.08  # seconds
 LOUD = 3e-3  # root mean square above which a frame of the agent is voiced
 LOUD_USER = 1e-2  # the same of the user: a microphone is never silent
+LONGEST = 1.0  # seconds that a word of the user's may last
 
 
 def loudness(wav_S: np.ndarray) -> float:
@@ -27,15 +33,15 @@ class Word:
 
 
 class Words:
-    """Collects words as frames go by. A word starts with its first token's frame and ends where the voice falls silent
-    or the next word begins; there is no white space in it."""
+    """Collects the agent's words as frames go by. A word starts with its first token's frame and ends where the voice
+    falls silent or the next word begins; there is no white space in it."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._stream = TextStream(tokenizer)
         self._spaced: float | None = None  # when the white space came that begins the next word
         self._open = False
         self.words: list[Word] = []
-        self.text = ""
+        self.text: str | None = None  # None as long as there was no token, not even one of silence
 
     def push(self, frame: int, token: int, rms: float) -> str:
         """Take the token and the loudness of a frame; return the text that it adds."""
@@ -45,13 +51,55 @@ class Words:
             if i > 0:
                 self._spaced = now
             if part and (self._spaced is not None or not self.words):
-                self.words.append(Word(part, now if self._spaced is None else self._spaced, now))
-                self._spaced, self._open = None, True
+                self.words.append(self._word(part, now if self._spaced is None else self._spaced))
+                self._spaced = None
             elif part:
                 self.words[-1].word += part
-        if self._open and (piece or rms > LOUD):
+        self._sound(now, rms, bool(piece))
+        if token >= 0:
+            self.text = (self.text or "") + piece
+        return piece
+
+    def _word(self, word: str, came: float) -> Word:
+        """A word whose first token came at this time."""
+        self._open = True
+        return Word(word, came, came)
+
+    def _sound(self, now: float, rms: float, written: bool) -> None:
+        if self._open and (written or rms > LOUD):
             self.words[-1].end = now + FRAME
         elif self._open:
             self._open = False
-        self.text += piece
-        return piece
+
+
+class UserWords(Words):
+    """The same of the user's words, which are written down once they are over: `rms` is the loudness of the user's
+    frame that was heard last, `frame - 1`. A word starts where the voice sets in, or the word before ends."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        super().__init__(tokenizer)
+        self._onsets: deque[float] = deque(maxlen=16)
+        self._voiced = False
+
+    def _word(self, word: str, came: float) -> Word:
+        end = max(FRAME, came - (HEARD_DELAY - 1) * FRAME)
+        onset = max((onset for onset in self._onsets if onset < end), default=0.0)
+        before = self.words[-1].end if self.words else 0.0
+        return Word(word, max(onset, min(before, end - FRAME), end - LONGEST), end)
+
+    def _sound(self, now: float, rms: float, written: bool) -> None:
+        before, self._voiced = self._voiced, rms > LOUD_USER
+        if self._voiced and not before:
+            self._onsets.append(now - FRAME)
+
+
+def transcript(agent: Words, user: Words) -> dict[str, Any]:
+    """The text and words of the agent, and under "user" the user's if the model writes them down: as published json."""
+    result = {"text": (agent.text or "").strip(), "words": [_rounded(word) for word in agent.words]}
+    if user.text is not None:
+        result["user"] = {"text": user.text.strip(), "words": [_rounded(word) for word in user.words]}
+    return result
+
+
+def _rounded(word: Word) -> dict[str, Any]:
+    return {"word": word.word, "start": round(word.start, 2), "end": round(word.end, 2)}

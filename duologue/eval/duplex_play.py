@@ -13,10 +13,10 @@ import numpy as np
 from duologue.data.manifest import AGENT, USER
 from duologue.data.manifest import Word as TimedWord
 from duologue.data.voices import SAMPLE_RATE
-from duologue.engine.words import FRAME, Word, Words, loudness
+from duologue.engine.words import FRAME, UserWords, Word, Words, loudness
 from duologue.eval.activity import loud
 from duologue.eval.duplex_scenes import Cue, Scene
-from duologue.tokenizer import TextStream, Tokenizer
+from duologue.tokenizer import Tokenizer
 
 QUIET = 1.5  # seconds of silence after which the agent has finished
 STOPPED = 0.8  # seconds of silence after which it no longer speaks, so that nobody can cut in
@@ -25,12 +25,12 @@ ENDLESS = 25.0  # seconds after which nobody waits any longer for it to finish
 
 @dataclass(frozen=True)
 class Spoken:
-    """What the slots say in one frame: sound, text token (-2: none), and the token of what was heard (-1: no such
-    head)."""
+    """What the slots say in one frame: sound, text token (-2: none), and the token that writes down the user's words
+    (-1: the model does not)."""
 
     wav_BS: np.ndarray
     text_B: np.ndarray
-    caption_B: np.ndarray
+    heard_B: np.ndarray
 
 
 class Agent(Protocol):
@@ -52,7 +52,7 @@ class Agent(Protocol):
 @dataclass
 class Played:
     """A scene as it went: both channels (float32 [S], time 0 is when it began), the agent's words, what it wrote down
-    of the user's (None: no such head), and when each cue's clip began (None: it never came)."""
+    of the user's (None: it does not), and when each cue's clip began (None: it never came)."""
 
     scene: Scene
     agent_S: np.ndarray
@@ -88,9 +88,8 @@ class _Seat:
 
     scene: Scene
     frame_size: int
-    tokens: Words
-    captions: TextStream
-    caption: str | None = None
+    words: Words
+    heard: UserWords
     fresh: bool = True
     agent: list[np.ndarray] = field(default_factory=list)
     user: list[np.ndarray] = field(default_factory=list)
@@ -124,12 +123,11 @@ class _Seat:
         self.user.append(frame_S)
         return frame_S
 
-    def says(self, wav_S: np.ndarray, token: int, caption: int) -> None:
+    def says(self, wav_S: np.ndarray, token: int, heard: int) -> None:
         """The agent's answer to that frame, heard in the next one."""
-        self.tokens.push(len(self.user), token, loudness(wav_S))
+        self.words.push(len(self.user), token, loudness(wav_S))
+        self.heard.push(len(self.user), heard, loudness(self.user[-1]))
         self.agent.append(wav_S)
-        if caption >= 0:
-            self.caption = (self.caption or "") + self.captions.push(caption)
         self.voiced = self.voiced + 1 if loud(wav_S) else 0
         if self.voiced:
             self.last_voiced = self.now + FRAME
@@ -183,8 +181,8 @@ class _Seat:
 
     def played(self) -> Played:
         agent_S = np.concatenate(self.agent)[: len(self.user) * self.frame_size]
-        words = [word for word in self.tokens.words if word.word]
-        return Played(self.scene, agent_S, np.concatenate(self.user), words, self.caption, self.starts)
+        words = [word for word in self.words.words if word.word]
+        return Played(self.scene, agent_S, np.concatenate(self.user), words, self.heard.text, self.starts)
 
 
 def play(
@@ -200,8 +198,8 @@ def play(
     while True:
         for slot in sorted(set(range(agent.slots)) - set(seats)):
             if (scene := next(queue, None)) is not None:
-                words = Words(agent.tokenizer)
-                seats[slot] = _Seat(scene, agent.frame_size, words, TextStream(agent.tokenizer))
+                words, heard = Words(agent.tokenizer), UserWords(agent.tokenizer)
+                seats[slot] = _Seat(scene, agent.frame_size, words, heard)
         if not seats:
             return
         if fresh := [slot for slot, seat in seats.items() if seat.fresh]:
@@ -217,7 +215,7 @@ def play(
             if seat.fresh:
                 seat.fresh = False
                 continue
-            seat.says(said.wav_BS[slot].copy(), int(said.text_B[slot]), int(said.caption_B[slot]))
+            seat.says(said.wav_BS[slot].copy(), int(said.text_B[slot]), int(said.heard_B[slot]))
             if seat.done:
                 yield seats.pop(slot).played()
         advance(len(seats))

@@ -2,18 +2,30 @@
 
 import warnings
 from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
 from duologue.data.manifest import AGENT, USER, Word
 from duologue.data.voices import SAMPLE_RATE
 from duologue.errors import InputError
-from duologue.files import atomic_write
+from duologue.files import atomic_write, check_writable
 from duologue.types import StrPath
 
 ROW = 15.0  # seconds in a row
 COLORS = {AGENT: "#2b6cb0", USER: "#c05621"}
+SUFFIXES = (".png", ".svg", ".pdf")
 NAMES = {AGENT: "agent", USER: "user"}
+
+
+def check_picture(path: StrPath) -> None:
+    """To be asked before long work. Raises InputError if `draw_conversation` will not be able to write the file."""
+    check_writable(path)
+    if Path(path).suffix not in SUFFIXES:
+        raise InputError(f"cannot draw {path}: a picture is {', '.join(SUFFIXES)} by its suffix")
+    if find_spec("matplotlib") is None:
+        raise InputError("a picture needs matplotlib: pip install 'duologue[plot]'")
 
 
 def draw_conversation(
@@ -24,13 +36,12 @@ def draw_conversation(
     `words` are those of both, told apart by `speaker` (`manifest.AGENT`, `manifest.USER`). Raises InputError without
     matplotlib or if the file cannot be written.
     """
-    try:
-        import matplotlib
+    check_picture(path)
+    import matplotlib
 
-        matplotlib.use("Agg")
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("a picture needs matplotlib: pip install 'duologue[train]'") from None
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
     said = list(words)
     seconds = max(len(agent_wav), len(user_wav), rate) / rate
     rows = int(np.ceil(seconds / ROW))

@@ -6,6 +6,7 @@ Framework-free: words and frames in, a list of ids out.
 from collections.abc import Iterable
 
 FRAME_RATE = 12.5
+HEARD_DELAY = 2  # frames from the one in which a word of the user's ends to that of its first token
 
 
 def text_row(
@@ -34,7 +35,7 @@ def text_row(
 
 
 def heard_row(
-    words: Iterable[tuple[list[int], float]], frames: int, delay: int = 2, pad: int = 3
+    words: Iterable[tuple[list[int], float]], frames: int, delay: int = HEARD_DELAY, pad: int = 3
 ) -> list[int]:
     """What a listener writes down: each word's tokens from `delay` frames after it has ended, in a queue, one a frame.
 

@@ -40,10 +40,12 @@ class StepOutput:
 
     `text_B` is the text token of this frame, at once. `tokens_BK` is the newest frame whose codebooks are all known
     (`[B, 1 + Q]`: text and the agent's codes, delays undone; -2 while there is none yet): the one to decode.
+    `heard_B` is the token that writes down the user's words (-1: the model does not, see `LM.write_down`).
     """
 
     text_B: Tensor
     tokens_BK: Tensor
+    heard_B: Tensor
     hidden_BD: Tensor
 
 
@@ -85,7 +87,7 @@ def step(
             return _step(lm, state, heard_BQ, exec_B, text_B, audio_BQ)
     with torch.inference_mode():  # a tenth faster: nothing is noted for gradients
         out = _step(lm, state, heard_BQ, running(exec_B), text_B, audio_BQ)
-    return StepOutput(out.text_B.clone(), out.tokens_BK.clone(), out.hidden_BD.clone())
+    return StepOutput(out.text_B.clone(), out.tokens_BK.clone(), out.heard_B.clone(), out.hidden_BD.clone())
 
 
 def _step(
@@ -115,7 +117,7 @@ def _step(
     next_B = state.frame_B + 1
     _write(state.tokens_BKC, 0, next_B[:, None].expand_as(said_BK), said_BK, exec_B)
     state.frame_B.copy_(next_B if exec_B is None else torch.where(exec_B, next_B, state.frame_B))
-    return StepOutput(said_B, _complete(state, delays_K[: 1 + spoken], exec_B), z_BD)
+    return StepOutput(said_B, _complete(state, delays_K[: 1 + spoken], exec_B), lm.write_down(z_BD), z_BD)
 
 
 def _write(ring_BKC: Tensor, first: int, frame_BK: Tensor, tokens_BK: Tensor, exec_B: Tensor | None) -> None:

@@ -80,6 +80,12 @@ class LM(nn.Module):
         x_BTD = self.temporal(self.embed(inputs_BKT, condition), self.crossed(condition))
         return self.out_norm(x_BTD), delayed_BKT
 
+    def write_down(self, z_BD: mx.array) -> mx.array:
+        """The token that writes down the user's words in this frame, `[B]`; -1 if the model writes down none."""
+        if not self.config.writes_down_user:
+            return mx.full(z_BD.shape[:1], NO_INPUT, mx.int32)
+        return self.extra_heads[0](z_BD).argmax(-1).astype(mx.int32)
+
     def __call__(self, codes_BKT: mx.array, condition: Condition | None = None) -> LMOutput:
         """Predict every code of `codes_BKT` from the frames before it and, in depth, the codes before it in its frame.
 

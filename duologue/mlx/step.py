@@ -37,10 +37,11 @@ class StepState(State):
 
 class StepOutput(NamedTuple):
     """What one step gives: the text token of this frame, the newest frame whose codebooks are all known (`[B, 1 + Q]`,
-    -2 while there is none yet), and the temporal context."""
+    -2 while there is none yet), the token that writes down the user's words (-1: none), and the temporal context."""
 
     text_B: mx.array
     tokens_BK: mx.array
+    heard_B: mx.array
     hidden_BD: mx.array
 
 
@@ -108,7 +109,7 @@ def step_frame(
     next_B = state.frame_B + 1
     state.tokens_BKC = _written(state.tokens_BKC, 0, next_B[:, None], said_BK, exec_B)
     state.frame_B = keep(state.frame_B, next_B, exec_B)
-    return StepOutput(said_B, _complete(state, delays_K[: 1 + spoken], exec_B), z_BD)
+    return StepOutput(said_B, _complete(state, delays_K[: 1 + spoken], exec_B), lm.write_down(z_BD), z_BD)
 
 
 def _written(

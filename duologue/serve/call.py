@@ -40,11 +40,10 @@ class Listener(Protocol):
 
 @dataclass
 class Answer:
-    """What the server's agent said: its sound at 24 kHz, its text, and when each frame came, in seconds."""
+    """What the server's agent said: its sound at 24 kHz. The words of both are shown as they come."""
 
+    screen: Screen
     parts: list[np.ndarray] = field(default_factory=list)
-    said: str = ""
-    times: list[float] = field(default_factory=list)
 
     @property
     def wav_S(self) -> np.ndarray:
@@ -52,14 +51,14 @@ class Answer:
 
     def sound(self, wav_S: np.ndarray) -> None:
         self.parts.append(wav_S)
-        self.times.append(time.monotonic())
+        self.screen.say("agent", "")
 
     def text(self, text: str) -> None:
-        self.said += text
-        print(text, end="", flush=True)
+        self.screen.say("agent", text)
 
     def event(self, event: dict[str, Any]) -> None:
-        pass
+        if event["type"] == "heard":
+            self.screen.say("you", event["text"])
 
 
 def chat_url(url: str) -> str:
@@ -181,13 +180,15 @@ class _Live:
 
     def sound(self, wav_S: np.ndarray) -> None:
         self._devices.play(wav_S)
-        self._screen.say("")
+        self._screen.say("agent", "")
 
     def text(self, text: str) -> None:
-        self._screen.say(text)
+        self._screen.say("agent", text)
 
     def event(self, event: dict[str, Any]) -> None:
-        if event["type"] == "queue":
+        if event["type"] == "heard":
+            self._screen.say("you", event["text"])
+        elif event["type"] == "queue":
             self._screen.note(f"All places are taken: you are number {event['position']} in line.")
         elif event["type"] == "warning":
             self._screen.note(

@@ -89,6 +89,7 @@ class Call:
         import contextlib
 
         from ..audio.files import check_audio_path, read_mono, write_audio
+        from ..screen import Screen
 
         chat_url(self.url)
         if self.source is None and self.target is None:
@@ -102,9 +103,9 @@ class Call:
         check_audio_path(self.target)
         if not 0 <= self.tail < float("inf"):
             raise InputError(f"--tail is a number of seconds from 0 up, not {self.tail}")
-        answer = Answer()
-        asyncio.run(call(self.url, recording(read_mono(self.source), self.tail), self.api_key, answer))
-        print()
+        with Screen(hint="") as screen:
+            answer = Answer(screen)
+            asyncio.run(call(self.url, recording(read_mono(self.source), self.tail), self.api_key, answer))
         write_audio(self.target, answer.wav_S)
 
 

@@ -130,6 +130,8 @@ class _Chat:
                 await self._send(Kind.AUDIO, sound)
                 if said.text:
                     await self._send(Kind.TEXT, said.text.encode())
+                if said.heard:
+                    await self._event(type="heard", text=said.heard)
             if warning := call.warning():
                 await self._event(type="warning", reason=warning[0], in_s=warning[1])
             if (now := asyncio.get_running_loop().time()) - told >= 1:

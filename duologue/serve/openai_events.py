@@ -68,6 +68,32 @@ def message_item(role: str, content: list[Event], status: str = "completed", id:
     }
 
 
+class Transcript:
+    """What the user says in one turn: its item, and the events that write it down. `seconds` is how long they spoke,
+    `due` the frame at which all of it is written."""
+
+    def __init__(self):
+        self.item = message_item("user", [{"type": "input_audio", "transcript": None}])
+        self.text = ""
+        self.seconds = 0.0
+        self.due = 0
+
+    def delta(self, text: str) -> Event:
+        """The next words; never none."""
+        text = text if self.text else text.lstrip() or text
+        self.text += text
+        return self._event("delta", delta=text)
+
+    def completed(self) -> Event:
+        self.item["content"][0]["transcript"] = text = self.text.strip()
+        usage = {"type": "duration", "seconds": round(self.seconds, 2)}
+        return self._event("completed", transcript=text, usage=usage)
+
+    def _event(self, what: str, **more: Any) -> Event:
+        name = f"conversation.item.input_audio_transcription.{what}"
+        return {"type": name, "item_id": self.item["id"], "content_index": 0, **more}
+
+
 class Reply:
     """One utterance of the agent as a response with one item: the events from its beginning to its end."""
 

@@ -23,12 +23,13 @@ from ..engine.session import Said
 from ..engine.words import LOUD, LOUD_USER
 from ..lm.sampling import Sampling
 from .kyutai import CLOSE
-from .link import Allowance, Pcm16, Voice, first_to_end, in_time
-from .openai_events import LAWS, Event, Reply, merged, message_item, new_id, session_object
+from .link import RATE, Allowance, Pcm16, Voice, first_to_end, in_time
+from .openai_events import LAWS, Event, Reply, Transcript, merged, new_id, session_object
 from .pool import Call, Ended, Pool
 
 QUIET = 8  # frames of silence that end a response, or the user's turn
 SPEAKS = 3  # frames of voice that begin the user's turn
+SETTLE = 5  # frames after the user's turn in which its last words are written down
 EMPTY = 125  # frames that a response asked for may stay empty: 10 s
 ITEMS = 100  # of the conversation that can be asked for again
 MISTAKES = 20  # messages that are not understood before the connection is closed
@@ -104,6 +105,9 @@ class Conversation:
         self._muted = False  # the reply was cancelled: its rest is not sent
         self._agent, self._user = Voice(LOUD), Voice(LOUD_USER)
         self._turn: str | None = None  # the item of what the user says now
+        self._transcript = Transcript()  # of this turn, or else the next
+        self._settling: Transcript | None = None  # of the turn before
+        self._transcribes = False
         self._frames = 0
         self._items: OrderedDict[str, Event] = OrderedDict()
         self._mistakes = 0
@@ -148,6 +152,7 @@ class Conversation:
         await self._send({"type": "session.created", "session": self._session})
         while True:
             for said in await call.said():
+                await self._write_down(said)
                 await self._say(said)
                 self._frames += 1
 
@@ -196,6 +201,26 @@ class Conversation:
 
     # The user's turns
 
+    async def _write_down(self, said: Said) -> None:
+        """The user's words, if the session asks for them and the model writes them down."""
+        self._transcribes = self._asks_for_words and said.heard_token >= 0
+        if not self._transcribes:
+            self._settling = None
+            return
+        if said.heard:
+            await self._send((self._settling or self._transcript).delta(said.heard))
+        if self._settling is not None and self._frames >= self._settling.due:
+            await self._settle()
+
+    async def _settle(self) -> None:
+        done, self._settling = self._settling, None
+        if done is not None and self._transcribes:
+            await self._send(done.completed())
+
+    @property
+    def _asks_for_words(self) -> bool:
+        return bool(self._session["audio"]["input"]["transcription"])
+
     def _moment(self, edge: str) -> Event:
         return {f"audio_{edge}_ms": 80 * self._frames, "item_id": self._turn or new_id("item")}
 
@@ -207,17 +232,25 @@ class Conversation:
         self._call.push(wav_S)
         self._user.push(wav_S)
         if self._turn is None and self._user.heard >= SPEAKS:
-            self._turn = new_id("item")
+            self._turn, self._transcript.seconds = self._transcript.item["id"], 0.08 * self._user.heard
             if self._reply is None or not self._reply.begun:
                 await self._send({"type": "input_audio_buffer.speech_started", **self._moment("start")})
-        elif self._turn is not None and self._user.quiet >= QUIET:
-            await self._send({"type": "input_audio_buffer.speech_stopped", **self._moment("end")})
-            await self._commit()
+        elif self._turn is not None:
+            self._transcript.seconds += wav_S.size / RATE
+            if self._user.quiet >= QUIET:
+                await self._send({"type": "input_audio_buffer.speech_stopped", **self._moment("end")})
+                await self._commit()
 
     async def _commit(self) -> None:
-        item = message_item("user", [{"type": "input_audio", "transcript": None}], id=self._turn or "")
-        self._turn, self._user = None, Voice(LOUD_USER)
+        done, self._transcript = self._transcript, Transcript()
+        waiting = (
+            self._call.counts().waiting if self._call is not None else 0
+        )  # a client may send faster than speech
+        done.due = self._frames + waiting + SETTLE
+        self._turn, self._user, item = None, Voice(LOUD_USER), done.item
         self._keep(item)
+        await self._settle()
+        self._settling = done if self._asks_for_words else None
         await self._send(
             {"type": "input_audio_buffer.committed", "previous_item_id": None, "item_id": item["id"]},
             {"type": "conversation.item.added", "previous_item_id": None, "item": item},
@@ -279,7 +312,7 @@ class Conversation:
         await self._commit()
 
     async def _on_input_audio_buffer_clear(self, _: Event) -> None:
-        self._turn, self._user = None, Voice(LOUD_USER)
+        self._turn, self._user, self._transcript = None, Voice(LOUD_USER), Transcript()
         await self._send({"type": "input_audio_buffer.cleared"})
 
     async def _on_output_audio_buffer_clear(self, _: Event) -> None:

@@ -1,6 +1,7 @@
 import pytest
 
-from duologue.engine.words import Words
+from duologue.engine.words import FRAME, UserWords, Words, transcript
+from duologue.lm.monologue import heard_row
 from duologue.tokenizer import Tokenizer
 from duologue.weights.model import ASSETS
 
@@ -43,3 +44,51 @@ def test_a_character_of_several_bytes_is_whole_in_its_word(tokenizer):
     words = collected(tokenizer, spread)
     assert [word.word for word in words.words] == ["a", "🎉b"]
     assert "\N{REPLACEMENT CHARACTER}" not in words.text
+
+
+def written_down(tokenizer: Tokenizer, said: list[tuple[str, float, float]]) -> UserWords:
+    """As a model that makes no mistakes writes down (word, start, end)."""
+    row = heard_row([(tokenizer.encode(word), end) for word, _, end in said], 60)
+    words = UserWords(tokenizer)
+    for frame in range(1, 60):
+        now = (frame - 1) * FRAME  # of the user's frame that was heard last
+        voiced = any(start < now + FRAME and now < end for _, start, end in said)
+        words.push(frame, row[frame], 0.1 if voiced else 0.001)
+    return words
+
+
+def test_the_users_words_lie_where_they_were_spoken(tokenizer):
+    """A word's tokens come after its end; it begins with the voice, or where the word before ended."""
+    said = [("hello", 0.5, 0.9), ("to", 0.9, 1.1), ("you", 2.05, 2.4), ("now", 3.0, 3.5)]
+    words = written_down(tokenizer, said).words
+    assert [word.word for word in words] == [word for word, _, _ in said]
+    for word, (_, start, end) in zip(words, said, strict=True):
+        late = (
+            FRAME * (len(tokenizer.encode("hello")) - 1) if word.word == "to" else 0.0
+        )  # it waited its turn
+        assert end <= word.end + 1e-9 <= end + FRAME + late + 1e-6
+        assert abs(word.start - start) < FRAME + 1e-6
+        assert word.start < word.end
+
+
+def test_a_word_in_a_voice_that_was_not_loud_is_not_endless(tokenizer):
+    words = UserWords(tokenizer)
+    for frame, token in enumerate([*[PAD] * 40, *tokenizer.encode("hello"), PAD]):
+        words.push(frame, token, 0.001)
+    assert words.words[0].end - words.words[0].start == pytest.approx(1.0)
+
+
+def test_a_transcript_has_the_user_only_if_the_model_writes_down(tokenizer):
+    hello, silent, deaf = (
+        written_down(tokenizer, [("hello", 0.5, 0.9)]),
+        UserWords(tokenizer),
+        UserWords(tokenizer),
+    )
+    silent.push(1, PAD, 0.0)
+    deaf.push(1, -1, 0.0)
+    agent = collected(tokenizer, [PAD, *tokenizer.encode("one")])
+    assert transcript(agent, hello)["user"] == {
+        "text": "hello", "words": [{"word": "hello", "start": 0.48, "end": 0.96}],
+    }  # fmt: skip
+    assert transcript(agent, silent)["user"] == {"text": "", "words": []}
+    assert set(transcript(agent, deaf)) == {"text", "words"}

@@ -9,7 +9,7 @@ from duologue.engine.batcher import Batcher
 from duologue.engine.seat import FRAME, Seat
 from duologue.engine.session import Said
 from duologue.lm.sampling import Sampling
-from duologue.weights import Model
+from duologue.weights import Model, load
 
 
 class Clock:
@@ -21,26 +21,29 @@ class Clock:
 
 
 class EchoBackend:
-    """No model: each slot says the frame it hears, and its token is the number of frames since its start."""
+    """No model: each slot says the frame it hears, without words. `heard`: the tokens that it writes down of the
+    user's words, one a frame from two frames after the first sound on, then padding; None: it writes down nothing."""
 
     frame_size, sample_rate = 1920, 24_000
 
-    def __init__(self, slots: int, clock: Clock | None = None, takes: float = 0.0):
-        self.slots, self.clock, self.takes = slots, clock, takes
-        self.count_B = np.zeros(slots, np.int64)
+    def __init__(
+        self, slots: int, clock: Clock | None = None, takes: float = 0.0, heard: list[int] | None = None
+    ):
+        self.slots, self.clock, self.takes, self.heard = slots, clock, takes, heard
+        self.count_B, self.since_B = np.zeros(slots, np.int64), np.zeros(slots, np.int64)
         self.steps: list[list[int]] = []
         self.faults: list[Exception] = []  # raised by the next steps
         self.bad: set[int] = set()  # slots whose start fails
         self.nan: set[int] = set()  # slots that give no numbers until they start anew
 
     def rebuild(self) -> None:
-        self.count_B[:] = 0
+        self.count_B[:] = self.since_B[:] = 0
 
     def start(self, sampling: dict[int, Sampling]) -> None:
         for slot in sampling:
             if slot in self.bad:
                 raise ValueError("bad settings")
-            self.count_B[slot] = 0
+            self.count_B[slot] = self.since_B[slot] = 0
             self.nan.discard(slot)
 
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
@@ -50,9 +53,16 @@ class EchoBackend:
             self.clock.time += self.takes
         self.steps.append(np.flatnonzero(exec_B).tolist())
         self.count_B += exec_B
+        self.since_B += exec_B & ((self.since_B > 0) | (np.abs(wav_BS).max(1) > 0.01))
         finite_B = np.array([slot not in self.nan for slot in range(self.slots)])
         codes = np.zeros((self.slots, 8), np.int64)
-        return Frames(wav_BS.copy(), np.full(self.slots, 3), codes, codes, finite_B)
+        heard_B = np.array([self._written(int(since)) for since in self.since_B])
+        return Frames(wav_BS.copy(), np.full(self.slots, 3), heard_B, codes, codes, finite_B)
+
+    def _written(self, since: int) -> int:
+        if self.heard is None:
+            return -1
+        return self.heard[since - 3] if 0 <= since - 3 < len(self.heard) else 3
 
 
 @dataclass
@@ -117,6 +127,15 @@ class Room:
 
 def room(model: Model, slots: int) -> Room:
     return Room(TorchBackend(model, slots), model.tokenizer)
+
+
+def listening(heads: int = 1, vocabulary: int | None = None) -> Model:
+    """The tiny model with extra heads: the first writes down the user's words if it has the text's vocabulary."""
+    model = load("tiny")
+    config = model.files.config
+    lm = replace(config.lm, extra_heads=heads, extra_heads_dim=vocabulary or config.lm.text_card_out)
+    model.files = replace(model.files, config=replace(config, lm=lm))
+    return model
 
 
 def noise(frames: int, seed: int = 0) -> np.ndarray:

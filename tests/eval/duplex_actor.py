@@ -151,10 +151,10 @@ class Actor:
 
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Spoken:
         out_BS, text_B = np.zeros_like(wav_BS), np.full(self.slots, PAD)
-        caption_B = np.full(self.slots, PAD)
+        heard_B = np.full(self.slots, PAD)
         for slot in np.flatnonzero(exec_B).tolist():
-            out_BS[slot], text_B[slot], caption_B[slot] = self._one(self._slots[slot], wav_BS[slot])
-        return Spoken(out_BS, text_B, caption_B)
+            out_BS[slot], text_B[slot], heard_B[slot] = self._one(self._slots[slot], wav_BS[slot])
+        return Spoken(out_BS, text_B, heard_B)
 
     def _one(self, slot: _Slot, frame_S: np.ndarray) -> tuple[np.ndarray, int, int]:
         slot.frame += 1
@@ -162,7 +162,7 @@ class Actor:
             assert not frame_S.any(), "the first frame is silence"
             return np.ones_like(frame_S), 0, PAD  # void
         how, sounds = self.manner, loud(frame_S)
-        caption = slot.heard.pop(0) if slot.heard else PAD
+        heard = slot.heard.pop(0) if slot.heard else PAD
         if sounds:
             slot.peak, slot.sounding, slot.silent = (
                 max(slot.peak, float(np.abs(frame_S).max())),
@@ -187,5 +187,5 @@ class Actor:
                 slot.heard += [token for word in words for token in TOKENIZER.encode(word)]
                 slot.peak, slot.sounding, slot.silent = 0.0, 0, 0
         if how.cough == slot.frame:
-            return tone(0.08, 0.2), PAD, caption
-        return (*slot.queue.pop(0), caption) if slot.queue else (np.zeros_like(frame_S), PAD, caption)
+            return tone(0.08, 0.2), PAD, heard
+        return (*slot.queue.pop(0), heard) if slot.queue else (np.zeros_like(frame_S), PAD, heard)

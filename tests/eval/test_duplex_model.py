@@ -1,6 +1,8 @@
 """The duplex evaluation on the tiny model: from the command line to its files, and in training."""
 
 import json
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,11 +10,14 @@ import tyro
 
 from duologue.cli import CONFIG
 from duologue.data.manifest import read_transcript
+from duologue.engine.session import Session
 from duologue.errors import InputError
 from duologue.eval.commands import Eval
 from duologue.eval.duplex import Parts, evaluate_duplex
+from duologue.eval.duplex_play import Played
 from duologue.eval.duplex_scenes import Stock
 from duologue.weights import load
+from tests.engine.virtual import listening
 from tests.eval.duplex_actor import make_stock
 
 
@@ -56,8 +61,24 @@ def test_a_model_in_training(stock: Stock):
     report = evaluate_duplex(parts, stock, scenes=1, kinds=["turn"], time_frames=0)
     assert report.scenes["turn"]["played"] == 2
     assert tiny.lm.training and not tiny.codec.training
+    assert all(score.heard is None for score in report.scores), "it writes down nothing"
     same = evaluate_duplex(tiny, stock, scenes=1, kinds=["turn"], time_frames=0, slots=1)
     assert [score.turns for score in report.scores] == [score.turns for score in same.scores]
+
+
+def test_what_is_written_down_of_the_user_is_what_a_conversation_writes_down(stock: Stock):
+    """The same tokens as in a session that hears the scene's user."""
+    model = listening()
+    played: list[Played] = []
+    report = evaluate_duplex(
+        model, stock, scenes=1, kinds=["turn"], time_frames=0, slots=1, keep=lambda p, _: played.append(p)
+    )
+    scene = played[0]
+    seed = zlib.crc32(f"0 {scene.scene.name}".encode())
+    session = Session(model, replace(model.sampling, seed=seed))
+    said = [session.push(frame_S) for frame_S in scene.user_S.reshape(-1, session.frame_size)]
+    assert scene.captions == "".join(s.heard for s in said) != ""
+    assert report.scores[0].heard is not None and report.value("turn", "WER of the user's words") is not None
 
 
 def test_kinds_that_do_not_exist(stock: Stock):

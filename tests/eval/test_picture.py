@@ -1,6 +1,5 @@
 """The picture of a conversation."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,8 @@ import pytest
 
 from duologue.data.manifest import AGENT, USER, Word
 from duologue.errors import InputError
-from duologue.eval.picture import COLORS, draw_conversation
+from duologue.eval import picture
+from duologue.eval.picture import COLORS, check_picture, draw_conversation
 
 WORDS = [Word("Hello", 0.2, 0.6, USER), Word("100$ $x", 1.0, 1.5, AGENT), Word("\x10\u4e2d", 1.6, 2.0, AGENT)]
 
@@ -50,6 +50,8 @@ def test_words_stand_over_their_channel_and_none_of_them_breaks_the_picture(tmp_
 
 
 def test_it_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=r"duologue\[train\]"):
+    with pytest.raises(InputError, match="a.txt: a picture is .png, .svg, .pdf by its suffix"):
+        check_picture(tmp_path / "a.txt")
+    monkeypatch.setattr(picture, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"duologue\[plot\]"):
         draw_conversation(tmp_path / "a.png", np.zeros(10), np.zeros(10), [])

@@ -27,7 +27,7 @@ from duologue.mlx.backend import MLXBackend
 from duologue.serve.settings import Settings
 from duologue.weights import Model, load
 from duologue.weights.model import ASSETS
-from tests.engine.virtual import Room, noise, seeded
+from tests.engine.virtual import Room, listening, noise, seeded
 
 MLX = Options("mlx")
 NANO = ASSETS / "nano"
@@ -52,13 +52,25 @@ def check_the_same(ours: MLXBackend, theirs: TorchBackend, frames: int) -> None:
         wav_BS = noise(4, t)
         wav_BS[~exec_B] = np.nan
         a, b = theirs.step(wav_BS, exec_B), ours.step(wav_BS, exec_B)
-        for name in ("text_B", "heard_BQ", "tokens_BK", "finite_B"):
+        for name in ("text_B", "heard_B", "heard_BQ", "tokens_BK", "finite_B"):
             x, y = getattr(a, name), getattr(b, name)
             assert x.dtype == y.dtype
             np.testing.assert_array_equal(x[exec_B], y[exec_B], f"{name}, frame {t}")
         np.testing.assert_allclose(b.wav_BS[exec_B], a.wav_BS[exec_B], atol=1e-4)
         said += (a.tokens_BK[exec_B] >= 0).all(-1).sum()
     assert said > frames
+
+
+def test_it_writes_down_what_torch_does() -> None:
+    """A head that writes down the user's words, and heads that mean something else."""
+    model = listening()
+    check_the_same(MLXBackend(model, 4), TorchBackend(model, 4), 20)
+    session = Session(model, Sampling.greedy(), MLX)
+    said = [session.push(frame_S) for frame_S in noise(12)]
+    assert len({s.heard_token for s in said}) > 3
+    assert "".join(s.heard for s in said)
+    other = Session(listening(4, 6), Sampling.greedy(), MLX)
+    assert [other.push(frame_S).heard_token for frame_S in noise(2)] == [-1, -1]
 
 
 def test_it_says_what_torch_says() -> None:

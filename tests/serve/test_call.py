@@ -6,12 +6,14 @@ from duologue.cli import main
 from duologue.errors import InputError
 from duologue.serve.call import chat_url
 from duologue.serve.settings import Settings
-from tests.engine.virtual import noise
+from duologue.weights import load
+from tests.engine.virtual import EchoBackend, noise
 from tests.serve.server import Server
 
 
-def test_a_recording_is_answered(tmp_path):
-    server = Server(Settings(sessions=1, keys=("secret",)))
+def test_a_recording_is_answered(tmp_path, capsys):
+    heard = load("tiny").tokenizer.encode("two and two")
+    server = Server(Settings(sessions=1, keys=("secret",)), EchoBackend(1, heard=heard))
     write_audio(tmp_path / "in.wav", noise(8).ravel())
     files = ["--in", str(tmp_path / "in.wav"), "--out", str(tmp_path / "out.wav"), "--tail", "0.5"]
     try:
@@ -24,6 +26,7 @@ def test_a_recording_is_answered(tmp_path):
     answer_S = read_mono(tmp_path / "out.wav")
     assert answer_S.size >= 8 * 1920
     assert np.abs(answer_S).max() > 0.05  # the echo
+    assert capsys.readouterr().out == "you: two and two\n"
 
 
 def test_no_server_is_one_line(tmp_path, capsys):

@@ -13,7 +13,8 @@ from duologue.serve.kyutai import wishes
 from duologue.serve.link import Allowance
 from duologue.serve.pool import Ended
 from duologue.serve.settings import AUDIO_BURST, CHAT_MESSAGE, Settings
-from tests.engine.virtual import noise
+from duologue.weights import load
+from tests.engine.virtual import EchoBackend, noise
 from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read, until
 
 
@@ -85,6 +86,30 @@ def test_the_page_is_told_more(server):
     sent_S = np.frombuffer(pcm(noise(4)), "<i2")
     got_S = sound_S[sound_S != 0]
     assert np.abs(got_S[: 3 * 1920].astype(int) - sent_S[sent_S != 0][: 3 * 1920]).max() <= 1
+
+
+def test_the_users_words_come_to_those_alone_who_ask_to_be_told_more():
+    """Moshi's own clients get what they always got."""
+    heard = load("tiny").tokenizer.encode("two and two")
+    server = Server(Settings(sessions=2), EchoBackend(2, heard=heard))
+
+    async def talk(query: str) -> Heard:
+        async with dial(server, query) as link:
+            await link.send(b"\x01" + pcm(noise(1)))
+            return await read(link, Heard(), lambda heard: len(heard.sound) == 20)
+
+    async def both() -> list[Heard]:
+        return await asyncio.gather(talk("format=pcm16"), talk("events=1&format=pcm16"))
+
+    try:
+        old, page = asyncio.run(both())
+    finally:
+        server.close()
+    assert set(old.kinds) == {0, 1}
+    told = [event["text"] for event in page.events if event["type"] == "heard"]
+    assert "".join(told) == " two and two"
+    assert len(told) == len(heard)
+    assert all(page.kinds[i - 1] == 1 for i, kind in enumerate(page.kinds) if kind == 4 and i > 2)
 
 
 def test_pause_and_start_over(server):

@@ -10,8 +10,14 @@ from websockets.asyncio.client import connect
 
 from duologue.audio.g711 import G711
 from duologue.serve.settings import Settings
-from tests.engine.virtual import noise
+from duologue.weights import load
+from tests.engine.virtual import EchoBackend, noise
 from tests.serve.server import PATIENCE, Server, pcm, until
+
+WORDS = load("tiny").tokenizer.encode("two and two")
+SILENCE = base64.b64encode(bytes(3840 * 10)).decode()
+TRANSCRIPTION = "conversation.item.input_audio_transcription"
+ASKED = {"type": "realtime", "audio": {"input": {"transcription": {"model": "any"}}}}
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +102,74 @@ def test_an_utterance_is_a_response_from_created_to_done(server):
 def test_the_users_turn_is_told_and_committed(server):
     async def script(client):
         await client.send("input_audio_buffer.append", audio=speech(6))
-        await client.send("input_audio_buffer.append", audio=base64.b64encode(bytes(3840 * 10)).decode())
+        await client.send("input_audio_buffer.append", audio=SILENCE)
         await client.until("input_audio_buffer.committed")
 
     types = run(server, script).types
     assert "input_audio_buffer.speech_stopped" in types
+
+
+@pytest.fixture(scope="module")
+def listening():
+    """A server whose model writes down "two and two", whoever speaks."""
+    server = Server(Settings(sessions=1), EchoBackend(1, heard=WORDS))
+    yield server
+    server.close()
+
+
+def test_the_users_words_are_events_of_the_users_item(listening):
+    async def script(client):
+        await client.send("session.update", session=ASKED)
+        await client.send("input_audio_buffer.append", audio=speech(6))
+        await client.send("input_audio_buffer.append", audio=SILENCE)
+        done = await client.until(f"{TRANSCRIPTION}.completed")
+        await client.send("conversation.item.retrieve", item_id=done["item_id"])
+        await client.until("conversation.item.retrieved")
+
+    client = run(listening, script)
+    found = {kind: [e for e in client.events if e["type"] == kind] for kind in client.types}
+    deltas, (done,) = found[f"{TRANSCRIPTION}.delta"], found[f"{TRANSCRIPTION}.completed"]
+    assert "".join(event["delta"] for event in deltas) == done["transcript"] == "two and two"
+    (committed,), (started,) = (
+        found["input_audio_buffer.committed"],
+        found["input_audio_buffer.speech_started"],
+    )
+    ids = {event["item_id"] for event in (*deltas, done, committed, started)}
+    assert len(ids) == 1
+    assert {event["content_index"] for event in (*deltas, done)} == {0}
+    assert done["usage"]["type"] == "duration" and done["usage"]["seconds"] == pytest.approx(1.28)
+    types = client.types
+    assert types.index("conversation.item.done") < types.index(f"{TRANSCRIPTION}.completed")
+    assert client.events[-1]["item"]["content"] == [{"type": "input_audio", "transcript": "two and two"}]
+
+
+def test_words_that_come_after_a_client_commits_are_of_that_item(listening):
+    async def script(client):
+        await client.send("session.update", session=ASKED)
+        await client.until("session.updated")
+        await client.send("input_audio_buffer.append", audio=speech(4))
+        for _ in WORDS[:-3]:
+            await client.until(f"{TRANSCRIPTION}.delta")
+        await client.send("input_audio_buffer.commit")
+        await client.until(f"{TRANSCRIPTION}.completed")
+
+    events = run(listening, script).events
+    committed = next(e for e in events if e["type"] == "input_audio_buffer.committed")
+    assert (events[-1]["item_id"], events[-1]["transcript"]) == (committed["item_id"], "two and two")
+
+
+@pytest.mark.parametrize("which", ["not asked for", "not written down"])
+def test_no_words_of_the_user(server, listening, which):
+    async def script(client):
+        if which == "not written down":
+            await client.send("session.update", session=ASKED)
+        for _ in range(2):
+            await client.send("input_audio_buffer.append", audio=speech(6))
+            await client.send("input_audio_buffer.append", audio=SILENCE)
+            await client.until("input_audio_buffer.committed")
+
+    client = run(server if which == "not written down" else listening, script)
+    assert not [kind for kind in client.types if kind.startswith(TRANSCRIPTION)]
 
 
 def test_response_create_echoes_its_metadata_and_cancel_ends_it(server):
@@ -198,7 +267,7 @@ def test_small_pieces_of_a_voice_are_a_turn(server):
         for start in range(0, len(gappy), 960):
             piece = base64.b64encode(bytes(gappy[start : start + 960])).decode()
             await client.send("input_audio_buffer.append", audio=piece)
-        await client.send("input_audio_buffer.append", audio=base64.b64encode(bytes(3840 * 10)).decode())
+        await client.send("input_audio_buffer.append", audio=SILENCE)
         await client.until("input_audio_buffer.committed")
 
     run(server, script)
@@ -213,19 +282,20 @@ def test_a_full_server_says_so(server):
     run(server, script)
 
 
-def test_the_openai_client_talks(server):
+def test_the_openai_client_talks(listening):
     openai = pytest.importorskip("openai", reason="the openai package is not installed")
 
     async def talk():
         client = openai.AsyncOpenAI(
             api_key="none",
-            base_url=f"http://{server.address}/v1",
-            websocket_base_url=f"ws://{server.address}/v1",
+            base_url=f"http://{listening.address}/v1",
+            websocket_base_url=f"ws://{listening.address}/v1",
         )
         text, sound, types = "", b"", []
         async with client.realtime.connect(model="duologue") as link:
-            await link.session.update(session={"type": "realtime", "instructions": "hello"})
+            await link.session.update(session={**ASKED, "instructions": "hello"})
             await link.input_audio_buffer.append(audio=speech(6))
+            await link.input_audio_buffer.append(audio=SILENCE)
             async with asyncio.timeout(PATIENCE):
                 async for event in link:
                     types.append(event.type)
@@ -235,6 +305,10 @@ def test_the_openai_client_talks(server):
                         text += event.delta
                     elif event.type == "response.done":
                         assert event.response.usage.total_tokens > 0
+                    elif event.type == f"{TRANSCRIPTION}.completed":
+                        assert event.transcript == "two and two"
+                        assert event.usage.type == "duration"
+                    if {"response.done", f"{TRANSCRIPTION}.completed"} <= set(types):
                         break
         await client.close()
         return sound, types

@@ -24,6 +24,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 RATE, FRAME = 24000, 1920
 STATIC = Path(__file__).parents[2] / "duologue" / "serve" / "static"
+QUESTION = "What is it that a tide table tells?"
 ANSWER = "A tide table lists when the sea is high and when it is low."
 SYLLABLE_S = 0.26
 POLICY = (
@@ -60,6 +61,7 @@ class StandIn:
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.scenario = "talk"
         self.key: str | None = None
+        self.captions = False  # whether the visitor's words are written down
         self.policy = POLICY
         self.frame_s = FRAME / RATE
         self.visits: list[Heard] = []
@@ -170,7 +172,7 @@ class StandIn:
     async def speak(self, ws: WebSocket, visitor: Heard, event, goodbye) -> None:
         writer = sphn.OpusStreamWriter(RATE)
         begin = asyncio.get_running_loop().time()
-        agent = Agent()
+        agent, writer_down = Agent(), WriterDown()
         taken = 0
         for frame in range(100_000):
             await asyncio.sleep(max(0.0, begin + frame * self.frame_s - asyncio.get_running_loop().time()))
@@ -182,6 +184,8 @@ class StandIn:
                 await ws.send_bytes(b"\x01" + packed)
             if text:
                 await ws.send_bytes(b"\x02" + text.encode())
+            if (word := writer_down.step(level)) and self.captions:
+                await event(type="heard", text=word)
             visitor.frames = frame + 1
             if frame % 12 == 11:
                 await event(type="stats", frames=frame + 1, late=0, missing=1, dropped=0, step_ms=21.5,
@@ -235,6 +239,25 @@ class Agent:
         if self.words and self.since_word >= SYLLABLE_S:
             text, self.since_word = " " + self.words.pop(0), self.since_word - SYLLABLE_S
         return np.pad(frame, (0, FRAME - len(frame))), text
+
+
+class WriterDown:
+    """Takes every syllable of the visitor's for the next word of a question, and writes it down two frames later."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.loud = 0.0
+        self.late = [0.0, 0.0]
+
+    def step(self, level: float) -> str:
+        """The text that one frame adds."""
+        self.late.append(level)
+        self.loud = self.loud + FRAME / RATE if self.late.pop(0) > 0.02 else 0.0
+        if self.loud < SYLLABLE_S:
+            return ""
+        self.loud -= SYLLABLE_S
+        self.words = self.words or QUESTION.split()
+        return " " + self.words.pop(0)
 
 
 def loudness(visitor: Heard, taken: int) -> tuple[int, float]:

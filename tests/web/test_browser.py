@@ -122,6 +122,21 @@ def test_conversation(page: Page, server: StandIn, tmp_path: Path):
     assert server.visits[0].pings > 2
 
 
+def test_your_words_are_shown_as_yours(page: Page, server: StandIn):
+    """In a line of their own before the answer, named for those who see no colour."""
+    server.captions = True
+    press(page, "Start talking")
+    captions = page.get_by_label("What was said")
+    expect(captions).to_contain_text("A tide table lists")
+    lines = captions.get_by_role("listitem")
+    expect(lines.nth(0)).to_have_text(re.compile(r"^You: What is it that"))
+    expect(lines.nth(1)).to_have_text(re.compile(r"^duologue: A tide table"))
+    expect(captions).not_to_contain_text("You spoke for")
+    colors = [lines.nth(i).evaluate("line => getComputedStyle(line).color") for i in (0, 1)]
+    assert colors[0] != colors[1]
+    expect(page.locator("[aria-live=polite]")).not_to_contain_text("What is it")
+
+
 def test_mute(page: Page, server: StandIn):
     press(page, "Start talking")
     press(page, "Mute")
@@ -244,12 +259,13 @@ def test_cancel_while_connecting(page: Page, server: StandIn):
 
 @pytest.mark.parametrize("state", ["idle", "talking", "settings"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_accessible(page: Page, state: str, scheme: str):
+def test_accessible(page: Page, server: StandIn, state: str, scheme: str):
     axe = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
     if not axe.exists():
         pytest.skip("axe-core is not installed (npm ci in web/)")
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     if state == "talking":
+        server.captions = True
         press(page, "Start talking")
         expect(page.get_by_label("What was said")).to_contain_text("A tide table")
     if state == "settings":

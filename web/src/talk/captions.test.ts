@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { Captions } from "./captions";
 
 const texts = (captions: Captions) =>
-  captions.entries.map((entry) => (entry.type === "you" ? `you ${entry.seconds}` : entry.text));
+  captions.entries.map((entry) => (entry.type === "you" ? `you ${entry.seconds}${entry.text && `: ${entry.text}`}` : entry.text));
 
 it("shows a piece when its sound is heard, not before", () => {
   const captions = new Captions();
@@ -38,6 +38,48 @@ it("joins your turns that nothing separates", () => {
   captions.you(1, 1);
   captions.you(3, 2);
   expect(texts(captions)).toEqual(["you 3"]);
+});
+
+it("shows what you say as it is written down, also when the answer has begun", () => {
+  const captions = new Captions();
+  captions.wrote(" What", 1);
+  captions.push(" Fo", 0);
+  captions.push("ur", 10);
+  captions.heard(0, 2.4);
+  captions.wrote(" now", 1);
+  captions.wrote("?", 1);
+  captions.heard(10, 2.5);
+  captions.you(1, 1.2);
+  expect(texts(captions)).toEqual(["you 1.2: What now?", "Four"]);
+});
+
+it("puts words that come after the answer began before it", () => {
+  const captions = new Captions();
+  captions.push(" Yes", 0);
+  captions.heard(0, 2.4);
+  captions.wrote(" Really", 1);
+  expect(texts(captions)).toEqual(["you 0: Really", "Yes"]);
+});
+
+it("keeps what both say at once apart, and one turn of the agent open at most", () => {
+  const captions = new Captions();
+  captions.push(" One", 0);
+  captions.push(" two", 10);
+  captions.heard(0, 0);
+  captions.wrote(" uh", 0.5);
+  captions.heard(10, 1);
+  captions.wrote("huh", 0.5);
+  expect(texts(captions)).toEqual(["One", "you 0: uhhuh", "two"]);
+  expect(captions.entries.map((entry) => entry.type === "agent" && entry.open)).toEqual([false, false, true]);
+});
+
+it("does not go on with what you said before the connection was lost", () => {
+  const captions = new Captions();
+  captions.wrote(" One", 1);
+  captions.note(2, "Reconnected.");
+  captions.newStream();
+  captions.wrote(" two", 1);
+  expect(texts(captions)).toEqual(["you 0: One", "Reconnected.", "you 0: two"]);
 });
 
 it("ends a turn where it was cut off", () => {

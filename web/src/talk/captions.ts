@@ -1,9 +1,14 @@
-/** Pieces of text, shown when their sound is heard and gathered into turns. Times are seconds of the conversation. */
+/**
+ * What both say, gathered into turns: the agent's pieces of text shown when their sound is heard, yours when they are
+ * written down. Times are seconds of the conversation.
+ */
 
 export type Entry =
   | { id: number; type: "agent"; time: number; text: string; open: boolean; cut: boolean }
-  | { id: number; type: "you"; time: number; seconds: number }
+  | { id: number; type: "you"; time: number; seconds: number; text: string }
   | { id: number; type: "note"; time: number; text: string };
+
+type You = Extract<Entry, { type: "you" }>;
 
 const NEW_TURN_S = 1.6;
 
@@ -16,6 +21,7 @@ export class Captions {
   private waiting: Piece[] = [];
   private nextId = 0;
   private lastHeard = -Infinity;
+  private yours: { id: number; began: number } | null = null; // the last of your turns, and when you last set in
   entries: Entry[] = [];
 
   /** A piece whose sound begins at sample `at` of the agent's stream. */
@@ -26,6 +32,7 @@ export class Captions {
   /** A new stream counts from zero: what was not heard of the old one never will be. */
   newStream(): void {
     this.waiting = [];
+    this.yours = null;
     this.close();
   }
 
@@ -40,15 +47,31 @@ export class Captions {
     return changed;
   }
 
-  you(time: number, seconds: number): void {
+  /** You spoke from `began` on for so long. */
+  you(began: number, seconds: number): void {
+    this.change(began, (entry) => ({ ...entry, seconds: entry.seconds + seconds }));
+  }
+
+  /** A piece of what you say since `began` was written down. */
+  wrote(text: string, began: number): void {
+    this.change(began, (entry) => ({ ...entry, text: entry.text + (entry.text ? text : text.trimStart()) }));
+  }
+
+  private change(began: number, change: (entry: You) => You): void {
+    const known = this.yours?.began === began ? this.entries.findIndex((entry) => entry.id === this.yours?.id) : -1;
+    const i = known >= 0 ? known : this.place(began);
+    this.entries[i] = change(this.entries[i] as You);
+    this.yours = { id: this.entries[i].id, began };
+  }
+
+  /** Where your turn that began then stands: as a new entry, or joined to the one before if nothing separates them. */
+  private place(began: number): number {
     const last = this.entries.at(-1);
-    const entry: Entry = { id: this.nextId++, type: "you", time, seconds };
-    // Decided after the pause that ended it; by then the agent may be answering already.
-    const before = last?.type === "agent" && last.time > time ? this.entries.length - 1 : this.entries.length;
-    const previous = this.entries[before - 1];
-    if (previous?.type === "you") {
-      this.entries[before - 1] = { ...previous, seconds: previous.seconds + seconds };
-    } else this.entries.splice(before, 0, entry);
+    // Known after a while only; by then the agent may be answering already.
+    const before = last?.type === "agent" && last.time > began ? this.entries.length - 1 : this.entries.length;
+    if (this.entries[before - 1]?.type === "you") return before - 1;
+    this.entries.splice(before, 0, { id: this.nextId++, type: "you", time: began, seconds: 0, text: "" });
+    return before;
   }
 
   note(time: number, text: string): void {
@@ -72,6 +95,7 @@ export class Captions {
     if (last?.type === "agent" && last.open) {
       this.entries[this.entries.length - 1] = { ...last, text: last.text + text };
     } else {
+      this.close();
       this.entries.push({ id: this.nextId++, type: "agent", time, text: text.trimStart(), open: true, cut: false });
     }
     this.lastHeard = time;

@@ -263,6 +263,10 @@ export class Conversation {
       case "stats":
         this.stats = event;
         break;
+      case "heard":
+        this.captions.wrote(event.text, this.turns.setIn("you", this.seconds));
+        this.entries = [...this.captions.entries];
+        break;
       case "warning":
         this.notice = failures.warning(event.reason, event.in_s);
         break;

@@ -15,6 +15,7 @@ const PAUSE_S = 0.5; // this much quiet ends it
 const LONGEST_ANSWER_S = 6;
 const YIELD_S = 1.6; // who falls silent this soon after the other began was interrupted
 const REAL_TURN_S = 0.6; // shorter than this is a backchannel: nobody was interrupted
+const WRITTEN_S = 2; // words are written down this soon after they were said
 
 class Voice {
   private floor = 0.002;
@@ -58,6 +59,12 @@ export class Turns {
 
   speaking(who: Speaker): boolean {
     return this.voices[who].speaking;
+  }
+
+  /** When what is written down at `time` began to be said. */
+  setIn(who: Speaker, time: number): number {
+    const voice = this.voices[who];
+    return voice.speaking || time - voice.end < WRITTEN_S ? voice.start : time;
   }
 
   push(levels: Record<Speaker, number>, time: number, block: number): TurnEvent[] {

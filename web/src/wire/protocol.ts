@@ -18,6 +18,7 @@ export type ServerEvent =
   | { type: "queue"; position: number; length: number; wait_s: number | null }
   | { type: "start"; session: string; model: string; seed: number | null; sampling: Sampling; time_limit_s: number | null }
   | ({ type: "stats" } & Stats)
+  | { type: "heard"; text: string }
   | { type: "warning"; reason: "time_limit" | "idle" | "shutdown"; in_s: number }
   | { type: "end"; reason: EndReason; retry_s: number | null };
 
