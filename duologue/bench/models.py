@@ -14,11 +14,12 @@ from ..config import CodecConfig, LMConfig
 from ..errors import InputError
 from ..lm import LM
 from ..nn.linear import Linear, kept_half
-from ..nn.quantized import Int4Linear, Int8Linear, quantize
+from ..nn.quantized import Int4Linear, Int8Linear
 from ..nn.quantized import quantized as quantized_layer
 from ..weights import Model, load
 from ..weights.files import ModelFiles
 from ..weights.published import ModelConfig
+from ..weights.quantized import quantized_lm
 
 SHAPES = {
     "mimi": (presets.mimi, presets.moshi_7b),
@@ -73,7 +74,9 @@ def open_model(model: str, quantized: str | None = None, layers: int | None = No
         raise InputError("--layers is for a shape with random weights: " + ", ".join(SHAPES))
     if quantized is not None:
         config = opened.files.config.lm
-        opened.lm = random_quantized(config, quantized) if model in SHAPES else quantize(opened.lm, quantized)
+        opened.lm = (
+            random_quantized(config, quantized) if model in SHAPES else quantized_lm(opened, quantized)
+        )
     return opened
 
 

@@ -5,15 +5,14 @@ section 4.6)."""
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .linear import Linear, has_fbgemm
+from .linear import has_fbgemm
 
-M = TypeVar("M", bound=nn.Module)
 KINDS = ("q8", "q4")
 LEVELS = 127  # what the largest weight of a row is stored as
 GROUP = 32  # weights of a row that share a scale and a zero in 4 bits
@@ -59,21 +58,6 @@ class Int4Linear(nn.Module):
         return y.to(x.dtype).unflatten(0, x.shape[:-1])
 
 
-def quantize(module: M, kind: str) -> M:
-    """Replace the linear layers of a model on the CPU, in place, by ones of 8 ("q8") or 4 ("q4") bits a weight, one at
-    a time. Raises InputError for another kind or device."""
-    check_kind(kind)
-    for parent in list(module.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, Linear):
-                if child.weight.device.type != "cpu":
-                    raise InputError(
-                        f"--quantize {kind} is for a CPU; this model is on {child.weight.device}"
-                    )
-                setattr(parent, name, quantized(child.weight.detach(), kind))
-    return module
-
-
 def check_kind(kind: str) -> None:
     if kind not in KINDS:
         raise InputError(f"weights are quantized to {' or '.join(KINDS)}, not {kind!r}")
@@ -104,7 +88,7 @@ def _whole_int8(data_NK: Tensor, scale_N: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _weights_int8(data_NK: Tensor, scale_N: Tensor) -> Callable[[Tensor], Tensor]:
-    scale_N = scale_N.bfloat16()
+    data_NK, scale_N = data_NK.clone(), scale_N.bfloat16()  # no view of a file that may change
     return lambda x_BK: torch.ops.aten._weight_int8pack_mm(x_BK.bfloat16(), data_NK, scale_N).to(x_BK.dtype)
 
 

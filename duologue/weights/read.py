@@ -18,6 +18,9 @@ from .gguf import MAGIC, GGUFFile
 from .names import Source, everything
 from .packed import AFFINE_BITS, AFFINE_GROUPS, Affine, Int8Rows, Packed, join
 
+STRETCH = (
+    2**24
+)  # bytes read of a file before it is mapped anew: what was read of a mapping counts as memory in use
 Stored = Tensor | Packed
 Sources = Callable[[str], list[Source]]
 
@@ -45,8 +48,10 @@ class SafetensorsFile:
 
     def __init__(self, path: Path, shards: list[Path] | None = None):
         self.path = path
-        self.shards = [_open(shard) for shard in shards or [path]]
-        self.where = {name: file for file in self.shards for name in file.keys()}  # noqa: SIM118
+        self.paths = shards or [path]
+        self.shards = [_open(shard) for shard in self.paths]
+        self.where = {name: i for i, file in enumerate(self.shards) for name in file.keys()}  # noqa: SIM118
+        self.read = [0] * len(self.shards)  # bytes, of each mapping
 
     def names(self) -> set[str]:
         return {name for name in self.where if not self._scales_another(name)}
@@ -58,7 +63,7 @@ class SafetensorsFile:
         return kind in ("scales", "biases") and head + ".weight" in self.where
 
     def shape(self, name: str) -> list[int]:
-        return list(self.where[name].get_slice(name).get_shape())
+        return list(self.shards[self.where[name]].get_slice(name).get_shape())
 
     def stored(self, name: str, columns: int, rows: slice | None = None) -> Stored:
         data = self._plain(name, rows)
@@ -74,14 +79,17 @@ class SafetensorsFile:
     def _plain(self, name: str, rows: slice | None) -> Tensor:
         if name not in self.where:
             raise InputError(f"{self.path}: the tensor {name} is missing")
-        file = self.where[name]
+        shard = self.where[name]
+        if self.read[shard] > STRETCH:
+            self.shards[shard], self.read[shard] = _open(self.paths[shard]), 0
+        file = self.shards[shard]
         try:
-            if rows is None:
-                return file.get_tensor(name)
-            return file.get_slice(name)[rows]
+            value = file.get_tensor(name) if rows is None else file.get_slice(name)[rows]
         except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{self.path} is damaged: {name} cannot be read: {reason}") from None
+        self.read[shard] += value.nbytes
+        return value
 
     def _int8(self, name: str, data: Tensor, rows: slice | None) -> Int8Rows:
         largest = self._plain(name + "_scb", rows)

@@ -2,17 +2,11 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.testing import assert_close
 
-from duologue import presets
-from duologue.config import DepthConfig, LMConfig, TransformerConfig
-from duologue.errors import InputError
-from duologue.lm import Sampling
-from duologue.lm.step import init_state, step
 from duologue.nn import quantized as module
-from duologue.nn.linear import Linear
-from duologue.nn.quantized import Int4Linear, Int8Linear, quantize, quantized
+from duologue.nn.quantized import Int4Linear, Int8Linear, quantized
 
 ERROR = {"q8": 0.02, "q4": 0.12}  # of a product, relative: of random weights and inputs
 
@@ -65,48 +59,6 @@ def test_zeros(kind: str) -> None:
 @pytest.mark.parametrize("shape", [(64, 40), (30, 64)])
 def test_what_4_bits_cannot_hold_gets_8(shape: tuple[int, int]) -> None:
     assert isinstance(quantized(gaussian(*shape), "q4"), Int8Linear)
-
-
-CONFIG = LMConfig(
-    temporal=TransformerConfig(64, 2, 2, 264, 10, norm="rms_norm_f32", gated=True, cross_attention=False),
-    depth=DepthConfig(64, 2, 1, 264, (0, 1, 1, 1)),
-    audio_streams=8,
-    delays=(0, *(0, 1, 1, 1) * 2),
-    card=32,
-    text_card=40,
-    text_card_out=40,
-)
-
-
-@pytest.mark.parametrize("kind", ERROR)
-def test_a_model(kind: str) -> None:
-    """The same context as the whole model's, within what rounding does; embeddings and norms are as they were."""
-    plain, rounded = presets.random_lm(CONFIG), presets.random_lm(CONFIG)
-    assert quantize(rounded, kind) is rounded
-    assert not any(isinstance(inner, Linear) for inner in rounded.modules())
-    kept = dict(rounded.named_parameters())
-    assert kept
-    assert all("emb" in name or "norm" in name for name in kept)
-    assert all(torch.equal(value, dict(plain.named_parameters())[name]) for name, value in kept.items())
-    states = [init_state(lm, [Sampling.greedy()] * 2) for lm in (plain, rounded)]
-    told = {"text_B": torch.tensor([5, 7]), "audio_BQ": torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])}
-    for t in range(12):
-        heard_BQ = torch.full((2, 4), t)
-        a, b = (step(lm, s, heard_BQ, **told) for lm, s in zip((plain, rounded), states, strict=True))
-        error = (a.hidden_BD - b.hidden_BD).norm() / a.hidden_BD.norm()
-        assert 0 < error < 5 * ERROR[kind]
-
-
-def test_only_known_kinds() -> None:
-    with pytest.raises(InputError, match="q8 or q4, not .q3."):
-        quantize(nn.Sequential(Linear(4, 4)), "q3")
-
-
-def test_only_on_a_cpu() -> None:
-    with torch.device("meta"):
-        layer = nn.Sequential(Linear(4, 4))
-    with pytest.raises(InputError, match="is for a CPU"):
-        quantize(layer, "q8")
 
 
 def test_8_bits_are_stored_as_files_store_them() -> None:

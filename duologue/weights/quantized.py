@@ -1,0 +1,42 @@
+"""A language model in 8 or 4 bits on a CPU, tensor by tensor: it never stands in memory in more."""
+
+from collections.abc import Iterator
+
+import torch
+
+from ..errors import InputError
+from ..lm import LM
+from ..nn.linear import Linear
+from ..nn.quantized import Int8Linear, check_kind, quantized
+from .model import Model
+from .packed import Int8Rows, Packed
+from .read import Stored, fill_values
+
+
+def quantized_lm(model: Model, kind: str) -> LM:
+    """The language model of `model` with linear layers of 8 ("q8") or 4 ("q4") bits a weight. What a file has in 8 bits
+    and a scale a row is taken as it is for "q8". Raises InputError for another kind or device."""
+    check_kind(kind)
+    if model.device.type != "cpu":
+        raise InputError(f"--quantize {kind} is for a CPU; this model is on {model.device}")
+    config = model.files.config
+    with torch.device("meta"):
+        lm = LM(config.lm)
+    linears = {f"{name}.weight" for name, module in lm.named_modules() if isinstance(module, Linear)}
+
+    def others() -> Iterator[tuple[str, Stored]]:
+        for name, value in model.stored_lm():
+            if name not in linears:
+                yield name, value
+                continue
+            parent, _, child = name.removesuffix(".weight").rpartition(".")
+            if kind == "q8" and isinstance(value, Int8Rows):
+                layer = Int8Linear(value.data, value.largest)
+            else:
+                layer = quantized(value.dense() if isinstance(value, Packed) else value, kind)
+            setattr(lm.get_submodule(parent), child, layer)
+
+    fill_values(lm, others(), model.device, model.dtype)
+    if config.model_type == "hibiki":  # reads EOS as PAD, as `Model.lm`
+        lm.text_emb.weight.data[2] = lm.text_emb.weight.data[config.lm.pad_id]
+    return lm.eval()
