@@ -11,9 +11,12 @@ import pytest
 import soundfile
 
 import duologue
-from duologue import cli
+from duologue import cli, commands
 from duologue.audio.files import read_audio
+from duologue.data.manifest import AGENT, USER
 from duologue.errors import InputError
+from duologue.eval import picture
+from tests.engine.virtual import listening
 
 COMMAND = [sys.executable, "-W", "error", "-m", "duologue"]
 
@@ -208,6 +211,22 @@ class TestVerbs:
         answer = soundfile.info("out.wav")
         assert (answer.samplerate, answer.channels) == (24_000, 1)
         assert answer.frames >= 24_000
+
+    def test_a_model_that_listens_writes_the_words_of_both_and_draws_them(self, folder, monkeypatch, capsys):
+        pytest.importorskip("matplotlib")
+        drawn = []
+        monkeypatch.setattr(commands, "load", lambda *_: listening())
+        monkeypatch.setattr(commands, "draw_conversation", lambda *what: drawn.append(what) or draw(*what))
+        draw = picture.draw_conversation
+        cli.main(["talk", "in.wav", "out.wav", "--json", "out.json", "--png", "out.png", "--tail", "0"])
+        said = json.loads((folder / "out.json").read_text())
+        _, agent_S, user_S, words = drawn[0]
+        assert (folder / "out.png").read_bytes()[:4] == b"\x89PNG"
+        assert agent_S.size - 1920 >= user_S.size == 24_000
+        for who, shown in ((AGENT, said["words"]), (USER, said["user"]["words"])):
+            assert [w.text for w in words if w.speaker == who] == [w["word"] for w in shown] != []
+        monkeypatch.setattr(picture, "find_spec", lambda name: None)
+        assert "duologue[plot]" in complaint(capsys, "talk", "in.wav", "out.wav", "--png", "out.png")
 
     def test_the_seed_decides(self, folder):
         for name, *flags in [("a.wav",), ("b.wav",), ("c.wav", "--seed", "1"), ("d.wav", "--greedy")]:
