@@ -106,6 +106,7 @@ class FramesConfig:
     blocks: int = 6
     kernel: int = 7
     samples: int = 240
+    taps: int = 0  # of the filters of `codec.voice`; without them, samples are written directly
 
     def __post_init__(self) -> None:
         sizes = (self.width, self.hidden, self.blocks, self.samples)

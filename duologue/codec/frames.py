@@ -16,6 +16,7 @@ from ..nn.linear import Linear
 from ..nn.norm import LayerScale
 from ..nn.stack import Stack
 from ..nn.state import State, keep
+from .voice import SourceFilter, VoiceState
 
 
 @dataclass
@@ -26,6 +27,7 @@ class FrameBlockState(State):
 @dataclass
 class FramesState(State):
     blocks: list[FrameBlockState]
+    voice: VoiceState | None
 
 
 class FrameBlock(nn.Module):
@@ -69,29 +71,42 @@ class FrameBlock(nn.Module):
 class FrameDecoder(nn.Module):
     """Latents `[B, D, T]` to waveform `[B, 1, T * hop]`; a step `[B, T, D]` to `[B, T * hop, 1]` (as SEANet's)."""
 
-    def __init__(self, config: FramesConfig, dim: int, hop: int):
+    def __init__(self, config: FramesConfig, dim: int, hop: int, sample_rate: int):
         super().__init__()
         self.steps = hop // config.samples
         self.spread = Linear(dim, self.steps * config.width)
         self.blocks = Stack(FrameBlock(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
-        self.head = Linear(config.width, config.samples)
-        nn.init.normal_(self.head.weight, std=0.1 / config.width**0.5)  # about as loud as speech
+        self.voice = (
+            SourceFilter(config.width, config.samples, config.taps, sample_rate) if config.taps else None
+        )
+        if self.voice is None:
+            self.head = Linear(config.width, config.samples)
+            nn.init.normal_(self.head.weight, std=0.1 / config.width**0.5)  # about as loud as speech
 
     def forward(self, z_BDT: Tensor) -> Tensor:
+        x_BTC = self.features(z_BDT)
+        return (self.head(x_BTC).flatten(1) if self.voice is None else self.voice(x_BTC))[:, None]
+
+    def features(self, z_BDT: Tensor) -> Tensor:
+        """`[B, T', C]` at 100 Hz."""
         x_BTC = self._spread(z_BDT.transpose(1, 2))
         for block in self.blocks:
             x_BTC = block(x_BTC)
-        return self.head(self.norm(x_BTC)).flatten(1)[:, None]
+        return self.norm(x_BTC)
 
     def init_state(self, batch: int) -> FramesState:
-        return FramesState([block.init_state(batch) for block in self.blocks])
+        voice = None if self.voice is None else self.voice.init_state(batch)
+        return FramesState([block.init_state(batch) for block in self.blocks], voice)
 
     def step(self, state: FramesState, z_BTD: Tensor, exec_B: Tensor | None = None) -> Tensor:
         x_BTC = self._spread(z_BTD)
         for block, block_state in zip(self.blocks, state.blocks, strict=True):
             x_BTC = block.step(block_state, x_BTC, exec_B)
-        return self.head(self.norm(x_BTC)).flatten(1)[..., None]
+        x_BTC = self.norm(x_BTC)
+        if self.voice is None or state.voice is None:
+            return self.head(x_BTC).flatten(1)[..., None]
+        return self.voice.step(state.voice, x_BTC, exec_B)[..., None]
 
     def _spread(self, z_BTD: Tensor) -> Tensor:
         return self.spread(z_BTD).unflatten(-1, (self.steps, -1)).flatten(1, 2)

@@ -34,6 +34,24 @@ def text_row(
     return row
 
 
+def lead(
+    words: Iterable[tuple[list[int], float, float]], frames: int = 3, gap: float = 0.5
+) -> list[tuple[list[int], float]]:
+    """Words moved ahead of their sound by `frames`, as far as the tokens before them leave room; the first word after a
+    silence of `gap` seconds stays. `words`: tokens, start, end; the result is for `text_row`.
+
+    Word times are never exact, and a sound betrays the next one: a model whose text only follows its own voice learns
+    to read that voice instead of deciding what to say.
+    """
+    row: list[tuple[list[int], float]] = []
+    free = ended = float("-inf")
+    for tokens, start, end in words:
+        at = start if start - ended > gap else max(min(start, free), start - frames / FRAME_RATE)
+        row.append((tokens, at))
+        free, ended = at + len(tokens) / FRAME_RATE, end
+    return row
+
+
 def heard_row(
     words: Iterable[tuple[list[int], float]], frames: int, delay: int = HEARD_DELAY, pad: int = 3
 ) -> list[int]:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soxr
 import torch
 from torch import Tensor, nn
 
 from duologue.codec import Codec
 from duologue.codec.discriminator import Discriminator, DiscriminatorConfig
 from duologue.data.strips import load_blocks
-from duologue.train.codec_joint import decode_window
+from duologue.train.codec_joint import decode_window, latent_window
 from duologue.train.losses import (
     BalancerConfig,
     CodecLossConfig,
@@ -30,6 +31,7 @@ from duologue.train.losses import (
 )
 from duologue.train.optim import Ema, OptimConfig, Optimizer
 from duologue.train.parallel import World
+from duologue.train.pitch import pitch_of
 from duologue.train.stage import Stage
 from duologue.types import StrPath
 
@@ -45,12 +47,14 @@ class DecoderConfig:
     discriminator: DiscriminatorConfig = field(default_factory=lambda: DiscriminatorConfig(filters=12))
     warmup: int = 200
     spectra_first: int = 1500  # steps before the discriminators join: a mere noise is judged too easily
+    pitch: float = 10.0  # weight of the distance in octaves, where the decoder says a pitch
 
 
 class CodeBatches:
     """Endless crops of codes and the audio they stand for; batch i depends on the seed, the rank and i alone.
 
-    A batch: "codes" int64 [B, Q, C + T], "wav" float32 [B, T * frame_size]: the C frames before are context.
+    A batch: "codes" int64 [B, Q, C + T], "wav" float32 [B, T * frame_size]: the C frames before are context. For a
+    decoder that says a pitch, "pitch" (octaves) and "voiced" float32 [B, (C + T) * frame_size / samples].
     """
 
     def __init__(
@@ -66,10 +70,12 @@ class CodeBatches:
             speech = speech[: math.ceil(len(agent) * (1 - agent_share) / agent_share)]
         self.wav_NS = np.stack([np.array(block.wav[i]) for block, i in agent + speech])
         self.agent, self.speech = range(len(agent)), range(len(agent), len(self.wav_NS))
+        self.hop, self.rate = codec.config.frame_size, codec.config.sample_rate
         self.codes_NQT = encode_all(codec, self.wav_NS)
+        voice = codec.decoder.voice if codec.config.frames else None
+        self.pitches = [] if voice is None else [self._pitch(wav_S, voice.samples) for wav_S in self.wav_NS]
         self.batch, self.frames, self.context, self.agent_share = batch, frames, context, agent_share
         self.seed, self.rank, self.index = seed, rank, 0
-        self.hop = codec.config.frame_size
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         while True:
@@ -84,7 +90,7 @@ class CodeBatches:
 
     def make(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self.seed, self.rank, index])
-        codes, wavs = [], []
+        codes, wavs, pitches = [], [], []
         while len(wavs) < self.batch:
             chosen = rng.random() < self.agent_share
             pool = self.agent if self.agent and (chosen or not self.speech) else self.speech
@@ -95,8 +101,21 @@ class CodeBatches:
                 continue  # silence teaches little
             codes.append(self.codes_NQT[i, :, start - self.context : start + self.frames])
             wavs.append(wav_S)
+            if self.pitches:
+                each = self.pitches[i].shape[1] // self.codes_NQT.shape[-1]
+                pitches.append(
+                    self.pitches[i][:, (start - self.context) * each : (start + self.frames) * each]
+                )
         wav_BS = torch.from_numpy(np.stack(wavs).astype(np.float32) / 32768)
-        return {"codes": torch.from_numpy(np.stack(codes).astype(np.int64)), "wav": wav_BS}
+        batch = {"codes": torch.from_numpy(np.stack(codes).astype(np.int64)), "wav": wav_BS}
+        if pitches:
+            batch |= dict(zip(("pitch", "voiced"), torch.from_numpy(np.stack(pitches, 1)), strict=True))
+        return batch
+
+    def _pitch(self, wav_S: np.ndarray, hop: int) -> np.ndarray:
+        """[2, T]: octaves, and 1 where there is a voice."""
+        half = soxr.resample(wav_S.astype(np.float32) / 32768, 2, 1)
+        return np.stack(pitch_of(half, self.rate // 2, hop // 2)).astype(np.float32)
 
 
 def encode_all(codec: Codec, wav_NS: np.ndarray, batch: int = 4) -> np.ndarray:
@@ -133,7 +152,10 @@ class DecoderStage(Stage):
         }
         super().__init__(module, optimizers, world, Ema(module, 0.999, TRAINED))
         self.config, self.valid, self.mel = config, list(valid), MultiScaleMel()
+        self.voice = codec.decoder.voice if codec.config.frames else None
         self.weights = config.losses.weights()
+        if self.voice is not None:  # whose phases are its own
+            self.weights.pop("waveform", None)
         self.balancer = init_balancer(self.weights)
 
     def train_step(self, batches: Sequence[Any], step: int) -> dict[str, float]:
@@ -142,20 +164,40 @@ class DecoderStage(Stage):
         self.codec.quantizer.eval()
         frames = batch["wav"].shape[-1] // self.codec.config.frame_size
         z_BDT = self.codec.quantizer.decode(batch["codes"])
-        wav_hat_BS = decode_window(self.codec, z_BDT, z_BDT.shape[-1] - frames, frames)
-        judged, result = step >= self.config.spectra_first, {}
+        wav_hat_BS, pitch_loss = self._decode(z_BDT, batch, frames)
+        judged, result = "adversarial" in self.weights and step >= self.config.spectra_first, {}
         if judged:
             result = self.update("discriminator", lambda b: self._judge(wav_hat_BS, b["wav"]), batches, step)
         self.module.zero_grad(set_to_none=True)
         losses = reconstruction_losses(self.config.losses, self.mel, wav_hat_BS, batch["wav"])
         if judged:
             losses |= adversarial_losses(self.config.losses, self.discriminator, wav_hat_BS, batch["wav"])
+        losses = {name: loss for name, loss in losses.items() if name in self.weights}
         gradient_BS, norms = balance(BalancerConfig(), self.balancer, self.weights, losses, wav_hat_BS)
-        wav_hat_BS.backward(gradient_BS)
+        if pitch_loss is None:
+            wav_hat_BS.backward(gradient_BS)
+        else:
+            torch.autograd.backward([wav_hat_BS, self.config.pitch * pitch_loss], [gradient_BS, None])
+            losses["pitch"] = pitch_loss
         result |= {f"decoder_{k}": v for k, v in self.optimizers["decoder"].step(step).items()}
         result |= {name: float(loss.detach()) for name, loss in losses.items()}
         result |= {f"{name}_norm": norm for name, norm in norms.items()}
         return result | {"data_seconds": batch["wav"].numel() / self.codec.config.sample_rate}
+
+    def _decode(
+        self, z_BDT: Tensor, batch: dict[str, Tensor], frames: int, context: int = 4
+    ) -> tuple[Tensor, Tensor | None]:
+        """Samples of the last `frames`; of a voice, at the original's pitch, and how far its own pitch was from it."""
+        start = z_BDT.shape[-1] - frames
+        if self.voice is None:
+            return decode_window(self.codec, z_BDT, start, frames, context), None
+        first = max(0, start - context)
+        x_BTC = self.codec.decoder.features(latent_window(self.codec, z_BDT, first, z_BDT.shape[-1] - first))
+        pitch_BT, voiced_BT = (batch[name][:, -x_BTC.shape[1] :] for name in ("pitch", "voiced"))
+        wav_BS = self.voice(x_BTC, pitch_BT)[:, (start - first) * self.codec.config.frame_size :]
+        far_BT = (self.voice.controls(x_BTC)[0] - pitch_BT).abs()
+        weight_BT = voiced_BT + 0.02  # between voices it glides, and nobody hears it
+        return wav_BS, (far_BT * weight_BT).sum() / weight_BT.sum()
 
     def _judge(self, wav_hat_BS: Tensor, wav_BS: Tensor) -> tuple[Tensor, float]:
         return discriminator_loss(self.discriminator, wav_hat_BS, wav_BS), 1.0

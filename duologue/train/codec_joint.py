@@ -134,9 +134,13 @@ class JointStage(SemanticStage):
 def decode_window(codec: Codec, z_BDT: Tensor, start: int, frames: int, context: int = 4) -> Tensor:
     """Samples `[B, frames * frame_size]` from frame `start` on. The transformer sees all frames, the convolutions those
     of the window and `context` before it."""
-    n = codec.config.resample
-    up_BDT = codec.upsample(z_BDT)
-    up_BDT = codec.decoder_transformer(up_BDT.transpose(1, 2)).transpose(1, 2)
     first = max(0, start - context)
-    wav_BS = codec.decoder(up_BDT[..., first * n : (start + frames) * n])[:, 0]
+    wav_BS = codec.decoder(latent_window(codec, z_BDT, first, start + frames - first))[:, 0]
     return wav_BS[:, (start - first) * codec.config.frame_size :]
+
+
+def latent_window(codec: Codec, z_BDT: Tensor, start: int, frames: int) -> Tensor:
+    """What the decoder gets of `frames` frames from `start` on, `[B, D, T']`; the transformer sees all before."""
+    n = codec.config.resample
+    up_BDT = codec.decoder_transformer(codec.upsample(z_BDT).transpose(1, 2)).transpose(1, 2)
+    return up_BDT[..., start * n : (start + frames) * n]

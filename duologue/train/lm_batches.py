@@ -10,7 +10,7 @@ import torch
 from duologue.data.manifest import AGENT, USER
 from duologue.data.shards import Sample, ShardReader
 from duologue.lm.model import NO_INPUT
-from duologue.lm.monologue import heard_row, text_row
+from duologue.lm.monologue import heard_row, lead, text_row
 from duologue.tokenizer import Tokenizer
 
 AS_HEARD = 1
@@ -29,6 +29,8 @@ class LMBatchConfig:
     """Share of the user's frames that the model does not hear."""
     drop_books: float = 0.1
     """Share of the user's frames of which it hears the first codebooks only."""
+    drop_agent: float = 0.2
+    """Share of its own frames that the agent does not hear: what it says is to follow from what was asked."""
     heard_delay: int = 2
     """Frames from the end of a user's word to its being written down (first extra head)."""
 
@@ -36,8 +38,8 @@ class LMBatchConfig:
 class LMBatches:
     """Endless batches over shards of conversations; resumes at the very next sample.
 
-    A batch: "codes" int64 [B, 1 + 2 Q, T] as the model predicts them (text, agent, user), "inputs" the same with the
-    user's frames dropped here and there, "heard" int64 [B, T] (the user's words). -1 where there is nothing.
+    A batch: "codes" int64 [B, 1 + 2 Q, T] as the model predicts them (text, agent, user), "inputs" the same with
+    frames dropped here and there, "heard" int64 [B, T] (the user's words). -1 where there is nothing.
     """
 
     def __init__(
@@ -77,7 +79,8 @@ class LMBatches:
     def _drop(self, piece_KT: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         inputs_KT = piece_KT.copy()
         books = (len(piece_KT) - 1) // 2
-        user_QT = inputs_KT[1 + books :]
+        agent_QT, user_QT = inputs_KT[1 : 1 + books], inputs_KT[1 + books :]
+        agent_QT[:, rng.random(agent_QT.shape[1]) < self.config.drop_agent] = NO_INPUT
         user_QT[:, rng.random(user_QT.shape[1]) < self.config.drop_frames] = NO_INPUT
         for t in np.flatnonzero(rng.random(user_QT.shape[1]) < self.config.drop_books):
             user_QT[rng.integers(1, books) :, t] = NO_INPUT
@@ -93,11 +96,11 @@ def conversation_rows(
     agent_QT = agent_QT[:, AS_HEARD:]
     frames = agent_QT.shape[1]
     spoken = [
-        (tokenizer.encode(text.strip()), max(0.0, start - AS_HEARD * 0.08))
+        (tokenizer.encode(text.strip()), max(0.0, start - AS_HEARD * 0.08), end - AS_HEARD * 0.08)
         for text, (start, end), who in words
         if who == AGENT and end > start
     ]
     heard = [(tokenizer.encode(text.strip()), end) for text, (_, end), who in words if who == USER]
-    text_T = np.array(text_row(spoken, frames), np.int64)
+    text_T = np.array(text_row(lead(spoken), frames), np.int64)
     rows_KT = np.concatenate([text_T[None], agent_QT, user_QT[:, :frames]])
     return rows_KT, np.array(heard_row(heard, frames, heard_delay), np.int64)

@@ -153,7 +153,7 @@ def _held_out(
     folders: Iterable[Path], tokenizer: Tokenizer, rows: LMBatchConfig, batches: int = 8
 ) -> list[dict[str, Tensor]]:
     """The beginnings of held-out conversations, nothing dropped."""
-    plain = replace(rows, from_start=1.0, drop_frames=0.0, drop_books=0.0, batch=4)
+    plain = replace(rows, from_start=1.0, drop_frames=0.0, drop_books=0.0, drop_agent=0.0, batch=4)
     found = []
     for folder in folders:
         data = iter(LMBatches(ShardReader(folder, seed=1), tokenizer, plain))

@@ -1,0 +1,151 @@
+"""A voice by source and filter: pulses at the pitch and noise, each through a filter that changes every stretch.
+
+What a decoder must learn is then smooth and slow: a pitch and two spectral envelopes. Phases, which take a network of
+waveforms most of its training, come out right by themselves. (Harmonics and noise: Serra and Smith 1990; learned
+controls: DDSP, arXiv 2001.04643.) Nothing looks ahead: filters are of minimum phase, and one fades into the next.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..nn.linear import Linear
+from ..nn.state import State, keep
+
+MIDDLE = 200.0  # Hz: pitch 0; each octave is 1
+LOWEST, HIGHEST = -2.0, 1.5  # octaves
+QUIET = -5.0  # natural logarithm of a filter's gain at the start
+LARGEST = 4.0  # and at most
+NOISE = 2**16  # samples until the noise comes again
+
+
+@dataclass
+class VoiceState(State):
+    """Of each slot: the source's phase in turns and its pitch in Hz, the filters and sources of before, and the samples
+    made so far."""
+
+    phase_B: Tensor
+    hertz_B: Tensor
+    filters_BPF: Tensor
+    past_BPS: Tensor
+    clock_B: Tensor
+
+    def fresh(self, name: str) -> float:
+        return MIDDLE if name == "hertz_B" else 0
+
+
+class SourceFilter(nn.Module):
+    """Features `[B, T, D]` of stretches of `samples` to waveform `[B, T * samples]`.
+
+    P is the two parts, pulses and noise; F the bins of their filters, which have `taps` samples.
+    """
+
+    def __init__(self, dim: int, samples: int, taps: int, sample_rate: int):
+        super().__init__()
+        self.samples, self.taps, self.sample_rate = samples, taps, sample_rate
+        self.bins = taps // 2 + 1
+        self.size = 2 ** math.ceil(math.log2(samples + 2 * taps - 2))  # of transforms that wrap nothing round
+        self.linear = Linear(dim, 1 + 2 * self.bins)
+        nn.init.normal_(self.linear.weight, std=0.1 / dim**0.5)
+        nn.init.zeros_(self.linear.bias)
+        nn.init.constant_(self.linear.bias[1:], QUIET)
+        self.register_buffer("noise", _noise(), persistent=False)
+        self.register_buffer("fold", _fold(taps), persistent=False)
+        self.noise: Tensor
+        self.fold: Tensor
+
+    def controls(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Pitch `[B, T]` in octaves from 200 Hz, and the logarithms of the filters' gains `[B, T, P, F]`."""
+        y = self.linear(x_BTD)
+        return y[..., 0], y[..., 1:].unflatten(-1, (2, self.bins)).clamp(max=LARGEST)
+
+    def forward(self, x_BTD: Tensor, pitch_BT: Tensor | None = None) -> Tensor:
+        """`pitch_BT` instead of the pitch that the features say: in training, the original's."""
+        found_BT, gains_BTPF = self.controls(x_BTD)
+        pitch_BT = found_BT if pitch_BT is None else pitch_BT
+        return self._render(self.init_state(len(x_BTD)), pitch_BT.detach(), gains_BTPF, None)
+
+    def init_state(self, batch: int) -> VoiceState:
+        new = self.linear.weight.new_zeros
+        return VoiceState(
+            new(batch, dtype=torch.float64),
+            new(batch) + MIDDLE,
+            new(batch, 2, self.size // 2 + 1, dtype=torch.complex64),
+            new(batch, 2, self.taps - 1),
+            new(batch, dtype=torch.int64),
+        )
+
+    def step(self, state: VoiceState, x_BTD: Tensor, exec_B: Tensor | None = None) -> Tensor:
+        return self._render(state, *self.controls(x_BTD), exec_B)
+
+    def _render(
+        self, state: VoiceState, pitch_BT: Tensor, gains_BTPF: Tensor, exec_B: Tensor | None
+    ) -> Tensor:
+        source_BPS = torch.stack(
+            [self._pulses(state, pitch_BT, exec_B), self._noises(state, pitch_BT, exec_B)], 1
+        )
+        seen_BPS = torch.cat([state.past_BPS, source_BPS], -1)
+        spectrum_BTPF = torch.fft.rfft(
+            seen_BPS.unfold(-1, self.taps - 1 + self.samples, self.samples).transpose(1, 2), self.size
+        )
+        filters_BTPF = self._filters(gains_BTPF)
+        before_BTPF = torch.cat([state.filters_BPF[:, None], filters_BTPF[:, :-1]], 1)
+        both = torch.stack([before_BTPF, filters_BTPF])
+        whole = torch.fft.irfft((both * spectrum_BTPF).sum(3), self.size)
+        old_BTS, new_BTS = whole[..., self.taps - 1 : self.taps - 1 + self.samples]
+        share_S = torch.arange(1, self.samples + 1, device=new_BTS.device) / self.samples
+        keep(state.filters_BPF, filters_BTPF[:, -1].detach(), exec_B)
+        keep(state.past_BPS, seen_BPS[..., -(self.taps - 1) :], exec_B)
+        return (old_BTS + share_S * (new_BTS - old_BTS)).flatten(1)
+
+    def _pulses(self, state: VoiceState, pitch_BT: Tensor, exec_B: Tensor | None) -> Tensor:
+        """All harmonics below half the sample rate, in phase, of unit power; the pitch glides through a stretch."""
+        hertz_BT = MIDDLE * 2 ** pitch_BT.clamp(LOWEST, HIGHEST)
+        before_BT = torch.cat([state.hertz_B[:, None], hertz_BT[:, :-1]], 1)
+        n_S = torch.arange(1, self.samples + 1, device=pitch_BT.device, dtype=hertz_BT.dtype)
+        change_BT1 = (hertz_BT - before_BT)[..., None] / self.samples
+        turns_BTS = (before_BT[..., None] * n_S + change_BT1 * (n_S * (n_S + 1) / 2)) / self.sample_rate
+        ends_BT = state.phase_B[:, None] + turns_BTS[..., -1].double().cumsum(1)
+        starts_BT = torch.cat([state.phase_B[:, None], ends_BT[:, :-1]], 1)
+        phase_BTS = (starts_BT % 1).to(turns_BTS.dtype)[..., None] + turns_BTS
+        phase_BTS = math.pi * (phase_BTS - phase_BTS.round())
+        count_BTS = (self.sample_rate / 2 / (before_BT[..., None] + change_BT1 * n_S)).floor()
+        below_BTS = phase_BTS.sin()
+        near = below_BTS.abs() < 1e-4
+        pulse_BTS = ((2 * count_BTS + 1) * phase_BTS).sin() / (2 * torch.where(near, 1.0, below_BTS)) - 0.5
+        pulse_BTS = torch.where(near, count_BTS, pulse_BTS) * (2 / count_BTS).sqrt()
+        keep(state.phase_B, ends_BT[:, -1] % 1, exec_B)
+        keep(state.hertz_B, hertz_BT[:, -1], exec_B)
+        return pulse_BTS.flatten(1)
+
+    def _noises(self, state: VoiceState, pitch_BT: Tensor, exec_B: Tensor | None) -> Tensor:
+        count = pitch_BT.shape[1] * self.samples
+        at_BS = (state.clock_B[:, None] + torch.arange(count, device=pitch_BT.device)) % NOISE
+        keep(state.clock_B, state.clock_B + count, exec_B)
+        return self.noise[at_BS]
+
+    def _filters(self, gains_BTPF: Tensor) -> Tensor:
+        """Of minimum phase (folded cepstrum), as spectra of `size`."""
+        cepstrum = torch.fft.irfft(gains_BTPF, self.taps) * self.fold
+        impulse = torch.fft.irfft(torch.fft.rfft(cepstrum).exp(), self.taps)
+        return torch.fft.rfft(impulse, self.size)
+
+
+def _fold(taps: int) -> Tensor:
+    """Weights that make a cepstrum causal."""
+    weights = torch.zeros(taps)
+    weights[0] = weights[taps // 2] = 1
+    weights[1 : taps // 2] = 2
+    return weights
+
+
+def _noise() -> Tensor:
+    """White, of unit power, and the same everywhere: a hash of the sample's number."""
+    x = np.arange(NOISE, dtype=np.uint32) + np.uint32(0x9E3779B9)
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)
+    x ^= x >> np.uint32(16)
+    return torch.from_numpy((x / 2**32 * 2 - 1).astype(np.float32) * 3**0.5)
