@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
             def press(page: Page, name: str) -> None:
                 page.get_by_role("button", name=name).click()
 
-            server.scenario = "talk"
+            server.scenario, server.captions = "talk", True
             for name, scheme, size in (("", "light", DESK), ("-dark", "dark", DESK), ("-phone", "light", PHONE),
                                        ("-phone-dark", "dark", PHONE)):  # fmt: skip
                 page = opened(scheme, size)
