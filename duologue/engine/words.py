@@ -15,6 +15,8 @@ from ..tokenizer import TextStream, Tokenizer
 FRAME = 0.08  # seconds
 LOUD = 3e-3  # root mean square above which a frame of the agent is voiced
 LOUD_USER = 1e-2  # the same of the user: a microphone is never silent
+AGAIN = 2  # frames within which the same token of the user's is the same word
+PAD = 3  # as in every published vocabulary
 LONGEST = 1.0  # seconds that a word of the user's may last
 
 
@@ -74,12 +76,25 @@ class Words:
 
 class UserWords(Words):
     """The same of the user's words, which are written down once they are over: `rms` is the loudness of the user's
-    frame that was heard last, `frame - 1`. A word starts where the voice sets in, or the word before ends."""
+    frame that was heard last, `frame - 1`. A word starts where the voice sets in, or the word before ends.
+
+    The head that writes them down does not know what it wrote a frame ago, and where the end of a word falls between
+    two frames it may write it in both: the same token again at once is not a new one.
+    """
 
     def __init__(self, tokenizer: Tokenizer):
         super().__init__(tokenizer)
+        self._silent = tokenizer.is_control
+        self._last: tuple[int, int] | None = None  # token, and the frame it came in
         self._onsets: deque[float] = deque(maxlen=16)
         self._voiced = False
+
+    def push(self, frame: int, token: int, rms: float) -> str:
+        if token < 0 or self._silent(token):
+            return super().push(frame, token, rms)
+        again = self._last is not None and self._last[0] == token and frame - self._last[1] <= AGAIN
+        self._last = token, frame
+        return super().push(frame, PAD if again else token, rms)
 
     def _word(self, word: str, came: float) -> Word:
         end = max(FRAME, came - (HEARD_DELAY - 1) * FRAME)

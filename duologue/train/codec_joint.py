@@ -131,7 +131,7 @@ class JointStage(SemanticStage):
         return super().evaluate() | found
 
 
-def decode_window(codec: Codec, z_BDT: Tensor, start: int, frames: int, context: int = 4) -> Tensor:
+def decode_window(codec: Codec, z_BDT: Tensor, start: int, frames: int, context: int = 5) -> Tensor:
     """Samples `[B, frames * frame_size]` from frame `start` on. The transformer sees all frames, the convolutions those
     of the window and `context` before it."""
     first = max(0, start - context)

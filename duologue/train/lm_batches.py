@@ -10,7 +10,7 @@ import torch
 from duologue.data.manifest import AGENT, USER
 from duologue.data.shards import Sample, ShardReader
 from duologue.lm.model import NO_INPUT
-from duologue.lm.monologue import heard_row, lead, text_row
+from duologue.lm.monologue import HEARD_DELAY, heard_row, lead, text_row
 from duologue.tokenizer import Tokenizer
 
 AS_HEARD = 1
@@ -31,7 +31,7 @@ class LMBatchConfig:
     """Share of the user's frames of which it hears the first codebooks only."""
     drop_agent: float = 0.2
     """Share of its own frames that the agent does not hear: what it says is to follow from what was asked."""
-    heard_delay: int = 2
+    heard_delay: int = HEARD_DELAY
     """Frames from the end of a user's word to its being written down (first extra head)."""
 
 

@@ -67,7 +67,7 @@ def train_lm(options: TrainLM) -> None:
     lm, tokenizer = _model(options)
     if tokenizer.size > lm.config.text_card:
         raise InputError(f"the vocabulary has {tokenizer.size} pieces, the model {lm.config.text_card}")
-    if plan.losses.heard and not lm.config.extra_heads:
+    if plan.losses.heard and not lm.config.writes_down_user:
         raise InputError(f"stage {options.stage} trains a head for the user's words: this model has none")
     if options.start is not None:
         _fill(lm, checkpoint.load_weights(options.start))

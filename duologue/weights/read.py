@@ -184,6 +184,8 @@ def fill_values(
         plain = value.dense(target) if isinstance(value, Packed) else value
         filled[ours] = plain.to(device, target, copy=plain is value)
     module.load_state_dict(filled, assign=True)
+    if device.type != "cpu":  # tables that are no weights
+        module.to(device)
 
 
 def _take(file: TensorFile, source: Source, meta: Tensor) -> Stored:

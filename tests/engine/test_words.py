@@ -92,3 +92,12 @@ def test_a_transcript_has_the_user_only_if_the_model_writes_down(tokenizer):
     }  # fmt: skip
     assert transcript(agent, silent)["user"] == {"text": "", "words": []}
     assert set(transcript(agent, deaf)) == {"text", "words"}
+
+
+def test_a_word_of_the_users_that_is_written_in_two_frames_is_one_word(tokenizer):
+    words = UserWords(tokenizer)
+    first, second = (tokenizer.encode(word)[0] for word in ("the", "sea"))
+    for frame, token in enumerate([first, 3, first, second, second, 3, 3, second, -1]):
+        words.push(frame, token, 0.1)
+    piece = [tokenizer.piece(token) for token in (first, second, second)]
+    assert words.text == "".join(piece)
