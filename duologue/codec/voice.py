@@ -142,27 +142,6 @@ def _fold(taps: int) -> Tensor:
     return torch.from_numpy(weights)  # which is real also where modules are made without memory
 
 
-def _noises(self, state: VoiceState, pitch_BT: Tensor, exec_B: Tensor | None) -> Tensor:
-        count = pitch_BT.shape[1] * self.samples
-        at_BS = (state.clock_B[:, None] + torch.arange(count, device=pitch_BT.device)) % NOISE
-        keep(state.clock_B, state.clock_B + count, exec_B)
-        return self.noise[at_BS]
-
-    def _filters(self, gains_BTPF: Tensor) -> Tensor:
-        """Of minimum phase (folded cepstrum), as spectra of `size`."""
-        cepstrum = torch.fft.irfft(gains_BTPF, self.taps) * self.fold
-        impulse = torch.fft.irfft(torch.fft.rfft(cepstrum).exp(), self.taps)
-        return torch.fft.rfft(impulse, self.size)
-
-
-def _fold(taps: int) -> Tensor:
-    """Weights that make a cepstrum causal."""
-    weights = torch.zeros(taps)
-    weights[0] = weights[taps // 2] = 1
-    weights[1 : taps // 2] = 2
-    return weights
-
-
 def _noise() -> Tensor:
     """White, of unit power, and the same everywhere: a hash of the sample's number."""
     x = np.arange(NOISE, dtype=np.uint32) + np.uint32(0x9E3779B9)
