@@ -106,12 +106,16 @@ class FramesConfig:
     blocks: int = 6
     kernel: int = 7
     samples: int = 240
-    taps: int = 0  # of the filters of `codec.voice`; without them, samples are written directly
+    taps: int = 256  # of the filters of `codec.voice`
 
     def __post_init__(self) -> None:
         sizes = (self.width, self.hidden, self.blocks, self.samples)
         _require(
             min(sizes) >= 1 and self.kernel >= 2, "sizes of a decoder by frames are at least 1, its kernel 2"
+        )
+        _require(
+            self.taps >= 16 and self.taps % 2 == 0,
+            f"taps of a decoder by frames are an even number from 16 up, not {self.taps}",
         )
 
 

@@ -33,7 +33,7 @@ def nano_codec() -> CodecConfig:
         seanet=SeanetConfig(dim=256, filters=16),
         transformer=TransformerConfig(256, 4, 4, 1024, 50, layer_scale=0.2),
         quantizer=QuantizerConfig(dim=128, codebooks=8, entries=512),
-        frames=FramesConfig(taps=256),
+        frames=FramesConfig(),
     )
 
 

@@ -1,8 +1,8 @@
-"""A decoder that makes sound a stretch at a time: all its layers run at 100 Hz, and the last one writes 240 samples.
+"""A decoder that makes sound a stretch at a time: all its layers run at 100 Hz, and a voice speaks 240 samples.
 
-Nothing is computed at the rate of samples, so on a CPU it learns and runs several times faster than SEANet's
-transposed convolutions. The blocks are those of ConvNeXt vocoders (Vocos, arXiv 2306.00814); as in WaveNeXt a linear
-map writes the samples themselves, instead of a spectrum, so that no window reaches into the next frame.
+No layer runs at the rate of samples, so on a CPU it learns and runs several times faster than SEANet's transposed
+convolutions. The blocks are those of ConvNeXt vocoders (Vocos, arXiv 2306.00814). What they find is no waveform but how
+to make one: the pitch and the filters of `codec.voice`.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class FrameBlockState(State):
 @dataclass
 class FramesState(State):
     blocks: list[FrameBlockState]
-    voice: VoiceState | None
+    voice: VoiceState
 
 
 class FrameBlock(nn.Module):
@@ -77,36 +77,26 @@ class FrameDecoder(nn.Module):
         self.spread = Linear(dim, self.steps * config.width)
         self.blocks = Stack(FrameBlock(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
-        self.voice = (
-            SourceFilter(config.width, config.samples, config.taps, sample_rate) if config.taps else None
-        )
-        if self.voice is None:
-            self.head = Linear(config.width, config.samples)
-            nn.init.normal_(self.head.weight, std=0.1 / config.width**0.5)  # about as loud as speech
+        self.voice = SourceFilter(config.width, config.samples, config.taps, sample_rate)
 
     def forward(self, z_BDT: Tensor) -> Tensor:
-        x_BTC = self.features(z_BDT)
-        return (self.head(x_BTC).flatten(1) if self.voice is None else self.voice(x_BTC))[:, None]
+        return self.voice(self.features(z_BDT))[:, None]
 
     def features(self, z_BDT: Tensor) -> Tensor:
-        """`[B, T', C]` at 100 Hz."""
+        """What the voice is told, `[B, T', C]`: a row for each stretch of samples."""
         x_BTC = self._spread(z_BDT.transpose(1, 2))
         for block in self.blocks:
             x_BTC = block(x_BTC)
         return self.norm(x_BTC)
 
     def init_state(self, batch: int) -> FramesState:
-        voice = None if self.voice is None else self.voice.init_state(batch)
-        return FramesState([block.init_state(batch) for block in self.blocks], voice)
+        return FramesState([block.init_state(batch) for block in self.blocks], self.voice.init_state(batch))
 
     def step(self, state: FramesState, z_BTD: Tensor, exec_B: Tensor | None = None) -> Tensor:
         x_BTC = self._spread(z_BTD)
         for block, block_state in zip(self.blocks, state.blocks, strict=True):
             x_BTC = block.step(block_state, x_BTC, exec_B)
-        x_BTC = self.norm(x_BTC)
-        if self.voice is None or state.voice is None:
-            return self.head(x_BTC).flatten(1)[..., None]
-        return self.voice.step(state.voice, x_BTC, exec_B)[..., None]
+        return self.voice.step(state.voice, self.norm(x_BTC), exec_B)[..., None]
 
     def _spread(self, z_BTD: Tensor) -> Tensor:
         return self.spread(z_BTD).unflatten(-1, (self.steps, -1)).flatten(1, 2)

@@ -18,7 +18,7 @@ from ..nn.state import State, keep
 MIDDLE = 200.0  # Hz: pitch 0; each octave is 1
 LOWEST, HIGHEST = -2.0, 1.5  # octaves
 QUIET = -5.0  # natural logarithm of a filter's gain at the start
-LARGEST = 4.0  # and at most
+LOWEST_GAIN, HIGHEST_GAIN = -100.0, 4.0  # nothing is heard of the one; the other is far too loud
 NOISE = 2**16  # samples until the noise comes again
 
 
@@ -52,15 +52,16 @@ class SourceFilter(nn.Module):
         nn.init.normal_(self.linear.weight, std=0.1 / dim**0.5)
         nn.init.zeros_(self.linear.bias)
         nn.init.constant_(self.linear.bias[1:], QUIET)
-        self.register_buffer("noise", _noise(), persistent=False)
-        self.register_buffer("fold", _fold(taps), persistent=False)
+        # From numpy: real also where modules are made without memory.
+        self.register_buffer("noise", torch.from_numpy(noise()), persistent=False)
+        self.register_buffer("fold", torch.from_numpy(fold(taps)), persistent=False)
         self.noise: Tensor
         self.fold: Tensor
 
     def controls(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """Pitch `[B, T]` in octaves from 200 Hz, and the logarithms of the filters' gains `[B, T, P, F]`."""
-        y = self.linear(x_BTD)
-        return y[..., 0], y[..., 1:].unflatten(-1, (2, self.bins)).clamp(max=LARGEST)
+        y = self.linear(x_BTD).float()  # whatever it was computed in: transforms take no bfloat16
+        return y[..., 0], y[..., 1:].unflatten(-1, (2, self.bins)).clamp(LOWEST_GAIN, HIGHEST_GAIN)
 
     def forward(self, x_BTD: Tensor, pitch_BT: Tensor | None = None) -> Tensor:
         """`pitch_BT` instead of the pitch that the features say: in training, the original's."""
@@ -134,18 +135,18 @@ class SourceFilter(nn.Module):
         return torch.fft.rfft(impulse, self.size)
 
 
-def _fold(taps: int) -> Tensor:
+def fold(taps: int) -> np.ndarray:
     """Weights that make a cepstrum causal."""
     weights = np.zeros(taps, np.float32)
     weights[[0, taps // 2]] = 1
     weights[1 : taps // 2] = 2
-    return torch.from_numpy(weights)  # which is real also where modules are made without memory
+    return weights
 
 
-def _noise() -> Tensor:
+def noise() -> np.ndarray:
     """White, of unit power, and the same everywhere: a hash of the sample's number."""
     x = np.arange(NOISE, dtype=np.uint32) + np.uint32(0x9E3779B9)
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)
     x ^= x >> np.uint32(16)
-    return torch.from_numpy((x / 2**32 * 2 - 1).astype(np.float32) * 3**0.5)
+    return (x / 2**32 * 2 - 1).astype(np.float32) * np.float32(3**0.5)

@@ -52,7 +52,9 @@ class Codec(nn.Module):
         self.upsample = CausalConvTranspose1d(dim, dim, 2 * resample, resample, groups=dim, bias=False)
         self.decoder_transformer = Transformer(config.transformer)
         self.decoder: Any = (
-            FrameDecoder(config.frames, dim, config.hop) if config.frames else Decoder(config.seanet)
+            FrameDecoder(config.frames, dim, config.hop, config.sample_rate)
+            if config.frames
+            else Decoder(config.seanet)
         )
 
     # Offline

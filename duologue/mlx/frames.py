@@ -8,6 +8,7 @@ import mlx.nn as nn
 from ..config import FramesConfig
 from .layers import LayerScale, gelu
 from .state import State, keep
+from .voice import SourceFilter, VoiceState
 
 
 @dataclass
@@ -18,6 +19,7 @@ class FrameBlockState(State):
 @dataclass
 class FramesState(State):
     blocks: list[FrameBlockState]
+    voice: VoiceState
 
 
 class FrameBlock(nn.Module):
@@ -52,34 +54,30 @@ class FrameBlock(nn.Module):
 class FrameDecoder(nn.Module):
     """Latents `[B, T, D]` to waveform `[B, T * hop, 1]` (as SEANet's)."""
 
-    def __init__(self, config: FramesConfig, dim: int, hop: int):
+    def __init__(self, config: FramesConfig, dim: int, hop: int, sample_rate: int):
         super().__init__()
         self.steps = hop // config.samples
         self.spread = nn.Linear(dim, self.steps * config.width)
         self.blocks = [FrameBlock(config) for _ in range(config.blocks)]
         self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, config.samples)
+        self.voice = SourceFilter(config.width, config.samples, config.taps, sample_rate)
 
     def __call__(self, z_BTD: mx.array) -> mx.array:
         x_BTC = self._spread(z_BTD)
         for block in self.blocks:
             x_BTC = block(x_BTC)
-        return self._samples(x_BTC)
+        return self.voice(self.norm(x_BTC))[..., None]
 
     def init_state(self, batch: int) -> FramesState:
-        return FramesState([block.init_state(batch) for block in self.blocks])
+        return FramesState([block.init_state(batch) for block in self.blocks], self.voice.init_state(batch))
 
     def step(self, state: FramesState, z_BTD: mx.array, exec_B: mx.array | None = None) -> mx.array:
         x_BTC = self._spread(z_BTD)
         for block, block_state in zip(self.blocks, state.blocks, strict=True):
             x_BTC = block.step(block_state, x_BTC, exec_B)
-        return self._samples(x_BTC)
+        return self.voice.step(state.voice, self.norm(x_BTC), exec_B)[..., None]
 
     def _spread(self, z_BTD: mx.array) -> mx.array:
         """The positions of each latent, one after the other."""
         x_BTN = self.spread(z_BTD)
         return x_BTN.reshape(len(x_BTN), x_BTN.shape[1] * self.steps, -1)
-
-    def _samples(self, x_BTC: mx.array) -> mx.array:
-        y_BTN = self.head(self.norm(x_BTC))
-        return y_BTN.reshape(len(y_BTN), -1, 1)

@@ -1,12 +1,13 @@
-"""Third stage of a codec: the decoder alone, against discriminators. It changes no code.
+"""Third stage of a codec: the decoder alone. It changes no code.
 
-All from the codes on is trained (output projections, upsampling, transformer, SEANet) with hinge, feature and mel
-losses behind the balancer (section 3.3.4 of the Moshi paper); `adversarial_only` is the setting of the released Mimi.
+All from the codes on is trained (output projections, upsampling, transformer, decoder). SEANet with hinge, feature and
+mel losses behind the balancer (section 3.3.4 of the Moshi paper); `adversarial_only` is the setting of the released
+Mimi. A decoder by frames, whose voice has its phases from the start, from mel spectra and the pitch alone.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from duologue.train.codec_joint import decode_window, latent_window
 from duologue.train.losses import (
     BalancerConfig,
     CodecLossConfig,
+    MelConfig,
     MultiScaleMel,
     adversarial_losses,
     balance,
@@ -45,16 +47,23 @@ class DecoderConfig:
     steps: int = 10_000
     losses: CodecLossConfig = field(default_factory=CodecLossConfig)
     discriminator: DiscriminatorConfig = field(default_factory=lambda: DiscriminatorConfig(filters=12))
+    mel: MelConfig = field(default_factory=MelConfig)
     warmup: int = 200
     spectra_first: int = 1500  # steps before the discriminators join: a mere noise is judged too easily
-    pitch: float = 10.0  # weight of the distance in octaves, where the decoder says a pitch
+    pitch: float = 10.0  # weight of the distance in octaves, of a decoder by frames
+
+
+def by_spectra(config: DecoderConfig) -> DecoderConfig:
+    """For a decoder by frames: no discriminators, no waveform, and spectra that tell harmonics apart."""
+    losses = CodecLossConfig(adversarial=0.0, feature=0.0, waveform=0.0)
+    return replace(config, losses=losses, mel=MelConfig(n_mels=100, first=9, floor=1e-3, plain=True))
 
 
 class CodeBatches:
     """Endless crops of codes and the audio they stand for; batch i depends on the seed, the rank and i alone.
 
     A batch: "codes" int64 [B, Q, C + T], "wav" float32 [B, T * frame_size]: the C frames before are context. For a
-    decoder that says a pitch, "pitch" (octaves) and "voiced" float32 [B, (C + T) * frame_size / samples].
+    decoder by frames, "pitch" (octaves) and "voiced" float32 [B, (C + T) * frame_size / samples].
     """
 
     def __init__(
@@ -72,8 +81,8 @@ class CodeBatches:
         self.agent, self.speech = range(len(agent)), range(len(agent), len(self.wav_NS))
         self.hop, self.rate = codec.config.frame_size, codec.config.sample_rate
         self.codes_NQT = encode_all(codec, self.wav_NS)
-        voice = codec.decoder.voice if codec.config.frames else None
-        self.pitches = [] if voice is None else [self._pitch(wav_S, voice.samples) for wav_S in self.wav_NS]
+        by = codec.config.frames
+        self.pitches = [self._pitch(wav_S, by.samples) for wav_S in self.wav_NS] if by else []
         self.batch, self.frames, self.context, self.agent_share = batch, frames, context, agent_share
         self.seed, self.rank, self.index = seed, rank, 0
 
@@ -151,11 +160,8 @@ class DecoderStage(Stage):
             "discriminator": Optimizer(module, optim(config.discriminator_lr), select=r"^discriminator"),
         }
         super().__init__(module, optimizers, world, Ema(module, 0.999, TRAINED))
-        self.config, self.valid, self.mel = config, list(valid), MultiScaleMel()
-        self.voice = codec.decoder.voice if codec.config.frames else None
+        self.config, self.valid, self.mel = config, list(valid), MultiScaleMel(config.mel)
         self.weights = config.losses.weights()
-        if self.voice is not None:  # whose phases are its own
-            self.weights.pop("waveform", None)
         self.balancer = init_balancer(self.weights)
 
     def train_step(self, batches: Sequence[Any], step: int) -> dict[str, float]:
@@ -187,15 +193,16 @@ class DecoderStage(Stage):
     def _decode(
         self, z_BDT: Tensor, batch: dict[str, Tensor], frames: int, context: int = 4
     ) -> tuple[Tensor, Tensor | None]:
-        """Samples of the last `frames`; of a voice, at the original's pitch, and how far its own pitch was from it."""
+        """Samples of the last `frames`; by frames, at the original's pitch, and how far the own pitch was from it."""
         start = z_BDT.shape[-1] - frames
-        if self.voice is None:
+        if self.codec.config.frames is None:
             return decode_window(self.codec, z_BDT, start, frames, context), None
         first = max(0, start - context)
         x_BTC = self.codec.decoder.features(latent_window(self.codec, z_BDT, first, z_BDT.shape[-1] - first))
         pitch_BT, voiced_BT = (batch[name][:, -x_BTC.shape[1] :] for name in ("pitch", "voiced"))
-        wav_BS = self.voice(x_BTC, pitch_BT)[:, (start - first) * self.codec.config.frame_size :]
-        far_BT = (self.voice.controls(x_BTC)[0] - pitch_BT).abs()
+        voice = self.codec.decoder.voice
+        wav_BS = voice(x_BTC, pitch_BT)[:, (start - first) * self.codec.config.frame_size :]
+        far_BT = (voice.controls(x_BTC)[0] - pitch_BT).abs()
         weight_BT = voiced_BT + 0.02  # between voices it glides, and nobody hears it
         return wav_BS, (far_BT * weight_BT).sum() / weight_BT.sum()
 

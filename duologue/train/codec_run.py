@@ -13,12 +13,11 @@ from duologue.data.strips import load_blocks
 from duologue.errors import InputError
 from duologue.train import checkpoint, parallel
 from duologue.train.codec_batches import CropBatches, block_words
-from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStage
+from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStage, by_spectra
 from duologue.train.codec_joint import JointConfig, JointStage
 from duologue.train.codec_semantic import SemanticConfig, SemanticStage
 from duologue.train.commands import ExportCodec, TrainCodec
 from duologue.train.loop import LoopConfig, run
-from duologue.train.losses import CodecLossConfig
 from duologue.train.parallel import World
 from duologue.train.stage import Data, Stage
 from duologue.weights.write import write_codec
@@ -80,10 +79,8 @@ def _decoder(options: TrainCodec, world: World) -> tuple[Stage, Data]:
     seed, batch = options.run_config.seed, options.batch or 6
     data = CodeBatches(codec, options.strips / "train", batch, frames, share, seed, world.rank)
     held_out = CodeBatches(codec, options.strips / "valid-agent", 4, 50, 1.0)
-    # A voice by source and filter has its phases from the start: spectra are enough to teach it.
-    spectra = CodecLossConfig(adversarial=0.0, feature=0.0, waveform=0.0)
-    losses = spectra if codec.config.frames and codec.config.frames.taps else CodecLossConfig()
-    config = DecoderConfig(options.lr or DecoderConfig.lr, steps=options.run_config.steps, losses=losses)
+    config = DecoderConfig(options.lr or DecoderConfig.lr, steps=options.run_config.steps)
+    config = by_spectra(config) if codec.config.frames else config
     return DecoderStage(codec, config, [held_out.make(i) for i in range(6)], world), data
 
 

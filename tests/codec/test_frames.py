@@ -30,8 +30,8 @@ def test_streamed_is_offline(codec: Codec) -> None:
     state = codec.init_state(2)
     offline = codec.decode(codes())
     streamed = [codec.decode_step(state, codes()[..., t : t + 1]) for t in range(9)]
-    assert offline.shape == (2, 9 * 1920) and offline.std() > 1e-3
-    torch.testing.assert_close(torch.cat(streamed, -1), offline, rtol=1e-4, atol=1e-5)
+    assert offline.shape == (2, 9 * 1920) and offline.std() > 0.05
+    torch.testing.assert_close(torch.cat(streamed, -1), offline, rtol=0, atol=1e-3)
 
 
 def test_a_slot_is_alone_and_waits_when_told_to(codec: Codec) -> None:
@@ -41,10 +41,10 @@ def test_a_slot_is_alone_and_waits_when_told_to(codec: Codec) -> None:
     codec.decode_step(alone, x[:1, :, :1])
     codec.decode_step(both, x[..., 1:2], torch.tensor([False, True]))
     a = codec.decode_step(both, x[..., 2:3])[:1]
-    torch.testing.assert_close(a, codec.decode_step(alone, x[:1, :, 2:3]), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(a, codec.decode_step(alone, x[:1, :, 2:3]), rtol=0, atol=1e-3)
     both.reset(torch.tensor([True, False]))
     fresh = codec.decode_step(codec.init_state(1), x[:1, :, 3:4])
-    torch.testing.assert_close(codec.decode_step(both, x[..., 3:4])[:1], fresh, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(codec.decode_step(both, x[..., 3:4])[:1], fresh, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -64,8 +64,8 @@ def test_weights_laid_ready_give_the_same(codec: Codec, batch: int, half: bool) 
         assert y_BSC.requires_grad
         plain = [y_BSC, *(decoder.step(state, z_BTD) for z_BTD in z_TBD[1:])]
     offline = decoder(z_TBD.transpose(0, 1).flatten(1, 2).mT)[:, 0]
-    torch.testing.assert_close(ready, torch.cat(plain, 1), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(ready[..., 0], offline, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ready, torch.cat(plain, 1), rtol=0, atol=1e-3)
+    torch.testing.assert_close(ready[..., 0], offline, rtol=0, atol=1e-3)
 
 
 def test_bit_for_bit_whatever_the_neighbours_say(codec: Codec) -> None:
@@ -98,6 +98,12 @@ def test_every_weight_matters(codec: Codec) -> None:
     trained.to_wave(torch.randn(1, 16, 4)).square().sum().backward()
     for name, weight in trained.decoder.named_parameters():
         assert weight.grad is not None and weight.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("taps", [0, 14, 33])
+def test_filters_of_an_odd_size_are_refused(taps: int) -> None:
+    with pytest.raises(InputError, match=f"an even number from 16 up, not {taps}"):
+        FramesConfig(taps=taps)
 
 
 def test_a_stretch_that_does_not_fit_is_refused() -> None:

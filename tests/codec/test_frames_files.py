@@ -106,4 +106,5 @@ def test_mlx_reads_what_was_written_for_it(codec: Codec, whole: Path, tmp_path: 
     convert(str(whole), tmp_path / "there", "mlx", "q8")
     codes_BQT = torch.randint(32, (2, 8, 5), generator=torch.Generator().manual_seed(0))
     wav_BS = back(load_codec(load(str(tmp_path / "there"))).decode(of(codes_BQT)))
-    torch.testing.assert_close(wav_BS, codec.decode(codes_BQT), atol=1e-4, rtol=0)
+    expected_BS = codec.decode(codes_BQT)
+    assert (wav_BS - expected_BS).std() < 5e-3 * expected_BS.std()

@@ -1,6 +1,7 @@
 """Each stage of the codec's training on a few seconds of made-up speech, with a tiny codec."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from duologue import presets
 from duologue.codec import Codec
 from duologue.codec.discriminator import DiscriminatorConfig
 from duologue.codec.init import scale_to_speech
+from duologue.config import FramesConfig
 from duologue.data.strips import SECONDS, STRIP
 from duologue.train.codec_batches import CropBatches, block_words
-from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStage
+from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStage, by_spectra
 from duologue.train.codec_joint import JointConfig, JointStage, MelHead
 from duologue.train.codec_semantic import SemanticConfig, SemanticStage
 
@@ -173,4 +175,25 @@ def test_decoder_stage_changes_no_code(strips) -> None:
     stage.module.eval()
     assert torch.equal(codes, codec.encode(batch["wav"]))
     assert not torch.allclose(wav, codec.decode(batch["codes"]), atol=1e-4)
+    assert stage.evaluate()["mel"] > 0
+
+
+def test_decoder_stage_by_frames_learns_spectra_and_pitch(strips) -> None:
+    torch.manual_seed(0)
+    codec = Codec(replace(presets.tiny_codec(), frames=FramesConfig(24, 48, 2, 5, 240, 64))).eval()
+    other = presets.random_codec(presets.tiny_codec()).state_dict()
+    codec.load_state_dict({n: w for n, w in other.items() if not n.startswith("decoder.")}, strict=False)
+    data = CodeBatches(codec, strips, batch=2, frames=4, agent_share=0.5, context=6)
+    batch = data.make(0)
+    assert batch["pitch"].shape == batch["voiced"].shape == (2, 10 * 8)
+    config = by_spectra(DecoderConfig(lr=1e-2, steps=10, warmup=1, spectra_first=0))
+    stage = DecoderStage(codec, config, [batch])
+    found = []
+    for step in range(6):
+        stage.module.train()
+        found.append(stage.train_step([batch], step))
+    assert {"mel", "pitch", "decoder_lr"} <= found[0].keys() and "adversarial" not in found[-1]
+    assert found[-1]["mel"] < 0.9 * found[0]["mel"]
+    assert found[-1]["pitch"] < 0.9 * found[0]["pitch"]
+    stage.module.eval()
     assert stage.evaluate()["mel"] > 0
