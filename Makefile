@@ -21,11 +21,10 @@ model = $(if $(MODEL),--model $(MODEL))
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
 
-talk: $(VENV)/serve,plot.stamp
-	@$(if $(MODEL),,echo "The model is tiny, which is random: what it says makes no sense, but everything runs.")
-	$(BIN)/duologue talk $(IN) $(OUT) --png $(PNG) $(model)
+talk: $(VENV)/serve,mic,plot.stamp
+	$(BIN)/duologue talk $(IN) $(OUT) --stereo --png $(PNG) --play $(model)
 
-serve: $(VENV)/serve,plot.stamp
+serve: $(VENV)/serve,mic,plot.stamp
 	$(BIN)/duologue serve $(model)
 
 test: $(VENV)/dev.stamp

@@ -1,6 +1,7 @@
 """What the verbs of the command line do: from files to files, through the library."""
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from duologue.audio.device import NoDevice, play_recording
 from duologue.audio.files import check_audio_path, read_mono, write_audio
 from duologue.audio.framing import frame_count, pad_to_frames
 from duologue.codec import Codec
@@ -18,12 +20,14 @@ from duologue.data.manifest import AGENT, USER, Word
 from duologue.engine import offline
 from duologue.engine.backend import open_codec
 from duologue.engine.options import Options
+from duologue.engine.words import FRAME
 from duologue.errors import InputError
 from duologue.eval.picture import check_picture, draw_conversation
 from duologue.files import atomic_write, check_writable
 from duologue.lm import LM
 from duologue.lm.sampling import Sampling
 from duologue.progress import progress
+from duologue.screen import Screen
 from duologue.weights import load
 
 
@@ -85,9 +89,10 @@ def talk(
     json_target: Path | None,
     png_target: Path | None,
     tail: float,
+    play: bool,
     options: Options,
 ) -> None:
-    """Writes what the agent says to a recording; `stereo` adds the user on the right."""
+    """Writes what the agent says to a recording; `stereo` adds the user on the right. Prints what both say."""
     check_audio_path(target)
     if json_target is not None:
         check_writable(json_target)
@@ -99,10 +104,17 @@ def talk(
         raise InputError(f"--tail is a number of seconds from 0 up, not {tail}")
     user_S = read_mono(source)
     opened = load(model, _device())
-    with progress("talking", frame_count(user_S.size)) as advance:
-        answer = offline.talk(
-            opened, user_S, seed=seed, greedy=greedy, tail=tail, options=options, advance=advance
-        )
+    now, seconds = 0.0, frame_count(user_S.size) * FRAME
+    with Screen(hint="", clock=lambda: now) as screen:
+
+        def say(gone: float, agent: str, user: str) -> None:
+            nonlocal now
+            now = gone
+            screen.say("you", user)
+            screen.say("agent", agent)
+            screen.figures(f"{gone:.0f} s of {seconds:.0f} and the answer")
+
+        answer = offline.talk(opened, user_S, seed=seed, greedy=greedy, tail=tail, options=options, say=say)
     write_audio(target, _side_by_side(answer.wav_S, user_S) if stereo else answer.wav_S)
     if json_target is not None:
         with atomic_write(json_target) as temporary:
@@ -112,6 +124,11 @@ def talk(
         both = [(AGENT, word) for word in answer.report["words"]] + [(USER, word) for word in user["words"]]
         words = [Word(word["word"], word["start"], word["end"], who) for who, word in both]
         draw_conversation(png_target, answer.wav_S, user_S, words)
+    if play:
+        try:
+            play_recording(answer.wav_S)
+        except NoDevice as error:
+            print(f"not played: {error}", file=sys.stderr)
 
 
 def talk_live(model: str, seed: int, greedy: bool, options: Options) -> None:

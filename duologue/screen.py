@@ -1,6 +1,7 @@
 """What a conversation in the terminal shows: the words of both as they come, and how late they are."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.console import Console, Group
@@ -27,9 +28,14 @@ class Line:
 class Screen:
     """Captions, and on a terminal a line of figures below them. Use it from `with` to its end. `hint` comes first."""
 
-    def __init__(self, console: Console | None = None, hint: str = HINT):
+    def __init__(
+        self,
+        console: Console | None = None,
+        hint: str = HINT,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self.console = console or Console(highlight=False)
-        self._hint = hint
+        self._hint, self._clock = hint, clock
         self._lines: list[Line] = []  # that may go on, by their beginning
         self._figures = ""
         self._live: Live | None = None
@@ -54,7 +60,7 @@ class Screen:
 
     def say(self, who: str, text: str) -> None:
         """Show what one of them, "you" or "agent", says now; the empty text where they say nothing."""
-        now = time.monotonic()
+        now = self._clock()
         while self._lines and now - self._lines[0].last > TURN:
             self._finish(1)
         if not text:

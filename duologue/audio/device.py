@@ -93,12 +93,7 @@ class Devices:
         self._playback.push(wav_S)
 
     def __enter__(self) -> "Devices":
-        try:
-            import sounddevice
-        except ImportError:
-            raise NoDevice("the microphone needs the extra: pip install 'duologue[mic]'") from None
-        except OSError:
-            raise NoDevice("there is no PortAudio here (apt-get install libportaudio2)") from None
+        sounddevice = _sounddevice()
         try:
             self._stream = self._open(sounddevice)
             self._stream.start()
@@ -148,3 +143,22 @@ def _resampler(rate_in: int, rate_out: int) -> Callable[[np.ndarray], np.ndarray
 def _reason(error: Exception) -> str:
     """PortAudio's words, on one line."""
     return " ".join(str(error.args[0] if error.args else error).split())
+
+
+def play_recording(wav_S: np.ndarray) -> None:
+    """Plays float32 samples at 24 kHz to their end. Raises NoDevice if there is no speaker."""
+    sounddevice = _sounddevice()
+    try:
+        sounddevice.play(wav_S, SAMPLE_RATE, blocking=True)
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise NoDevice(f"no speaker can be used: {_reason(error)}") from None
+
+
+def _sounddevice() -> Any:
+    try:
+        import sounddevice
+    except ImportError:
+        raise NoDevice("microphone and speaker need the extra: pip install 'duologue[mic]'") from None
+    except OSError:
+        raise NoDevice("there is no PortAudio here (apt-get install libportaudio2)") from None
+    return sounddevice

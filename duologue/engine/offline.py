@@ -33,13 +33,13 @@ def talk(
     greedy: bool = False,
     tail: float = 15.0,
     options: Options = DEFAULT,
-    advance: Callable[[int], None] = lambda frames: None,
+    say: Callable[[float, str, str], None] = lambda now, agent, user: None,
 ) -> Answer:
     """Let the agent hear a recording (float32 mono at the codec's rate) and answer it.
 
     The agent's frame that follows from input frame i is heard during frame i + 1, and is written there. After the
-    recording the agent hears silence until it has been quiet for 1.5 s, at most `tail` seconds. `advance(n)` is called
-    after every n frames.
+    recording the agent hears silence until it has been quiet for 1.5 s, at most `tail` seconds. `say(now, agent, user)`
+    is called after every frame, with the seconds gone by and what each has newly said.
     """
     sampling = Sampling.greedy(model.sampling.pad_bias) if greedy else model.sampling
     session = Session(model, replace(sampling, seed=seed), options)
@@ -61,7 +61,7 @@ def talk(
         agent.append(said.wav_S)
         speaks = rms > LOUD or (said.token >= 0 and said.token not in pad)
         quiet = 0 if speaks or frame < len(user_TS) else quiet + 1
-        advance(1)
+        say(len(frame_ms) * FRAME, said.text, said.heard)
     report = {
         "model": model.name,
         "seed": seed,

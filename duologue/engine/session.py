@@ -9,6 +9,7 @@ from ..tokenizer import TextStream, Tokenizer
 from ..weights import Model
 from .backend import Backend, Frames, open_backend
 from .options import DEFAULT, Options
+from .words import Once
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class Transcripts:
     """What both have said in a conversation, as text that grows."""
 
     def __init__(self, tokenizer: Tokenizer):
-        self._agent, self._user = TextStream(tokenizer), TextStream(tokenizer)
+        self._agent, self._user, self._once = TextStream(tokenizer), TextStream(tokenizer), Once(tokenizer)
 
     def said(self, frame: int, frames: Frames, slot: int) -> Said:
         """A slot's part of a step."""
-        token, heard = int(frames.text_B[slot]), int(frames.heard_B[slot])
+        token, heard = int(frames.text_B[slot]), self._once.push(frame, int(frames.heard_B[slot]))
         text = self._agent.push(token) if token >= 0 else ""
         words = self._user.push(heard) if heard >= 0 else ""
         return Said(frame, frames.wav_BS[slot].copy(), text, token, words, heard)

@@ -74,27 +74,36 @@ class Words:
             self._open = False
 
 
-class UserWords(Words):
-    """The same of the user's words, which are written down once they are over: `rms` is the loudness of the user's
-    frame that was heard last, `frame - 1`. A word starts where the voice sets in, or the word before ends.
-
-    The head that writes them down does not know what it wrote a frame ago, and where the end of a word falls between
-    two frames it may write it in both: the same token again at once is not a new one.
+class Once:
+    """The tokens of the head that writes down the user's words. It does not know what it wrote a frame ago, and where
+    the end of a word falls between two frames it may write it in both: the same token again at once is not a new one.
     """
 
     def __init__(self, tokenizer: Tokenizer):
-        super().__init__(tokenizer)
         self._silent = tokenizer.is_control
         self._last: tuple[int, int] | None = None  # token, and the frame it came in
+
+    def push(self, frame: int, token: int) -> int:
+        """The token, or PAD if it was there already."""
+        if token < 0 or self._silent(token):
+            return token
+        again = self._last is not None and self._last[0] == token and frame - self._last[1] <= AGAIN
+        self._last = token, frame
+        return PAD if again else token
+
+
+class UserWords(Words):
+    """The same of the user's words, which are written down once they are over: `rms` is the loudness of the user's
+    frame that was heard last, `frame - 1`. A word starts where the voice sets in, or the word before ends."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        super().__init__(tokenizer)
+        self._once = Once(tokenizer)
         self._onsets: deque[float] = deque(maxlen=16)
         self._voiced = False
 
     def push(self, frame: int, token: int, rms: float) -> str:
-        if token < 0 or self._silent(token):
-            return super().push(frame, token, rms)
-        again = self._last is not None and self._last[0] == token and frame - self._last[1] <= AGAIN
-        self._last = token, frame
-        return super().push(frame, PAD if again else token, rms)
+        return super().push(frame, self._once.push(frame, token), rms)
 
     def _word(self, word: str, came: float) -> Word:
         end = max(FRAME, came - (HEARD_DELAY - 1) * FRAME)

@@ -29,7 +29,7 @@ def run_quantize(options: "EvalQuantize") -> list[Row]:
     if options.set is not None and options.script is not None:
         stock = read_stock(options.set, Script.read(options.script))
     model = load(options.model, "cpu")
-    rows = LMBatchConfig(4, FRAMES, from_start=1.0, drop_frames=0.0, drop_books=0.0, drop_agent=0.0)
+    rows = LMBatchConfig(frames=FRAMES, lead=options.lead).whole()
     data = iter(LMBatches(ShardReader(*options.shards, seed=1), model.tokenizer, rows))
     batches = [next(data)["codes"] for _ in range(options.batches)]
     silence_Q = silent_codes(ShardReader(*options.shards, shuffle=False))

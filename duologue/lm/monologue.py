@@ -35,7 +35,7 @@ def text_row(
 
 
 def lead(
-    words: Iterable[tuple[list[int], float, float]], frames: int = 3, gap: float = 0.5
+    words: Iterable[tuple[list[int], float, float]], frames: int, gap: float = 0.5
 ) -> list[tuple[list[int], float]]:
     """Words moved ahead of their sound by `frames`, as far as the tokens before them leave room; the first word after a
     silence of `gap` seconds stays. `words`: tokens, start, end; the result is for `text_row`.

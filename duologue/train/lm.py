@@ -30,6 +30,8 @@ class LMLossConfig:
     """Of PAD and EPAD among the text tokens."""
     semantic: float = 1.0
     """Of the semantic codebook among the codebooks (the paper: 100)."""
+    spoken_frames: float = 1.0
+    """Share of the frames in which the agent speaks whose codes are trained."""
     silent_frames: float = 1.0
     """Share of the agent's silent frames whose codes are trained; the depth transformer is dear and silence is easy."""
 
@@ -106,11 +108,11 @@ class LMStage(Stage):
     def _frames(self, target_BQT: Tensor) -> Tensor:
         """Which frames the depth transformer is trained on, bool `[B, T]`."""
         known_BT = (target_BQT >= 0).any(1)
-        if self.silence is None or self.config.silent_frames >= 1:
+        if self.silence is None or min(self.config.silent_frames, self.config.spoken_frames) >= 1:
             return known_BT
         silent_BT = (target_BQT == self.silence.to(target_BQT)[:, None]).float().mean(1) > 0.7
-        lucky_BT = torch.rand(silent_BT.shape, device=silent_BT.device) < self.config.silent_frames
-        return known_BT & (~silent_BT | lucky_BT)
+        share_BT = torch.where(silent_BT, self.config.silent_frames, self.config.spoken_frames)
+        return known_BT & (torch.rand(share_BT.shape, device=share_BT.device) < share_BT)
 
     def evaluate(self) -> dict[str, float]:
         """Perplexity of each kind of token, and how often the likeliest text token is right where a word is."""

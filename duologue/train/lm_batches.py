@@ -20,19 +20,30 @@ have said it by then, so its streams stand one frame earlier than in the recordi
 
 @dataclass(frozen=True)
 class LMBatchConfig:
+    """How conversations become rows. The defaults are the paper's: all is heard, and a word stands where it starts."""
+
     batch: int = 8
     frames: int = 300
     """Length of a piece; longer than the context, so that the model learns to go on without its beginning."""
     from_start: float = 0.5
     """Share of pieces that start where their conversation does."""
-    drop_frames: float = 0.1
-    """Share of the user's frames that the model does not hear."""
-    drop_books: float = 0.1
-    """Share of the user's frames of which it hears the first codebooks only."""
-    drop_agent: float = 0.2
-    """Share of its own frames that the agent does not hear: what it says is to follow from what was asked."""
     heard_delay: int = HEARD_DELAY
     """Frames from the end of a user's word to its being written down (first extra head)."""
+    lead: int = 0
+    """Frames by which the agent's words stand ahead of their sound (`monologue.lead`)."""
+    drop_frames: float = 0.0
+    """Share of the user's frames that the model does not hear."""
+    drop_books: float = 0.0
+    """Share of pieces in which it hears the user's first one to three codebooks only: those carry the words, and are
+    most alike from one voice to the next. (Where it always hears all of them, it learns the voices by heart.)"""
+    drop_agent: float = 0.0
+    """Share of its own frames that the agent does not hear: what it says is to follow from what was asked."""
+    deaf_to_itself: float = 0.0
+    """Share of pieces in which it hears nothing of itself."""
+
+    def whole(self) -> "LMBatchConfig":
+        """From the start of each conversation, and nothing dropped: to judge by."""
+        return LMBatchConfig(4, self.frames, 1.0, self.heard_delay, self.lead)
 
 
 class LMBatches:
@@ -64,7 +75,9 @@ class LMBatches:
 
     def piece(self, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """One piece of a conversation, cut or filled up to `frames`."""
-        rows_KT, heard_T = conversation_rows(sample, self.tokenizer, self.config.heard_delay)
+        rows_KT, heard_T = conversation_rows(
+            sample, self.tokenizer, self.config.heard_delay, self.config.lead
+        )
         frames, total = self.config.frames, rows_KT.shape[1]
         start = (
             0 if rng.random() < self.config.from_start else int(rng.integers(0, max(1, total - frames // 2)))
@@ -77,18 +90,19 @@ class LMBatches:
         return {"codes": piece_KT, "inputs": self._drop(piece_KT, rng), "heard": heard}
 
     def _drop(self, piece_KT: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        inputs_KT = piece_KT.copy()
-        books = (len(piece_KT) - 1) // 2
+        inputs_KT, config = piece_KT.copy(), self.config
+        books, frames = (len(piece_KT) - 1) // 2, piece_KT.shape[1]
         agent_QT, user_QT = inputs_KT[1 : 1 + books], inputs_KT[1 + books :]
-        agent_QT[:, rng.random(agent_QT.shape[1]) < self.config.drop_agent] = NO_INPUT
-        user_QT[:, rng.random(user_QT.shape[1]) < self.config.drop_frames] = NO_INPUT
-        for t in np.flatnonzero(rng.random(user_QT.shape[1]) < self.config.drop_books):
-            user_QT[rng.integers(1, books) :, t] = NO_INPUT
+        user_QT[:, rng.random(frames) < config.drop_frames] = NO_INPUT
+        if rng.random() < config.drop_books:
+            user_QT[rng.integers(1, 4) :] = NO_INPUT
+        deaf = rng.random() < config.deaf_to_itself
+        agent_QT[:, (rng.random(frames) < config.drop_agent) | deaf] = NO_INPUT
         return inputs_KT
 
 
 def conversation_rows(
-    sample: Sample, tokenizer: Tokenizer, heard_delay: int
+    sample: Sample, tokenizer: Tokenizer, heard_delay: int = HEARD_DELAY, ahead: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """The streams of a conversation, int64 [1 + 2 Q, T], and the user's words as they are written down, int64 [T]."""
     agent_QT, user_QT = sample["codes.npy"].astype(np.int64)
@@ -101,6 +115,6 @@ def conversation_rows(
         if who == AGENT and end > start
     ]
     heard = [(tokenizer.encode(text.strip()), end) for text, (_, end), who in words if who == USER]
-    text_T = np.array(text_row(lead(spoken), frames), np.int64)
+    text_T = np.array(text_row(lead(spoken, ahead), frames), np.int64)
     rows_KT = np.concatenate([text_T[None], agent_QT, user_QT[:, :frames]])
     return rows_KT, np.array(heard_row(heard, frames, heard_delay), np.int64)

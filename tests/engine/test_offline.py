@@ -62,10 +62,13 @@ def test_the_same_seed_gives_the_same_answer() -> None:
     assert a.report["seed"] == 1
 
 
-def test_progress_counts_every_frame() -> None:
-    counts: list[int] = []
-    answer = talk(tiny(), recording(3), tail=0.3, advance=counts.append)
-    assert sum(counts) == answer.report["frames"]
+def test_what_is_said_is_told_as_it_comes() -> None:
+    told: list[tuple[float, str, str]] = []
+    answer = talk(tiny(), recording(3), tail=0.3, say=lambda *news: told.append(news))
+    assert [now for now, _, _ in told] == pytest.approx(
+        [0.08 * (i + 1) for i in range(answer.report["frames"])]
+    )
+    assert "".join(text for _, text, _ in told).strip() == answer.report["text"]
 
 
 def test_the_report() -> None:

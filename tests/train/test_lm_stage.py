@@ -60,13 +60,48 @@ def test_batches_resume_at_the_next_sample(shards: Path) -> None:
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_only_what_the_user_says_is_dropped(shards: Path) -> None:
-    batch = next(iter(batches(shards, drop_frames=0.5, drop_books=0.5)))
-    same = batch["codes"] == batch["inputs"]
-    assert same[:, :9].all()
-    dropped = batch["inputs"][:, 9:][~same[:, 9:]]
-    assert len(dropped) and (dropped == -1).all()
-    assert (batch["codes"] >= -1).all()
+def test_text_may_stand_ahead_of_the_voice() -> None:
+    sample = conversation(0)
+    first, second = sample["json"]["alignments"], [[" yes", [2.3, 2.6], "SPEAKER_MAIN"]]
+    sample["json"]["alignments"] = [*first, *second]
+    plain, ahead = (conversation_rows(sample, TOKENIZER, ahead=frames)[0] for frames in (0, 3))
+    assert (plain[1:] == ahead[1:]).all()
+    yes = TOKENIZER.encode("yes")[0]
+    (one, two), (same, moved) = (np.flatnonzero(row == yes) for row in (plain[0], ahead[0]))
+    assert same == one < moved == max(two - 3, one + len(TOKENIZER.encode("yes")))
+
+
+@pytest.mark.parametrize(
+    ("drop", "streams"),
+    [
+        ({"drop_frames": 0.5}, slice(9, 17)),
+        ({"drop_books": 1.0}, slice(10, 17)),
+        ({"drop_agent": 0.5}, slice(1, 9)),
+        ({"deaf_to_itself": 1.0}, slice(1, 9)),
+    ],
+)
+def test_what_is_not_heard_is_still_learnt(shards: Path, drop: dict[str, float], streams: slice) -> None:
+    batch, plain = next(iter(batches(shards, **drop))), next(iter(batches(shards)))
+    assert torch.equal(plain["codes"], plain["inputs"])
+    gone = batch["codes"] != batch["inputs"]
+    assert (batch["inputs"][gone] == -1).all()
+    assert gone[:, streams].any()
+    gone[:, streams] = False
+    assert not gone.any()
+    if drop.get("deaf_to_itself") == 1:
+        assert (batch["inputs"][:, 1:9] == -1).all()
+    if drop.get("drop_books") == 1:
+        assert (batch["inputs"][:, 12:] == -1).all()
+
+
+def test_a_share_of_the_spoken_frames_is_trained(shards: Path) -> None:
+    batch = next(iter(batches(shards)))
+    silence = torch.full((8,), 99)  # nothing is silent
+    whole, half = (
+        stage(LMLossConfig(spoken_frames=share), silence=silence)._frames(batch["codes"][:, 1:9]).sum()
+        for share in (1.0, 0.5)
+    )
+    assert 0.3 * whole < half < 0.7 * whole
 
 
 def stage(config: LMLossConfig, **changes) -> LMStage:
