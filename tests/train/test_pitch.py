@@ -12,7 +12,7 @@ RATE, HOP = 12_000, 120
 def buzz(hertz_S: np.ndarray) -> np.ndarray:
     """Ten harmonics, the higher the softer, at a pitch for each sample."""
     phase_S = 2 * np.pi * np.cumsum(hertz_S) / RATE
-    return 0.1 * sum(np.sin(k * phase_S) / k for k in range(1, 11))
+    return 0.1 * np.sum([np.sin(k * phase_S) / k for k in range(1, 11)], 0)
 
 
 @pytest.mark.parametrize(("low", "high"), [(80, 160), (120, 120), (180, 330), (300, 200)])
