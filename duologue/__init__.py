@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from duologue.weights import Model, load
 
 __version__ = "0.1.0"
+DEFAULT_MODEL = "nano"
 
 _HOME = {
     "Codec": "duologue.codec",

@@ -12,7 +12,7 @@ from typing import Annotated, TypeAlias
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
-from duologue import __version__
+from duologue import DEFAULT_MODEL, __version__
 from duologue.bench import commands as bench
 from duologue.data import commands as data
 from duologue.engine.options import BackendName, Options
@@ -35,11 +35,11 @@ examples:
   duologue serve                              a page to talk to, and a server for clients
   duologue train codec --help                 train a codec; see also data and eval
 
-MODEL is a name (tiny), a folder, a .safetensors file or a repository (hf://owner/name@revision).
+MODEL is a name (nano, which comes with the package; tiny, which is random), a folder, a .safetensors file or a
+repository (hf://owner/name@revision).
 Recordings are wav, flac, ogg, opus or mp3, of any sample rate and length; what is written goes by its suffix."""
 
 CONFIG = (FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes)
-DEFAULT_MODEL = "tiny"
 Model: TypeAlias = Annotated[str, arg(metavar="MODEL")]
 AudioIn: TypeAlias = Annotated[Positional[Path], arg(metavar="IN.wav")]
 AudioOut: TypeAlias = Annotated[Positional[Path], arg(metavar="OUT.wav")]
@@ -122,6 +122,8 @@ class Talk:
     """Also draw both voices, their words over them."""
     tail: float = 15.0
     """The most seconds to go on after the recording has ended."""
+    play: bool = False
+    """Also play the answer, where there is a speaker."""
     options: Options = field(default_factory=Options)
 
     def run(self) -> None:
@@ -142,6 +144,7 @@ class Talk:
             json_target=self.json,
             png_target=self.png,
             tail=self.tail,
+            play=self.play,
             options=self.options,
         )
 

@@ -32,10 +32,10 @@ class Screen:
         self,
         console: Console | None = None,
         hint: str = HINT,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
     ):
         self.console = console or Console(highlight=False)
-        self._hint, self._clock = hint, clock
+        self._hint, self._clock = hint, clock or (lambda: time.monotonic())
         self._lines: list[Line] = []  # that may go on, by their beginning
         self._figures = ""
         self._live: Live | None = None

@@ -14,5 +14,6 @@ python -m duologue.data.strips valid-agent --corpus "$corpus" --whisper "$whispe
 duologue train codec --stage semantic --strips "$runs/strips" --out "$runs/semantic" --steps 4200
 duologue train codec --stage joint --strips "$runs/strips" --start "$runs/semantic" --out "$runs/joint" --steps 6000
 # From here on the codes are frozen: the language model may start.
-duologue train codec --stage decoder --strips "$runs/strips" --start "$runs/joint" --out "$runs/decoder" --steps 10000
+duologue train codec --stage decoder --strips "$runs/strips" --start "$runs/joint" --out "$runs/decoder" \
+    --batch 4 --seconds 2.88 --lr 1e-3 --steps 4000
 duologue train export-codec --start "$runs/decoder" --out "$runs/mimi.safetensors" --half

@@ -126,7 +126,7 @@ class TestMain:
         soundfile.write("long.wav", np.zeros(24_000 * 600, np.int16), 24_000)
         terminal, its_end = os.openpty()
         running = subprocess.Popen(
-            [*COMMAND, "talk", "long.wav", "out.wav"],
+            [*COMMAND, "encode", "long.wav", "out.npz"],
             stderr=its_end,
             stdout=subprocess.PIPE,
             # A suite that runs in the background may have been told to ignore Ctrl-C, and its children inherit it.
@@ -134,7 +134,7 @@ class TestMain:
         )
         os.close(its_end)
         shown = ""
-        while "talking" not in shown:
+        while "encoding" not in shown:
             shown += os.read(terminal, 4096).decode()
         running.send_signal(signal.SIGINT)
         with contextlib.suppress(OSError):  # the terminal's way to say that the other end is closed
@@ -201,9 +201,12 @@ class TestBadInput:
 
 class TestVerbs:
     def test_talk_writes_the_answer_and_what_was_said(self, folder, capsys):
-        cli.main(["talk", "in.wav", "out.wav", "--json", "out.json", "--tail", "0.5", "--seed", "3"])
-        assert capsys.readouterr() == ("", ""), "it is quiet where nobody watches"
+        flags = ["--json", "out.json", "--tail", "0.5", "--seed", "3", "--model", "tiny"]
+        cli.main(["talk", "in.wav", "out.wav", *flags])
         said = json.loads((folder / "out.json").read_text())
+        out, err = capsys.readouterr()
+        assert "".join(out.split()) == "agent:" + "".join(said["text"].split())
+        assert err == ""
         assert set(said) == {"model", "seed", "frames", "text", "words", "frame_ms"}
         assert set(said["frame_ms"]) == {"p50", "p99", "max"}
         assert (said["model"], said["seed"]) == ("tiny", 3)
@@ -225,12 +228,14 @@ class TestVerbs:
         assert agent_S.size - 1920 >= user_S.size == 24_000
         for who, shown in ((AGENT, said["words"]), (USER, said["user"]["words"])):
             assert [w.text for w in words if w.speaker == who] == [w["word"] for w in shown] != []
+        said_as_it_came = capsys.readouterr().out
+        assert "you: " in said_as_it_came and "agent: " in said_as_it_came
         monkeypatch.setattr(picture, "find_spec", lambda name: None)
         assert "duologue[plot]" in complaint(capsys, "talk", "in.wav", "out.wav", "--png", "out.png")
 
     def test_the_seed_decides(self, folder):
         for name, *flags in [("a.wav",), ("b.wav",), ("c.wav", "--seed", "1"), ("d.wav", "--greedy")]:
-            cli.main(["talk", "in.wav", name, "--tail", "0", *flags])
+            cli.main(["talk", "in.wav", name, "--tail", "0", "--model", "tiny", *flags])
         a, b, c, d = ((folder / f"{name}.wav").read_bytes() for name in "abcd")
         assert a == b
         assert len({a, c, d}) == 3
@@ -256,7 +261,7 @@ class TestVerbs:
         with np.load("odd.npz") as arrays:
             assert arrays["codes"].shape == (8, frames)
             assert arrays["codes"].min() >= 0
-            assert (arrays["sample_rate"], arrays["frame_rate"], arrays["model"]) == (24_000, 12.5, "tiny")
+            assert (arrays["sample_rate"], arrays["frame_rate"], arrays["model"]) == (24_000, 12.5, "nano")
         cli.main(["decode", "odd.npz", "again.wav"])
         assert soundfile.info("again.wav").frames == frames * 1920
         cli.main(["talk", "odd.wav", "answer.wav", "--tail", "0"])

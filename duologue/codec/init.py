@@ -5,6 +5,8 @@ normalise, and a small model spends its first thousands of steps growing it back
 initialisation, Mishkin and Matas 2016.)
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,8 @@ def scale_to_speech(codec: Codec, wav_BS: Tensor) -> None:
     Outputs get a standard deviation of 1, branches of residual blocks 0.5, the decoded waveform that of `wav_BS`.
     """
     branches = {id(block.conv2) for block in codec.modules() if isinstance(block, ResidualBlock)}
-    target = {id(codec.decoder.head): float(wav_BS.std())}
+    by_frames = codec.config.frames is not None
+    target = {} if by_frames else {id(codec.decoder.head): float(wav_BS.std())}
 
     def rescale(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         wanted = target.get(id(module), 0.5 if id(module) in branches else 1.0)
@@ -27,13 +30,16 @@ def scale_to_speech(codec: Codec, wav_BS: Tensor) -> None:
         module.weight.mul_(factor)  # pyright: ignore[reportCallIssue]
         return output * factor
 
+    def louder(voice: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        voice.linear.bias[1:] += math.log(float(wav_BS.std() / output.std().clamp(min=1e-8)))  # pyright: ignore
+
     scaled: list[nn.Module] = [m for m in codec.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
-    if codec.decoder.head not in scaled:  # of a decoder by frames
-        scaled.append(codec.decoder.head)
     for module in scaled:
         if isinstance(module.bias, Tensor):
             module.bias.zero_()
     hooks = [module.register_forward_hook(rescale) for module in scaled]
+    if by_frames:  # whose gains are logarithms
+        hooks.append(codec.decoder.voice.register_forward_hook(louder))
     z_BDT = codec.to_latent(wav_BS)
     for branch in (codec.quantizer.semantic, codec.quantizer.acoustic):
         branch.out_proj(branch.in_proj(z_BDT))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from .. import DEFAULT_MODEL
 from ..engine.options import Options
 from ..errors import InputError
 from .settings import Settings
@@ -18,7 +19,7 @@ class Serve:
     The page is at the address that is printed. Without --ssl-... browsers on other machines refuse the microphone.
     """
 
-    model: Annotated[str, arg(metavar="MODEL")] = "tiny"
+    model: Annotated[str, arg(metavar="MODEL")] = DEFAULT_MODEL
     """The model to serve."""
     host: str = "127.0.0.1"
     """The address to listen at; 0.0.0.0 is all of this machine's."""

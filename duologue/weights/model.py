@@ -156,7 +156,8 @@ def load(
     lora: str | Path | None = None,
     merge_lora: bool = True,
 ) -> Model:
-    """Open a model: "tiny" (random, for tests), a folder, a file of weights, or hf://owner/repo@revision.
+    """Open a model: "nano" (which comes with the package), "tiny" (random, for tests), a folder, a file of weights, or
+    hf://owner/repo@revision.
 
     Any published format is read: PyTorch (also q8), MLX (also q8 and q4), Candle (also GGUF q8_0) and the Hugging Face
     ports; packed weights are unpacked. `dtype` is that of the language model; by default bfloat16 on an accelerator and
@@ -172,7 +173,10 @@ def load(
             raise InputError("tiny takes no adapter")
         return TinyModel(target, dtype)
     path = Path(model)
-    files = _single_file(path) if path.is_file() else locate(model)
+    if model == "nano":
+        files = replace(locate(str(ASSETS / "nano")), name="nano")
+    else:
+        files = _single_file(path) if path.is_file() else locate(model)
     return Model(files, target, dtype, adapter, merge_lora)
 
 

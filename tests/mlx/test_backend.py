@@ -200,7 +200,18 @@ class TestCommandLine:
 
     def test_talk(self, folder) -> None:
         for backend in ("torch", "mlx"):
-            flags = ["--json", f"{backend}.json", "--tail", "1", "--seed", "3", "--backend", backend]
+            flags = [
+                "--json",
+                f"{backend}.json",
+                "--tail",
+                "1",
+                "--seed",
+                "3",
+                "--backend",
+                backend,
+                "--model",
+                "tiny",
+            ]
             cli.main(["talk", "in.wav", f"{backend}.wav", *flags])
         torch_S, mlx_S = (soundfile.read(f"{name}.wav")[0] for name in ("torch", "mlx"))
         assert torch_S.std() > 1e-3
@@ -210,7 +221,7 @@ class TestCommandLine:
 
     def test_encode_and_decode(self, folder) -> None:
         for backend in ("torch", "mlx"):
-            cli.main(["encode", "in.wav", f"{backend}.npz", "--backend", backend])
+            cli.main(["encode", "in.wav", f"{backend}.npz", "--backend", backend, "--model", "tiny"])
             cli.main(["decode", f"{backend}.npz", f"{backend}.wav", "--backend", backend])
         with np.load("torch.npz") as theirs, np.load("mlx.npz") as ours:
             assert theirs["codes"].dtype == ours["codes"].dtype
@@ -220,7 +231,7 @@ class TestCommandLine:
     @pytest.mark.parametrize("backend", ["torch", "mlx"])
     def test_quantized_it_says_something_else(self, folder, backend) -> None:
         for name, *flags in [("plain.wav",), ("q4.wav", "--quantize", "q4")]:
-            cli.main(["talk", "in.wav", name, "--tail", "0", "--backend", backend, *flags])
+            cli.main(["talk", "in.wav", name, "--tail", "0", "--backend", backend, "--model", "tiny", *flags])
         plain_S, q4_S = (soundfile.read(name)[0] for name in ("plain.wav", "q4.wav"))
         assert q4_S.std() > 1e-3
         assert plain_S.shape == q4_S.shape

@@ -61,7 +61,7 @@ def ended():
 
 
 def test_it_prints_where_it_is(ended):
-    assert "tiny listens at http://localhost:" in ended[0].greeting
+    assert "nano listens at http://localhost:" in ended[0].greeting
 
 
 def test_sigterm_ends_conversations_with_a_goodbye_and_exit_code_0(ended):
