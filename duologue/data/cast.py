@@ -3,7 +3,7 @@
 import random
 from typing import Protocol
 
-from duologue.data.augment import change_speed
+from duologue.data.disguise import Disguise
 from duologue.data.manifest import Row, Word
 from duologue.data.script import BACKCHANNELS, Line, Script
 from duologue.data.timeline import Utterance
@@ -59,12 +59,12 @@ class SpokenCast:
 
 
 class ClipCast:
-    """Ready clips (rows of `voices.read_index`): a voice says what there is a clip of, at times a little faster.
+    """Ready clips (rows of `voices.read_index`): a voice says what there is a clip of, at times in disguise.
 
     Voices with fewer than `least` clips, such as mixtures that spoke once, make up one user "*": a new voice each turn.
     """
 
-    def __init__(self, clips: list[Row], script: Script, agent: str, shift: float = 0.5, least: int = 20):
+    def __init__(self, clips: list[Row], script: Script, agent: str, disguised: float = 0.6, least: int = 20):
         texts = {
             text: Line(i.id, k, text) for i in script.items.values() for k, text in enumerate(i.phrasings)
         }
@@ -83,7 +83,7 @@ class ClipCast:
         for voice, pairs in (said | ({"*": mixed} if mixed else {})).items():
             for line, row in pairs:
                 self._rows.setdefault(voice, {}).setdefault(line, []).append(row)
-        self._shift = shift
+        self._disguised = disguised
         self._answers: dict[str, Utterance] = {}
 
     def users(self) -> list[str]:
@@ -93,8 +93,8 @@ class ClipCast:
         return sorted(self._rows[user], key=lambda line: (line.item, line.index))
 
     def ask(self, user: str, line: Line, rng: random.Random) -> Utterance:
-        speed = rng.uniform(0.87, 1.15) if rng.random() < self._shift else 1.0
-        return faster(_utterance(rng.choice(self._rows[user][line])), speed)
+        said = _utterance(rng.choice(self._rows[user][line]))
+        return disguised(said, Disguise.drawn(rng)) if rng.random() < self._disguised else said
 
     def answer(self, text: str) -> Utterance:
         if text not in self._answers:
@@ -109,10 +109,8 @@ def _utterance(row: Row) -> Utterance:
     return Utterance.of(row["text"], read_clip(row), words, row.get("voice", ""), row.get("key", ""))
 
 
-def faster(utterance: Utterance, factor: float) -> Utterance:
-    """The utterance at another speed and pitch, with its word times."""
-    if factor == 1:
-        return utterance
-    words = [Word(word.text, word.start / factor, word.end / factor) for word in utterance.words]
-    wav_S = change_speed(utterance.wav_S, factor)
-    return Utterance.of(utterance.text, wav_S, words, utterance.voice, utterance.key)
+def disguised(utterance: Utterance, disguise: Disguise) -> Utterance:
+    """The utterance by another throat, with its word times."""
+    pace = disguise.pitch
+    words = [Word(word.text, word.start / pace, word.end / pace) for word in utterance.words]
+    return Utterance.of(utterance.text, disguise(utterance.wav_S), words, utterance.voice, utterance.key)

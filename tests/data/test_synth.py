@@ -9,7 +9,7 @@ import tyro
 
 from duologue.audio.files import read_audio
 from duologue.cli import CONFIG
-from duologue.data.cast import ClipCast, SpokenCast, faster
+from duologue.data.cast import ClipCast, SpokenCast
 from duologue.data.commands import Synth as SynthVerb
 from duologue.data.commands import select
 from duologue.data.manifest import AGENT, USER, read_manifest, read_transcript
@@ -187,7 +187,7 @@ def test_clips_speak_what_they_are_clips_of(tmp_path, script):
     clip_folder(tmp_path / "valid", [r for r in rows if r[2] == "af_river"])
     clip_folder(tmp_path / "agent", [(item["id"], "moshi", "af_heart", item["moshi"]) for item in ITEMS])
     places = (tmp_path / "user", tmp_path / "valid", tmp_path / "agent")
-    cast = ClipCast(select(places, "all"), script, "af_heart", shift=0, least=3)
+    cast = ClipCast(select(places, "all"), script, "af_heart", disguised=0, least=3)
     assert cast.users() == ["*", "af_bella"]
     line = Line("capital-000", 0, ITEMS[0]["user"][0])
     assert cast.lines("*") == [line, Line("capital-000", 1, ITEMS[0]["user"][1])]
@@ -201,15 +201,6 @@ def test_clips_speak_what_they_are_clips_of(tmp_path, script):
     users = {row["voice"] for row in select(places, "voice") if row["role"] == "user"}
     assert users == {"af_river"}
     assert "af_river" not in {row["voice"] for row in select(places, "train")}
-
-
-def test_a_faster_utterance_keeps_its_words_in_place():
-    slow = utterance("what is the capital of france")
-    fast = faster(slow, 1.25)
-    assert fast.seconds == pytest.approx(slow.seconds / 1.25, abs=0.001)
-    for before, after in zip(slow.words, fast.words, strict=True):
-        assert after.start == pytest.approx(before.start / 1.25)
-    assert fast.heard[1] == pytest.approx(slow.heard[1] / 1.25, abs=0.02)
 
 
 def test_the_verb_writes_a_manifest_that_is_resumed(tmp_path, script):
