@@ -61,7 +61,8 @@ class SpokenCast:
 class ClipCast:
     """Ready clips (rows of `voices.read_index`): a voice says what there is a clip of, at times in disguise.
 
-    Voices with fewer than `least` clips, such as mixtures that spoke once, make up one user "*": a new voice each turn.
+    Voices with fewer than `least` clips, such as mixtures that spoke once, make up one user "*", a new voice each turn,
+    who comes as often as their clips are many.
     """
 
     def __init__(self, clips: list[Row], script: Script, agent: str, disguised: float = 0.6, least: int = 20):
@@ -83,11 +84,13 @@ class ClipCast:
         for voice, pairs in (said | ({"*": mixed} if mixed else {})).items():
             for line, row in pairs:
                 self._rows.setdefault(voice, {}).setdefault(line, []).append(row)
+        usual = sum(map(len, said.values())) / max(1, len(said))
+        self._crowd = max(1, round(len(mixed) / usual)) if usual else 1
         self._disguised = disguised
         self._answers: dict[str, Utterance] = {}
 
     def users(self) -> list[str]:
-        return sorted(self._rows)
+        return sorted(self._rows) + ["*"] * (self._crowd - 1)
 
     def lines(self, user: str) -> list[Line]:
         return sorted(self._rows[user], key=lambda line: (line.item, line.index))

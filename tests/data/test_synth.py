@@ -203,6 +203,17 @@ def test_clips_speak_what_they_are_clips_of(tmp_path, script):
     assert "af_river" not in {row["voice"] for row in select(places, "train")}
 
 
+def test_mixtures_ask_as_often_as_their_clips_are_many(tmp_path, script):
+    text = ITEMS[0]["user"][0]
+    lines = [(f"{item['id']}-{k}", t) for item in ITEMS for k, t in enumerate(item["user"])]
+    clip_folder(tmp_path / "known", [(key, "user", "af_bella", t) for key, t in lines])
+    mixtures = [f"af_sky:0.{n:03d}+am_adam:0.5" for n in range(3 * len(lines))]
+    mixed = [(f"capital-000-0-mix{n}", "user", voice, text) for n, voice in enumerate(mixtures)]
+    clip_folder(tmp_path / "mixed", mixed)
+    cast = ClipCast(select((tmp_path / "known", tmp_path / "mixed"), "all"), script, "af_heart", least=3)
+    assert cast.users() == ["*", "af_bella", "*", "*"]
+
+
 def test_the_verb_writes_a_manifest_that_is_resumed(tmp_path, script):
     clip_folder(
         tmp_path / "u",
