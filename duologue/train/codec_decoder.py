@@ -197,15 +197,14 @@ class DecoderStage(Stage):
         start = z_BDT.shape[-1] - frames
         if self.codec.config.frames is None:
             return decode_window(self.codec, z_BDT, start, frames, context), None
-        # Pitch is cheap to judge, so it is learnt from all that is there; sound from the last frames.
-        x_BTC = self.codec.decoder.features(latent_window(self.codec, z_BDT, 0, z_BDT.shape[-1]))
-        voice, each = self.codec.decoder.voice, x_BTC.shape[1] // z_BDT.shape[-1]
         first = max(0, start - context)
-        wav_BS = voice(x_BTC[:, first * each :], batch["pitch"][:, first * each :])
-        far_BT = (voice.controls(x_BTC)[0] - batch["pitch"]).abs()
-        weight_BT = batch["voiced"] + 0.02  # between voices it glides, and nobody hears it
-        pitch_loss = (far_BT * weight_BT).sum() / weight_BT.sum()
-        return wav_BS[:, (start - first) * self.codec.config.frame_size :], pitch_loss
+        x_BTC = self.codec.decoder.features(latent_window(self.codec, z_BDT, first, z_BDT.shape[-1] - first))
+        pitch_BT, voiced_BT = (batch[name][:, -x_BTC.shape[1] :] for name in ("pitch", "voiced"))
+        voice = self.codec.decoder.voice
+        wav_BS = voice(x_BTC, pitch_BT)[:, (start - first) * self.codec.config.frame_size :]
+        far_BT = (voice.controls(x_BTC)[0] - pitch_BT).abs()
+        weight_BT = voiced_BT + 0.02  # between voices it glides, and nobody hears it
+        return wav_BS, (far_BT * weight_BT).sum() / weight_BT.sum()
 
     def _judge(self, wav_hat_BS: Tensor, wav_BS: Tensor) -> tuple[Tensor, float]:
         return discriminator_loss(self.discriminator, wav_hat_BS, wav_BS), 1.0
