@@ -5,7 +5,8 @@ conversation is a stereo file, left the agent and right the user. Beside NAME.wa
 
     {"alignments": [[" word", [start, end], "SPEAKER_MAIN"], ...], "text_conditions": {...}}
 
-sorted by start, in seconds; SPEAKER_MAIN is the agent. Other keys of a row or sidecar are ours, and kept as they are.
+sorted by start, in seconds; SPEAKER_MAIN is the agent. Other speakers, keys of a row or of a sidecar are ours, and kept
+as they are: SPEAKER_UNSAID are the words that the agent was about to say when it was cut, at the seconds of "cuts".
 """
 
 import gzip
@@ -22,6 +23,7 @@ from duologue.types import StrPath
 Row = dict[str, Any]
 AGENT = "SPEAKER_MAIN"
 USER = "SPEAKER_USER"
+UNSAID = "SPEAKER_UNSAID"
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from duologue.data.align import loudness, spread, voiced_span
-from duologue.data.manifest import AGENT, USER, Transcript, Word
+from duologue.data.manifest import AGENT, UNSAID, USER, Transcript, Word
 from duologue.data.options import Timing
 from duologue.data.voices import SAMPLE_RATE
 
 FRAME = 1920  # samples
 FRAME_SECONDS = FRAME / SAMPLE_RATE
+ABOUT_TO_SAY = 1.0  # seconds after a cut: words further off are nobody's concern
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """A sound, float32 [S] at 24 kHz, with its text and words; "heard" is the span in seconds that is not silence."""
+    """A sound, float32 [S] at 24 kHz, with its text and words; "heard" is the span in seconds that is not silence. Of a
+    sound that was cut, `unsaid` are the words that would have come next."""
 
     text: str
     wav_S: np.ndarray
@@ -29,6 +31,7 @@ class Utterance:
     heard: tuple[float, float]
     voice: str = ""
     key: str = ""
+    unsaid: tuple[Word, ...] = ()
 
     @classmethod
     def of(
@@ -119,12 +122,14 @@ class Timeline:
         return wav_CS.clip(-1, 1)
 
     def transcript(self) -> Transcript:
-        """Words of both, agent SPEAKER_MAIN and user SPEAKER_USER."""
+        """Words of both, agent SPEAKER_MAIN and user SPEAKER_USER, what the agent was kept from saying, and when."""
         words = []
         for placed in self.placed:
             who = AGENT if placed.role == "agent" else USER
             words += [replace(word.moved(placed.start), speaker=who) for word in placed.utterance.words]
-        return Transcript(sorted(words, key=lambda word: word.start))
+            words += [replace(word.moved(placed.start), speaker=UNSAID) for word in placed.utterance.unsaid]
+        cuts = [round(placed.heard[1], 3) for placed in self.placed if placed.kind == "cut"]
+        return Transcript(sorted(words, key=lambda word: word.start), extra={"cuts": cuts} if cuts else {})
 
     def turns(self) -> list[dict]:
         """One dict a placed utterance: role, kind, start and end as heard, what is said, voice, item."""
@@ -191,7 +196,9 @@ def _interruption(answer: Placed, timing: Timing, rng: random.Random) -> float |
 def _silenced(answer: Placed, at: float) -> Placed:
     """The answer cut at the frame boundary nearest to `at`."""
     at = round(at / FRAME_SECONDS) * FRAME_SECONDS
-    return replace(answer, kind="cut", utterance=answer.utterance.before(at - answer.start))
+    seconds, whole = at - answer.start, answer.utterance
+    unsaid = [w for w in whole.words if (w.start + w.end) / 2 >= seconds and w.start < seconds + ABOUT_TO_SAY]
+    return replace(answer, kind="cut", utterance=replace(whole.before(seconds), unsaid=tuple(unsaid)))
 
 
 def _hum_along(

@@ -1,5 +1,6 @@
 """Batches for the language model: pieces of conversations as rows of codes and text."""
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from duologue.data.manifest import AGENT, USER
+from duologue.data.manifest import AGENT, UNSAID, USER
 from duologue.data.shards import Sample, ShardReader
+from duologue.data.timeline import ABOUT_TO_SAY
 from duologue.lm.model import NO_INPUT
-from duologue.lm.monologue import HEARD_DELAY, heard_row, lead, text_row
+from duologue.lm.monologue import FRAME_RATE, HEARD_DELAY, heard_row, lead, text_row
 from duologue.tokenizer import Tokenizer
 
 AS_HEARD = 1
@@ -106,15 +108,30 @@ def conversation_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The streams of a conversation, int64 [1 + 2 Q, T], and the user's words as they are written down, int64 [T]."""
     agent_QT, user_QT = sample["codes.npy"].astype(np.int64)
-    words = sample["json"].get("alignments", [])
     agent_QT = agent_QT[:, AS_HEARD:]
     frames = agent_QT.shape[1]
-    spoken = [
-        (tokenizer.encode(text.strip()), max(0.0, start - AS_HEARD * 0.08), end - AS_HEARD * 0.08)
-        for text, (start, end), who in words
-        if who == AGENT and end > start
-    ]
+    words = sample["json"].get("alignments", [])
     heard = [(tokenizer.encode(text.strip()), end) for text, (_, end), who in words if who == USER]
-    text_T = np.array(text_row(lead(spoken, ahead), frames), np.int64)
+    text_T = _agent_text(words, sample["json"].get("cuts", []), tokenizer, frames, ahead)
     rows_KT = np.concatenate([text_T[None], agent_QT, user_QT[:, :frames]])
     return rows_KT, np.array(heard_row(heard, frames, heard_delay), np.int64)
+
+
+def _agent_text(
+    words: list[Any], cuts: list[float], tokenizer: Tokenizer, frames: int, ahead: int
+) -> np.ndarray:
+    """The agent's text row, `[T]`. Written ahead of the voice, it stops where the voice is cut, and not where the voice
+    would have come to it: whoever is cut has words left."""
+    edges = sorted(cuts)
+    utterances: list[list[tuple[list[int], float, float]]] = [[] for _ in (*edges, None)]
+    for text, (start, end), who in words:
+        if who in (AGENT, UNSAID) and end > start:
+            number = bisect_right(edges, start - (ABOUT_TO_SAY if who == UNSAID else 0))
+            late = AS_HEARD / FRAME_RATE
+            utterances[number].append((tokenizer.encode(text.strip()), max(0.0, start - late), end - late))
+    row: list[tuple[list[int], float]] = []
+    for utterance, cut in zip(utterances, [*edges, frames], strict=True):
+        until = round(cut * FRAME_RATE) - AS_HEARD
+        led = [(tokens[: max(0, until - int(at * FRAME_RATE))], at) for tokens, at in lead(utterance, ahead)]
+        row += [(tokens, at) for tokens, at in led if tokens]
+    return np.array(text_row(row, frames), np.int64)

@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from duologue.data.manifest import AGENT, USER
+from duologue.data.manifest import AGENT, UNSAID, USER
 from duologue.data.options import Timing
 from duologue.data.timeline import FRAME, Exchange, Utterance, lay_out, pause_points
 from duologue.data.voices import SAMPLE_RATE
@@ -75,6 +75,21 @@ def test_an_interrupted_agent_falls_silent_and_answers_the_new_question():
         assert not silent.any()
     assert max(waits) <= 0.32 + 1e-6
     assert 0.26 < np.mean(waits) < 0.30
+
+
+def test_an_interrupted_agent_had_more_to_say():
+    for line in lines(10, barges_in=True):
+        transcript, cuts = line.transcript(), of(line, "cut")
+        assert transcript.extra["cuts"] == pytest.approx([cut.heard[1] for cut in cuts], abs=1e-3)
+        for cut in cuts:
+            said = len(cut.utterance.words)
+            assert [w.text for w in cut.utterance.words] == ANSWER.split()[:said]
+            unsaid = cut.utterance.unsaid
+            assert [w.text for w in unsaid] == ANSWER.split()[said : said + len(unsaid)]
+            assert 0 < len(unsaid) <= 4
+            assert all(cut.utterance.seconds - 0.2 < w.start < cut.utterance.seconds + 1 for w in unsaid)
+        assert len(transcript.of(UNSAID)) == sum(len(cut.utterance.unsaid) for cut in cuts)
+    assert not lines(1)[0].transcript().extra
 
 
 def test_backchannels_do_not_stop_the_agent():

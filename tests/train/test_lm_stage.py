@@ -71,6 +71,27 @@ def test_text_may_stand_ahead_of_the_voice() -> None:
     assert same == one < moved == max(two - 3, one + len(TOKENIZER.encode("yes")))
 
 
+def test_text_ahead_of_the_voice_stops_where_the_voice_is_cut() -> None:
+    sample = conversation(0)
+    said = [[" yes", [1.68, 2.0], "SPEAKER_MAIN"], [" yes", [2.0, 2.2], "SPEAKER_MAIN"]]
+    unsaid = [[" yes", [2.35, 2.6], "SPEAKER_UNSAID"], [" yes", [2.6, 2.9], "SPEAKER_UNSAID"]]
+    again = [[" yes", [3.2, 3.5], "SPEAKER_MAIN"]]
+    yes = TOKENIZER.encode("yes")[0]
+
+    def places(words: list, cuts: list[float], ahead: int = 3) -> list[int]:
+        sample["json"] = {"alignments": words, "cuts": cuts}
+        return np.flatnonzero(conversation_rows(sample, TOKENIZER, ahead=ahead)[0][0] == yes).tolist()
+
+    whole = places([*said, *((w, t, "SPEAKER_MAIN") for w, t, _ in unsaid), *again], [])
+    cut = places([*said, *unsaid, *again], [2.24])
+    assert len(whole) == 5
+    # the third word would be written before 2.24 s (frame 28 as heard, 27 as said), the fourth after it
+    assert cut[:3] == whole[:3]
+    assert cut[2] < 27 <= whole[3]
+    assert cut[3:] == [int((3.2 - 0.08) * 12.5)]
+    assert places([*said, *unsaid, *again], [2.24], ahead=0) == places([*said, *again], [2.24], ahead=0)
+
+
 @pytest.mark.parametrize(
     ("drop", "streams"),
     [
