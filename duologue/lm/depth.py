@@ -1,12 +1,13 @@
 """The depth transformer: from one frame's context to its codebooks, one after the other (section 3.4.1)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..config import DepthConfig, LMConfig
-from ..nn.attention import attend, attend_few, split_heads
+from ..nn.attention import attend, split_heads
 from ..nn.linear import Linear
 from ..nn.mlp import GatedMLP
 from ..nn.norm import make_norm
@@ -19,10 +20,10 @@ class PerStep(Stack[nn.Module]):
 
     def __init__(self, schedule: tuple[int, ...], make: Callable[[], nn.Module]):
         super().__init__(make() for _ in range(max(schedule) + 1))
-        self.schedule = schedule
+        self.names = [str(which) for which in schedule]
 
-    def at(self, step: int) -> nn.Module:
-        return self[self.schedule[step]]
+    def at(self, step: int) -> Any:
+        return self._modules[self.names[step]]  # many times a frame, and a list's own look-up is slow
 
     def all_steps(self, x_BQD: Tensor) -> Tensor:
         """Every step through its own weights, `[B, Q, D]`."""
@@ -39,6 +40,7 @@ class DepthLayer(nn.Module):
         super().__init__()
         dim = config.dim
         self.head_dim = dim // config.heads
+        self.kv_heads = config.heads // config.kv_repeat
         self.split = [dim, dim // config.kv_repeat, dim // config.kv_repeat]
         self.norm1 = make_norm(norm, dim)
         self.in_projs = PerStep(config.schedule, lambda: Linear(dim, sum(self.split), bias=False))
@@ -52,12 +54,25 @@ class DepthLayer(nn.Module):
         x_BQD = x_BQD + self.out_projs.all_steps(attend(q, k, v, None, causal=True))
         return x_BQD + self.mlps.all_steps(self.norm2(x_BQD))
 
-    def step(self, step: int, x_BD: Tensor, past_BQE: Tensor) -> Tensor:
-        """One codebook of one frame. `past_BQE`: queries, keys and values of the frame's codebooks so far."""
-        past_BQE[:, step] = self.in_projs.at(step)(self.norm1(x_BD))
-        so_far_BQE = past_BQE[:, : step + 1]
-        q, k, v = (split_heads(part, self.head_dim) for part in so_far_BQE.split_with_sizes(self.split, -1))
-        x_BD = x_BD + self.out_projs.at(step)(attend_few(q[:, :, step:], k, v, None)[:, 0])
+    def init_past(self, batch: int, like: Tensor) -> Tensor:
+        """Room for the keys and values of a frame's codebooks, `[2, B * H, Q, D]`."""
+        return like.new_empty(2, batch * self.kv_heads, len(self.in_projs.names), self.head_dim)
+
+    def step(self, step: int, x_BD: Tensor, past_2NQD: Tensor) -> Tensor:
+        """One codebook of one frame. `past_2NQD`: keys and values of the frame's codebooks so far.
+
+        The query heads that share a key head are its rows, so that attention is two products for all slots.
+        """
+        batch, head_dim = len(x_BD), self.head_dim
+        qkv_BE = self.in_projs.at(step)(self.norm1(x_BD))
+        q_BD, kv_BE = qkv_BE.split_with_sizes([self.split[0], 2 * self.split[1]], -1)
+        new_2ND = kv_BE.view(batch, 2, self.kv_heads, head_dim).transpose(0, 1).flatten(1, 2)
+        past_2NQD.select(2, step).copy_(new_2ND)
+        k_NQD, v_NQD = past_2NQD.narrow(2, 0, step + 1).unbind()
+        q_NRD = q_BD.reshape(batch * self.kv_heads, -1, head_dim)
+        nothing = past_2NQD[0, :, :1, :1]
+        weights_NRQ = torch.baddbmm(nothing, q_NRD, k_NQD.mT, beta=0, alpha=head_dim**-0.5).softmax(-1)
+        x_BD = x_BD + self.out_projs.at(step)(torch.bmm(weights_NRQ, v_NQD).view(batch, -1))
         return x_BD + self.mlps.at(step)(self.norm2(x_BD))
 
 
@@ -102,14 +117,13 @@ class DepthTransformer(nn.Module):
 
     def sample(self, z_BD: Tensor, text_B: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
         """One frame's codes `[B, Q]`; `choose(q, logits_BV)` gives the token of codebook q."""
-        depth, steps = self.config, len(self.heads)
         told = [project(z_BD) for project in self.in_projs]
-        past = [z_BD.new_empty(len(z_BD), steps, sum(layer.split)) for layer in self.layers]
-        codes: list[Tensor] = []
-        for q in range(steps):
-            embedded = self.text_emb(text_B) if q == 0 else self.audio_embs[q - 1](codes[-1])
-            x_BD = told[depth.schedule[q]] + embedded
-            for layer, past_BQE in zip(self.layers, past, strict=True):
-                x_BD = layer.step(q, x_BD, past_BQE)
-            codes.append(choose(q, self.heads[q](self.norms[q](x_BD))))
-        return torch.stack(codes, 1)
+        layers = [(layer, layer.init_past(len(z_BD), z_BD)) for layer in self.layers]
+        steps = zip(self.config.schedule, [self.text_emb, *self.audio_embs], self.norms, self.heads, strict=True)
+        codes = [text_B]
+        for q, (which, embedding, norm, head) in enumerate(steps):
+            x_BD = told[which] + embedding(codes[-1])
+            for layer, past_2NQD in layers:
+                x_BD = layer.step(q, x_BD, past_2NQD)
+            codes.append(choose(q, head(norm(x_BD))))
+        return torch.stack(codes[1:], 1)

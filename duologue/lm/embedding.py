@@ -4,6 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..nn.linear import FEW
+
+
+def all_given(ids: Tensor) -> bool:
+    """Whether no id stands for no input; only where asking costs next to nothing, as for the ids of a frame."""
+    if ids.device.type != "cpu" or ids.numel() > FEW or torch.compiler.is_compiling():
+        return False
+    return min(ids.flatten().tolist(), default=-1) >= 0
+
 
 class TokenEmbedding(nn.Module):
     """A table of vectors, `[...]` int64 to `[..., D]`.
@@ -22,6 +31,9 @@ class TokenEmbedding(nn.Module):
         self.second = nn.Linear(width, dim, bias=False) if two_streams else None
 
     def forward(self, ids: Tensor) -> Tensor:
+        if self.first is None and all_given(ids):
+            y = F.embedding(ids, self.weight)
+            return y if self.projection is None else self.projection(y)
         given = (ids >= 0)[..., None]
         ids = ids.clamp(min=0)
         if self.first is not None and self.second is not None:

@@ -18,7 +18,7 @@ from ..nn.stack import Stack
 from ..nn.transformer import KeysValues, Transformer
 from .condition import Condition, Conditioning
 from .depth import DepthTransformer
-from .embedding import TokenEmbedding
+from .embedding import TokenEmbedding, all_given
 
 NO_INPUT = -1  # gives no input and no loss
 TO_GENERATE = -2  # to be sampled
@@ -77,9 +77,11 @@ class LM(nn.Module):
     def embed_frame(self, tokens_BK1: Tensor, condition: Condition | None = None) -> Tensor:
         """As `embed`, in fewer and larger steps: a single frame's embeddings need little room side by side."""
         audio_BQ1 = tokens_BK1[:, 1:]
-        rows = zip(self.audio_embs, audio_BQ1.clamp(min=0).unbind(1), strict=True)
+        given = all_given(audio_BQ1)
+        rows = zip(self.audio_embs, (audio_BQ1 if given else audio_BQ1.clamp(min=0)).unbind(1), strict=True)
         audio_BQ1D = torch.stack([F.embedding(ids_B1, table.weight) for table, ids_B1 in rows], 1)
-        audio_BQ1D = torch.where((audio_BQ1 >= 0)[..., None], audio_BQ1D, 0)
+        if not given:
+            audio_BQ1D = torch.where((audio_BQ1 >= 0)[..., None], audio_BQ1D, 0)
         return _told(self.text_emb(tokens_BK1[:, 0]) + audio_BQ1D.sum(1), condition)
 
     def crossed(self, condition: Condition | None) -> list[KeysValues] | None:
