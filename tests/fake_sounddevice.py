@@ -24,12 +24,20 @@ class Machine:
             Stream=lambda **options: Stream(self, **options),
             check_input_settings=self._check,
             check_output_settings=self._check,
+            play=self._play,
             query_devices=lambda **_: {"default_samplerate": float(rates[0])},
         )
 
     def _check(self, channels: int, samplerate: int) -> None:
         if self.missing or samplerate not in self.rates:
             raise PortAudioError(self.missing or "Invalid sample rate", -9997)
+
+    def _play(self, wav_S: np.ndarray, samplerate: int, blocking: bool) -> None:
+        if self.missing:
+            raise PortAudioError(self.missing, -1)
+        assert samplerate in self.rates
+        assert blocking, "the program would end before the sound"
+        self.played.append(wav_S)
 
     @property
     def played_S(self) -> np.ndarray:

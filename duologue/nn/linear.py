@@ -16,42 +16,56 @@ from torch import Tensor, nn
 LARGEST = 2**26  # bytes of a matrix that may be kept twice; models with larger ones are for `quantized`
 FEW = 128  # rows; the usual product is good at more
 SINGLE = 4  # rows: the frame of a conversation or two
+SMALL = 2**16  # multiplications; in fewer the other kernels take longer to begin than the usual one takes
 HALF_MAX = 60_000  # below the largest float16
 LEFT_OVER = 2**11  # what a float16 leaves over of a float32 is smaller by this
 Parts = tuple[Tensor, Tensor | None]
 Kernel = Callable[[Tensor], Tensor]
 
 
-class Product:
-    """`x @ matrix.T + bias`, for a matrix and a bias that `parts` makes of a module's weights. The matrix is kept as
-    the kernel wants it until the weights change; where gradients may be wanted, it is not."""
+class Prepared:
+    """What `make` makes of a module's weight and bias, kept until they change. Only where no gradients are wanted."""
 
-    def __init__(self, module: nn.Module, parts: Callable[[Any], Parts]):
-        self._module, self._parts = module, parts
+    def __init__(self, module: nn.Module, make: Callable[[Any], Any]):
+        self._module, self._make = module, make
         self._weights = module._parameters  # to ask the module for each takes longer than to add two vectors
         self._made_of: tuple[Tensor | None, int, int] = None, 0, 0
-        self._few: Kernel | None = None
-        self._many: Kernel | None = None
+        self._made: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles make kernels of their own."""
-        return {**vars(self), "_made_of": (None, 0, 0), "_few": None, "_many": None}
+        """Copies and pickles make their own."""
+        return {**vars(self), "_made_of": (None, 0, 0), "_made": None}
 
-    def __call__(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.dtype != torch.float32:
-            return F.linear(x, *self._parts(self._module))
-        weight, bias = self._weights["weight"], self._weights["bias"]
+    def get(self) -> Any:
+        weight, bias = self._weights["weight"], self._weights.get("bias")
         assert weight is not None
         version = weight._version if bias is None else weight._version + bias._version
         of = self._made_of
         if of[0] is not weight or of[1] != weight.data_ptr() or of[2] != version:
-            self._made_of, self._few, self._many = (weight, weight.data_ptr(), version), None, None
-        rows = x.numel() // x.shape[-1]
-        if rows > FEW:
-            self._many = self._many or fastest(*self._parts(self._module), rows)
-            return self._many(x)
-        self._few = self._few or fastest(*self._parts(self._module), rows)
-        return self._few(x)
+            self._made_of, self._made = (weight, weight.data_ptr(), version), self._make(self._module)
+        return self._made
+
+
+class Product(Prepared):
+    """`x @ matrix.T + bias`, for a matrix and a bias that `parts` makes of a module's weights. The matrix is kept as
+    the kernel wants it, one for few rows and one for many."""
+
+    def __init__(self, module: nn.Module, parts: Callable[[Any], Parts]):
+        super().__init__(module, _no_kernels)
+        self._parts = parts
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.dtype != torch.float32:
+            return F.linear(x, *self._parts(self._module))
+        kernels, rows = self.get(), x.numel() // x.shape[-1]
+        kernel = kernels.get(rows > FEW)
+        if kernel is None:
+            kernel = kernels[rows > FEW] = fastest(*self._parts(self._module), rows)
+        return kernel(x)
+
+
+def _no_kernels(module: nn.Module) -> dict[bool, Kernel]:
+    return {}
 
 
 class Linear(nn.Linear):
@@ -74,6 +88,9 @@ def fastest(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
     if matrix_NK.device.type != "cpu" or rows > FEW or matrix_NK.nbytes > LARGEST:
         matrix_NK = matrix_NK.contiguous()
         return lambda x: F.linear(x, matrix_NK, bias_N)
+    if rows * matrix_NK.numel() <= SMALL:
+        upright_NK = matrix_NK.T.contiguous().T
+        return lambda x: F.linear(x, upright_NK, bias_N)
     matrix_NK = matrix_NK.contiguous()
     if kept_half(matrix_NK):
         return _by_half(matrix_NK, bias_N)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from .linear import Prepared
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm, computed in float32 (Helium, section 3.2 of the Moshi paper).
@@ -14,15 +16,23 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(dim))
+        self.prepared = Prepared(self, _by_length)
 
     def forward(self, x_D: Tensor) -> Tensor:
-        # A step of a small model is mostly norms, so they are as few operations as will do.
-        if x_D.dtype == torch.float32 and not torch.is_grad_enabled():
-            return torch.rms_norm(x_D, self.weight.shape, self.weight, self.eps)
         wide_D = x_D.float()
         length = torch.linalg.vector_norm(wide_D, dim=-1, keepdim=True)
+        # A step of a small model is mostly norms, so they are as few operations as will do.
+        if x_D.dtype == torch.float32 and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            weight_D, floor = self.prepared.get()
+            return x_D * (weight_D / torch.hypot(length, floor))
         scale = torch.rsqrt(length * length / x_D.shape[-1] + self.eps)
         return (wide_D * (self.weight.float() * scale)).to(x_D.dtype)
+
+
+def _by_length(norm: RMSNorm) -> tuple[Tensor, Tensor]:
+    """Weights and variance floor for the length of a vector instead of its mean square."""
+    dim = len(norm.weight)
+    return norm.weight * dim**0.5, norm.weight.new_full((1,), (dim * norm.eps) ** 0.5)
 
 
 class LayerScale(nn.Module):

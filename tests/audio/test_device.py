@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from duologue.audio.device import WAITING, Devices, NoDevice, Playback
+from duologue.audio.device import WAITING, Devices, NoDevice, Playback, play_recording
 from tests.fake_sounddevice import Machine
 from tests.serve.server import until
 
@@ -71,3 +71,16 @@ def test_no_portaudio_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(NoDevice, match=r"duologue\[mic\]"), Devices(print):
         pass
+
+
+def test_a_recording_is_played_to_its_end(monkeypatch):
+    machine, wav_S = Machine(), np.linspace(-1, 1, 5000, dtype=np.float32)
+    monkeypatch.setitem(sys.modules, "sounddevice", machine.module)
+    play_recording(wav_S)
+    np.testing.assert_array_equal(machine.played_S, wav_S)
+
+
+def test_a_recording_without_a_speaker_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", Machine(missing="no default output device").module)
+    with pytest.raises(NoDevice, match="no speaker can be used"):
+        play_recording(np.zeros(10, np.float32))
