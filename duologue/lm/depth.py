@@ -119,7 +119,9 @@ class DepthTransformer(nn.Module):
         """One frame's codes `[B, Q]`; `choose(q, logits_BV)` gives the token of codebook q."""
         told = [project(z_BD) for project in self.in_projs]
         layers = [(layer, layer.init_past(len(z_BD), z_BD)) for layer in self.layers]
-        steps = zip(self.config.schedule, [self.text_emb, *self.audio_embs], self.norms, self.heads, strict=True)
+        steps = zip(
+            self.config.schedule, [self.text_emb, *self.audio_embs], self.norms, self.heads, strict=True
+        )
         codes = [text_B]
         for q, (which, embedding, norm, head) in enumerate(steps):
             x_BD = told[which] + embedding(codes[-1])

@@ -5,6 +5,7 @@ On a CPU they take as long as reading the weights takes, and the usual product r
 nothing, because the weights were published in 16 bits.
 """
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 LARGEST = 2**26  # bytes of a matrix that may be kept twice; models with larger ones are for `quantized`
 FEW = 128  # rows; the usual product is good at more
 SINGLE = 4  # rows: the frame of a conversation or two
-SMALL = 2**16  # multiplications; in fewer the other kernels take longer to begin than the usual one takes
+SMALL = (
+    2_000_000  # multiplications; where there are fewer, a kernel takes longer to begin than two threads gain
+)
 HALF_MAX = 60_000  # below the largest float16
 LEFT_OVER = 2**11  # what a float16 leaves over of a float32 is smaller by this
 Parts = tuple[Tensor, Tensor | None]
@@ -88,14 +91,11 @@ def fastest(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
     if matrix_NK.device.type != "cpu" or rows > FEW or matrix_NK.nbytes > LARGEST:
         matrix_NK = matrix_NK.contiguous()
         return lambda x: F.linear(x, matrix_NK, bias_N)
-    if rows * matrix_NK.numel() <= SMALL:
-        upright_NK = matrix_NK.T.contiguous().T
-        return lambda x: F.linear(x, upright_NK, bias_N)
     matrix_NK = matrix_NK.contiguous()
     if kept_half(matrix_NK):
-        return _by_half(matrix_NK, bias_N)
+        return _by_half(matrix_NK, bias_N, rows)
     if rows <= SINGLE and has_fbgemm() and matrix_NK.abs().amax() < HALF_MAX:
-        return _by_two_halves(matrix_NK, bias_N)
+        return _by_two_halves(matrix_NK, bias_N, rows)
     if _has_onednn():
         packed = torch.ops.mkldnn._reorder_linear_weight(matrix_NK, rows)
         multiply_packed = torch.ops.mkldnn._linear_pointwise.default
@@ -103,7 +103,10 @@ def fastest(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
     return lambda x: F.linear(x, matrix_NK, bias_N)
 
 
-def _by_half(matrix_NK: Tensor, bias_N: Tensor | None) -> Kernel:
+def _by_half(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
+    small = max(rows, SINGLE) * matrix_NK.numel() <= SMALL
+    if small and (kernel := _by_half_at_once(matrix_NK, bias_N)) is not None:
+        return kernel
     packed = torch.ops.quantized.linear_prepack_fp16(matrix_NK, bias_N)
     multiply = torch.ops.quantized.linear_dynamic_fp16.default
     multiply = getattr(
@@ -112,11 +115,24 @@ def _by_half(matrix_NK: Tensor, bias_N: Tensor | None) -> Kernel:
     return lambda x: multiply(x, packed)
 
 
-def _by_two_halves(matrix_NK: Tensor, bias_N: Tensor | None) -> Kernel:
+def _by_half_at_once(matrix_NK: Tensor, bias_N: Tensor | None) -> Kernel | None:
+    """The same kernel on one thread, through an older door that opens 10 us sooner, and may be gone one day."""
+    try:
+        pack, multiply = torch.fbgemm_pack_gemm_matrix_fp16, torch.fbgemm_linear_fp16_weight_fp32_activation
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # says so, once
+            packed = pack(matrix_NK)
+            multiply(matrix_NK[:1], packed, bias_N)
+    except (AttributeError, RuntimeError):
+        return None
+    return lambda x: multiply(x, packed, bias_N)
+
+
+def _by_two_halves(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
     """32 bits as 16 and what these leave over, 22 bits of 24 in all: for very few rows faster than 32 at once."""
     first_NK = matrix_NK.half().float()
-    first = _by_half(first_NK, bias_N)
-    second = _by_half(((matrix_NK - first_NK) * LEFT_OVER).half().float(), None)
+    first = _by_half(first_NK, bias_N, rows)
+    second = _by_half(((matrix_NK - first_NK) * LEFT_OVER).half().float(), None, rows)
     return lambda x: first(x).add_(second(x), alpha=1 / LEFT_OVER)
 
 

@@ -17,10 +17,12 @@ def gaussian(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.fixture(params=["all kernels", "no FBGEMM", "neither"])
+@pytest.fixture(params=["all kernels", "no old door", "no FBGEMM", "neither"])
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A machine with fewer kernels than this one."""
-    if request.param != "all kernels":
+    if request.param == "no old door":
+        monkeypatch.setattr(module, "_by_half_at_once", lambda matrix_NK, bias_N: None)
+    elif request.param != "all kernels":
         monkeypatch.setattr(module, "has_fbgemm", lambda: False)
     if request.param == "neither":
         monkeypatch.setattr(module, "_has_onednn", lambda: False)
