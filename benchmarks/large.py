@@ -1,4 +1,4 @@
-"""What a model of Moshi's size takes in 8 bits: `python benchmarks/large.py FOLDER` writes one with random weights
+"""What a model of Moshi's size takes in 8 bits: `python benchmarks/large.py FOLDER` writes one with random weights,
 opens it as any other file, and prints how long that took, the memory, and the time of a step.
 
 The weights are random, the work and the bytes are not.
