@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import FramesConfig
-from ..nn.linear import Linear
+from ..nn.linear import Linear, Prepared
+from ..nn.mlp import gelu
 from ..nn.norm import LayerScale
 from ..nn.stack import Stack
 from ..nn.state import State, keep
@@ -38,6 +39,7 @@ class FrameBlock(nn.Module):
         width = config.width
         self.past = config.kernel - 1
         self.near = nn.Conv1d(width, width, config.kernel, groups=width)
+        self.near_KC = Prepared(self.near, _upright)
         self.norm = nn.LayerNorm(width)
         self.linear_in = Linear(width, config.hidden)
         self.linear_out = Linear(config.hidden, width)
@@ -60,12 +62,14 @@ class FrameBlock(nn.Module):
         """The convolution, for the few positions of a frame: what each sees, in place, times the weights. (The kernel
         for many turns its input round first, which takes several times as long.)"""
         window_BTKC = seen_BTC.unfold(1, self.past + 1, 1).transpose(2, 3)
-        weight_KC, bias_C = self.near.weight[:, 0].T.contiguous(), self.near.bias
-        assert bias_C is not None
-        return (window_BTKC * weight_KC).sum(2).add_(bias_C)
+        return (window_BTKC * self.near_KC.get()).sum(2).add_(self.near.bias)
 
     def _mix(self, near_BTC: Tensor) -> Tensor:
-        return self.linear_out(F.gelu(self.linear_in(self.norm(near_BTC))))
+        return self.linear_out(gelu(self.linear_in(self.norm(near_BTC))))
+
+
+def _upright(conv: nn.Conv1d) -> Tensor:
+    return conv.weight[:, 0].T.contiguous()
 
 
 class FrameDecoder(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .kv_cache import KVCache, Place, causal_mask
 from .linear import Linear
-from .rope import Turns, rotate, turns
+from .rope import Turns, complex_turns, rotate, turns
 
 
 def split_heads(x_BTD: Tensor, head_dim: int) -> Tensor:
@@ -28,7 +28,7 @@ def attend_few(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask_B1TS: Tensor
         weights_HTS = (torch.bmm(q, k.mT) * scale).softmax(-1)
     else:
         weights_HTS = torch.baddbmm(mask_B1TS[0], q, k.mT, alpha=scale).softmax(-1)
-    return torch.bmm(weights_HTS, v).transpose(0, 1).flatten(1)[None]
+    return torch.bmm(weights_HTS, v).transpose(0, 1).reshape(1, q.shape[1], -1)
 
 
 def attend(
@@ -60,6 +60,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.head_dim = dim // heads
         self.kv_heads = heads // kv_repeat
+        self.all_heads = heads + 2 * self.kv_heads  # of queries, keys and values
         self.context = context
         self.max_period = max_period
         self.interleaved = interleaved
@@ -71,6 +72,18 @@ class SelfAttention(nn.Module):
         if self.max_period is None:
             return None
         return turns(position_BT, self.head_dim, self.max_period, self.interleaved)
+
+    def step_turns(self, position_BT: Tensor) -> Turns | None:
+        """As `turns`, for queries, keys and values side by side: the values do not turn."""
+        if self.max_period is None:
+            return None
+        moving = self.all_heads - self.kv_heads
+        if self.interleaved and position_BT.device.type == "cpu" and not torch.compiler.is_compiling():
+            return complex_turns(position_BT, moving, self.kv_heads, self.head_dim, self.max_period)
+        turned = turns(position_BT, self.head_dim, self.max_period, self.interleaved)
+        cos, sin = (table.expand(-1, moving, -1, -1) for table in turned)
+        still = cos[:, : self.kv_heads]
+        return torch.cat([cos, torch.ones_like(still)], 1), torch.cat([sin, torch.zeros_like(still)], 1)
 
     def _qkv(self, x_BTD: Tensor, turned: Turns | None) -> tuple[Tensor, Tensor, Tensor]:
         dim, kv = x_BTD.shape[-1], self.kv_heads * self.head_dim
@@ -94,8 +107,11 @@ class SelfAttention(nn.Module):
 
     def step(self, cache: KVCache, x_BTD: Tensor, place: Place, turned: Turns | None) -> Tensor:
         """The next positions, which stand at `place` and have `turns`."""
-        q, k, v = self._qkv(x_BTD, turned)
-        keys, values = cache.update(k, v, place)
+        qkv_BHTD = split_heads(self.in_proj(x_BTD), self.head_dim)
+        if turned is not None:
+            qkv_BHTD = rotate(qkv_BHTD, turned, self.interleaved)
+        q, new = qkv_BHTD.split_with_sizes([self.all_heads - 2 * self.kv_heads, 2 * self.kv_heads], 1)
+        keys, values = cache.update(new, place)
         return self.out_proj(attend_few(q, keys, values, place.mask_B1TS))
 
 

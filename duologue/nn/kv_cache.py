@@ -65,26 +65,31 @@ def causal_mask(query_BT: Tensor, key_BS: Tensor, context: int | None) -> Tensor
 
 @dataclass
 class KVCache(State):
-    """Keys and values of one layer, in the entries of a `Ring`."""
+    """Keys and values of one layer, in the entries of a `Ring`: the keys of all heads, then the values of all."""
 
-    keys_BHCD: Tensor
-    values_BHCD: Tensor
+    both_BHCD: Tensor
+
+    @property
+    def keys_BHCD(self) -> Tensor:
+        return self.both_BHCD.chunk(2, 1)[0]
+
+    @property
+    def values_BHCD(self) -> Tensor:
+        return self.both_BHCD.chunk(2, 1)[1]
 
     @staticmethod
     def empty(batch: int, heads: int, capacity: int, head_dim: int, like: Tensor) -> "KVCache":
         """A cache with the device and dtype of `like`."""
-        shape = (batch, heads, capacity, head_dim)
-        return KVCache(like.new_zeros(shape), like.new_zeros(shape))
+        return KVCache(like.new_zeros(batch, 2 * heads, capacity, head_dim))
 
-    def update(self, k_BHTD: Tensor, v_BHTD: Tensor, place: Place) -> tuple[Tensor, Tensor]:
-        """Write T new entries; return the keys and values of all that hold anything."""
-        if place.exec_B is None and len(k_BHTD) == 1:
-            self.keys_BHCD.index_copy_(2, place.entry_BT[0], k_BHTD)
-            self.values_BHCD.index_copy_(2, place.entry_BT[0], v_BHTD)
+    def update(self, new_BHTD: Tensor, place: Place) -> tuple[Tensor, ...]:
+        """Write T new entries, keys and values; return the keys and the values of all that hold anything."""
+        if place.exec_B is None and len(new_BHTD) == 1:
+            self.both_BHCD.index_copy_(2, place.entry_BT[0], new_BHTD)
         else:
-            index = place.entry_BT[:, None, :, None].expand(k_BHTD.shape)
-            for buffer, new in ((self.keys_BHCD, k_BHTD), (self.values_BHCD, v_BHTD)):
-                if place.exec_B is not None:  # slots that rest write their old entries back
-                    new = torch.where(per_slot(place.exec_B, new), new, buffer.gather(2, index))
-                buffer.scatter_(2, index, new)
-        return self.keys_BHCD.narrow(2, 0, place.used), self.values_BHCD.narrow(2, 0, place.used)
+            index = place.entry_BT[:, None, :, None].expand(new_BHTD.shape)
+            if place.exec_B is not None:  # slots that rest write their old entries back
+                old_BHTD = self.both_BHCD.gather(2, index)
+                new_BHTD = torch.where(per_slot(place.exec_B, new_BHTD), new_BHTD, old_BHTD)
+            self.both_BHCD.scatter_(2, index, new_BHTD)
+        return self.both_BHCD.narrow(2, 0, place.used).chunk(2, 1)

@@ -6,6 +6,12 @@ from torch import Tensor, nn
 from .linear import Linear
 
 
+def gelu(x_BTD: Tensor) -> Tensor:
+    """As torch's, which passes what is contiguous on to a library whose set-up takes several times as long as the few
+    positions of a frame."""
+    return F.gelu(x_BTD.mT).mT
+
+
 class MLP(nn.Module):
     """Two linear layers with a GELU between (Mimi's transformers)."""
 
@@ -15,7 +21,7 @@ class MLP(nn.Module):
         self.linear_out = Linear(hidden, dim, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.linear_out(F.gelu(self.linear_in(x_BTD)))
+        return self.linear_out(gelu(self.linear_in(x_BTD)))
 
 
 class GatedMLP(nn.Module):

@@ -19,12 +19,12 @@ class RMSNorm(nn.Module):
         self.prepared = Prepared(self, _by_length)
 
     def forward(self, x_D: Tensor) -> Tensor:
+        if x_D.dtype == torch.float32 and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            # A step of a small model is mostly norms, so they are as few operations as will do.
+            weight_D, floor = self.prepared.get()
+            return x_D * (weight_D / torch.hypot(torch.linalg.vector_norm(x_D, 2, -1, True), floor))
         wide_D = x_D.float()
         length = torch.linalg.vector_norm(wide_D, dim=-1, keepdim=True)
-        # A step of a small model is mostly norms, so they are as few operations as will do.
-        if x_D.dtype == torch.float32 and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            weight_D, floor = self.prepared.get()
-            return x_D * (weight_D / torch.hypot(length, floor))
         scale = torch.rsqrt(length * length / x_D.shape[-1] + self.eps)
         return (wide_D * (self.weight.float() * scale)).to(x_D.dtype)
 
@@ -49,6 +49,11 @@ class LayerScale(nn.Module):
 def make_scale(dim: int, init: float | None) -> nn.Module:
     """A layer scale, if the model has them."""
     return nn.Identity() if init is None else LayerScale(dim, init)
+
+
+def add_scaled(x_D: Tensor, scale: nn.Module, update_D: Tensor) -> Tensor:
+    """A residual branch added, times its scale if it has one."""
+    return torch.addcmul(x_D, scale.scale, update_D) if isinstance(scale, LayerScale) else x_D + update_D
 
 
 def make_norm(kind: str, dim: int) -> nn.Module:

@@ -1,12 +1,16 @@
 """Rotary position embedding."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
-Turns = tuple[Tensor, Tensor]  # cosines and signed sines, [B, 1, T, D]
+Turns = tuple[Tensor, Tensor] | Tensor  # cosines and signed sines, [B, H, T, D]; or complex numbers, [B, H, T, D / 2]
 
 
-def turns(position_BT: Tensor, dim: int, max_period: float, interleaved: bool = True) -> Turns:
+def turns(
+    position_BT: Tensor, dim: int, max_period: float, interleaved: bool = True
+) -> tuple[Tensor, Tensor]:
     """How far each channel of heads of `dim` channels turns at each position, in float32.
 
     `interleaved` pairs neighbouring channels (Moshi, Mimi); otherwise channel d pairs with d + dim / 2 (Hibiki-Zero).
@@ -20,12 +24,28 @@ def turns(position_BT: Tensor, dim: int, max_period: float, interleaved: bool = 
     return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
 
 
+def complex_turns(position_BT: Tensor, moving: int, still: int, dim: int, max_period: float) -> Tensor:
+    """As `turns` of neighbouring channels, for `moving` heads and then `still` ones that do not turn; on a CPU."""
+    angle_BHTF = position_BT[:, None, :, None] * _rates(moving, still, dim, max_period)
+    return torch.polar(torch.ones_like(angle_BHTF), angle_BHTF)
+
+
+@cache
+def _rates(moving: int, still: int, dim: int, max_period: float) -> Tensor:
+    with torch.inference_mode(False):
+        rate_F = max_period ** (-torch.arange(dim // 2, dtype=torch.float32) / (dim // 2))
+        return torch.cat([rate_F.expand(moving, 1, -1), torch.zeros(still, 1, dim // 2)])
+
+
 def rotate(x_BHTD: Tensor, turned: Turns, interleaved: bool = True) -> Tensor:
     """Rotate queries or keys by `turns`, computed in float32."""
     wide = x_BHTD.float()
+    if isinstance(turned, Tensor):
+        turned_BHTF = torch.view_as_complex(wide.unflatten(-1, (-1, 2))) * turned
+        return torch.view_as_real(turned_BHTF).flatten(-2).to(x_BHTD.dtype)
     if interleaved:
         partner = wide.view(*wide.shape[:-1], -1, 2).flip(-1).flatten(-2)
     else:
         partner = wide.roll(wide.shape[-1] // 2, -1)
     cos, sin = turned
-    return (wide * cos + partner * sin).to(x_BHTD.dtype)
+    return torch.addcmul(wide * cos, partner, sin).to(x_BHTD.dtype)

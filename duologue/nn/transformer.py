@@ -10,7 +10,7 @@ from ..config import TransformerConfig
 from .attention import CrossAttention, SelfAttention, first_weight
 from .kv_cache import KVCache, Place, Ring
 from .mlp import MLP, GatedMLP
-from .norm import make_norm, make_scale
+from .norm import add_scaled, make_norm, make_scale
 from .rope import Turns
 from .stack import Stack
 from .state import State
@@ -48,10 +48,10 @@ class Layer(nn.Module):
         self.scale1, self.scale2 = make_scale(dim, config.layer_scale), make_scale(dim, config.layer_scale)
 
     def _after_attention(self, x_BTD: Tensor, update_BTD: Tensor, condition: KeysValues | None) -> Tensor:
-        x_BTD = x_BTD + self.scale1(update_BTD)
+        x_BTD = add_scaled(x_BTD, self.scale1, update_BTD)
         if condition is not None:
             x_BTD = x_BTD + self.scale_cross(self.cross_attention(self.norm_cross(x_BTD), condition))
-        return x_BTD + self.scale2(self.mlp(self.norm2(x_BTD)))
+        return add_scaled(x_BTD, self.scale2, self.mlp(self.norm2(x_BTD)))
 
     def forward(self, x_BTD: Tensor, condition: KeysValues | None = None) -> Tensor:
         return self._after_attention(x_BTD, self.attention(self.norm1(x_BTD)), condition)
@@ -112,7 +112,7 @@ class Transformer(nn.Module):
         condition: list[KeysValues] | None = None,
     ) -> Tensor:
         place = state.ring.advance(x_BTD.shape[1], exec_B, x_BTD.dtype)
-        turned = self.layers[0].attention.turns(place.position_BT)
+        turned = self.layers[0].attention.step_turns(place.position_BT)
         for i, layer in enumerate(self.layers):
             told = None if condition is None else condition[i]
             x_BTD = layer.step(state.caches[i], x_BTD, place, turned, told)
