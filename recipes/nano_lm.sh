@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # nano's language model, from scripts to a model one can talk to, on two cores.
 #   recipes/nano_lm.sh CLIPS CODEC.safetensors RUNS
-# CLIPS: folders of clips with word times: the agent's answers, users' questions, and other people's speech for
-# background talk (CLIPS/babble-*); CODEC: what `duologue train export-codec` wrote; RUNS: where everything goes.
+# CLIPS: folders of clips with word times: the agent's answers, users' questions (by many voices: `python -m
+# duologue.data.extra_speech user-mix` makes more, `duologue data align` gives them word times), and other people's speech
+# for background talk (CLIPS/babble-*); CODEC: what `duologue train export-codec` wrote; RUNS: where everything goes.
 set -euo pipefail
 clips=$1 codec=$2 runs=$3
 script="$(dirname "$0")/dialogues.jsonl"
@@ -10,12 +11,14 @@ script="$(dirname "$0")/dialogues.jsonl"
 export MALLOC_MMAP_THRESHOLD_=8000000000 MALLOC_TRIM_THRESHOLD_=16000000000 MALLOC_TOP_PAD_=500000000
 
 conversations() { # NAME SPLIT COUNT SEED: made, made worse, encoded
+    # Interruptions are learnt last, so there are more of them than people make.
     duologue data synth "$script" "$runs/$1" --clips "$clips"/agent "$clips"/user-* --split "$2" --count "$3" \
-        --seconds 60 --seed "$4" --babble "$clips"/babble-*
+        --seconds 60 --seed "$4" --babble "$clips"/babble-* --timing.between 0.4 2.0 \
+        --situations.barge-in-share 0.45 --situations.backchannel-share 0.25
     duologue data augment "$runs/$1/manifest.jsonl" "$runs/$1-worse" --seed 3 --babble "$clips"/babble-*
     duologue data encode "$runs/$1-worse/manifest.jsonl" "$runs/$1-codes" --model "$codec"
 }
-conversations train train 1600 1
+conversations train train 3000 1
 conversations valid-voice voice 40 7
 conversations valid-phrasing phrasing 20 8
 
@@ -24,6 +27,6 @@ train() { # STAGE and options
     duologue train lm --shards "$runs/train-codes/shards" --tokenizer "$runs/text.model" \
         --valid "$runs/valid-voice-codes/shards" "$runs/valid-phrasing-codes/shards" "$@"
 }
-train --stage listen --out "$runs/listen" --steps 6000
-train --stage duplex --start "$runs/listen" --out "$runs/duplex" --steps 12000
+train --stage listen --out "$runs/listen" --steps 600
+train --stage duplex --start "$runs/listen" --out "$runs/duplex" --steps 7000
 duologue train export-lm --start "$runs/duplex" --codec "$codec" --tokenizer "$runs/text.model" --out "$runs/nano" --half

@@ -69,7 +69,7 @@ class FrameBlock(nn.Module):
 
 
 def _upright(conv: nn.Conv1d) -> Tensor:
-    return conv.weight[:, 0].T.contiguous()
+    return conv.weight.detach()[:, 0].T.contiguous()
 
 
 class FrameDecoder(nn.Module):

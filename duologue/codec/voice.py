@@ -55,8 +55,10 @@ class SourceFilter(nn.Module):
         # From numpy: real also where modules are made without memory.
         self.register_buffer("noise", torch.from_numpy(noise()), persistent=False)
         self.register_buffer("fold", torch.from_numpy(fold(taps)), persistent=False)
+        self.register_buffer("ramps", torch.from_numpy(ramps(samples, sample_rate)), persistent=False)
         self.noise: Tensor
         self.fold: Tensor
+        self.ramps: Tensor
 
     def controls(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """Pitch `[B, T]` in octaves from 200 Hz, and the logarithms of the filters' gains `[B, T, P, F]`."""
@@ -97,26 +99,26 @@ class SourceFilter(nn.Module):
         both = torch.stack([before_BTPF, filters_BTPF])
         whole = torch.fft.irfft((both * spectrum_BTPF).sum(3), self.size)
         old_BTS, new_BTS = whole[..., self.taps - 1 : self.taps - 1 + self.samples]
-        share_S = torch.arange(1, self.samples + 1, device=new_BTS.device) / self.samples
         keep(state.filters_BPF, filters_BTPF[:, -1].detach(), exec_B)
         keep(state.past_BPS, seen_BPS[..., -(self.taps - 1) :], exec_B)
-        return (old_BTS + share_S * (new_BTS - old_BTS)).flatten(1)
+        return torch.lerp(old_BTS, new_BTS, self.ramps[0]).flatten(1)
 
     def _pulses(self, state: VoiceState, pitch_BT: Tensor, exec_B: Tensor | None) -> Tensor:
         """All harmonics below half the sample rate, in phase, of unit power; the pitch glides through a stretch."""
-        hertz_BT = MIDDLE * 2 ** pitch_BT.clamp(LOWEST, HIGHEST)
+        hertz_BT = MIDDLE * pitch_BT.clamp(LOWEST, HIGHEST).exp2()
         before_BT = torch.cat([state.hertz_B[:, None], hertz_BT[:, :-1]], 1)
-        n_S = torch.arange(1, self.samples + 1, device=pitch_BT.device, dtype=hertz_BT.dtype)
-        change_BT1 = (hertz_BT - before_BT)[..., None] / self.samples
-        turns_BTS = (before_BT[..., None] * n_S + change_BT1 * (n_S * (n_S + 1) / 2)) / self.sample_rate
+        before_BT1, change_BT1 = before_BT[..., None], (hertz_BT - before_BT)[..., None]
+        share_S, seconds_S, glide_S = self.ramps.unbind()
+        turns_BTS = torch.addcmul(before_BT1 * seconds_S, change_BT1, glide_S)
         ends_BT = state.phase_B[:, None] + turns_BTS[..., -1].double().cumsum(1)
         starts_BT = torch.cat([state.phase_B[:, None], ends_BT[:, :-1]], 1)
         phase_BTS = (starts_BT % 1).to(turns_BTS.dtype)[..., None] + turns_BTS
         phase_BTS = math.pi * (phase_BTS - phase_BTS.round())
-        count_BTS = (self.sample_rate / 2 / (before_BT[..., None] + change_BT1 * n_S)).floor()
+        count_BTS = (self.sample_rate / 2 / torch.addcmul(before_BT1, change_BT1, share_S)).floor()
         below_BTS = phase_BTS.sin()
         near = below_BTS.abs() < 1e-4
-        pulse_BTS = ((2 * count_BTS + 1) * phase_BTS).sin() / (2 * torch.where(near, 1.0, below_BTS)) - 0.5
+        below_BTS = 2 * below_BTS.masked_fill(near, 1)
+        pulse_BTS = ((2 * count_BTS + 1) * phase_BTS).sin() / below_BTS - 0.5
         pulse_BTS = torch.where(near, count_BTS, pulse_BTS) * (2 / count_BTS).sqrt()
         keep(state.phase_B, ends_BT[:, -1] % 1, exec_B)
         keep(state.hertz_B, hertz_BT[:, -1], exec_B)
@@ -141,6 +143,14 @@ def fold(taps: int) -> np.ndarray:
     weights[[0, taps // 2]] = 1
     weights[1 : taps // 2] = 2
     return weights
+
+
+def ramps(samples: int, sample_rate: int) -> np.ndarray:
+    """At each sample of a stretch: the share of the stretch until then, the seconds, and the turns of a pitch that has
+    risen by 1 Hz at its end."""
+    n = np.arange(1, samples + 1, dtype=np.float64)
+    rows = n / samples, n / sample_rate, n * (n + 1) / (2 * samples * sample_rate)
+    return np.stack(rows).astype(np.float32)
 
 
 def noise() -> np.ndarray:

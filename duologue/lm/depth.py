@@ -69,8 +69,8 @@ class DepthLayer(nn.Module):
         new_2ND = kv_BE.view(batch, 2, self.kv_heads, head_dim).transpose(0, 1).flatten(1, 2)
         past_2NQD.select(2, step).copy_(new_2ND)
         k_NQD, v_NQD = past_2NQD.narrow(2, 0, step + 1).unbind()
-        q_NRD = q_BD.reshape(batch * self.kv_heads, -1, head_dim)
-        nothing = past_2NQD[0, :, :1, :1]
+        q_NRD = q_BD.reshape(k_NQD.shape[0], -1, head_dim)
+        nothing = k_NQD.select(1, 0).narrow(1, 0, 1)[:, None]
         weights_NRQ = torch.baddbmm(nothing, q_NRD, k_NQD.mT, beta=0, alpha=head_dim**-0.5).softmax(-1)
         x_BD = x_BD + self.out_projs.at(step)(torch.bmm(weights_NRQ, v_NQD).view(batch, -1))
         return x_BD + self.mlps.at(step)(self.norm2(x_BD))
