@@ -13,8 +13,8 @@ export MALLOC_MMAP_THRESHOLD_=8000000000 MALLOC_TRIM_THRESHOLD_=16000000000 MALL
 conversations() { # NAME SPLIT COUNT SEED: made, made worse, encoded
     # Interruptions are learnt last, so there are more of them than people make.
     duologue data synth "$script" "$runs/$1" --clips "$clips"/agent "$clips"/user-* --split "$2" --count "$3" \
-        --seconds 60 --seed "$4" --babble "$clips"/babble-* --timing.between 0.4 2.0 \
-        --situations.barge-in-share 0.45 --situations.backchannel-share 0.25
+        --seconds 60 --seed "$4" --babble "$clips"/babble-* --between 0.4 2.0 \
+        --barge-in-share 0.45 --backchannel-share 0.25
     duologue data augment "$runs/$1/manifest.jsonl" "$runs/$1-worse" --seed 3 --babble "$clips"/babble-*
     duologue data encode "$runs/$1-worse/manifest.jsonl" "$runs/$1-codes" --model "$codec"
 }

@@ -38,7 +38,8 @@ class ResidualVQ(nn.Module):
         codes = []
         for codebook in self.codebooks[:codebooks]:
             codes.append(codebook.nearest(residual_BTD))
-            residual_BTD = residual_BTD - codebook.lookup(codes[-1])
+            if len(codes) < codebooks:
+                residual_BTD = residual_BTD - codebook.lookup(codes[-1])
         return torch.stack(codes, 1)
 
     def decode(self, codes_BQT: Tensor) -> Tensor:

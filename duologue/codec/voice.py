@@ -7,6 +7,7 @@ controls: DDSP, arXiv 2001.04643.) Nothing looks ahead: filters are of minimum p
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -55,10 +56,8 @@ class SourceFilter(nn.Module):
         # From numpy: real also where modules are made without memory.
         self.register_buffer("noise", torch.from_numpy(noise()), persistent=False)
         self.register_buffer("fold", torch.from_numpy(fold(taps)), persistent=False)
-        self.register_buffer("ramps", torch.from_numpy(ramps(samples, sample_rate)), persistent=False)
         self.noise: Tensor
         self.fold: Tensor
-        self.ramps: Tensor
 
     def controls(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """Pitch `[B, T]` in octaves from 200 Hz, and the logarithms of the filters' gains `[B, T, P, F]`."""
@@ -101,14 +100,14 @@ class SourceFilter(nn.Module):
         old_BTS, new_BTS = whole[..., self.taps - 1 : self.taps - 1 + self.samples]
         keep(state.filters_BPF, filters_BTPF[:, -1].detach(), exec_B)
         keep(state.past_BPS, seen_BPS[..., -(self.taps - 1) :], exec_B)
-        return torch.lerp(old_BTS, new_BTS, self.ramps[0]).flatten(1)
+        return torch.lerp(old_BTS, new_BTS, ramps(self.samples, self.sample_rate, old_BTS.device)[0]).flatten(1)
 
     def _pulses(self, state: VoiceState, pitch_BT: Tensor, exec_B: Tensor | None) -> Tensor:
         """All harmonics below half the sample rate, in phase, of unit power; the pitch glides through a stretch."""
         hertz_BT = MIDDLE * pitch_BT.clamp(LOWEST, HIGHEST).exp2()
         before_BT = torch.cat([state.hertz_B[:, None], hertz_BT[:, :-1]], 1)
         before_BT1, change_BT1 = before_BT[..., None], (hertz_BT - before_BT)[..., None]
-        share_S, seconds_S, glide_S = self.ramps.unbind()
+        share_S, seconds_S, glide_S = ramps(self.samples, self.sample_rate, pitch_BT.device)
         turns_BTS = torch.addcmul(before_BT1 * seconds_S, change_BT1, glide_S)
         ends_BT = state.phase_B[:, None] + turns_BTS[..., -1].double().cumsum(1)
         starts_BT = torch.cat([state.phase_B[:, None], ends_BT[:, :-1]], 1)
@@ -145,12 +144,14 @@ def fold(taps: int) -> np.ndarray:
     return weights
 
 
-def ramps(samples: int, sample_rate: int) -> np.ndarray:
+@cache
+def ramps(samples: int, sample_rate: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """At each sample of a stretch: the share of the stretch until then, the seconds, and the turns of a pitch that has
     risen by 1 Hz at its end."""
-    n = np.arange(1, samples + 1, dtype=np.float64)
-    rows = n / samples, n / sample_rate, n * (n + 1) / (2 * samples * sample_rate)
-    return np.stack(rows).astype(np.float32)
+    with torch.inference_mode(False):  # training uses them too
+        n = torch.arange(1, samples + 1, dtype=torch.float64, device=device)
+        glide = n * (n + 1) / (2 * samples * sample_rate)
+        return (n / samples).float(), (n / sample_rate).float(), glide.float()
 
 
 def noise() -> np.ndarray:

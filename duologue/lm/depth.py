@@ -70,7 +70,7 @@ class DepthLayer(nn.Module):
         past_2NQD.select(2, step).copy_(new_2ND)
         k_NQD, v_NQD = past_2NQD.narrow(2, 0, step + 1).unbind()
         q_NRD = q_BD.reshape(k_NQD.shape[0], -1, head_dim)
-        nothing = k_NQD.select(1, 0).narrow(1, 0, 1)[:, None]
+        nothing = k_NQD.new_empty(1)
         weights_NRQ = torch.baddbmm(nothing, q_NRD, k_NQD.mT, beta=0, alpha=head_dim**-0.5).softmax(-1)
         x_BD = x_BD + self.out_projs.at(step)(torch.bmm(weights_NRQ, v_NQD).view(batch, -1))
         return x_BD + self.mlps.at(step)(self.norm2(x_BD))
