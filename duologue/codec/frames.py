@@ -62,14 +62,16 @@ class FrameBlock(nn.Module):
         """The convolution, for the few positions of a frame: what each sees, in place, times the weights. (The kernel
         for many turns its input round first, which takes several times as long.)"""
         window_BTKC = seen_BTC.unfold(1, self.past + 1, 1).transpose(2, 3)
-        return (window_BTKC * self.near_KC.get()).sum(2).add_(self.near.bias)
+        weight_KC = _upright(self.near) if torch.is_grad_enabled() else self.near_KC.get()
+        assert self.near.bias is not None
+        return (window_BTKC * weight_KC).sum(2).add_(self.near.bias)
 
     def _mix(self, near_BTC: Tensor) -> Tensor:
         return self.linear_out(gelu(self.linear_in(self.norm(near_BTC))))
 
 
 def _upright(conv: nn.Conv1d) -> Tensor:
-    return conv.weight.detach()[:, 0].T.contiguous()
+    return conv.weight[:, 0].T.contiguous()
 
 
 class FrameDecoder(nn.Module):

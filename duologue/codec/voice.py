@@ -100,20 +100,20 @@ class SourceFilter(nn.Module):
         old_BTS, new_BTS = whole[..., self.taps - 1 : self.taps - 1 + self.samples]
         keep(state.filters_BPF, filters_BTPF[:, -1].detach(), exec_B)
         keep(state.past_BPS, seen_BPS[..., -(self.taps - 1) :], exec_B)
-        return torch.lerp(old_BTS, new_BTS, ramps(self.samples, self.sample_rate, old_BTS.device)[0]).flatten(1)
+        return torch.lerp(old_BTS, new_BTS, ramps(self.samples, old_BTS.device)[2]).flatten(1)
 
     def _pulses(self, state: VoiceState, pitch_BT: Tensor, exec_B: Tensor | None) -> Tensor:
         """All harmonics below half the sample rate, in phase, of unit power; the pitch glides through a stretch."""
-        hertz_BT = MIDDLE * pitch_BT.clamp(LOWEST, HIGHEST).exp2()
+        hertz_BT = MIDDLE * 2 ** pitch_BT.clamp(LOWEST, HIGHEST)
         before_BT = torch.cat([state.hertz_B[:, None], hertz_BT[:, :-1]], 1)
-        before_BT1, change_BT1 = before_BT[..., None], (hertz_BT - before_BT)[..., None]
-        share_S, seconds_S, glide_S = ramps(self.samples, self.sample_rate, pitch_BT.device)
-        turns_BTS = torch.addcmul(before_BT1 * seconds_S, change_BT1, glide_S)
+        before_BT1, change_BT1 = before_BT[..., None], (hertz_BT - before_BT)[..., None] / self.samples
+        n_S, sum_S, _ = ramps(self.samples, pitch_BT.device)
+        turns_BTS = (before_BT1 * n_S + change_BT1 * sum_S) / self.sample_rate
         ends_BT = state.phase_B[:, None] + turns_BTS[..., -1].double().cumsum(1)
         starts_BT = torch.cat([state.phase_B[:, None], ends_BT[:, :-1]], 1)
         phase_BTS = (starts_BT % 1).to(turns_BTS.dtype)[..., None] + turns_BTS
         phase_BTS = math.pi * (phase_BTS - phase_BTS.round())
-        count_BTS = (self.sample_rate / 2 / torch.addcmul(before_BT1, change_BT1, share_S)).floor()
+        count_BTS = (self.sample_rate / 2 / (before_BT1 + change_BT1 * n_S)).floor()
         below_BTS = phase_BTS.sin()
         near = below_BTS.abs() < 1e-4
         below_BTS = 2 * below_BTS.masked_fill(near, 1)
@@ -145,13 +145,11 @@ def fold(taps: int) -> np.ndarray:
 
 
 @cache
-def ramps(samples: int, sample_rate: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """At each sample of a stretch: the share of the stretch until then, the seconds, and the turns of a pitch that has
-    risen by 1 Hz at its end."""
+def ramps(samples: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each sample of a stretch: its number from 1, the sum of the numbers until it, its share of the stretch."""
     with torch.inference_mode(False):  # training uses them too
-        n = torch.arange(1, samples + 1, dtype=torch.float64, device=device)
-        glide = n * (n + 1) / (2 * samples * sample_rate)
-        return (n / samples).float(), (n / sample_rate).float(), glide.float()
+        n_S = torch.arange(1, samples + 1, device=device, dtype=torch.float32)
+        return n_S, n_S * (n_S + 1) / 2, n_S / samples
 
 
 def noise() -> np.ndarray:

@@ -5,7 +5,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-Turns = tuple[Tensor, Tensor] | Tensor  # cosines and signed sines, [B, H, T, D]; or complex numbers, [B, H, T, D / 2]
+Turns = (
+    tuple[Tensor, Tensor] | Tensor
+)  # cosines and signed sines, [B, H, T, D]; or complex numbers, [B, H, T, D / 2]
 
 
 def turns(

@@ -15,7 +15,8 @@ def push(
     ring: Ring, cache: KVCache, k_BHTD: Tensor, exec_B: Tensor | None = None
 ) -> tuple[Place, Tensor, Tensor]:
     place = ring.advance(k_BHTD.shape[2], exec_B, torch.float32)
-    return place, *cache.update(torch.cat([k_BHTD, -k_BHTD], 1), place)
+    keys, values = cache.update(torch.cat([k_BHTD, -k_BHTD], 1), place)
+    return place, keys, values
 
 
 @pytest.mark.parametrize(("context", "step"), [(3, 1), (5, 2), (5, 3), (100, 3)])
