@@ -1,6 +1,7 @@
 """Split residual vector quantiser (section 3.3.2 of the Moshi paper): one semantic codebook beside an acoustic RVQ."""
 
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,8 @@ class ResidualVQ(nn.Module):
     def encode(self, z_BDT: Tensor, codebooks: int) -> Tensor:
         """Codes `[B, codebooks, T]` of latents `[B, D, T]`."""
         residual_BTD = self.project_in(z_BDT.transpose(1, 2))
-        codes = []
-        for codebook in self.codebooks[:codebooks]:
+        codes: list[Tensor] = []
+        for codebook in islice(self.codebooks, codebooks):
             codes.append(codebook.nearest(residual_BTD))
             if len(codes) < codebooks:
                 residual_BTD = residual_BTD - codebook.lookup(codes[-1])
@@ -44,8 +45,8 @@ class ResidualVQ(nn.Module):
 
     def decode(self, codes_BQT: Tensor) -> Tensor:
         """Latents `[B, D, T]` of codes `[B, Q, T]`, Q at most the number of codebooks."""
-        books = self.codebooks[: codes_BQT.shape[1]]
-        vectors = [book.lookup(codes_BQT[:, q]) for q, book in enumerate(books)]
+        books = zip(self.codebooks, codes_BQT.unbind(1), strict=False)
+        vectors = [book.lookup(codes_BT) for book, codes_BT in books]
         return self.project_out(torch.stack(vectors).sum(0)).transpose(1, 2)
 
     def quantize(self, z_BDT: Tensor, codebooks: int, bypass_B: Tensor | None = None) -> Quantized:

@@ -120,7 +120,7 @@ class SlotSampling(State):
         if self.widest[kind] == 1:
             return logits_BV.argmax(-1)
         temperature_B, top_k_B = getattr(self, f"{kind}temperature_B"), getattr(self, f"{kind}top_k_B")
-        top_BN, id_BN = logits_BV.topk(min(self.widest[kind], size), -1)
+        top_BN, id_BN = logits_BV.topk(min(self.widest[kind], size), -1, sorted=self.uneven[kind])
         if noise_BV is None:
             noise_BN = gumbel(self.seed_B[:, None], step_B[:, None], stream, id_BN)
         else:

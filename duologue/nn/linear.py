@@ -71,7 +71,16 @@ def _no_kernels(module: nn.Module) -> dict[bool, Kernel]:
     return {}
 
 
-class Linear(nn.Linear):
+class Brief(nn.Module):
+    """A module that a conversation calls hundreds of times a frame: without hooks, it goes straight to `forward`."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if torch.is_inference_mode_enabled() and not (self._forward_pre_hooks or self._forward_hooks):
+            return self.forward(x)
+        return super().__call__(x)
+
+
+class Linear(Brief, nn.Linear):
     """`nn.Linear` by way of a `Product`."""
 
     def __init__(self, features_in: int, features_out: int, bias: bool = True):

@@ -1,9 +1,9 @@
 """Feed-forward blocks."""
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from .linear import Linear
+from .linear import Brief, Linear
 
 
 def gelu(x_BTD: Tensor) -> Tensor:
@@ -12,7 +12,7 @@ def gelu(x_BTD: Tensor) -> Tensor:
     return F.gelu(x_BTD.mT).mT
 
 
-class MLP(nn.Module):
+class MLP(Brief):
     """Two linear layers with a GELU between (Mimi's transformers)."""
 
     def __init__(self, dim: int, hidden: int):
@@ -24,7 +24,7 @@ class MLP(nn.Module):
         return self.linear_out(gelu(self.linear_in(x_BTD)))
 
 
-class GatedMLP(nn.Module):
+class GatedMLP(Brief):
     """SiLU-gated feed-forward block (Helium and the depth transformer)."""
 
     def __init__(self, dim: int, feedforward: int):

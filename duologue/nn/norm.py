@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from .linear import Prepared
+from .linear import Brief, Prepared
 
 
-class RMSNorm(nn.Module):
+class RMSNorm(Brief):
     """Root-mean-square norm, computed in float32 (Helium, section 3.2 of the Moshi paper).
 
     The variance floor is *added* to the mean square; the published models use 1e-8 ("rms_norm_f32") or 1e-5.
