@@ -26,6 +26,9 @@ class LMLossConfig:
     audio: float = 1.0
     heard: float = 0.0
     """Of the user's words, at the first extra head (whose width must be the text vocabulary)."""
+    heard_early: float = 0.0
+    """Of the same head on what `EARLY` of the layers know: what is not known below the top when it is written down is
+    out of reach of all that is said later, and is recognised a second time, worse."""
     padding: float = 0.5
     """Of PAD and EPAD among the text tokens."""
     semantic: float = 1.0
@@ -34,6 +37,9 @@ class LMLossConfig:
     """Share of the frames in which the agent speaks whose codes are trained."""
     silent_frames: float = 1.0
     """Share of the agent's silent frames whose codes are trained; the depth transformer is dear and silence is easy."""
+
+
+EARLY = 5 / 8
 
 
 class LMStage(Stage):
@@ -63,7 +69,7 @@ class LMStage(Stage):
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         terms = self.terms(batch)
-        weights = {"text": self.config.text, "audio": self.config.audio, "heard": self.config.heard}
+        weights = {name: getattr(self.config, name) for name in terms}
         total = sum(weights[name] * value / weight.clamp(min=1) for name, (value, weight) in terms.items())
         assert isinstance(total, Tensor)
         return total, 1.0, {name: (value.detach(), weight) for name, (value, weight) in terms.items()}
@@ -71,12 +77,20 @@ class LMStage(Stage):
     def terms(self, batch: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Each loss as (weighted sum, sum of weights)."""
         lm, config = self.module, self.config
+        early: list[Tensor] = []
+        layers = lm.temporal.layers
+        hook = layers[round(EARLY * len(layers)) - 1].register_forward_hook(
+            lambda *call: early.append(call[-1])
+        )
         z_BTD, _ = lm.context(batch["inputs"])
+        hook.remove()
         terms = {}
         if config.text:
             terms["text"] = self._text(lm.text_head(z_BTD), batch["codes"][:, 0])
         if config.heard:
             terms["heard"] = self._text(lm.extra_heads[0](z_BTD), batch["heard"])
+        if config.heard_early:
+            terms["heard_early"] = self._text(lm.extra_heads[0](lm.out_norm(early[0])), batch["heard"])
         if config.audio and (batch["codes"][:, 1:] >= 0).any():
             terms["audio"] = self._audio(z_BTD, lm.delayed(batch["codes"]))
         return terms

@@ -57,7 +57,9 @@ PLANS = {
     # nano's: first only the listener, which is half of the cost, then all of it
     "listen": Plan(LMLossConfig(audio=0.0, heard=1.0), lr=1e-3, rows=NANO_ROWS),
     "duplex": Plan(
-        LMLossConfig(text=3.0, heard=3.0, semantic=2.0, silent_frames=0.05, spoken_frames=0.3),
+        LMLossConfig(
+            text=3.0, heard=2.0, heard_early=3.0, semantic=2.0, silent_frames=0.05, spoken_frames=0.3
+        ),
         1e-3,
         rows=NANO_ROWS,
     ),

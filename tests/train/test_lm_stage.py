@@ -11,7 +11,7 @@ from duologue import presets
 from duologue.data.shards import ShardReader, write_shards
 from duologue.lm import LM
 from duologue.tokenizer import Tokenizer
-from duologue.train.lm import LMLossConfig, LMStage
+from duologue.train.lm import EARLY, LMLossConfig, LMStage
 from duologue.train.lm_batches import AS_HEARD, LMBatchConfig, LMBatches, conversation_rows
 from duologue.train.optim import OptimConfig
 
@@ -129,6 +129,20 @@ def stage(config: LMLossConfig, **changes) -> LMStage:
     torch.manual_seed(0)
     lm = LM(replace(presets.tiny_lm(), extra_heads=1, extra_heads_dim=420))
     return LMStage(lm, config, OptimConfig(lr=5e-3), **changes)
+
+
+def test_what_was_heard_is_known_below_the_top(shards: Path) -> None:
+    trained = stage(LMLossConfig(text=0.0, audio=0.0, heard_early=1.0))
+    batch = next(iter(batches(shards)))
+    layers = trained.module.temporal.layers
+    early = round(EARLY * len(layers))
+    assert 0 < early < len(layers)
+    terms = trained.terms(batch)
+    assert terms.keys() == {"heard_early"}
+    terms["heard_early"][0].backward()
+    learns = [any(p.grad is not None for p in layer.parameters()) for layer in layers]
+    assert learns == [n < early for n in range(len(layers))]
+    assert trained.module.extra_heads[0].weight.grad is not None
 
 
 def test_learns_to_hear_and_to_speak(shards: Path) -> None:
