@@ -29,6 +29,7 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def codec() -> Codec:
+    torch.manual_seed(0)
     return presets.random_codec(CONFIG).half().float()
 
 
