@@ -1,6 +1,7 @@
-"""The figures of docs/speed.md: `python benchmarks/speed.py [--peers PYTHON ...]` prints them as a table.
+"""The figures of README and docs/speed.md: `python benchmarks/speed.py [--peers PYTHON ...]` prints them as a table.
 
-Every line is `duologue bench` in a process of its own, so that none inherits another's memory.
+Every line is `duologue bench` in a process of its own, so that none inherits another's memory. Milliseconds; the median
+of each part, the median and the 99th percentile of all of it.
 """
 
 import argparse
@@ -9,67 +10,44 @@ import subprocess
 import sys
 
 RUNS = {
-    "Mimi, one conversation": ["codec", "--model", "mimi", "--frames", "60"],
-    "nano's codec": ["codec", "--model", "nano"],
-    "nano's codec, 4 conversations": ["codec", "--model", "nano", "--batch", "4", "--frames", "100"],
-    "nano's codec, 16 conversations": ["codec", "--model", "nano", "--batch", "16", "--frames", "50"],
-    "nano's language model": ["lm", "--model", "nano"],
-    "nano, a whole frame": ["step", "--model", "nano"],
-    "nano, 4 conversations": ["step", "--model", "nano", "--batch", "4", "--frames", "100"],
-    "nano, 16 conversations": ["step", "--model", "nano", "--batch", "16", "--frames", "50"],
-    "4 layers of moshi, 8 bits": [
-        "lm",
-        "--model",
-        "moshi",
-        "--layers",
-        "4",
-        "--quantize",
-        "q8",
-        "--frames",
-        "20",
-    ],
-    "4 layers of moshi, 4 bits": [
-        "lm",
-        "--model",
-        "moshi",
-        "--layers",
-        "4",
-        "--quantize",
-        "q4",
-        "--frames",
-        "20",
-    ],
+    "nano, a whole frame": "step --model nano",
+    "nano, 4 conversations in a step": "step --model nano --batch 4 --frames 100",
+    "nano, 16": "step --model nano --batch 16 --frames 50",
+    "nano's codec": "codec --model nano",
+    "Mimi, weights of 16 bits": "codec --model mimi --half --frames 100",
+    "Mimi, weights of 32 bits": "codec --model mimi --frames 100",
+    "4 of 32 layers of Moshi 7 B, 8 bits": "lm --model moshi --layers 4 --quantize q8 --frames 20",
+    "4 of 32 layers of Moshi 7 B, 4 bits": "lm --model moshi --layers 4 --quantize q4 --frames 20",
 }
-COLUMNS = (
-    "encode_ms",
-    "temporal_ms",
-    "depth_ms",
-    "decode_ms",
-    "step_ms",
-    "frame_ms",
-    "frame_ms_p99",
-    "gb_per_s",
-)
+COLUMNS = {
+    "encode": "encode_ms",
+    "temporal": "temporal_ms",
+    "depth": "depth_ms",
+    "decode": "decode_ms",
+    "all": "frame_ms",
+    "p99": "frame_ms_p99",
+    "GB/s": "gb_per_s",
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--peers", nargs="*", default=[], help="Pythons of environments with other implementations"
-    )
+    parser.add_argument("--peers", nargs="*", default=[], help="Pythons with moshi, rustymimi or moshi_mlx")
     parser.add_argument("--threads", default="2")
     parser.add_argument("--only", default="", help="lines whose title holds this")
     options = parser.parse_args()
-    print("| | " + " | ".join(COLUMNS) + " |\n|---" * 1 + "|---" * len(COLUMNS) + "|")
+    print("| | " + " | ".join(COLUMNS) + " |\n|---" + "|---" * len(COLUMNS) + "|")
+    report = {}
     for title, call in RUNS.items():
         if options.only not in title:
             continue
-        peers = ["--peers", *options.peers] if title.startswith("Mimi") and options.peers else []
-        report = run([*call, *peers, "--threads", options.threads])
+        peers = options.peers if title.endswith("32 bits") else []
+        report = run([*call.split(), *(("--peers", *peers) if peers else ()), "--threads", options.threads])
         show(title, report)
         for name, values in report.get("peers", {}).items():
-            show(f"{name} on the same", values)
-    print({key: report[key] for key in ("cpu", "cores", "threads", "torch", "python")})
+            show(f"{name}, the same", values)
+    if report:
+        print("\n{cpu}, {cores} cores, {threads} threads, torch {torch}, Python {python}".format(**report))
 
 
 def run(call: list[str]) -> dict:
@@ -82,7 +60,9 @@ def run(call: list[str]) -> dict:
 
 
 def show(title: str, report: dict) -> None:
-    print(f"| {title} | " + " | ".join(str(report.get(c, "")) for c in COLUMNS) + " |", flush=True)
+    values = report | {"frame_ms": report.get("frame_ms") or report.get("step_ms")}
+    cells = (values.get(key) for key in COLUMNS.values())
+    print(f"| {title} | " + " | ".join("" if v is None else f"{v:.1f}" for v in cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

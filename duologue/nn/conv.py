@@ -43,8 +43,10 @@ class CausalConv1d(nn.Conv1d):
         self.product = Product(self, _window_matrix)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
-        mode = "replicate" if self.pad == "edge" else "constant"
-        return super().forward(F.pad(x_BCT, (self.past, 0), mode) if self.past else x_BCT)
+        if self.past:
+            first_BC1 = x_BCT[..., :1] if self.pad == "edge" else x_BCT.new_zeros(())
+            x_BCT = torch.cat([first_BC1.expand(*x_BCT.shape[:-1], self.past), x_BCT], -1)
+        return super().forward(x_BCT)
 
     def init_state(self, batch: int) -> ConvState:
         weight = self.weight

@@ -38,10 +38,15 @@ class LMBatchConfig:
     drop_books: float = 0.0
     """Share of pieces in which it hears the user's first one to three codebooks only: those carry the words, and are
     most alike from one voice to the next. (Where it always hears all of them, it learns the voices by heart.)"""
+    blur: float = 0.0
+    """Up to this share of the user's codes, drawn anew for each piece, are those of another frame: strangers are heard
+    less clearly than the voices one learns from."""
     drop_agent: float = 0.0
     """Share of its own frames that the agent does not hear: what it says is to follow from what was asked."""
     deaf_to_itself: float = 0.0
     """Share of pieces in which it hears nothing of itself."""
+    deaf_to_user: float = 0.0
+    """Share of pieces in which it hears nothing of the user: how an answer goes on is to follow from its words."""
 
     def whole(self) -> "LMBatchConfig":
         """From the start of each conversation, and nothing dropped: to judge by."""
@@ -89,15 +94,23 @@ class LMBatches:
         piece_KT[:, : cut_KT.shape[1]] = cut_KT
         heard = np.full(frames, NO_INPUT, np.int64)
         heard[: cut_KT.shape[1]] = heard_T[start : start + frames]
-        return {"codes": piece_KT, "inputs": self._drop(piece_KT, rng), "heard": heard}
+        inputs_KT = self._drop(piece_KT, rng)
+        if (inputs_KT[-(len(inputs_KT) // 2) :] == NO_INPUT).all():
+            heard[:] = NO_INPUT
+        return {"codes": piece_KT, "inputs": inputs_KT, "heard": heard}
 
     def _drop(self, piece_KT: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         inputs_KT, config = piece_KT.copy(), self.config
         books, frames = (len(piece_KT) - 1) // 2, piece_KT.shape[1]
         agent_QT, user_QT = inputs_KT[1 : 1 + books], inputs_KT[1 + books :]
+        other_QT = user_QT[:, rng.permutation(frames)]
+        mixed_QT = rng.random(user_QT.shape) < rng.uniform(0, config.blur)
+        user_QT[mixed_QT] = other_QT[mixed_QT]
         user_QT[:, rng.random(frames) < config.drop_frames] = NO_INPUT
         if rng.random() < config.drop_books:
             user_QT[rng.integers(1, 4) :] = NO_INPUT
+        if rng.random() < config.deaf_to_user:
+            user_QT[:] = NO_INPUT
         deaf = rng.random() < config.deaf_to_itself
         agent_QT[:, (rng.random(frames) < config.drop_agent) | deaf] = NO_INPUT
         return inputs_KT

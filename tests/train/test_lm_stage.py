@@ -99,6 +99,7 @@ def test_text_ahead_of_the_voice_stops_where_the_voice_is_cut() -> None:
         ({"drop_books": 1.0}, slice(10, 17)),
         ({"drop_agent": 0.5}, slice(1, 9)),
         ({"deaf_to_itself": 1.0}, slice(1, 9)),
+        ({"deaf_to_user": 1.0}, slice(9, 17)),
     ],
 )
 def test_what_is_not_heard_is_still_learnt(shards: Path, drop: dict[str, float], streams: slice) -> None:
@@ -111,8 +112,21 @@ def test_what_is_not_heard_is_still_learnt(shards: Path, drop: dict[str, float],
     assert not gone.any()
     if drop.get("deaf_to_itself") == 1:
         assert (batch["inputs"][:, 1:9] == -1).all()
+    if drop.get("deaf_to_user") == 1:
+        assert (batch["inputs"][:, 9:] == -1).all() and (batch["heard"] == -1).all()
     if drop.get("drop_books") == 1:
         assert (batch["inputs"][:, 12:] == -1).all()
+
+
+def test_a_blurred_user_says_codes_of_other_frames(shards: Path) -> None:
+    batch = next(iter(batches(shards, blur=0.8)))
+    odd = batch["codes"] != batch["inputs"]
+    assert not odd[:, :9].any()
+    assert 0.02 < odd[:, 9:].float().mean() < 0.8
+    for said, heard in zip(
+        batch["codes"][:, 9:].flatten(0, 1), batch["inputs"][:, 9:].flatten(0, 1), strict=True
+    ):
+        assert set(heard.tolist()) <= set(said.tolist())
 
 
 def test_a_share_of_the_spoken_frames_is_trained(shards: Path) -> None:
