@@ -1,6 +1,8 @@
 """What runs the model for the conversations: a small interface, its torch version, and the choice between that and the
 one in MLX. It knows slots and frames, not clients, clocks or text."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +14,11 @@ from ..weights import Model
 from ..weights.quantized import quantized_lm
 from .duplex import Duplex, DuplexFrame
 from .options import DEFAULT, Options
+
+SMALL = (
+    512  # width of the language model; a frame of a smaller one is too little work to be shared among threads
+)
+FEW = 4  # conversations in a step; so is that of as many
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,7 @@ class TorchBackend:
         self.model, self.slots, self._compile = model, slots, compile
         self.sample_rate = model.codec_config.sample_rate
         self.rebuild()
+        self._small = model.device.type == "cpu" and model.lm.config.temporal.dim <= SMALL
         self.frame_size = self._duplex.frame_size
 
     def rebuild(self) -> None:
@@ -98,8 +106,9 @@ class TorchBackend:
 
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
         device = self.model.device
-        out = self._duplex.step(torch.from_numpy(wav_BS).to(device), torch.from_numpy(exec_B).to(device))
-        return _frames(out)
+        with _one_thread(self._small and exec_B.sum() <= FEW):
+            out = self._duplex.step(torch.from_numpy(wav_BS).to(device), torch.from_numpy(exec_B).to(device))
+            return _frames(out)
 
     def step_codes(self, heard_BQ: np.ndarray, exec_B: np.ndarray) -> Frames:
         """As `step`, on the codes of a frame that was heard before."""
@@ -109,6 +118,20 @@ class TorchBackend:
                 torch.from_numpy(heard_BQ).to(device), torch.from_numpy(exec_B).to(device)
             )
         )
+
+
+@contextmanager
+def _one_thread(enough: bool) -> Iterator[None]:
+    """Threads wait for each other a thousand times a frame, and each time for whatever else the machine is doing."""
+    threads = torch.get_num_threads()
+    if not enough or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class TorchCodec:
