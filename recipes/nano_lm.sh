@@ -11,14 +11,15 @@ script="$(dirname "$0")/dialogues.jsonl"
 export MALLOC_MMAP_THRESHOLD_=8000000000 MALLOC_TRIM_THRESHOLD_=16000000000 MALLOC_TOP_PAD_=500000000
 
 conversations() { # NAME SPLIT COUNT SEED: made, made worse, encoded
-    # Interruptions are learnt last, so there are more of them than people make.
+    # Interruptions are learnt last, so there are more of them than people make; short answers, so that much is asked.
     duologue data synth "$script" "$runs/$1" --clips "$clips"/agent "$clips"/user-* --split "$2" --count "$3" \
-        --seconds 60 --seed "$4" --babble "$clips"/babble-* --between 0.4 2.0 \
-        --barge-in-share 0.45 --backchannel-share 0.25
+        --seconds 60 --seed "$4" --babble "$clips"/babble-* --between 0.3 1.4 --tail 0.4 1.0 --long-share 0.1 \
+        --silence-share 0.03 --noise-share 0.04 --barge-in-share 0.45 --backchannel-share 0.25
     duologue data augment "$runs/$1/manifest.jsonl" "$runs/$1-worse" --seed 3 --babble "$clips"/babble-*
     duologue data encode "$runs/$1-worse/manifest.jsonl" "$runs/$1-codes" --model "$codec"
 }
-conversations train train 3000 1
+# A model of this size soon knows recordings by heart: what it gains, it gains on conversations that are new to it.
+conversations train train 5000 1
 conversations valid-voice voice 40 7
 conversations valid-phrasing phrasing 20 8
 

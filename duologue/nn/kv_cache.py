@@ -1,6 +1,8 @@
 """A ring of keys and values for each slot: constant memory however long the conversation."""
 
+import math
 from dataclasses import dataclass
+from mmap import mmap
 
 import torch
 from torch import Tensor
@@ -79,8 +81,12 @@ class KVCache(State):
 
     @staticmethod
     def empty(batch: int, heads: int, capacity: int, head_dim: int, like: Tensor) -> "KVCache":
-        """A cache with the device and dtype of `like`."""
-        return KVCache(like.new_zeros(batch, 2 * heads, capacity, head_dim))
+        """A cache with the device and dtype of `like`. On a CPU its memory is taken as a conversation fills it."""
+        shape = batch, 2 * heads, capacity, head_dim
+        if like.device.type != "cpu":
+            return KVCache(like.new_zeros(shape))
+        untouched = mmap(-1, math.prod(shape) * like.element_size())
+        return KVCache(torch.frombuffer(untouched, dtype=like.dtype).view(shape))
 
     def update(self, new_BHTD: Tensor, place: Place) -> tuple[Tensor, ...]:
         """Write T new entries, keys and values; return the keys and the values of all that hold anything."""
