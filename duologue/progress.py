@@ -1,15 +1,19 @@
-"""A progress bar where a person watches, nothing where a program does."""
+"""A progress bar where a person watches; in a log, a line now and then."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+EVERY = 30.0  # seconds between two lines in a log
 
 
 @contextmanager
 def progress(label: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
-    """Yields `advance(amount)`. Drawn on stderr if that is a terminal; `total` None means nobody knows."""
+    """Yields `advance(amount)`; `total` None means nobody knows. Drawn on stderr if that is a terminal, else written
+    there every half a minute: short work leaves no line."""
     if not sys.stderr.isatty():
-        yield lambda amount: None
+        yield _lines(label, total)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -18,3 +22,19 @@ def progress(label: str, total: float | None = None) -> Iterator[Callable[[float
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda amount: bar.advance(task, amount)
+
+
+def _lines(label: str, total: float | None) -> Callable[[float], None]:
+    began = last = time.monotonic()
+    done = 0.0
+
+    def advance(amount: float) -> None:
+        nonlocal last, done
+        done, now = done + amount, time.monotonic()
+        if now - last < EVERY:
+            return
+        last = now
+        how_far = f"{done:.0f}" if total is None else f"{100 * done / max(total, 1e-9):.0f} %"
+        print(f"{label}: {how_far} after {now - began:.0f} s", file=sys.stderr, flush=True)
+
+    return advance

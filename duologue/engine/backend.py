@@ -1,13 +1,14 @@
 """What runs the model for the conversations: a small interface, its torch version, and the choice between that and the
 one in MLX. It knows slots and frames, not clients, clocks or text."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..lm.sampling import Sampling
 from ..weights import Model
@@ -15,10 +16,9 @@ from ..weights.quantized import quantized_lm
 from .duplex import Duplex, DuplexFrame
 from .options import DEFAULT, Options
 
-SMALL = (
-    512  # width of the language model; a frame of a smaller one is too little work to be shared among threads
-)
-FEW = 4  # conversations in a step; so is that of as many
+# A frame of a language model this wide at most, for so many conversations, is too little work to share among threads.
+SMALL = 512
+FEW = 4
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,18 @@ class CodecBackend(Protocol):
 
 
 def open_backend(model: Model, slots: int = 1, options: Options = DEFAULT) -> Backend:
-    """Read a model's weights into the backend that the options, or this machine, ask for."""
+    """Read a model's weights into the backend that the options, or this machine, ask for, ready to step in time."""
+    backend = _backend(model, slots, options)
+    warm_up(backend)
+    return backend
+
+
+def warm_up(backend: Backend) -> None:
+    """A step in which nobody speaks: the first one lays out the weights (compiles, too), and takes as long as forty."""
+    backend.step(np.zeros((backend.slots, backend.frame_size), np.float32), np.zeros(backend.slots, bool))
+
+
+def _backend(model: Model, slots: int, options: Options) -> Backend:
     if options.resolved() == "torch":
         if options.quantize:
             model.lm = quantized_lm(model, options.quantize)
@@ -105,19 +116,18 @@ class TorchBackend:
         self._duplex.reset(mask_B.to(self.model.device), sampling)
 
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
-        device = self.model.device
-        with _one_thread(self._small and exec_B.sum() <= FEW):
-            out = self._duplex.step(torch.from_numpy(wav_BS).to(device), torch.from_numpy(exec_B).to(device))
-            return _frames(out)
+        return self._run(self._duplex.step, wav_BS, exec_B)
 
     def step_codes(self, heard_BQ: np.ndarray, exec_B: np.ndarray) -> Frames:
         """As `step`, on the codes of a frame that was heard before."""
+        return self._run(self._duplex.step_codes, heard_BQ, exec_B)
+
+    def _run(
+        self, step: Callable[[Tensor, Tensor], DuplexFrame], heard: np.ndarray, exec_B: np.ndarray
+    ) -> Frames:
         device = self.model.device
-        return _frames(
-            self._duplex.step_codes(
-                torch.from_numpy(heard_BQ).to(device), torch.from_numpy(exec_B).to(device)
-            )
-        )
+        with _one_thread(self._small and exec_B.sum() <= FEW):
+            return _frames(step(torch.from_numpy(heard).to(device), torch.from_numpy(exec_B).to(device)))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..lm.sampling import Sampling
 from ..tokenizer import Tokenizer
-from .backend import Backend, Frames
+from .backend import Backend, Frames, warm_up
 from .seat import NOWHERE, PATIENCE, Seat, Tap
 
 log = logging.getLogger(__name__)
@@ -219,8 +219,7 @@ class Batcher:
             return self._retry_at
         try:
             self.backend.rebuild()
-            slots = self.backend.slots
-            self.backend.step(np.zeros((slots, self.backend.frame_size), np.float32), np.zeros(slots, bool))
+            warm_up(self.backend)
         except Exception:
             log.exception("the engine could not start afresh")
             self._retry_at, self._retry_s = now + self._retry_s, min(2 * self._retry_s, RETRY[1])

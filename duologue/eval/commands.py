@@ -108,7 +108,7 @@ class EvalDuplex:
     seed: int = 0
     """Another seed gives other scenes."""
     json: Annotated[Path | None, arg(metavar="OUT.json")] = None
-    """Write all figures, and what happened in each scene."""
+    """Write all figures, and what happened in each scene. Stopped, the same command goes on where it was."""
     save: Annotated[Path | None, arg(metavar="DIR")] = None
     """Write every scene as a stereo recording with its words."""
     png: Annotated[tuple[str, Path] | None, arg(metavar="SCENE OUT.png")] = None

@@ -68,28 +68,36 @@ def evaluate_duplex(
     asr: Callable[[np.ndarray], str] | None = None,
     minutes: float = 10.0,
     time_frames: int = 250,
+    known: Sequence[Score] = (),
     keep: Callable[[Played, Score], object] = lambda played, score: None,
     advance: Callable[[float], object] = lambda share: None,
 ) -> DuplexReport:
     """Play `scenes` scenes of each kind, and a conversation of `minutes` for every 25 of them; `slots` at a time.
 
     `asr` turns a sound at 24 kHz into text. `keep(played, score)` is called for every scene, `advance(share)` as the
-    work goes on (the shares sum to 1). InputError for a kind that does not exist, or if nothing can be played.
+    work goes on (the shares sum to 1). Scenes with a score in `known` are not played. InputError for a kind that does
+    not exist, or if nothing can be played.
     """
     maker, judge = SceneMaker(stock, seed, minutes), Judge(stock.answers(), asr)
-    long, short = plan_scenes(maker, scenes, kinds)
+    all_plans = plan_scenes(maker, scenes, kinds)
+    names = {plan.name for plans in all_plans for plan in plans}
+    scores = [score for score in known if score.name in names]
+    done = {score.name for score in scores}
+    advance(len(done) / len(names))
     modules = [(module, module.training) for module in (model.lm, model.codec)]
     began, frame_ms = time.perf_counter(), None
-    scores: list[Score] = []
     try:
         for module, _ in modules:
             module.eval()
-        for plans in filter(None, (long, short)):
+        for every in all_plans:
+            plans = [plan for plan in every if plan.name not in done]
+            if not plans:
+                continue
             agent: Agent = ModelAgent(model, min(slots, len(plans)), sampling)
             for played in play(agent, map(maker.make, plans), seed):
                 scores.append(judge.score(played))
                 keep(played, scores[-1])
-                advance(1 / len(short + long))
+                advance(1 / len(names))
         if time_frames:
             frame_ms = frame_times(model, time_frames)
     finally:

@@ -16,6 +16,7 @@ from duologue.eval.commands import Eval
 from duologue.eval.duplex import Parts, evaluate_duplex
 from duologue.eval.duplex_play import Played
 from duologue.eval.duplex_scenes import Stock
+from duologue.eval.duplex_score import Judge, Score
 from duologue.weights import load
 from tests.engine.virtual import listening
 from tests.eval.duplex_actor import make_stock
@@ -51,6 +52,42 @@ def test_command(stock: Stock, tmp_path: Path, capsys: pytest.CaptureFixture[str
         run(*common, "--scenes", 1, "--kinds", "turn", "--png", "nothing", png)
     with pytest.raises(InputError, match="--set DIR --script FILE"):
         run("--model", "tiny")
+
+
+def test_one_that_was_stopped_goes_on(stock: Stock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With the same figures at the end; another model's scores are not taken for its own."""
+    make_stock(tmp_path)
+    out = tmp_path / "out.json"
+    part = tmp_path / "out.json.part"
+    common = ["--model", "tiny", "--set", tmp_path / "clips", "--script", tmp_path / "script.jsonl"]
+    asked = [*common, "--scenes", 3, "--slots", 1, "--kinds", "turn", "pause", "--json", out]
+    run(*asked)
+    whole = json.loads(out.read_text())["scores"]
+    judged = []
+
+    def score(self: Judge, played: Played) -> Score:
+        judged.append(played.scene.name)
+        if len(judged) == 3:
+            raise KeyboardInterrupt
+        return real(self, played)
+
+    real = Judge.score
+    monkeypatch.setattr(Judge, "score", score)
+    out.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        run(*asked)
+    assert not out.exists() and len(part.read_text().splitlines()) == 3
+    with part.open("a") as file:
+        file.write('{"name": "cut sho')
+    run(*asked)
+    assert json.loads(out.read_text())["scores"] == whole and not part.exists()
+    assert len(judged) == len(whole) + 1  # the one that was stopped was played twice
+
+    part.write_text('{"another": "model"}\n' + json.dumps(whole[0]) + "\n")
+    judged.clear()
+    monkeypatch.setattr(Judge, "score", lambda self, played: judged.append(1) or real(self, played))
+    run(*asked)
+    assert len(judged) == len(whole)
 
 
 def test_a_model_in_training(stock: Stock):
