@@ -15,6 +15,7 @@ from duologue.data.strips import load_corpus
 from duologue.data.voices import read_clip
 from duologue.errors import InputError
 from duologue.eval.commands import EvalCodes
+from duologue.progress import progress
 from duologue.train.codec_semantic import Reader
 from duologue.train.losses import ctc_greedy, ctc_loss
 
@@ -34,20 +35,22 @@ class CodeReader(nn.Module):
 
 
 def encode(
-    codec: Codec, rows: list[dict[str, Any]], versions: int, seed: int = 0
+    codec: Codec, rows: list[dict[str, Any]], versions: int, seed: int, label: str
 ) -> list[tuple[np.ndarray, str]]:
     """(codes [Q, T], text) of clips, each after a short silence of random length."""
     rng = np.random.default_rng(seed)
     out = []
-    for row in rows:
-        if not row["words"] or row["key"].rpartition("/")[2].startswith("backchannel"):
-            continue
-        wav_S = read_clip(row)
-        for _ in range(versions):
-            before, after = rng.integers(2000, 9000), 5760
-            padded = np.concatenate([np.zeros(before, np.float32), wav_S, np.zeros(after, np.float32)])
-            codes_QT = codec.encode(torch.from_numpy(padded.astype(np.float32))[None])[0].numpy()
-            out.append((codes_QT, " ".join(row["words"])))
+    with progress(f"encoding {label}", len(rows)) as advance:
+        for row in rows:
+            advance(1)
+            if not row["words"] or row["key"].rpartition("/")[2].startswith("backchannel"):
+                continue
+            wav_S = read_clip(row)
+            for _ in range(versions):
+                before, after = rng.integers(2000, 9000), 5760
+                padded = np.concatenate([np.zeros(before, np.float32), wav_S, np.zeros(after, np.float32)])
+                codes_QT = codec.encode(torch.from_numpy(padded.astype(np.float32))[None])[0].numpy()
+                out.append((codes_QT, " ".join(row["words"])))
     return out
 
 
@@ -68,16 +71,18 @@ def train(options: EvalCodes, items: list, books: int, entries: int, spell: Any)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=options.steps, pct_start=0.1)
     rng = np.random.default_rng(0)
-    for _ in range(options.steps):
-        chosen = [items[i] for i in rng.integers(0, len(items), options.batch)]
-        codes_BQT, tokens_BN, frames_B, lengths_B = collate(chosen, books, entries, spell)
-        codes_BQT = codes_BQT.masked_fill(torch.rand(len(chosen), 1, codes_BQT.shape[-1]) < 0.08, entries)
-        loss = ctc_loss(model(codes_BQT), tokens_BN, frames_B, lengths_B)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+    with progress(f"a reader of {books}", options.steps) as advance:
+        for _ in range(options.steps):
+            chosen = [items[i] for i in rng.integers(0, len(items), options.batch)]
+            codes_BQT, tokens_BN, frames_B, lengths_B = collate(chosen, books, entries, spell)
+            codes_BQT = codes_BQT.masked_fill(torch.rand(len(chosen), 1, codes_BQT.shape[-1]) < 0.08, entries)
+            loss = ctc_loss(model(codes_BQT), tokens_BN, frames_B, lengths_B)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            advance(1)
     return model.eval()
 
 
@@ -97,10 +102,10 @@ def probe_codes(codec: Codec, options: EvalCodes) -> dict[str, dict[str, float]]
     for name in ("user", "voice", "phrasing"):
         if name not in sets:
             raise InputError(f"{options.corpus} has no clips of the set {name!r}: see docs/data.md")
-    training = encode(codec, sets["user"], options.versions)
+    training = encode(codec, sets["user"], options.versions, 0, "clips to learn from")
     tests = {
-        "heard phrasings": encode(codec, sets["voice"], 1, 1),
-        "unheard phrasings": encode(codec, sets["phrasing"], 1, 2),
+        "heard phrasings": encode(codec, sets["voice"], 1, 1, "unheard voices"),
+        "unheard phrasings": encode(codec, sets["phrasing"], 1, 2, "unheard phrasings"),
     }
     spell = word_pieces([text for _, text in training])
     entries, result = codec.config.quantizer.entries, {}
