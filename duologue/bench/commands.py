@@ -1,7 +1,9 @@
 """The verbs of `duologue bench`: each prints one table, or JSON."""
 
 import json as json_format
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -38,11 +40,15 @@ class Options:
                 raise InputError(f"--{name} is a whole number from 1 up, not {getattr(self, name)}")
 
     @property
+    def computes(self) -> BackendName:
+        return Run(self.backend).resolved()
+
+    @property
     def in_mlx(self) -> bool:
-        return Run(self.backend).resolved() == "mlx"
+        return self.computes == "mlx"
 
     def show(self, report: dict[str, Any]) -> None:
-        report = {"preset": self.model, "backend": Run(self.backend).resolved(), **report}
+        report = {"preset": self.model, "backend": self.computes, **report}
         if self.json:
             print(json_format.dumps(report))
             return
@@ -58,7 +64,8 @@ class BenchCodec(Options):
     half: bool = False
     """Round the weights to float16, as if the file held them so."""
     peers: Peer = ()
-    """Pythons of environments with moshi, rustymimi or moshi_mlx; each found there is measured."""
+    """Pythons of environments with moshi, rustymimi or moshi_mlx; each found there is measured, and our other backend
+    where it is installed."""
 
     def run(self) -> None:
         self.check()
@@ -66,49 +73,74 @@ class BenchCodec(Options):
 
         from duologue.bench.models import open_model
         from duologue.bench.peers import codec_peers
-        from duologue.bench.run import bench_codec
 
         torch.set_num_threads(self.threads)
         model = open_model(self.model)
-        codec = model.codec
         if self.half:
-            codec = codec.half().float()
-        if self.in_mlx:
+            model.codec = model.codec.half().float()
+        report = self._report(self.computes, model)
+        peers = _other_backend(self, lambda backend: self._report(backend, model))
+        peers |= codec_peers(model.codec, self.peers, self.threads, self.frames, self.batch)
+        self.show({**report, "peers": peers})
+
+    def _report(self, backend: BackendName, model: Any) -> dict[str, Any]:
+        if backend == "mlx":
             from duologue.mlx import bench as mlx
 
-            report = mlx.bench_codec(model, self.frames, self.batch)
-        else:
-            report = bench_codec(codec, self.frames, self.batch)
-        peers = codec_peers(codec, self.peers, self.threads, self.frames, self.batch)
-        self.show({**report, "peers": peers})
+            return mlx.bench_codec(model, self.frames, self.batch)
+        from duologue.bench.run import bench_codec
+
+        return bench_codec(model.codec, self.frames, self.batch)
 
 
 @dataclass(frozen=True)
 class BenchLM(Options):
-    """Step a language model, and compare how fast it reads its weights with how fast this machine reads memory."""
+    """Step a language model, and compare how fast it reads its weights with how fast this machine reads memory; beside
+    other implementations, with the same weights, if named."""
 
     quantize: Literal["q8", "q4"] | None = None
     """Round the weights of the linear layers to 8 or 4 bits first."""
     layers: int | None = None
     """Only so many layers of a shape's temporal transformer: for shapes that do not fit into memory."""
+    peers: Peer = ()
+    """Pythons of environments with moshi or moshi_mlx; each found there is measured, and our other backend where it is
+    installed. The one in PyTorch has weights of 32 bits."""
 
     def run(self) -> None:
         self.check()
         import torch
 
         from duologue.bench.models import open_model
-        from duologue.bench.run import bench_lm
+        from duologue.bench.peers import lm_peers
 
         torch.set_num_threads(self.threads)
-        if self.in_mlx:
+        report, peers = self._report(self.computes), _other_backend(self, self._report)
+        if self.peers:
+            plain = open_model(self.model, None, self.layers).lm
+            peers |= lm_peers(plain, self.quantize, self.peers, self.threads, self.frames, self.batch)
+        self.show({**report, "quantize": self.quantize, "peers": peers})
+
+    def _report(self, backend: BackendName) -> dict[str, Any]:
+        from duologue.bench.models import open_model
+
+        if backend == "mlx":
             from duologue.mlx import bench as mlx
 
             model = open_model(self.model, None, self.layers)
-            report = mlx.bench_lm(model, self.frames, self.batch, self.quantize)
-        else:
-            lm = open_model(self.model, self.quantize, self.layers).lm
-            report = bench_lm(lm, self.frames, self.batch)
-        self.show({**report, "quantize": self.quantize, "peers": {}})
+            return mlx.bench_lm(model, self.frames, self.batch, self.quantize)
+        from duologue.bench.run import bench_lm
+
+        return bench_lm(open_model(self.model, self.quantize, self.layers).lm, self.frames, self.batch)
+
+
+def _other_backend(
+    options: BenchCodec | BenchLM, report: Callable[[BackendName], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Ours, but for the backend: the peer that is at hand, if peers were asked for and it is installed."""
+    other: BackendName = "torch" if options.in_mlx else "mlx"
+    if not options.peers or find_spec(other) is None:
+        return {}
+    return {f"duologue, {other}": report(other)}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from typing import Any
 
 WEIGHTS, THREADS, FRAMES, BATCH = sys.argv[1], *map(int, sys.argv[2:5])
 for variable in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -58,7 +59,12 @@ def moshi_mlx():
     from moshi_mlx.models import mimi as package
 
     codec = package.Mimi(package.mimi_202407(8))
-    codec.load_pytorch_weights(WEIGHTS)
+    kept = WEIGHTS.replace(".safetensors", "-8.safetensors")  # it takes no codebook that it does not use
+    unused = [f"quantizer.rvq_rest.vq.layers.{layer}." for layer in range(7, 64)]
+    stored: Any = mx.load(WEIGHTS)
+    held = {name: x for name, x in stored.items() if not name.startswith(tuple(unused))}
+    mx.save_safetensors(kept, held)
+    codec.load_pytorch_weights(kept)
     codec.reset_all()
     wav = mx.array(sound())
 

@@ -9,7 +9,8 @@ from ..engine.backend import Frames
 from ..engine.duplex import check_duplex
 from ..lm.sampling import Sampling
 from ..weights import Model
-from .load import Quantize, load_codec, load_lm, on_gpu
+from .device import on_gpu
+from .load import Quantize, load_codec, load_lm
 from .model import TO_GENERATE
 from .state import compiled
 from .step import init_state, step_frame

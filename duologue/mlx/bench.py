@@ -15,7 +15,8 @@ from ..bench.timing import machine, memory_mb, milliseconds, p50, p99, read_gb_p
 from ..lm.sampling import Sampling
 from ..weights import Model
 from .backend import MLXBackend
-from .load import Quantize, load_codec, load_lm, on_gpu
+from .device import on_gpu
+from .load import Quantize, load_codec, load_lm
 from .state import State, compiled
 from .step import init_state, step_frame
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
+from .device import on_gpu
 from .state import State, keep, per_slot
 
 
@@ -34,7 +35,18 @@ class CausalConv1d(nn.Conv1d):
 
     def __call__(self, x_BTC: mx.array) -> mx.array:
         mode = "edge" if self.pad == "edge" else "constant"
-        return super().__call__(mx.pad(x_BTC, [(0, 0), (self.past, 0), (0, 0)], mode))
+        return self._windows(mx.pad(x_BTC, [(0, 0), (self.past, 0), (0, 0)], mode))
+
+    def _windows(self, x_BTC: mx.array) -> mx.array:
+        """The outputs of all whole windows. On a CPU as a product of matrices, which takes half the time there."""
+        if on_gpu():
+            return super().__call__(x_BTC)
+        (batch, steps, channels), (rows, kernel, _) = x_BTC.shape, self.weight.shape
+        count = (steps - (kernel - 1) * self.dilation - 1) // self.stride + 1
+        strides = [steps * channels, self.stride * channels, self.dilation * channels, 1]
+        window_BTKC = mx.as_strided(mx.contiguous(x_BTC), [batch, count, kernel, channels], strides)
+        y_BTC = window_BTKC.reshape(batch, count, -1) @ self.weight.reshape(rows, -1).T
+        return y_BTC + self.bias if "bias" in self else y_BTC
 
     def init_state(self, batch: int) -> ConvState:
         return ConvState(mx.zeros((batch, self.past, self.channels_in)), mx.zeros(batch, mx.bool_))
@@ -42,14 +54,14 @@ class CausalConv1d(nn.Conv1d):
     def step(self, state: ConvState, x_BTC: mx.array, exec_B: mx.array | None = None) -> mx.array:
         """The outputs that `x_BTC` completes: `T / stride` of them."""
         if not self.past:
-            return super().__call__(x_BTC)
+            return self._windows(x_BTC)
         past_BTC = state.past_BTC
         if self.pad == "edge":
             past_BTC = mx.where(per_slot(state.started_B, past_BTC), past_BTC, x_BTC[:, :1])
             state.started_B = keep(state.started_B, mx.ones_like(state.started_B), exec_B)
         x_BTC = mx.concatenate([past_BTC, x_BTC], 1)
         state.past_BTC = keep(state.past_BTC, x_BTC[:, -self.past :], exec_B)
-        return super().__call__(x_BTC)
+        return self._windows(x_BTC)
 
 
 @dataclass

@@ -12,6 +12,8 @@ from ..config import CodecConfig, LMConfig
 from ..weights import Model
 from ..weights.packed import MLX_GROUP, Affine, Packed
 from .codec import Codec
+from .conv import CausalConv1d
+from .device import on_gpu
 from .model import LM
 from .quantizer import Codebook
 
@@ -38,11 +40,6 @@ def load_lm(model: Model, dtype: mx.Dtype | None = None, quantize: Quantize | No
 
 def default_dtype() -> mx.Dtype:
     return mx.bfloat16 if on_gpu() else mx.float32
-
-
-def on_gpu() -> bool:
-    """Whether MLX computes on a GPU (Metal), where compiled graphs and half precision pay."""
-    return mx.default_device() == mx.gpu
 
 
 def codec_of(config: CodecConfig, tensors: Tensors) -> Codec:
@@ -82,10 +79,21 @@ def fill(model: nn.Module, tensors: Tensors, dtype: mx.Dtype, quantize: Quantize
             mx.eval(packed.parameters())
             continue
         array = _array(tensor.dense() if isinstance(tensor, Packed) else tensor, dtype)
-        modules[path][leaf] = array.swapaxes(1, 2) if array.ndim == 3 else array  # channels last
+        modules[path][leaf] = _laid_out(modules[path], leaf, array)
         mx.eval(modules[path][leaf])
     if missing:
         raise ValueError(f"no values for {sorted(missing)}")
+
+
+def _laid_out(module: nn.Module, leaf: str, array: mx.array) -> mx.array:
+    """As the module wants it, and as it is read fastest: convolutions with their channels last; on a CPU a matrix with
+    its columns in a row, which the BLAS of MLX's Linux build multiplies twice as fast."""
+    if array.ndim == 3:
+        array = mx.contiguous(array.swapaxes(1, 2))
+    if on_gpu() or leaf != "weight" or not isinstance(module, nn.Linear | CausalConv1d):
+        return array
+    rows = len(array)
+    return mx.contiguous(array.reshape(rows, -1).T).T.reshape(array.shape)
 
 
 def _packed(

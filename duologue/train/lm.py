@@ -3,7 +3,8 @@
 One stage serves multi-stream post-training, duplex and instruct fine-tuning; they differ in data and `LMLossConfig`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,12 +79,8 @@ class LMStage(Stage):
         """Each loss as (weighted sum, sum of weights)."""
         lm, config = self.module, self.config
         early: list[Tensor] = []
-        layers = lm.temporal.layers
-        hook = layers[round(EARLY * len(layers)) - 1].register_forward_hook(
-            lambda *call: early.append(call[-1])
-        )
-        z_BTD, _ = lm.context(batch["inputs"])
-        hook.remove()
+        with self._watched(early):
+            z_BTD, _ = lm.context(batch["inputs"])
         terms = {}
         if config.text:
             terms["text"] = self._text(lm.text_head(z_BTD), batch["codes"][:, 0])
@@ -94,6 +91,21 @@ class LMStage(Stage):
         if config.audio and (batch["codes"][:, 1:] >= 0).any():
             terms["audio"] = self._audio(z_BTD, lm.delayed(batch["codes"]))
         return terms
+
+    @contextmanager
+    def _watched(self, early: list[Tensor]) -> Iterator[None]:
+        """While it lasts, what the first `EARLY` of the layers give is added to `early`, if there is a loss on it."""
+        if not self.config.heard_early:
+            yield
+            return
+        layers = self.module.temporal.layers
+        hook = layers[round(EARLY * len(layers)) - 1].register_forward_hook(
+            lambda *call: early.append(call[-1])
+        )
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def _text(self, logits_BTV: Tensor, target_BT: Tensor) -> tuple[Tensor, Tensor]:
         config = self.module.config
