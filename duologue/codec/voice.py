@@ -104,7 +104,8 @@ class SourceFilter(nn.Module):
 
     def _pulses(self, state: VoiceState, pitch_BT: Tensor, exec_B: Tensor | None) -> Tensor:
         """All harmonics below half the sample rate, in phase, of unit power; the pitch glides through a stretch."""
-        hertz_BT = MIDDLE * 2 ** pitch_BT.clamp(LOWEST, HIGHEST)
+        # Not `2 **`: how that rounds depends on the place in the tensor, so on who else is in the batch.
+        hertz_BT = MIDDLE * (math.log(2) * pitch_BT.clamp(LOWEST, HIGHEST)).exp()
         before_BT = torch.cat([state.hertz_B[:, None], hertz_BT[:, :-1]], 1)
         before_BT1, change_BT1 = before_BT[..., None], (hertz_BT - before_BT)[..., None] / self.samples
         n_S, sum_S, _ = ramps(self.samples, pitch_BT.device)

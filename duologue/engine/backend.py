@@ -3,7 +3,7 @@ one in MLX. It knows slots and frames, not clients, clocks or text."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from .options import DEFAULT, Options
 
 # A frame of a language model this wide at most, for so many conversations, is too little work to share among threads.
 SMALL = 512
-FEW = 4
+FEW = 8
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,16 @@ class Frames:
     heard_BQ: np.ndarray
     tokens_BK: np.ndarray
     finite_B: np.ndarray
+
+    def spread(self, exec_B: np.ndarray) -> "Frames":
+        """These rows as those of the slots of `exec_B`, among all others."""
+
+        def spread(rows: np.ndarray) -> np.ndarray:
+            among = np.zeros((len(exec_B), *rows.shape[1:]), rows.dtype)
+            among[exec_B] = rows
+            return among
+
+        return Frames(**{field.name: spread(getattr(self, field.name)) for field in fields(self)})
 
 
 class Backend(Protocol):
@@ -116,18 +126,28 @@ class TorchBackend:
         self._duplex.reset(mask_B.to(self.model.device), sampling)
 
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
-        return self._run(self._duplex.step, wav_BS, exec_B)
+        return self._run(Duplex.step, wav_BS, exec_B)
 
     def step_codes(self, heard_BQ: np.ndarray, exec_B: np.ndarray) -> Frames:
         """As `step`, on the codes of a frame that was heard before."""
-        return self._run(self._duplex.step_codes, heard_BQ, exec_B)
+        return self._run(Duplex.step_codes, heard_BQ, exec_B)
 
     def _run(
-        self, step: Callable[[Tensor, Tensor], DuplexFrame], heard: np.ndarray, exec_B: np.ndarray
+        self, step: Callable[[Duplex, Tensor, Tensor], DuplexFrame], heard: np.ndarray, exec_B: np.ndarray
     ) -> Frames:
-        device = self.model.device
-        with _one_thread(self._small and exec_B.sum() <= FEW):
-            return _frames(step(torch.from_numpy(heard).to(device), torch.from_numpy(exec_B).to(device)))
+        device, count = self.model.device, int(exec_B.sum())
+        with _one_thread(self._small and count <= FEW):
+            if not self._small or self._compile or count == 0 or self.slots == 1:
+                run = step(
+                    self._duplex, torch.from_numpy(heard).to(device), torch.from_numpy(exec_B).to(device)
+                )
+                return _frames(run)
+            # What a small model takes grows with the slots of a step: those that rest are left out.
+            slots_N = torch.from_numpy(exec_B.nonzero()[0])
+            part = self._duplex.take(slots_N)
+            run = step(part, torch.from_numpy(heard)[slots_N], torch.ones(count, dtype=torch.bool))
+            self._duplex.put(slots_N, part)
+            return _frames(run).spread(exec_B)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Codec and language model together: the step that every conversation is made of."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -86,6 +87,17 @@ class Duplex:
         text_B = torch.where(ready_B, tokens_BK[:, 0], TO_GENERATE)
         heard_B = out.heard_B.clone()
         return DuplexFrame(wav_BS, text_B, heard_B, heard_BQ, tokens_BK, finite_B)
+
+    def take(self, slots_N: Tensor) -> "Duplex":
+        """These slots by themselves (int64 `[N]`), until `put`: not for compiled steps."""
+        part = copy(self)
+        part._codec_state, part._state = self._codec_state.take(slots_N), self._state.take(slots_N)
+        return part
+
+    def put(self, slots_N: Tensor, part: "Duplex") -> None:
+        """Take these slots back."""
+        self._codec_state.put(slots_N, part._codec_state)
+        self._state.put(slots_N, part._state)
 
     def reset(self, mask_B: Tensor, sampling: dict[int, Sampling] | None = None) -> None:
         """Make the slots of `mask_B` as new, with other settings where `sampling` has some: nothing of their old

@@ -4,7 +4,7 @@ The noise is a hash of (seed, step, stream, token), not a generator's state: a c
 in any batch, after a replay, and on any backend.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import inf, isfinite
 
 import torch
@@ -92,6 +92,11 @@ class SlotSampling(State):
 
     def reset(self, mask_B: Tensor | None = None) -> None:
         """Settings are not part of a conversation's past."""
+
+    def take(self, slots_N: Tensor) -> "SlotSampling":
+        """With the settings of these slots, which say how the step is made."""
+        taken = super().take(slots_N)
+        return replace(taken, settings=[self.settings[slot] for slot in slots_N.tolist()])
 
     def choose_text(self, logits_BV: Tensor, step_B: Tensor, pad_id: int) -> Tensor:
         logits_BV = logits_BV.float().clone()

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .kv_cache import KVCache, Place, causal_mask
+from .kv_cache import CacheRows, KVCache, Place, causal_mask
 from .linear import Linear
 from .rope import Turns, complex_turns, rotate, turns
 
@@ -105,14 +105,17 @@ class SelfAttention(nn.Module):
     def init_cache(self, batch: int, capacity: int, like: Tensor) -> KVCache:
         return KVCache.empty(batch, self.kv_heads, capacity, self.head_dim, like)
 
-    def step(self, cache: KVCache, x_BTD: Tensor, place: Place, turned: Turns | None) -> Tensor:
+    def step(self, cache: KVCache | CacheRows, x_BTD: Tensor, place: Place, turned: Turns | None) -> Tensor:
         """The next positions, which stand at `place` and have `turns`."""
         qkv_BHTD = split_heads(self.in_proj(x_BTD), self.head_dim)
         if turned is not None:
             qkv_BHTD = rotate(qkv_BHTD, turned, self.interleaved)
         q, new = qkv_BHTD.split_with_sizes([self.all_heads - 2 * self.kv_heads, 2 * self.kv_heads], 1)
-        keys, values = cache.update(new, place)
-        return self.out_proj(attend_few(q, keys, values, place.mask_B1TS))
+        pairs = cache.update(new, place)
+        if len(pairs) == 1:
+            return self.out_proj(attend_few(q, *pairs[0], place.mask_B1TS))
+        each = zip(q.split(1), pairs, place.mask_B1TS.split(1), strict=True)
+        return self.out_proj(torch.cat([attend_few(q, *pair, mask) for q, pair, mask in each]))
 
 
 class CrossAttention(nn.Module):

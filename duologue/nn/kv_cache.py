@@ -7,7 +7,9 @@ from mmap import mmap
 import torch
 from torch import Tensor
 
-from .state import State, per_slot
+from .state import State, clear, per_slot
+
+KeysValues = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class Ring(State):
         if mask_B is None:
             self.used = 0
 
+    def put(self, slots_N: Tensor, taken: State) -> None:
+        super().put(slots_N, taken)
+        assert isinstance(taken, Ring)
+        self.used = max(self.used, taken.used)
+
 
 def causal_mask(query_BT: Tensor, key_BS: Tensor, context: int | None) -> Tensor:
     """Which keys a query may see, `[B, 1, T, S]`: written ones (position >= 0), itself and `context - 1` before it."""
@@ -88,7 +95,17 @@ class KVCache(State):
         untouched = mmap(-1, math.prod(shape) * like.element_size())
         return KVCache(torch.frombuffer(untouched, dtype=like.dtype).view(shape))
 
-    def update(self, new_BHTD: Tensor, place: Place) -> tuple[Tensor, ...]:
+    def forget(self, mask_B: Tensor | None, used: int) -> None:
+        """`reset`, where only the first `used` entries were ever written."""
+        clear(self.both_BHCD.narrow(2, 0, used), mask_B, 0)
+
+    def take(self, slots_N: Tensor) -> "CacheRows":
+        return CacheRows([self.both_BHCD[slot] for slot in slots_N.tolist()])
+
+    def put(self, slots_N: Tensor, taken: State) -> None:
+        """Nothing: these are its own rows."""
+
+    def update(self, new_BHTD: Tensor, place: Place) -> "list[KeysValues]":
         """Write T new entries, keys and values; return the keys and the values of all that hold anything."""
         if place.exec_B is None and len(new_BHTD) == 1:
             self.both_BHCD.index_copy_(2, place.entry_BT[0], new_BHTD)
@@ -98,4 +115,21 @@ class KVCache(State):
                 old_BHTD = self.both_BHCD.gather(2, index)
                 new_BHTD = torch.where(per_slot(place.exec_B, new_BHTD), new_BHTD, old_BHTD)
             self.both_BHCD.scatter_(2, index, new_BHTD)
-        return self.both_BHCD.narrow(2, 0, place.used).chunk(2, 1)
+        keys, values = self.both_BHCD.narrow(2, 0, place.used).chunk(2, 1)
+        return [(keys, values)]
+
+
+@dataclass
+class CacheRows(State):
+    """The cache of some slots of many, in place: most of what a slot remembers, and too much to copy for a step."""
+
+    both_HCD: list[Tensor]  # one a slot
+
+    def update(self, new_BHTD: Tensor, place: Place) -> list[KeysValues]:
+        """As `KVCache.update`, a pair for each slot, all of which run."""
+        pairs = []
+        for both_HCD, entry_T, new_HTD in zip(self.both_HCD, place.entry_BT, new_BHTD, strict=True):
+            both_HCD.index_copy_(1, entry_T, new_HTD)
+            keys, values = both_HCD.narrow(1, 0, place.used)[None].chunk(2, 1)
+            pairs.append((keys, values))
+        return pairs

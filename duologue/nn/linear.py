@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 LARGEST = 2**26  # bytes of a matrix that may be kept twice; models with larger ones are for `quantized`
 FEW = 128  # rows; the usual product is good at more
+# A product in 16 bits adds up in one order, whoever else is in the batch: so it serves many conversations as well.
+MANY = 512  # rows
+TINY = 2**15  # weights of a matrix for which it is as fast as the usual product at any number of rows
 SINGLE = 4  # rows: the frame of a conversation or two
 SMALL = (
     2_000_000  # multiplications; where there are fewer, a kernel takes longer to begin than two threads gain
@@ -51,7 +54,7 @@ class Prepared:
 
 class Product(Prepared):
     """`x @ matrix.T + bias`, for a matrix and a bias that `parts` makes of a module's weights. The matrix is kept as
-    the kernel wants it, one for few rows and one for many."""
+    the kernel wants it, once each for few rows, for more and for many."""
 
     def __init__(self, module: nn.Module, parts: Callable[[Any], Parts]):
         super().__init__(module, _no_kernels)
@@ -61,13 +64,14 @@ class Product(Prepared):
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.dtype != torch.float32:
             return F.linear(x, *self._parts(self._module))
         kernels, rows = self.get(), x.numel() // x.shape[-1]
-        kernel = kernels.get(rows > FEW)
+        size = (rows > FEW) + (rows > MANY)
+        kernel = kernels.get(size)
         if kernel is None:
-            kernel = kernels[rows > FEW] = fastest(*self._parts(self._module), rows)
+            kernel = kernels[size] = fastest(*self._parts(self._module), rows)
         return kernel(x)
 
 
-def _no_kernels(module: nn.Module) -> dict[bool, Kernel]:
+def _no_kernels(module: nn.Module) -> dict[int, Kernel]:
     return {}
 
 
@@ -97,12 +101,11 @@ def _own(linear: nn.Linear) -> Parts:
 
 def fastest(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
     """The product with a matrix by the fastest kernel this machine has for so many rows."""
-    if matrix_NK.device.type != "cpu" or rows > FEW or matrix_NK.nbytes > LARGEST:
-        matrix_NK = matrix_NK.contiguous()
-        return lambda x: F.linear(x, matrix_NK, bias_N)
     matrix_NK = matrix_NK.contiguous()
-    if kept_half(matrix_NK):
-        return _by_half(matrix_NK, bias_N, rows)
+    if (rows <= MANY or matrix_NK.numel() <= TINY) and kept_half(matrix_NK):
+        return by_half(matrix_NK, bias_N, rows)
+    if matrix_NK.device.type != "cpu" or rows > FEW or matrix_NK.nbytes > LARGEST:
+        return lambda x: F.linear(x, matrix_NK, bias_N)
     if rows <= SINGLE and has_fbgemm() and matrix_NK.abs().amax() < HALF_MAX:
         return _by_two_halves(matrix_NK, bias_N, rows)
     if _has_onednn():
@@ -112,7 +115,8 @@ def fastest(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
     return lambda x: F.linear(x, matrix_NK, bias_N)
 
 
-def _by_half(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
+def by_half(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
+    """The product with a float32 matrix of float16 values, which is kept in 16 bits."""
     small = max(rows, SINGLE) * matrix_NK.numel() <= SMALL
     if small and (kernel := _by_half_at_once(matrix_NK, bias_N)) is not None:
         return kernel
@@ -142,7 +146,7 @@ def _by_two_halves(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kerne
     first_NK = matrix_NK.half().float()
     second_NK = ((matrix_NK - first_NK) * LEFT_OVER).half().float()
     biases_2N = None if bias_N is None else torch.cat([bias_N, torch.zeros_like(bias_N)])
-    multiply = _by_half(torch.cat([first_NK, second_NK]), biases_2N, rows)
+    multiply = by_half(torch.cat([first_NK, second_NK]), biases_2N, rows)
 
     def add_halves(x: Tensor) -> Tensor:
         first, second = multiply(x).chunk(2, -1)

@@ -1,7 +1,8 @@
 """Streaming state as a value: plain dataclasses of tensors whose first dimension is the slot."""
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -25,6 +26,18 @@ def keep(buffer: Tensor, new: Tensor, exec_B: Tensor | None) -> None:
     buffer.copy_(new if exec_B is None else torch.where(per_slot(exec_B, new), new, buffer))
 
 
+def clear(value: Tensor, mask_B: Tensor | None, fresh: float) -> None:
+    """Fill the slots of `mask_B` (None: all). On a CPU the memory of others is not even read: a newcomer must not make
+    them wait."""
+    if mask_B is None:
+        value.fill_(fresh)
+    elif value.device.type == "cpu":
+        for slot in mask_B.nonzero()[:, 0].tolist():
+            value[slot].fill_(fresh)
+    else:
+        value.masked_fill_(per_slot(mask_B, value), fresh)
+
+
 class State:
     """Base of every streaming state: a dataclass of tensors `[B, ...]`, other states, and lists of them. Fields of any
     other type are not part of a slot's past.
@@ -42,10 +55,30 @@ class State:
         for name, value in self._parts():
             if isinstance(value, State):
                 value.reset(mask_B)
-            elif mask_B is None:
-                value.fill_(self.fresh(name))
             else:
-                value.masked_fill_(per_slot(mask_B, value), self.fresh(name))
+                clear(value, mask_B, self.fresh(name))
+
+    def take(self, slots_N: Tensor) -> Self:
+        """The state of these slots alone (int64 `[N]`): to be stepped, and then given back by `put`."""
+
+        def taken(value: Any) -> Any:
+            if isinstance(value, State):
+                return value.take(slots_N)
+            if isinstance(value, list):
+                return [taken(item) for item in value]
+            return value[slots_N] if isinstance(value, Tensor) else value
+
+        return replace(self, **{field.name: taken(getattr(self, field.name)) for field in fields(self)})  # pyright: ignore[reportArgumentType]
+
+    def put(self, slots_N: Tensor, taken: "State") -> None:
+        """Give these slots the state that was taken from them, as it is by now."""
+        for (_, mine), (_, its) in zip(self._parts(), taken._parts(), strict=True):
+            if isinstance(mine, State):
+                assert isinstance(its, State)
+                mine.put(slots_N, its)
+            else:
+                assert isinstance(its, Tensor)
+                mine.index_copy_(0, slots_N, its)
 
     def tensors(self) -> Iterator[Tensor]:
         """Every tensor of this state and of those inside it."""

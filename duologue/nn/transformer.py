@@ -8,20 +8,24 @@ from torch.utils.checkpoint import checkpoint
 
 from ..config import TransformerConfig
 from .attention import CrossAttention, SelfAttention, first_weight
-from .kv_cache import KVCache, Place, Ring
+from .kv_cache import CacheRows, KeysValues, KVCache, Place, Ring
 from .mlp import MLP, GatedMLP
 from .norm import add_scaled, make_norm, make_scale
 from .rope import Turns
 from .stack import Stack
 from .state import State
 
-KeysValues = tuple[Tensor, Tensor]
-
 
 @dataclass
 class TransformerState(State):
     ring: Ring
-    caches: list[KVCache]  # one a layer
+    caches: list[KVCache] | list[CacheRows]  # one a layer
+
+    def reset(self, mask_B: Tensor | None = None) -> None:
+        for cache in self.caches:
+            assert isinstance(cache, KVCache)
+            cache.forget(mask_B, self.ring.used)
+        self.ring.reset(mask_B)
 
 
 class Layer(nn.Module):
@@ -58,7 +62,7 @@ class Layer(nn.Module):
 
     def step(
         self,
-        cache: KVCache,
+        cache: KVCache | CacheRows,
         x_BTD: Tensor,
         place: Place,
         turned: Turns | None,

@@ -86,12 +86,14 @@ print(json.dumps({"peer": {"error": f"the same {same}"}}))
     assert "peer: the same [True, True]" in " ".join(capsys.readouterr().out.split())
 
 
-def test_bytes_that_a_step_reads() -> None:
+def test_bytes_that_a_step_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     full, half = (bytes_read(RandomModel("tiny", half).lm) for half in (False, True))
     lm = RandomModel("tiny", half=False).lm
     tables = sum(p.numel() for name, p in lm.named_parameters() if "_emb" in name or "norm" in name)
     assert full == 4 * (sum(p.numel() for p in lm.parameters()) - tables)
     assert half == (full // 2 if has_fbgemm() else full)
+    assert bytes_read(open_model("tiny", "q8").lm) <= half  # small matrices stay in 16 bits
+    monkeypatch.setattr("duologue.nn.quantized.SMALL", 0)
     assert bytes_read(open_model("tiny", "q8").lm) < 0.4 * full
     assert bytes_read(open_model("tiny", layers=1).lm) < full
 

@@ -30,7 +30,10 @@ NAMES = {
 @pytest.fixture(scope="module")
 def codec() -> Codec:
     torch.manual_seed(0)
-    return presets.random_codec(CONFIG).half().float()
+    codec = presets.random_codec(CONFIG)
+    # At 200 Hz, where training starts, rounding decides whether the highest harmonic is heard: higher, it is not.
+    codec.decoder.voice.linear.bias.data[0] = 0.3
+    return codec.half().float()
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from duologue import presets
 from duologue.config import DepthConfig
+from duologue.engine.backend import TorchBackend
 from duologue.engine.duplex import Duplex, DuplexFrame
 from duologue.errors import InputError
 from duologue.lm import Sampling
@@ -80,6 +81,29 @@ def test_slots_come_and_go() -> None:
     assert max(len(c) for slot in said for c in slot) > 42, "not past the context"
 
 
+def test_slots_that_rest_are_left_out_of_the_step() -> None:
+    """A small model is stepped for those who run: they say what they say among all slots, and so do they later."""
+    random, wav_BTS, sizes = torch.Generator().manual_seed(6), sound(4, 60), set()
+    among_all, left_out = Duplex(model(double=True), SETTINGS), TorchBackend(model(double=True), 4)
+    settings = dict(enumerate(SETTINGS))
+    left_out.start(settings)
+    for t in range(60):
+        if t in (20, 45):
+            among_all.reset(torch.arange(4) == t % 4)
+            left_out.start({t % 4: SETTINGS[t % 4]})
+        exec_B = torch.rand(4, generator=random) < 0.5
+        sizes.add(int(exec_B.sum()))
+        expected = among_all.step(wav_BTS[:, t], exec_B)
+        got = left_out.step(wav_BTS[:, t].numpy(), exec_B.numpy())
+        for name, rows in vars(got).items():
+            wanted = getattr(expected, name)[exec_B]
+            assert_close(torch.from_numpy(rows)[exec_B].to(wanted), wanted, atol=1e-6, rtol=0, msg=name)
+            assert not rows[~exec_B.numpy()].any() or exec_B.sum() == 0
+    assert sizes == {0, 1, 2, 3, 4}
+    for got, expected in zip(states(left_out._duplex), states(among_all), strict=True):
+        assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("bad", BAD)
 def test_bad_samples_stay_in_their_slot_and_do_not_stay_there(bad: str) -> None:
     """The same schedule with and without them: the other slots are equal bit for bit, and a reset leaves nothing."""
@@ -123,7 +147,7 @@ def test_a_model_gone_astray_is_seen_in_its_slot_alone_and_a_reset_heals_it() ->
     for t in range(3):
         duplex.step(wav_BTS[:, t])
         twin.step(wav_BTS[:, t])
-    duplex._state.temporal.caches[0].values_BHCD[1] = torch.nan
+    duplex._state.temporal.caches[0].values_BHCD[1, :, :3] = torch.nan  # what was written
     out, other = duplex.step(wav_BTS[:, 3]), twin.step(wav_BTS[:, 3])
     assert out.finite_B.tolist() == [True, False, True, True]
     assert same_bits(out.wav_BS[[0, 2, 3]], other.wav_BS[[0, 2, 3]])

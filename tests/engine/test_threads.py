@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from duologue.engine.backend import FEW, TorchBackend
+from duologue.engine.duplex import Duplex
 from duologue.weights import load
 
 
@@ -14,13 +15,13 @@ def test_few_conversations_take_one_thread(
 ) -> None:
     backend = TorchBackend(load("tiny"), FEW + 1)
     seen: list[int] = []
-    step = backend._duplex.step
+    step = Duplex.step
 
-    def counted(*frames: torch.Tensor):
+    def counted(duplex: Duplex, *frames: torch.Tensor):
         seen.append(torch.get_num_threads())
-        return step(*frames)
+        return step(duplex, *frames)
 
-    monkeypatch.setattr(backend._duplex, "step", counted)
+    monkeypatch.setattr(Duplex, "step", counted)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

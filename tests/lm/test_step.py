@@ -186,7 +186,7 @@ def test_a_reset_slot_is_as_new() -> None:
     heard_BTQ = torch.randint(32, (4, 6, 8), generator=torch.Generator().manual_seed(0))
     talk(lm, state, heard_BTQ)
     for ring in state.temporal.caches:
-        ring.keys_BHCD[1:3] = ring.values_BHCD[1:3] = torch.nan
+        ring.both_BHCD[1:3, :, : state.temporal.ring.used] = torch.nan
     assert not step(lm, state, heard_BTQ[:, 0]).hidden_BD[1:3].isfinite().any()
     before = [t.clone() for t in state.tensors()]
     state.reset(torch.tensor([False, True, True, False]))

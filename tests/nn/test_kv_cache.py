@@ -15,7 +15,7 @@ def push(
     ring: Ring, cache: KVCache, k_BHTD: Tensor, exec_B: Tensor | None = None
 ) -> tuple[Place, Tensor, Tensor]:
     place = ring.advance(k_BHTD.shape[2], exec_B, torch.float32)
-    keys, values = cache.update(torch.cat([k_BHTD, -k_BHTD], 1), place)
+    [(keys, values)] = cache.update(torch.cat([k_BHTD, -k_BHTD], 1), place)
     return place, keys, values
 
 

@@ -15,9 +15,17 @@ def gaussian(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.fixture(params=["whole", "weights only", "without VNNI"])
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matrices are handled as large ones, whatever their size."""
+    monkeypatch.setattr(module, "SMALL", 0)
+
+
+@pytest.fixture(params=["small", "whole", "weights only", "without VNNI"])
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Machines with other 8-bit kernels than this one."""
+    """Small matrices, and machines with other 8-bit kernels than this one."""
+    if request.param != "small":
+        request.getfixturevalue("large")
     if request.param == "weights only":
         monkeypatch.setattr(module, "_has_int8", lambda: False)
     if request.param == "without VNNI":
@@ -61,10 +69,12 @@ def test_what_4_bits_cannot_hold_gets_8(shape: tuple[int, int]) -> None:
     assert isinstance(quantized(gaussian(*shape), "q4"), Int8Linear)
 
 
-def test_8_bits_are_stored_as_files_store_them() -> None:
+@pytest.mark.parametrize(("kernels", "error"), [("small", 5e-4), ("whole", 1e-5)], indirect=["kernels"])
+@pytest.mark.usefixtures("kernels")
+def test_8_bits_are_stored_as_files_store_them(error: float) -> None:
     """`Int8Linear` of rows and their largest values is the product with what they stand for."""
     data = torch.randint(-127, 128, (32, 64), dtype=torch.int8, generator=torch.Generator().manual_seed(0))
     largest = torch.rand(32) + 0.5
     weight = data.float() * (largest / 127)[:, None]
     x = torch.eye(64)
-    assert_close(Int8Linear(data, largest)(x), weight.T, atol=1e-5, rtol=1e-5)
+    assert_close(Int8Linear(data, largest)(x), weight.T, atol=error, rtol=error)
