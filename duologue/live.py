@@ -1,5 +1,6 @@
 """A conversation with a model in this process, by microphone and speaker."""
 
+import gc
 import threading
 
 from .audio.device import Devices, NoDevice
@@ -21,6 +22,7 @@ def talk(
         threading.Event(),
         stop or threading.Event(),
     )
+    gc.freeze()  # as the server does
     engine.start()
     try:
         seat = engine.open(sampling, news.set)

@@ -36,11 +36,12 @@ class Prepared:
         self._module, self._make = module, make
         self._weights = module._parameters  # to ask the module for each takes longer than to add two vectors
         self._made_of: tuple[Tensor | None, int, int] = None, 0, 0
+        self._data: Tensor | None = None  # held, or its address could come again as that of other weights
         self._made: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles make their own."""
-        return {**vars(self), "_made_of": (None, 0, 0), "_made": None}
+        return {**vars(self), "_made_of": (None, 0, 0), "_data": None, "_made": None}
 
     def get(self) -> Any:
         weight, bias = self._weights["weight"], self._weights.get("bias")
@@ -48,7 +49,8 @@ class Prepared:
         version = weight._version if bias is None else weight._version + bias._version
         of = self._made_of
         if of[0] is not weight or of[1] != weight.data_ptr() or of[2] != version:
-            self._made_of, self._made = (weight, weight.data_ptr(), version), self._make(self._module)
+            self._made_of, self._data = (weight, weight.data_ptr(), version), weight.detach()
+            self._made = self._make(self._module)
         return self._made
 
 

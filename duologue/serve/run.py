@@ -57,7 +57,7 @@ def serve(
         opened = load(model, device)
         backend = open_backend(opened, settings.sessions, options)
         service = Service(backend, opened.tokenizer, opened.sampling, opened.name, settings, record)
-        gc.freeze()  # what is there by now stays: to look through it for garbage stops everyone for 150 ms
+        gc.freeze()  # what is there by now stays: to look through it for garbage stops every conversation for 150 ms
         log_to_stderr()
         shown = "localhost" if host in ("0.0.0.0", "::", "127.0.0.1") else host
         address = f"http{'s' if pair else ''}://{shown}:{listening.getsockname()[1]}"

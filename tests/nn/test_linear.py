@@ -134,3 +134,14 @@ def test_large_matrices_are_not_kept_twice(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(module, "_has_onednn", lambda: pytest.fail("packed"))
     weight = gaussian(5, 8)
     assert_close(fastest(weight, None, 1)(gaussian(1, 8)), gaussian(1, 8) @ weight.T)
+
+
+def test_weights_that_come_to_lie_where_others_lay_are_not_taken_for_them() -> None:
+    """A cast there and back replaces the data, and may find room at the very address that it left."""
+    x = gaussian(2, 48)
+    for _ in range(50):
+        layer = Linear(48, 32)
+        with torch.no_grad():
+            layer(x)
+            layer.half().float()
+            assert_close(layer(x), nn.functional.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-6)
