@@ -189,6 +189,7 @@ def _read_out(text: str) -> str:
     text = re.sub(r"\b1/2\b", "one half", re.sub(r"\b1/4\b", "one quarter", text))
     text = re.sub(r"\b3/4\b", "three quarters", text)
     text = re.sub(r"(?<=\d)\s*[÷/]\s*(?=\d)", " divided by ", text)
+    text = re.sub(r"\d+(?:-\d+){2,}", lambda m: m[0].replace("-", " "), text)  # counted
     text = re.sub(r"(\d+)\s*[-–]\s*(\d+)(\s*=| is\b| equals\b)?", _between, text)
     text = re.sub(r"(?<![\w.])-(?=\d)", " minus ", text)
     text = re.sub(rf"({_NUMBER})\s?({'|'.join(_UNITS)})\b", lambda m: f"{m[1]} {_UNITS[m[2]]}", text)

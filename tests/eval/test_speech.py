@@ -13,6 +13,7 @@ from duologue.eval import speech
         ("What's 4+10?", "what's four plus ten"),
         ("10-8 is 2, and 3 - 5 = -2.", "ten minus eight is two and three minus five equals minus two"),
         ("10-15 minutes", "ten to fifteen minutes"),
+        ("1-2-3-4.", "one two three four"),
         ("12x12 = 144; 8/2", "twelve times twelve equals one hundred forty four eight divided by two"),
         ("It costs $5.50, or £1.", "it costs five dollars and fifty cents or one pound"),
         ("In 1969, 105 people", "in nineteen sixty nine one hundred five people"),
