@@ -156,6 +156,7 @@ class BenchStep(Options):
 
         from duologue.bench.models import open_model
         from duologue.bench.run import bench_step
+        from duologue.weights.quantized import halved_codec
 
         torch.set_num_threads(self.threads)
         if self.in_mlx:
@@ -163,7 +164,10 @@ class BenchStep(Options):
 
             report = mlx.bench_step(open_model(self.model), self.frames, self.batch, self.quantize)
         else:
-            report = bench_step(open_model(self.model, self.quantize), self.frames, self.batch)
+            model = open_model(self.model, self.quantize)
+            if self.quantize:
+                halved_codec(model)
+            report = bench_step(model, self.frames, self.batch)
         self.show({**report, "quantize": self.quantize})
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..lm.sampling import Sampling
 from ..weights import Model
-from ..weights.quantized import quantized_lm
+from ..weights.quantized import halved_codec, quantized_lm
 from .duplex import Duplex, DuplexFrame
 from .options import DEFAULT, Options
 
@@ -91,7 +91,7 @@ def warm_up(backend: Backend) -> None:
 def _backend(model: Model, slots: int, options: Options) -> Backend:
     if options.resolved() == "torch":
         if options.quantize:
-            model.lm = quantized_lm(model, options.quantize)
+            model.lm, model.codec = quantized_lm(model, options.quantize), halved_codec(model)
         return TorchBackend(model, slots, options.compile)
     from ..mlx.backend import MLXBackend
 

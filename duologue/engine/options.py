@@ -18,7 +18,8 @@ class Options:
     backend: BackendName | None = None
     """What computes: by default mlx on Apple silicon where it is installed, and torch elsewhere."""
     quantize: Literal["q8", "q4"] | None = None
-    """Round the language model's weights to 8 or 4 bits as it is loaded (mlx, and torch on a CPU)."""
+    """Round the language model's weights to 8 or 4 bits as it is loaded (mlx, and torch on a CPU: there the codec's to
+    16)."""
     compile: bool = False
     """Compile the model's step first: for long recordings and large models. In torch it takes minutes; in mlx it is
     always done on Apple silicon."""

@@ -1,12 +1,14 @@
-"""A language model in 8 or 4 bits on a CPU, tensor by tensor: it never stands in memory in more."""
+"""A language model in 8 or 4 bits on a CPU, tensor by tensor: it never stands in memory in more. Its codec in 16."""
 
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
+from ..codec import Codec
 from ..errors import InputError
 from ..lm import LM
-from ..nn.linear import Linear
+from ..nn.linear import HALF_MAX, Linear
 from ..nn.quantized import Int8Linear, check_kind, quantized
 from .model import Model
 from .packed import Int8Rows, Packed
@@ -40,3 +42,14 @@ def quantized_lm(model: Model, kind: str) -> LM:
     if config.model_type == "hibiki":  # reads EOS as PAD, as `Model.lm`
         lm.text_emb.weight.data[2] = lm.text_emb.weight.data[config.lm.pad_id]
     return lm.eval()
+
+
+def halved_codec(model: Model) -> Codec:
+    """The codec of `model`, its products' weights rounded to float16: a step of Mimi then reads half the bytes. Norms,
+    biases and codebooks stay as they are."""
+    for module in model.codec.modules():
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.ConvTranspose1d):
+            weight = module.weight
+            if weight.dtype == torch.float32 and weight.abs().amax() < HALF_MAX:
+                weight.data = weight.data.half().float()
+    return model.codec

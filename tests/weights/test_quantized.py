@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from duologue import presets
@@ -23,7 +23,7 @@ from duologue.weights.files import ModelFiles
 from duologue.weights.layouts import lm_layout
 from duologue.weights.packed import Int8Rows, quantize_int8
 from duologue.weights.published import ModelConfig
-from duologue.weights.quantized import quantized_lm
+from duologue.weights.quantized import halved_codec, quantized_lm
 from duologue.weights.save import as_int8, linears, save_tensors
 from duologue.weights.write import lm_json, write_json
 
@@ -104,7 +104,7 @@ LARGE = LMConfig(
 MEASURE = """
 import sys
 from duologue.weights import load
-from duologue.weights.quantized import quantized_lm
+from duologue.weights.quantized import halved_codec, quantized_lm
 
 def held(line):
     (found,) = [row for row in open("/proc/self/status") if row.startswith(line)]
@@ -151,3 +151,25 @@ def test_a_model_in_8_bits_never_stands_in_memory_in_more(tmp_path: Path) -> Non
     assert path.stat().st_size > 150e6
     share = int(done.stdout) / path.stat().st_size
     assert 0.9 < share < 1.35, share
+
+
+def test_the_codec_keeps_its_products_in_16_bits_and_hears_and_says_the_same() -> None:
+    whole, model = load("tiny").codec, load("tiny")
+    wav_BS = 0.1 * torch.randn(2, 24 * 1920, generator=torch.Generator().manual_seed(0))
+    codec = halved_codec(model)
+    assert codec is model.codec
+    rounded = 0
+    for (name, mine), its in zip(codec.named_parameters(), whole.parameters(), strict=True):
+        module = codec.get_submodule(name.rpartition(".")[0])
+        if name.endswith("weight") and isinstance(module, nn.Linear | nn.Conv1d | nn.ConvTranspose1d):
+            assert torch.equal(mine.half().float(), mine)
+            rounded += not torch.equal(mine, its)
+        else:
+            assert torch.equal(mine, its)
+    assert rounded > 10
+    for mine, its in zip(codec.buffers(), whole.buffers(), strict=True):
+        assert torch.equal(mine, its)
+    codes_BQT = whole.encode(wav_BS)
+    assert (codec.encode(wav_BS) == codes_BQT).float().mean() > 0.98
+    said_BS = whole.decode(codes_BQT)
+    assert (codec.decode(codes_BQT) - said_BS).std() < 2e-3 * said_BS.std()
