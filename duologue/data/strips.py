@@ -1,6 +1,7 @@
 """Codec training data: clips packed into 30 s strips, with the words of each clip and a Whisper teacher's states.
 
-`python -m duologue.data.strips --corpus DIR --whisper DIR --out DIR train|valid` writes one folder a block:
+`python -m duologue.data.strips --corpus DIR --whisper DIR --out DIR train|answers|valid|valid-agent` writes one folder
+a block:
 
     wav.npy      int16   [N, 720000]      24 kHz mono
     teacher.npy  float16 [N, 1500, 512]   encoder states of the teacher, 50 Hz
@@ -28,6 +29,8 @@ from duologue.errors import InputError
 
 SECONDS = 30
 STRIP = SECONDS * SAMPLE_RATE
+FRAME = SAMPLE_RATE * 2 // 25
+QUIET = 27 * FRAME
 VALID_SETS = {"valid": ["voice", "phrasing", "valid-human"], "valid-agent": ["valid-agent"]}
 
 
@@ -204,6 +207,28 @@ def train_strips(corpus: Path, block: int, size: int) -> list[tuple[np.ndarray, 
     return rng.sample(strips, len(strips))
 
 
+def answer_strips(corpus: Path) -> list[tuple[np.ndarray, dict[str, Any]]]:
+    """The agent's answers with the very codes that they have in conversations: from a frame boundary on, as loud as
+    they are, after more silence than the encoder looks back."""
+    rows = [row for row in load_corpus(corpus)["agent"] if row["id"] != "extra"]
+    strips: list[tuple[np.ndarray, dict[str, Any]]] = []
+    at = STRIP
+    for row in sorted(rows, key=lambda row: row["key"]):
+        wav_S = read_clip(row)
+        if at + QUIET + len(wav_S) > STRIP:
+            strips.append((np.zeros(STRIP, np.int16), {"kind": "agent-answers", "clips": []}))
+            at = 0
+        strip_S, meta = strips[-1]
+        start, end = at + QUIET, at + QUIET + len(wav_S)
+        strip_S[start:end] = np.round(np.clip(wav_S, -1, 1) * 32767)
+        meta["clips"].append({
+            "key": row["key"], "voice": row["voice"], "set": "agent",
+            "start": start / SAMPLE_RATE, "end": end / SAMPLE_RATE, "speed": 1.0, "gain_db": 0.0, "words": row["words"],
+        })  # fmt: skip
+        at = math.ceil(end / FRAME) * FRAME
+    return strips
+
+
 def valid_strips(corpus: Path, names: list[str]) -> list[tuple[np.ndarray, dict[str, Any]]]:
     """Strips of held-out sets as they are (no change of speed or gain), each clip about once, one set a strip."""
     rng = random.Random(7)
@@ -220,7 +245,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["train", "valid", "valid-agent"])
+    parser.add_argument("what", choices=["train", "answers", "valid", "valid-agent"])
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--whisper", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -232,6 +257,8 @@ def main() -> None:
     teacher = WhisperTeacher(args.whisper)
     if args.what == "train":
         places = {args.out / "train" / f"block-{block:03d}": block for block in args.blocks}
+    elif args.what == "answers":
+        places = {args.out / "train" / "block-answers": 0}
     else:
         places = {args.out / args.what: 0}
     for place, block in places.items():
@@ -239,6 +266,8 @@ def main() -> None:
             continue
         if args.what == "train":
             strips = train_strips(args.corpus, block, args.size)
+        elif args.what == "answers":
+            strips = answer_strips(args.corpus)
         else:
             strips = valid_strips(args.corpus, VALID_SETS[args.what])
         write_block(place, strips, teacher)

@@ -15,6 +15,7 @@ from duologue.data.split import (
 from duologue.data.strips import (
     STRIP,
     Pool,
+    answer_strips,
     load_blocks,
     load_corpus,
     pack,
@@ -130,6 +131,24 @@ def test_a_training_strip_holds_what_its_meta_says(corpus):
             if clip["set"] == "human":
                 assert clip["words"] == ["i", "have", "two", "dogs"]
         assert {clip["set"] for clip in meta["clips"]} == {"user", "human"}
+
+
+def test_answers_lie_as_conversations_have_them(corpus):
+    """From a frame boundary on, two seconds of digital silence before each; held-out ones are not there."""
+    strips, known = answer_strips(corpus), {row["key"]: row for row in load_corpus(corpus)["agent"]}
+    seen = []
+    for strip_S, meta in strips:
+        assert (strip_S.shape, strip_S.dtype, meta["kind"]) == ((STRIP,), np.int16, "agent-answers")
+        ends = 0
+        for clip in meta["clips"]:
+            start, end = (round(clip[name] * SAMPLE_RATE) for name in ("start", "end"))
+            assert start % 1920 == 0 and start - ends >= 2 * SAMPLE_RATE
+            assert not strip_S[ends:start].any()
+            np.testing.assert_allclose(strip_S[start:end] / 32767, read_clip(known[clip["key"]]), atol=1e-4)
+            ends = end
+        assert not strip_S[ends:].any()
+        seen += [clip["key"] for clip in meta["clips"]]
+    assert sorted(seen) == sorted(known) and len(strips) > 0
 
 
 def test_a_pool_gives_every_clip_before_it_repeats(corpus):
