@@ -32,6 +32,9 @@ class LMLossConfig:
     out of reach of all that is said later, and is recognised a second time, worse."""
     padding: float = 0.5
     """Of PAD and EPAD among the text tokens."""
+    pad_bias: float = 0.0
+    """Added to PAD's logits while text is learnt. Without it the model then holds its tongue less, as one that learnt
+    without does with a `Sampling.pad_bias` below 0: that is written into no file, and this is."""
     semantic: float = 1.0
     """Of the semantic codebook among the codebooks (the paper: 100)."""
     spoken_frames: float = 1.0
@@ -83,7 +86,11 @@ class LMStage(Stage):
             z_BTD, _ = lm.context(batch["inputs"])
         terms = {}
         if config.text:
-            terms["text"] = self._text(lm.text_head(z_BTD), batch["codes"][:, 0])
+            logits_BTV = lm.text_head(z_BTD)
+            if config.pad_bias:
+                is_pad_V = torch.arange(logits_BTV.shape[-1], device=logits_BTV.device) == lm.config.pad_id
+                logits_BTV = logits_BTV + config.pad_bias * is_pad_V
+            terms["text"] = self._text(logits_BTV, batch["codes"][:, 0])
         if config.heard:
             terms["heard"] = self._text(lm.extra_heads[0](z_BTD), batch["heard"])
         if config.heard_early:

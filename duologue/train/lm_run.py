@@ -60,7 +60,13 @@ PLANS = {
     "listen": Plan(LMLossConfig(audio=0.0, heard=1.0), lr=1e-3, rows=NANO_ROWS),
     "duplex": Plan(
         LMLossConfig(
-            text=10.0, heard=2.0, heard_early=2.0, semantic=2.0, silent_frames=0.05, spoken_frames=0.3
+            text=10.0,
+            heard=2.0,
+            heard_early=2.0,
+            pad_bias=1.2,
+            semantic=2.0,
+            silent_frames=0.05,
+            spoken_frames=0.3,
         ),
         1e-3,
         rows=NANO_ROWS,

@@ -172,6 +172,22 @@ def test_learns_to_hear_and_to_speak(shards: Path) -> None:
     assert found.keys() == {"text_loss", "audio_loss", "heard_loss", "text_accuracy"}
 
 
+def test_who_learns_with_a_bias_of_pad_holds_its_tongue_less_without(shards: Path) -> None:
+    batch = next(iter(batches(shards)))
+
+    def odds(bias: float) -> float:
+        """Of PAD, after some learning, as a logarithm, in the mean of all frames."""
+        trained = stage(LMLossConfig(audio=0.0, pad_bias=bias))
+        for step in range(60):
+            trained.train_step([batch], step)
+        with torch.no_grad():
+            z_BTD, _ = trained.module.context(batch["inputs"])
+            chances = trained.module.text_head(z_BTD).softmax(-1)[..., trained.module.config.pad_id]
+        return float(torch.logit(chances).mean())
+
+    assert 1 < odds(0.0) - odds(2.0) < 3
+
+
 def test_listening_only_leaves_the_depth_transformer_alone(shards: Path) -> None:
     trained = stage(LMLossConfig(audio=0.0, heard=1.0))
     assert trained.module.depth is not None
