@@ -16,4 +16,10 @@ duologue train codec --stage joint --strips "$runs/strips" --start "$runs/semant
 # From here on the codes are frozen: the language model may start.
 duologue train codec --stage decoder --strips "$runs/strips" --start "$runs/joint" --out "$runs/decoder" \
     --batch 4 --seconds 2.88 --lr 1e-3 --steps 4000
-duologue train export-codec --start "$runs/decoder" --out "$runs/mimi.safetensors" --half
+# Last, the agent's answers with the very codes that conversations have them in.
+mkdir -p "$runs/strips-answers/train"
+for part in valid valid-agent train/block-000; do ln -sfn "$(realpath "$runs/strips/$part")" "$runs/strips-answers/$part"; done
+python -m duologue.data.strips answers --corpus "$corpus" --whisper "$whisper" --out "$runs/strips-answers"
+duologue train codec --stage decoder --strips "$runs/strips-answers" --start "$runs/decoder" --out "$runs/decoder-answers" \
+    --batch 4 --seconds 1.92 --agent-share 0.85 --lr 7e-4 --steps 4000
+duologue train export-codec --start "$runs/decoder-answers" --out "$runs/mimi.safetensors" --half
