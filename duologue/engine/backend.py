@@ -16,9 +16,10 @@ from ..weights.quantized import halved_codec, quantized_lm
 from .duplex import Duplex, DuplexFrame
 from .options import DEFAULT, Options
 
-# A frame of a language model this wide at most, for so many conversations, is too little work to share among threads.
+# A frame of a language model this wide at most, for so many conversations, is little work to share among threads that
+# wait for each other and for whatever else the machine does.
 SMALL = 512
-FEW = 8
+FEW = 16
 
 
 @dataclass(frozen=True)
