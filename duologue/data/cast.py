@@ -60,8 +60,8 @@ class SpokenCast:
 
 
 class ClipCast:
-    """Ready clips (rows of `voices.read_index`): a voice says what there is a clip of, at times in disguise, and at times
-    put together from two of its clips.
+    """Ready clips (rows of `voices.read_index`): a voice says what there is a clip of, at times put together from two
+    of its clips, at times in disguise.
 
     Voices with fewer than `least` clips, such as mixtures that spoke once, make up one user "*", a new voice each turn,
     who comes as often as their clips are many.

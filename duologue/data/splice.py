@@ -1,4 +1,4 @@
-"""Questions put together from two recordings of one voice: as many ways of saying them as the voice has said their parts.
+"""Questions put together from two recordings of a voice, in as many ways as it has said their parts.
 
 Whoever learns from a few recordings of each question soon knows the recordings; of their words there are many more.
 """
@@ -12,7 +12,6 @@ import numpy as np
 
 from duologue.data.text import spoken_words
 from duologue.data.timeline import Utterance, quiet_point
-from duologue.data.voices import SAMPLE_RATE
 
 T = TypeVar("T")
 Key = tuple[str, tuple[str, ...]]

@@ -121,8 +121,9 @@ class LMStage(Stage):
     def _words(self, told_BT: Tensor, x_BTD: Tensor) -> Tensor:
         """What to add to `x_BTD` for the head of the user's words to read there what is told, `[B, T, D]`."""
         lm = self.module
-        way_VD = (lm.extra_heads[0].weight * lm.out_norm.weight).detach()
-        way_BTD = F.embedding(told_BT.clamp(min=0), way_VD)
+        weight_VD, gain_D = lm.extra_heads[0].weight, lm.out_norm.weight
+        assert isinstance(weight_VD, Tensor) and isinstance(gain_D, Tensor)
+        way_BTD = F.embedding(told_BT.clamp(min=0), (weight_VD * gain_D).detach())
         size_BT1 = x_BTD.detach().square().mean(-1, keepdim=True).sqrt()
         words_BTD = TOLD * size_BT1 * way_BTD / way_BTD.square().sum(-1, keepdim=True)
         return words_BTD * (told_BT != NO_INPUT)[..., None]
