@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from duologue.data.script import BACKCHANNELS
+from duologue.data.script import BACKCHANNELS, Script
 from duologue.data.split import AGENT_VOICE, TRAIN_VOICES, valid_phrasing
 from duologue.data.voices import Kokoro, write_clip
 from duologue.errors import InputError
@@ -42,20 +42,24 @@ def agent_more(corpus: Path, dialogues: Path) -> Iterator[dict]:
 
 
 def user_mix(dialogues: Path, passes: int = 5) -> Iterator[dict]:
-    """Each training phrasing by a few random mixtures of two training voices, at random speeds."""
-    items = [json.loads(line) for line in dialogues.read_text().splitlines()]
-    texts = [
-        (i["id"], k, t) for i in items for k, t in enumerate(i["user"]) if not valid_phrasing(i["id"], k)
-    ]
-    texts += [("backchannel", k, text) for k, text in enumerate(BACKCHANNELS)] * 3
+    """Each training phrasing by a few random mixtures of two training voices, at random speeds.
+
+    What is short and must be told apart at once, "Stop." from "Mm-hm.", more often.
+    """
+    items = Script.read(dialogues).items.values()
+    texts = [(i, k, text) for i in items for k, text in enumerate(i.phrasings) if not valid_phrasing(i.id, k)]
+    lines = [(i.id, k, text) for i, k, text in texts] + [
+        (i.id, k, text) for i, k, text in texts if i.stops
+    ] * 16
+    lines += [("backchannel", k, text) for k, text in enumerate(BACKCHANNELS)] * 5
     for turn in range(passes):
         rng = random.Random(1000 + turn)
-        for number, (item, k, text) in enumerate(rng.sample(texts, len(texts))):
+        for number, (item, k, text) in enumerate(rng.sample(lines, len(lines))):
             first, second = rng.sample(TRAIN_VOICES, 2)
             share = round(rng.uniform(0.3, 0.7), 2)
             voice = f"{first}:{share}+{second}:{1 - share:.2f}"
             speed = round(rng.uniform(0.8, 1.3), 2)
-            key = f"{item}-{k}-mix{turn}" + (f"-{number}" if item == "backchannel" else "")
+            key = f"{item}-{k}-mix{turn}-{number}"
             yield dict(key=key, id=item, index=k, role="user", text=text, voice=voice, speed=speed)
 
 
