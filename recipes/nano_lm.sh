@@ -11,11 +11,10 @@ script="$(dirname "$0")/dialogues.jsonl"
 export MALLOC_MMAP_THRESHOLD_=8000000000 MALLOC_TRIM_THRESHOLD_=16000000000 MALLOC_TOP_PAD_=500000000
 
 conversations() { # NAME SPLIT COUNT SEED: made, made worse, encoded
-    # Interruptions are learnt last, so there are more of them than people make; short answers, so that much is asked. The
-    # answer comes a little later than it could (aim: 320 ms), so that the question's last word is known by then.
+    # Interruptions are learnt last, so there are more of them than people make; short answers, so that much is asked.
     duologue data synth "$script" "$runs/$1" --clips "$clips"/agent "$clips"/user-* --split "$2" --count "$3" \
-        --seconds 60 --seed "$4" --babble "$clips"/babble-* --between 0.3 1.4 --tail 0.4 1.0 --long-share 0.14 \
-        --silence-share 0.03 --noise-share 0.04 --barge-in-share 0.4 --stop-share 0.3 --backchannel-share 0.22 --response 0.3
+        --seconds 60 --seed "$4" --babble "$clips"/babble-* --between 0.3 1.4 --tail 0.4 1.0 --long-share 0.1 \
+        --silence-share 0.03 --noise-share 0.04 --barge-in-share 0.45 --backchannel-share 0.25
     duologue data augment "$runs/$1/manifest.jsonl" "$runs/$1-worse" --seed 3 --babble "$clips"/babble-*
     duologue data encode "$runs/$1-worse/manifest.jsonl" "$runs/$1-codes" --model "$codec"
 }

@@ -6,7 +6,6 @@ from typing import Protocol
 from duologue.data.disguise import Disguise
 from duologue.data.manifest import Row, Word
 from duologue.data.script import BACKCHANNELS, Line, Script
-from duologue.data.splice import Parts, splice
 from duologue.data.timeline import Utterance
 from duologue.data.voices import Voice, read_clip
 from duologue.errors import InputError
@@ -60,36 +59,24 @@ class SpokenCast:
 
 
 class ClipCast:
-    """Ready clips (rows of `voices.read_index`): a voice says what there is a clip of, at times put together from two
-    of its clips, at times in disguise.
+    """Ready clips (rows of `voices.read_index`): a voice says what there is a clip of, at times in disguise.
 
     Voices with fewer than `least` clips, such as mixtures that spoke once, make up one user "*", a new voice each turn,
     who comes as often as their clips are many.
     """
 
-    def __init__(
-        self,
-        clips: list[Row],
-        script: Script,
-        agent: str,
-        disguised: float = 0.6,
-        spliced: float = 0.3,
-        least: int = 20,
-    ):
+    def __init__(self, clips: list[Row], script: Script, agent: str, disguised: float = 0.6, least: int = 20):
         texts = {
             text: Line(i.id, k, text) for i in script.items.values() for k, text in enumerate(i.phrasings)
         }
         texts |= {text: Line("", k, text) for k, text in enumerate(BACKCHANNELS)}
         said: dict[str, list[tuple[Line, Row]]] = {}
-        self._parts: Parts[Row] = Parts()
         self._agent_rows = {
             row["text"]: row for row in clips if row["role"] == "moshi" and row["voice"] == agent
         }
         for row in clips:
             if row["role"] == "user" and row["text"] in texts:
                 said.setdefault(row["voice"], []).append((texts[row["text"]], row))
-                if len(row.get("words") or ()) == len(row["text"].split()):
-                    self._parts.add(row["voice"], row["text"], row)
         if not said:
             raise InputError("none of the clips is a question of this script")
         mixed = [pair for voice in list(said) if len(said[voice]) < least for pair in said.pop(voice)]
@@ -99,7 +86,7 @@ class ClipCast:
                 self._rows.setdefault(voice, {}).setdefault(line, []).append(row)
         usual = sum(map(len, said.values())) / max(1, len(said))
         self._crowd = max(1, round(len(mixed) / usual)) if usual else 1
-        self._disguised, self._spliced = disguised, spliced
+        self._disguised = disguised
         self._answers: dict[str, Utterance] = {}
 
     def users(self) -> list[str]:
@@ -109,13 +96,8 @@ class ClipCast:
         return sorted(self._rows[user], key=lambda line: (line.item, line.index))
 
     def ask(self, user: str, line: Line, rng: random.Random) -> Utterance:
-        said = self._put_together(user, line, rng) if rng.random() < self._spliced else None
-        said = said or _utterance(rng.choice(self._rows[user][line]))
+        said = _utterance(rng.choice(self._rows[user][line]))
         return disguised(said, Disguise.drawn(rng)) if rng.random() < self._disguised else said
-
-    def _put_together(self, user: str, line: Line, rng: random.Random) -> Utterance | None:
-        found = self._parts.draw(user, line.text, rng)
-        return found and splice(line.text, _utterance(found[0]), _utterance(found[1]), found[2])
 
     def answer(self, text: str) -> Utterance:
         if text not in self._answers:

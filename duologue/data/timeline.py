@@ -220,19 +220,15 @@ def pause_points(question: Utterance, complete: set[str], plain) -> list[float]:
 
     `complete` holds whole phrasings as `plain(text)` gives them. The point is the quietest moment at the boundary.
     """
+    level = loudness(question.wav_S)
     points = []
     for k in range(1, len(question.words)):
         said = " ".join(word.text for word in question.words[:k])
-        point = None if plain(said) in complete else quiet_point(question, k)
-        if point is not None:
-            points.append(point)
+        if plain(said) in complete:
+            continue
+        left, right = question.words[k - 1].end, question.words[k].start
+        lo, hi = round(min(left, right) * 100) - 4, round(max(left, right) * 100) + 5
+        lo, hi = max(lo, 1), min(hi, len(level) - 1)
+        if lo < hi:
+            points.append((lo + int(np.argmin(level[lo:hi])) + 0.5) / 100)
     return points
-
-
-def quiet_point(utterance: Utterance, k: int) -> float | None:
-    """The quietest moment, in seconds, between word `k - 1` and word `k`; None if there is no room for one."""
-    level = loudness(utterance.wav_S)
-    left, right = utterance.words[k - 1].end, utterance.words[k].start
-    lo, hi = round(min(left, right) * 100) - 4, round(max(left, right) * 100) + 5
-    lo, hi = max(lo, 1), min(hi, len(level) - 1)
-    return (lo + int(np.argmin(level[lo:hi])) + 0.5) / 100 if lo < hi else None

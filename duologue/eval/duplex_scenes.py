@@ -89,7 +89,7 @@ class Stock:
             ]
             if any(row["text"] in texts for row in users):
                 agents = [row for row in rows if row["role"] == "moshi" and row["voice"] == agent]
-                casts[split] = ClipCast(users + agents, script, agent, disguised=0.0, spliced=0.0, least=1)
+                casts[split] = ClipCast(users + agents, script, agent, disguised=0.0, least=1)
         if HEARD not in casts:
             raise InputError(f"none of the clips is a question of this script by {', '.join(voices)}")
         return cls(script, casts, list(speech))

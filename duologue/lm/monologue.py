@@ -6,12 +6,11 @@ Framework-free: words and frames in, a list of ids out.
 from collections.abc import Iterable
 
 FRAME_RATE = 12.5
-EPAD, PAD = 0, 3
 HEARD_DELAY = 2  # frames from the one in which a word of the user's ends to that of its first token
 
 
 def text_row(
-    words: Iterable[tuple[list[int], float]], frames: int, pad: int = PAD, epad: int = EPAD, mark: bool = True
+    words: Iterable[tuple[list[int], float]], frames: int, pad: int = 3, epad: int = 0, mark: bool = True
 ) -> list[int]:
     """Token ids of `frames` frames. `words`: the tokens of each word and when it starts (seconds), in order.
 
@@ -54,7 +53,7 @@ def lead(
 
 
 def heard_row(
-    words: Iterable[tuple[list[int], float]], frames: int, delay: int = HEARD_DELAY, pad: int = PAD
+    words: Iterable[tuple[list[int], float]], frames: int, delay: int = HEARD_DELAY, pad: int = 3
 ) -> list[int]:
     """What a listener writes down: each word's tokens from `delay` frames after it has ended, in a queue, one a frame.
 

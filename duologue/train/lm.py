@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from duologue.lm import LM
 from duologue.lm.model import NO_INPUT
@@ -44,8 +44,6 @@ class LMLossConfig:
 
 
 EARLY = 5 / 8
-TOLD = 16.0
-"""Added to the logit of a word that the model is told: those it hears well stand as far above what comes next."""
 
 
 class LMStage(Stage):
@@ -84,7 +82,7 @@ class LMStage(Stage):
         """Each loss as (weighted sum, sum of weights)."""
         lm, config = self.module, self.config
         early: list[Tensor] = []
-        with self._at_early(early, batch.get("told")):
+        with self._watched(early):
             z_BTD, _ = lm.context(batch["inputs"])
         terms = {}
         if config.text:
@@ -102,31 +100,19 @@ class LMStage(Stage):
         return terms
 
     @contextmanager
-    def _at_early(self, early: list[Tensor], told_BT: Tensor | None) -> Iterator[None]:
-        """While it lasts, what the first `EARLY` of the layers give is added to `early`, and the layers above get it
-        with the words that are told."""
+    def _watched(self, early: list[Tensor]) -> Iterator[None]:
+        """While it lasts, what the first `EARLY` of the layers give is added to `early`, if there is a loss on it."""
+        if not self.config.heard_early:
+            yield
+            return
         layers = self.module.temporal.layers
-        tells = told_BT is not None and bool((told_BT != NO_INPUT).any())
-
-        def hook(layer: nn.Module, given: Any, x_BTD: Tensor) -> Tensor:
-            early.append(x_BTD)
-            return x_BTD + self._words(told_BT, x_BTD) if tells and told_BT is not None else x_BTD
-
-        handle = layers[round(EARLY * len(layers)) - 1].register_forward_hook(hook)
+        hook = layers[round(EARLY * len(layers)) - 1].register_forward_hook(
+            lambda *call: early.append(call[-1])
+        )
         try:
             yield
         finally:
-            handle.remove()
-
-    def _words(self, told_BT: Tensor, x_BTD: Tensor) -> Tensor:
-        """What to add to `x_BTD` for the head of the user's words to read there what is told, `[B, T, D]`."""
-        lm = self.module
-        weight_VD, gain_D = lm.extra_heads[0].weight, lm.out_norm.weight
-        assert isinstance(weight_VD, Tensor) and isinstance(gain_D, Tensor)
-        way_BTD = F.embedding(told_BT.clamp(min=0), (weight_VD * gain_D).detach())
-        size_BT1 = x_BTD.detach().square().mean(-1, keepdim=True).sqrt()
-        words_BTD = TOLD * size_BT1 * way_BTD / way_BTD.square().sum(-1, keepdim=True)
-        return words_BTD * (told_BT != NO_INPUT)[..., None]
+            hook.remove()
 
     def _text(self, logits_BTV: Tensor, target_BT: Tensor) -> tuple[Tensor, Tensor]:
         config = self.module.config

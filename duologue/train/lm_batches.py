@@ -12,14 +12,12 @@ from duologue.data.manifest import AGENT, UNSAID, USER
 from duologue.data.shards import Sample, ShardReader
 from duologue.data.timeline import ABOUT_TO_SAY
 from duologue.lm.model import NO_INPUT
-from duologue.lm.monologue import FRAME_RATE, HEARD_DELAY, PAD, heard_row, lead, text_row
+from duologue.lm.monologue import FRAME_RATE, HEARD_DELAY, heard_row, lead, text_row
 from duologue.tokenizer import Tokenizer
 
 AS_HEARD = 1
 """Frames from the step that says something to its being heard: recordings hold the agent as heard, and the model must
 have said it by then, so its streams stand one frame earlier than in the recording."""
-WORDY = 3
-"""So many of the first codebooks carry the words."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +47,6 @@ class LMBatchConfig:
     """Share of pieces in which it hears nothing of itself."""
     deaf_to_user: float = 0.0
     """Share of pieces in which it hears nothing of the user: how an answer goes on is to follow from its words."""
-    told: float = 0.0
-    """Share of pieces in which it is told the user's words, and hears no more of the user than when there is a voice
-    (the codes above the third): each answer is to follow from words, which it knows from many mouths, and not from the
-    sound of a few recordings of its question."""
 
     def whole(self) -> "LMBatchConfig":
         """From the start of each conversation, and nothing dropped: to judge by."""
@@ -63,8 +57,7 @@ class LMBatches:
     """Endless batches over shards of conversations; resumes at the very next sample.
 
     A batch: "codes" int64 [B, 1 + 2 Q, T] as the model predicts them (text, agent, user), "inputs" the same with
-    frames dropped here and there, "heard" int64 [B, T] (the user's words to learn to write down), "told" int64 [B, T]
-    (those to be given). -1 where there is nothing.
+    frames dropped here and there, "heard" int64 [B, T] (the user's words). -1 where there is nothing.
     """
 
     def __init__(
@@ -101,16 +94,12 @@ class LMBatches:
         piece_KT[:, : cut_KT.shape[1]] = cut_KT
         heard = np.full(frames, NO_INPUT, np.int64)
         heard[: cut_KT.shape[1]] = heard_T[start : start + frames]
-        told, tells = np.full(frames, NO_INPUT, np.int64), rng.random() < self.config.told
-        inputs_KT = self._drop(piece_KT, tells, rng)
-        if tells:
-            words = heard != PAD
-            told[words], heard[:] = heard[words], NO_INPUT
+        inputs_KT = self._drop(piece_KT, rng)
         if (inputs_KT[-(len(inputs_KT) // 2) :] == NO_INPUT).all():
             heard[:] = NO_INPUT
-        return {"codes": piece_KT, "inputs": inputs_KT, "heard": heard, "told": told}
+        return {"codes": piece_KT, "inputs": inputs_KT, "heard": heard}
 
-    def _drop(self, piece_KT: np.ndarray, tells: bool, rng: np.random.Generator) -> np.ndarray:
+    def _drop(self, piece_KT: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         inputs_KT, config = piece_KT.copy(), self.config
         books, frames = (len(piece_KT) - 1) // 2, piece_KT.shape[1]
         agent_QT, user_QT = inputs_KT[1 : 1 + books], inputs_KT[1 + books :]
@@ -118,10 +107,8 @@ class LMBatches:
         mixed_QT = rng.random(user_QT.shape) < rng.uniform(0, config.blur)
         user_QT[mixed_QT] = other_QT[mixed_QT]
         user_QT[:, rng.random(frames) < config.drop_frames] = NO_INPUT
-        if tells:
-            user_QT[:WORDY] = NO_INPUT
-        elif rng.random() < config.drop_books:
-            user_QT[rng.integers(1, WORDY + 1) :] = NO_INPUT
+        if rng.random() < config.drop_books:
+            user_QT[rng.integers(1, 4) :] = NO_INPUT
         if rng.random() < config.deaf_to_user:
             user_QT[:] = NO_INPUT
         deaf = rng.random() < config.deaf_to_itself

@@ -49,9 +49,8 @@ class Plan:
 # A small model takes the easy way: it hears the answer in its own voice, and knows users by theirs. So it must do
 # without, now and then.
 NANO_ROWS = LMBatchConfig(
-    lead=3, drop_frames=0.1, drop_books=0.6, blur=0.5, drop_agent=0.2, deaf_to_itself=0.6, deaf_to_user=0.08,
-    told=0.25,
-)  # fmt: skip
+    lead=3, drop_frames=0.1, drop_books=0.6, blur=0.5, drop_agent=0.2, deaf_to_itself=0.6, deaf_to_user=0.08
+)
 
 PLANS = {
     # the paper's pre-training (table 1)

@@ -118,34 +118,6 @@ def test_what_is_not_heard_is_still_learnt(shards: Path, drop: dict[str, float],
         assert (batch["inputs"][:, 12:] == -1).all()
 
 
-def test_who_is_told_the_words_hears_only_that_there_is_a_voice(shards: Path) -> None:
-    plain, told = (
-        next(iter(batches(shards, from_start=1.0, drop_books=1.0, told=share))) for share in (0.0, 1.0)
-    )
-    assert (told["inputs"][:, 9:12] == -1).all()
-    assert torch.equal(told["inputs"][:, 12:], told["codes"][:, 12:])
-    words = (plain["heard"] != 3) & (plain["heard"] != -1)
-    assert words.any()
-    assert torch.equal(told["told"], torch.where(words, plain["heard"], -1))
-    assert (told["heard"] == -1).all() and (plain["told"] == -1).all()
-
-
-def test_what_is_told_reads_as_if_it_had_been_heard(shards: Path) -> None:
-    trained = stage(LMLossConfig(text=1.0, audio=0.0))
-    lm, batch = trained.module, next(iter(batches(shards, told=1.0)))
-    layers, given_BT = lm.temporal.layers, batch["told"] >= 0
-    early: list[torch.Tensor] = []
-    hook = layers[round(EARLY * len(layers))].register_forward_pre_hook(lambda _, args: early.append(args[0]))
-    trained.terms(batch)
-    hook.remove()
-    read_BT = lm.extra_heads[0](lm.out_norm(early[0])).argmax(-1)
-    assert torch.equal(read_BT[given_BT], batch["told"][given_BT])
-    assert given_BT.any() and not torch.equal(read_BT[~given_BT], batch["told"][~given_BT])
-    other = batch | {"told": torch.where(given_BT, 7, -1)}
-    assert trained.terms(other)["text"][0] != trained.terms(batch)["text"][0]
-    assert trained.terms(batch).keys() == {"text"}
-
-
 def test_a_blurred_user_says_codes_of_other_frames(shards: Path) -> None:
     batch = next(iter(batches(shards, blur=0.8)))
     odd = batch["codes"] != batch["inputs"]
