@@ -217,9 +217,9 @@ def listen(lm: LM, state: StepState, heard_BQ: Tensor, exec_B: Tensor | None = N
     """The first half of `step`: hear one frame and choose its text token."""
     if torch.compiler.is_compiling():
         with torch.no_grad():
-            return _listen(lm, state, heard_BQ, exec_B)
+            return _listen(lm, state, _delays(lm), heard_BQ, exec_B)
     with torch.inference_mode():
-        thought = _listen(lm, state, heard_BQ, running(exec_B))
+        thought = _listen(lm, state, _delays(lm), heard_BQ, running(exec_B))
         return Thought(thought.text_B.clone(), thought.hidden_BD)
 
 
@@ -237,9 +237,10 @@ def speak(
     said_B = thought.text_B if text_B is None else text_B
     if torch.compiler.is_compiling():
         with torch.no_grad():
-            return _say(lm, state, thought.hidden_BD, said_B, audio_BQ, exec_B, depth)
+            return _say(lm, state, _delays(lm), thought.hidden_BD, said_B, audio_BQ, exec_B, depth)
     with torch.inference_mode():
-        return _outside(_say(lm, state, thought.hidden_BD, said_B, audio_BQ, running(exec_B), depth))
+        out = _say(lm, state, _delays(lm), thought.hidden_BD, said_B, audio_BQ, running(exec_B), depth)
+        return _outside(out)
 
 
 def _outside(out: StepOutput) -> StepOutput:
@@ -254,17 +255,21 @@ def _step(
     text_B: Tensor | None,
     audio_BQ: Tensor | None,
 ) -> StepOutput:
-    thought = _listen(lm, state, heard_BQ, exec_B)
+    delays_K = _delays(lm)
+    thought = _listen(lm, state, delays_K, heard_BQ, exec_B)
     said_B = thought.text_B
     if text_B is not None:
         said_B = torch.where(text_B == TO_GENERATE, said_B, text_B)
-    return _say(lm, state, thought.hidden_BD, said_B, audio_BQ, exec_B, True)
+    return _say(lm, state, delays_K, thought.hidden_BD, said_B, audio_BQ, exec_B, True)
 
 
-def _listen(lm: LM, state: StepState, heard_BQ: Tensor, exec_B: Tensor | None) -> Thought:
+def _delays(lm: LM) -> Tensor:
+    return torch.tensor(lm.config.delays, device=lm.device)
+
+
+def _listen(lm: LM, state: StepState, delays_K: Tensor, heard_BQ: Tensor, exec_B: Tensor | None) -> Thought:
     config, inner = lm.config, state.inner
     spoken = config.depth_steps
-    delays_K = torch.tensor(config.delays, device=heard_BQ.device)
     if config.heard:
         frame_BQ = state.frame_B[:, None] + delays_K[1 + spoken :]
         _write(state.tokens_BKC, 1 + spoken, frame_BQ, heard_BQ, exec_B)
@@ -289,6 +294,7 @@ def _listen(lm: LM, state: StepState, heard_BQ: Tensor, exec_B: Tensor | None) -
 def _say(
     lm: LM,
     state: StepState,
+    delays_K: Tensor,
     z_BD: Tensor,
     said_B: Tensor,
     audio_BQ: Tensor | None,
@@ -296,9 +302,7 @@ def _say(
     depth: bool,
 ) -> StepOutput:
     config = lm.config
-    spoken = config.depth_steps
-    delays_K = torch.tensor(config.delays[: 1 + spoken], device=said_B.device)
-    said_BK = said_B[:, None]
+    spoken, said_BK = config.depth_steps, said_B[:, None]
     if spoken:
         codes_BQ = _speak(lm, state, z_BD, said_B, audio_BQ) if depth else audio_BQ
         said_BK = torch.cat([said_BK, _filled(codes_BQ, len(said_B), spoken, said_B.device)], 1)
