@@ -7,7 +7,9 @@ from .errors import InputError
 
 NORMS = ("layer_norm", "layer_norm_f32", "rms_norm", "rms_norm_f32")
 LARGEST = 2**20  # no size is above
-POSITIONS = ("rope", "rope_concat", "none")
+POSITIONS = ("rope", "rope_concat", "sin", "none")  # rotary (neighbours or halves in pairs), added, unmarked
+
+_SIN = "positions are added to an even width of at least 4, not to {}"
 
 
 def _require(sound: bool, message: str) -> None:
@@ -54,7 +56,12 @@ class TransformerConfig:
             self.positions in POSITIONS, f"positions {self.positions!r} are not one of {', '.join(POSITIONS)}"
         )
         _require(self.max_period > 0, f"max_period is above 0, not {self.max_period}")
-        _require_heads(self.dim, self.heads, self.kv_repeat, self.positions != "none")
+        _require(self.positions != "sin" or (self.dim >= 4 and self.dim % 2 == 0), _SIN.format(self.dim))
+        _require_heads(self.dim, self.heads, self.kv_repeat, self.rotary)
+
+    @property
+    def rotary(self) -> bool:
+        return self.positions.startswith("rope")
 
 
 @dataclass(frozen=True)
@@ -173,9 +180,13 @@ class DepthConfig:
     low_rank: int | None = None  # width of its token embeddings before a projection
     norm_out: str | None = None  # a norm of its own before each output head
     kv_repeat: int = 1
+    max_period: float | None = None  # of sinusoids that mark the steps; None: they are not marked
 
     def __post_init__(self) -> None:
         _require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat")
+        if self.max_period is not None:
+            _require(self.max_period > 0, f"max_period is above 0, not {self.max_period}")
+            _require(self.dim >= 4 and self.dim % 2 == 0, _SIN.format(self.dim))
         _require(
             self.low_rank is None or 1 <= self.low_rank <= LARGEST,
             f"low_rank is a width, not {self.low_rank}",

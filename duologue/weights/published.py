@@ -148,9 +148,16 @@ def _sampling(f: Fields) -> Sampling:
     audio = f.take("temp", float, Sampling.temperature)
     text = f.take("temp_text", float, f.take("text_temp", float, Sampling.text_temperature))
     top_k, text_top_k = f.take("top_k", int, Sampling.top_k), f.take("top_k_text", int, Sampling.text_top_k)
-    f.take("cfg_coef", float | None, None)
+    guidance = f.take("cfg_coef", float | None, None)
     f.finish()
-    return f.build(Sampling, 0.0 if greedy else audio, top_k, 0.0 if greedy else text, text_top_k)
+    return f.build(
+        Sampling,
+        temperature=0.0 if greedy else audio,
+        top_k=top_k,
+        text_temperature=0.0 if greedy else text,
+        text_top_k=text_top_k,
+        guidance=1.0 if guidance is None else guidance,
+    )
 
 
 def _lm(f: Fields) -> LMConfig:
@@ -169,7 +176,7 @@ def _lm(f: Fields) -> LMConfig:
         norm=f.take("norm", str, "layer_norm"),
         gated=gating == "silu",
         layer_scale=f.take("layer_scale", float | None, None),
-        positions=f.take("positional_embedding", str, "rope"),
+        positions=f.take("positional_embedding", str, "sin"),
         max_period=f.take("max_period", float, 10_000.0),
         kv_repeat=f.take("kv_repeat", int, 1),
         cross_attention=f.take("cross_attention", bool, False),
@@ -202,11 +209,12 @@ def _lm(f: Fields) -> LMConfig:
 def _depth(f: Fields, dep_q: int, scale: float, temporal: TransformerConfig) -> DepthConfig | None:
     """The keys of the depth transformer, which by default are the temporal transformer's. A model without one (speech
     recognition) may still carry them."""
-    f.expect(depformer_causal=True, depformer_pos_emb="none")
-    for key in ("depformer_context", "depformer_max_period"):
-        f.take(
-            key, float | None, None
-        )  # no meaning in a frame of at most 32 steps whose positions are not marked
+    f.expect(depformer_causal=True)
+    f.take("depformer_context", float | None, None)  # no meaning in a frame of at most 64 steps
+    marked = f.take("depformer_pos_emb", str, "sin")
+    max_period = f.take("depformer_max_period", float | None, None) or temporal.max_period
+    if marked not in ("sin", "none"):
+        raise InputError(f"{f.where}: depformer_pos_emb {marked!r} is not supported")
     gating = f.take("depformer_gating", str, "silu" if temporal.gated else "none")
     layer_scale = f.take("depformer_layer_scale", float | None, temporal.layer_scale)
     own_weights = f.take("depformer_weights_per_step", bool, False)
@@ -221,6 +229,7 @@ def _depth(f: Fields, dep_q: int, scale: float, temporal: TransformerConfig) -> 
         "kv_repeat": f.take("depformer_kv_repeat", int, temporal.kv_repeat),
         "low_rank": f.take("depformer_low_rank_embeddings", int | None, None),
         "norm_out": f.take("depformer_norm", str | None, None),
+        "max_period": max_period if marked == "sin" else None,
     }
     if dep_q == 0:
         return None
