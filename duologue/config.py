@@ -233,7 +233,7 @@ class ConditioningConfig:
 class LMConfig:
     """A temporal and a depth transformer over K = 1 + audio_streams token streams.
 
-    Streams: text, `depth_steps` codebooks that the model speaks, the rest that it hears. `delays` are in frames, one a
+    Streams: text, the codebooks that the model speaks, those that it hears. `delays` are in frames, one a
     stream. Ids from `text_card` / `card` on are for inputs only: the initial token.
     """
 
@@ -250,11 +250,13 @@ class LMConfig:
     extra_heads: int = 0
     extra_heads_dim: int = 6
     conditioning: ConditioningConfig = ConditioningConfig()
+    told: int = 0  # the last codebooks of the depth transformer that are the user's: predicted, and told all the same
 
     def __post_init__(self) -> None:
         _require_sizes(self, "card", "text_card", "text_card_out")
-        spoken, heard = self.depth_steps, self.audio_streams
-        _require(spoken <= heard, f"the model speaks {spoken} codebooks but has {heard} audio streams")
+        spoken, streams = self.depth_steps, self.audio_streams
+        _require(spoken <= streams, f"the model speaks {spoken} codebooks but has {streams} audio streams")
+        _require(0 <= self.told <= spoken, f"of {spoken} codebooks it cannot be told {self.told}")
         _require(
             len(self.delays) == self.streams and min(self.delays) >= 0,
             f"{self.streams} streams need a delay from 0 up each, not {self.delays}",
@@ -282,10 +284,15 @@ class LMConfig:
 
     @property
     def depth_steps(self) -> int:
-        """Codebooks that the model speaks (`dep_q`)."""
+        """Codebooks that the depth transformer predicts (`dep_q`)."""
         return len(self.depth.schedule) if self.depth else 0
 
     @property
+    def spoken(self) -> int:
+        """Codebooks that the model speaks in a conversation."""
+        return self.depth_steps - self.told
+
+    @property
     def heard(self) -> int:
-        """Codebooks that the model only hears."""
-        return self.audio_streams - self.depth_steps
+        """Codebooks that it hears."""
+        return self.audio_streams - self.spoken

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
@@ -27,6 +27,7 @@ T = TypeVar("T")
 LM_FILE = "model.safetensors"
 CODEC_FILE = "tokenizer-e351c8d8-checkpoint125.safetensors"
 TOKENIZER_FILE = "tokenizer_spm_32k_3.model"
+MODEL_TYPES = ("moshi", "personaplex", "hibiki", "stt", "tts")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class ModelConfig:
     model_type: str = "moshi"
     sampling: Sampling = field(default_factory=Sampling)
     task: dict[str, Any] = field(default_factory=dict)
+    guessed: bool = False  # nothing said what the language model is: it is one of the first two published ones
 
 
 class Fields:
@@ -135,12 +137,29 @@ def model_config(values: dict[str, Any], where: str = "config.json") -> ModelCon
         "lora_file": f.take("lora_name", str | None, None),
     }
     model_type = f.take("model_type", str, "moshi")
+    if "dim" not in f.values and model_type not in MODEL_TYPES:
+        raise InputError(
+            f"{where}: models of type {model_type!r} are not supported: {', '.join(MODEL_TYPES)} are, and the "
+            "Hugging Face ports of mimi and moshi"
+        )
     sampling = _sampling(Fields(f.take("lm_gen_config", dict, {}), f"{where}: lm_gen_config"))
     for key in ("lora", "lora_rank", "lora_scaling", "quantize"):
         if f.values.pop(key, None):
             task[key] = values[key]
-    lm = _lm(f) if f.values else presets.moshi_7b()
-    return ModelConfig(lm, **files, model_type=model_type, sampling=sampling, task=task)
+    if guessed := f.values.keys() <= {"version"}:
+        lm = presets.personaplex_7b() if model_type == "personaplex" else presets.moshi_7b()
+    else:
+        lm = _lm(f, model_type)
+    if sampling.guidance != 1 and not lm.conditioning.conditioners:
+        raise InputError(f"{where}: cfg_coef {sampling.guidance} needs conditions, and the model has none")
+    return ModelConfig(lm, **files, model_type=model_type, sampling=sampling, task=task, guessed=guessed)
+
+
+def as_its_tensors_say(config: ModelConfig, names: set[str]) -> ModelConfig:
+    """PersonaPlex is published without a configuration: its depth transformer has twice the steps of Moshi's."""
+    if f"linears.{presets.personaplex_7b().depth_steps - 1}.weight" not in names:
+        return config
+    return replace(config, lm=presets.personaplex_7b(), model_type="personaplex")
 
 
 def _sampling(f: Fields) -> Sampling:
@@ -160,7 +179,7 @@ def _sampling(f: Fields) -> Sampling:
     )
 
 
-def _lm(f: Fields) -> LMConfig:
+def _lm(f: Fields, model_type: str) -> LMConfig:
     dim, scale = f.take("dim", int), f.take("hidden_scale", float, 4.0)
     f.expect(causal=True, norm_emb=False, bias_proj=False)
     gating = f.take("gating", str, "none")
@@ -184,7 +203,8 @@ def _lm(f: Fields) -> LMConfig:
     text_card = f.take("text_card", int)
     second = f.take("demux_second_text_stream", bool, False)
     second = f.take("demux_second_stream", bool, second)
-    depth = _depth(f, f.take("dep_q", int, 8), scale, temporal)
+    depth_steps = f.take("dep_q", int, 8)
+    depth = _depth(f, depth_steps, scale, temporal)
     conditioning = _conditioning(f)
     config = f.build(
         LMConfig,
@@ -201,6 +221,7 @@ def _lm(f: Fields) -> LMConfig:
         extra_heads=f.take("extra_heads_num_heads", int, 0),
         extra_heads_dim=f.take("extra_heads_dim", int, 6),
         conditioning=conditioning,
+        told=depth_steps // 2 if model_type == "personaplex" else 0,
     )
     f.finish()
     return config
