@@ -225,7 +225,8 @@ class TestVerbs:
         said = json.loads((folder / "out.json").read_text())
         _, agent_S, user_S, words = drawn[0]
         assert (folder / "out.png").read_bytes()[:4] == b"\x89PNG"
-        assert agent_S.size - 1920 >= user_S.size == 24_000
+        assert agent_S.size == user_S.size >= 24_000 + 1920
+        assert user_S[:24_000].any() and not user_S[24_000:].any()
         for who, shown in ((AGENT, said["words"]), (USER, said["user"]["words"])):
             assert [w.text for w in words if w.speaker == who] == [w["word"] for w in shown] != []
         said_as_it_came = capsys.readouterr().out
