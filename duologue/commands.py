@@ -2,6 +2,7 @@
 
 import json
 import sys
+from array import array
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,7 +20,6 @@ from duologue.data.manifest import AGENT, USER, Word
 from duologue.engine import offline
 from duologue.engine.backend import open_codec
 from duologue.engine.options import Options
-from duologue.engine.words import FRAME
 from duologue.errors import InputError
 from duologue.eval.picture import check_picture, draw_conversation
 from duologue.files import atomic_write, check_writable
@@ -51,13 +51,13 @@ def encode(source: Path, target: Path, model: str, options: Options) -> None:
     opened = load(model, _device())
     config = opened.codec_config
     recording = open_audio(source, config.sample_rate)
-    codec, frames = open_codec(opened, options), []
+    codec, codes = open_codec(opened, options), array("h")
     with progress("encoding", _frame_count(recording, config.frame_rate)) as advance:
         for wav_CS in recording.frames(config.frame_size):
-            frames.append(codec.encode_frame(mono(wav_CS)))
+            codes.extend(codec.encode_frame(mono(wav_CS)).tolist())
             advance(1)
-    codes_QT = np.stack(frames, 1)
-    save_codes(target, Codes(codes_QT, config.sample_rate, config.frame_rate, opened.name))
+    codes_TQ = np.frombuffer(codes, np.int16).reshape(-1, config.codebooks)
+    save_codes(target, Codes(codes_TQ.T, config.sample_rate, config.frame_rate, opened.name))
 
 
 def decode(source: Path, target: Path, model: str | None, options: Options) -> None:

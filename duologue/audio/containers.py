@@ -114,7 +114,9 @@ class _Sound:
     unknown: int = UNKNOWN_LENGTH
     counted: int = 0
     whole: bool = False
-    also: tuple[tuple[int, str, int], ...] = ()  # other lengths: place, format, what they count before the samples
+    also: tuple[
+        tuple[int, str, int], ...
+    ] = ()  # other lengths: place, format, what they count before the samples
 
     def filled_in(self, size: int) -> dict[int, bytes]:
         """The header's lengths as they should be."""
@@ -144,7 +146,9 @@ def _find_sound(file: BinaryIO, head: bytes, size: int) -> _Sound | None:
         for at, name, length in _chunks(file, 40, size, "<16sQ", counted=24, align=8):
             if name.startswith(b"data"):
                 # Recorders leave 0, or the length of the header.
-                return _Sound(at + 24, length, at + 16, "<Q", unknown=1 << 63, counted=24, also=((16, "<Q", at + 24),))
+                return _Sound(
+                    at + 24, length, at + 16, "<Q", unknown=1 << 63, counted=24, also=((16, "<Q", at + 24),)
+                )
     if form == b"caff":
         for at, name, length in _chunks(file, 8, size, ">4sQ"):
             if name == b"data":

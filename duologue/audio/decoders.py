@@ -57,7 +57,9 @@ def open_decoder(part: Part) -> Decoder:
     try:
         with _sndfile(part) as file:
             if file.format not in SNDFILE:
-                raise InputError(f"{part.path} is {file.format}, which we do not read: convert it to wav or flac")
+                raise InputError(
+                    f"{part.path} is {file.format}, which we do not read: convert it to wav or flac"
+                )
             known = file.frames < UNKNOWN and not (file.format == "MP3" and not _mp3_says(part))
             return Decoder(part, file.samplerate, file.channels, file.frames if known else None)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: headerless, going by the suffix
@@ -118,7 +120,9 @@ def _container(part: Part) -> Any:
     import av
 
     source = str(part.path) if part.plain else part.open()
-    return av.open(source, options={"format_whitelist": FFMPEG, "protocol_whitelist": "file"}, metadata_errors="replace")
+    return av.open(
+        source, options={"format_whitelist": FFMPEG, "protocol_whitelist": "file"}, metadata_errors="replace"
+    )
 
 
 class _errors:

@@ -118,7 +118,12 @@ def test_ogg_streams_one_after_the_other_are_all_heard(tmp_path, name):
     assert open_audio(both).seconds == 3 * SECONDS
     both.write_bytes(body * 2 + b"TAG" + bytes(125))
     assert read_audio(both).shape == (1, 2 * once_CS.shape[1])
-    for broken in (body + body[:-10], body + body[: len(body) // 2], body[:200] + b"?" + body[201:], body[:300]):
+    for broken in (
+        body + body[:-10],
+        body + body[: len(body) // 2],
+        body[:200] + b"?" + body[201:],
+        body[:300],
+    ):
         both.write_bytes(broken)
         with pytest.raises(InputError, match="cut short|damaged|not audio"):
             read_audio(both)
