@@ -17,6 +17,7 @@ FRAME_RATE = 12.5
 WORD, MAIN, OTHER, PAD = 0, 1, 2, 3  # of a published model of this kind; MAIN and OTHER say who speaks next
 NO_TEXT = -1  # of the second text stream
 BREAK = re.compile(r'<break\s+time="([0-9]+(?:\.[0-9]*)?)s"\s*/?>')
+END = re.compile(BREAK.pattern + r"|\s")  # of a word
 LONGEST_BREAK = 60.0  # seconds
 REPLACED = str.maketrans({"’": "'", ":": " ", "(": "", ")": "", "–": ""})
 
@@ -54,12 +55,11 @@ class Script:
     def push(self, text: str) -> list[Entry]:
         """The entries that this text completes."""
         text = self._rest + text
-        whole = max(len(text) - len(re.split(r"\s", text)[-1]), 0)
-        opened = text.rfind("<")
-        if opened >= 0 and ">" not in text[opened:]:  # perhaps a break, in which there is white space
-            whole = min(whole, opened)
-        elif text.endswith(">"):
-            whole = len(text)
+        tag = text.rfind("<")
+        unfinished = tag >= 0 and "<break ".startswith(text[tag : tag + 7]) and ">" not in text[tag:]
+        whole = 0
+        for end in END.finditer(text, 0, tag if unfinished else len(text)):
+            whole = end.end()
         self._rest = text[whole:]
         return self._entries(text[:whole])
 

@@ -6,7 +6,7 @@ nothing of clocks and threads: `tick` moves on whatever can be moved on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,60 +16,15 @@ from ..lm.model import NO_INPUT, TO_GENERATE
 from ..lm.sampling import Sampling
 from ..weights import Model
 from .options import DEFAULT, Options
-from .script import FRAME_RATE, Entry, MonologueMachine, Script, WordMachine
-from .streams import Conditions, Unguided, open_streams
+from .script import MonologueMachine, Script, WordMachine
+from .streams import Unguided, open_streams
+from .voices import SpeechConfig, Voice, no_voice
 from .words import FRAME, LOUD, Word, loudness
 
 FINAL_PADDING = 4  # frames after the last word
 YOUNG_STEPS = 2  # further steps of a young utterance beside one step of the others
-CODES_CUT = 2  # frames at the end of a voice's recording that are left out, as its codec has not heard what follows
 QUIET_FRAMES = 8  # without voice after which a model that holds conversations has said its text
 LONGEST_TAIL = 40  # frames that it may go on after the last word
-
-
-@dataclass(frozen=True)
-class SpeechConfig:
-    """What a model needs to know to speak a text. `delay` is in frames, from text to sound; `ahead` in words; `delayed`
-    says of which of the two kinds the model is."""
-
-    delayed: bool
-    delay: int = 0
-    ahead: int = 0
-    speakers: bool = False  # it can be told two voices, whose turns alternate
-    distilled: bool = False  # guidance is a condition
-    prefixed: bool = False  # the voice is a recording that comes first
-    max_speakers: int = 5
-
-    @staticmethod
-    def of(model: Model) -> "SpeechConfig":
-        """Raises InputError for a model that does not speak."""
-        lm, task = model.files.config.lm, model.files.config.task.get("tts_config")
-        names = {conditioner.name for conditioner in lm.conditioning.conditioners}
-        if task is not None and lm.depth_steps:
-            return SpeechConfig(
-                True,
-                int(float(task["audio_delay"]) * FRAME_RATE),
-                int(task.get("second_stream_ahead", 0)),
-                "speaker_wavs" in names,
-                "cfg" in names,
-                "speaker_wavs" not in names,
-                int(task.get("max_speakers", 5)),
-            )
-        if not lm.depth_steps or not lm.heard or lm.conditioning.conditioners:
-            raise InputError(f"{model.name} does not speak a text: use a model of synthesis, or nano")
-        return SpeechConfig(False)
-
-
-@dataclass(frozen=True)
-class Voice:
-    """How an utterance sounds: conditions by name, or the codes `[Q, T]` of a recording that comes first."""
-
-    conditions: Conditions = field(default_factory=dict)
-    prefix_QT: np.ndarray | None = None
-
-    @property
-    def frames(self) -> int:
-        return 0 if self.prefix_QT is None else self.prefix_QT.shape[1]
 
 
 @dataclass(frozen=True)
@@ -90,7 +45,9 @@ class Utterance:
         self.ended = False
         self.error: str | None = None
         self.machine = (
-            WordMachine(lm.text_card, config.ahead) if config.delayed else MonologueMachine(lm.pad_id, lm.epad_id)
+            WordMachine(lm.text_card, config.ahead)
+            if config.delayed
+            else MonologueMachine(lm.pad_id, lm.epad_id)
         )
         self._script, self._config = script, config
         self._lm_delay = max(lm.delays)
@@ -186,7 +143,8 @@ class Synthesiser:
         undistilled = self.config.delayed and not self.config.distilled and self.guidance != 1
         self._codebooks = _codebooks(model, codebooks)
         unguided = Unguided({}, text=False) if undistilled else None
-        self._streams = open_streams(model, slots, options, unguided, self._codebooks)
+        self._voice = no_voice(model, self.config)
+        self._streams = open_streams(model, slots, options, self._voice.conditions, unguided, self._codebooks)
         self._undistilled = undistilled
         self._free = list(range(slots))[::-1]
         self._line: list[Utterance] = []
@@ -202,13 +160,13 @@ class Synthesiser:
 
     def open(self, voice: Voice | None = None, sampling: Sampling | None = None) -> Utterance:
         """A new utterance."""
-        voice = voice or Voice()
+        voice = voice or self._voice
         settings = sampling or self.sampling
         if self._undistilled:
             settings = replace(settings, guidance=self.guidance)
         names = {conditioner.name for conditioner in self._lm.conditioning.conditioners}
         told = {**({"control": "ok"} if "control" in names else {}), **voice.conditions}
-        if self.config.distilled and self.guidance != 1:
+        if self.config.distilled:
             told = {"cfg": f"{self.guidance:.1f}", **told}
         script = Script(self.model.tokenizer, self.config.speakers, 1 if self.config.delayed else 0)
         utterance = Utterance(self.config, self._lm, script, replace(voice, conditions=told), settings)
@@ -309,8 +267,3 @@ def _codebooks(model: Model, codebooks: int | None) -> int:
     if not 1 <= codebooks <= have:
         raise InputError(f"{model.name} speaks 1 to {have} codebooks, not {codebooks}")
     return codebooks
-
-
-def entries_of(utterance: Utterance) -> Sequence[Entry]:
-    """What still waits to be said."""
-    return tuple(utterance.machine._entries)

@@ -74,17 +74,19 @@ def open_streams(
     model: Model,
     slots: int = 1,
     options: Options = DEFAULT,
+    conditions: Conditions | None = None,
     unguided: Unguided | None = None,
     codebooks: int | None = None,
 ) -> Streams:
-    """Read a model's weights into the backend that the options, or this machine, ask for."""
+    """Read a model's weights into the backend that the options, or this machine, ask for. `conditions` hold for slots
+    that were not started with others, which must be as long."""
     if options.resolved() == "torch":
         if options.quantize:
             model.lm, model.codec = quantized_lm(model, options.quantize), halved_codec(model)
-        return TorchStreams(model, slots, unguided, codebooks)
+        return TorchStreams(model, slots, conditions, unguided, codebooks)
     from ..mlx.streams import MLXStreams
 
-    return MLXStreams(model, slots, options.quantize, unguided, codebooks)
+    return MLXStreams(model, slots, options.quantize, conditions, unguided, codebooks)
 
 
 def pause_heads(model: Model) -> int:
@@ -97,7 +99,12 @@ class TorchStreams:
     """In torch, on the device that the model was loaded to."""
 
     def __init__(
-        self, model: Model, slots: int, unguided: Unguided | None = None, codebooks: int | None = None
+        self,
+        model: Model,
+        slots: int,
+        conditions: Conditions | None = None,
+        unguided: Unguided | None = None,
+        codebooks: int | None = None,
     ):
         self.slots = slots
         self._lm, self._codec = model.lm, model.codec
@@ -107,7 +114,7 @@ class TorchStreams:
         guidance = None
         if unguided is not None:
             guidance = Guidance(self._condition(unguided.conditions), unguided.text)
-        condition = self._condition({})
+        condition = self._condition(conditions or {})
         self._state = init_state(self._lm, [model.sampling] * slots, condition, guidance, codebooks)
         self._thought: Thought | None = None
 
@@ -159,7 +166,9 @@ class TorchStreams:
                 self._thought = thought = listen(self._lm, self._part, heard)
             z_BD = thought.hidden_BD[: len(heard)]
             with torch.inference_mode():
-                pauses = [head(z_BD).float().softmax(-1)[:, 0] for head in self._lm.extra_heads][: self._heads]
+                pauses = [head(z_BD).float().softmax(-1)[:, 0] for head in self._lm.extra_heads][
+                    : self._heads
+                ]
                 pauses_BH = torch.stack(pauses, 1) if pauses else z_BD.new_zeros(len(z_BD), 0)
                 return thought.text_B, self._lm.write_down(z_BD), pauses_BH.float(), z_BD.isfinite().all(-1)
 
@@ -197,4 +206,3 @@ def _spread(rows: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
     among = np.zeros((len(exec_B), *rows.shape[1:]), rows.dtype)
     among[exec_B] = rows
     return among
-

@@ -20,6 +20,7 @@ class MLXStreams:
         model: Model,
         slots: int,
         quantize: Quantize | None = None,
+        conditions: Conditions | None = None,
         unguided: Unguided | None = None,
         codebooks: int | None = None,
         dtype: mx.Dtype | None = None,
@@ -31,7 +32,7 @@ class MLXStreams:
         guidance = None
         if unguided is not None:
             guidance = Guidance(self._condition(unguided.conditions), unguided.text)
-        condition = self._condition({})
+        condition = self._condition(conditions or {})
         self._state = init_state(self._lm, [model.sampling] * slots, condition, guidance, codebooks)
         self._thought: Thought | None = None
         mx.eval(self._codec_state.arrays(), self._state.arrays())
