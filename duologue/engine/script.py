@@ -1,9 +1,9 @@
 """From text to a token a frame: words wait in a queue, and the model's own choices say when the next one begins.
 
-`WordMachine` serves models trained for it (Delayed Streams Modeling, arXiv 2509.08753, section 3): the model writes WORD
-where a word may begin, and the word's tokens are put into its text stream. `MonologueMachine` serves models that hold
-conversations, whose text runs ahead of their voice anyway: where the model would write a word, the next one of the text
-is written. Framework-free.
+`WordMachine` serves models trained for it (Delayed Streams Modeling, arXiv 2509.08753, section 3): the model writes
+WORD where a word may begin, and the word's tokens are put into its text stream. `MonologueMachine` serves models that
+hold conversations, whose text runs ahead of their voice anyway: where the model would write a word, the next one of the
+text is written. Framework-free.
 """
 
 import re

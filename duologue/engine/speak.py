@@ -25,6 +25,7 @@ FINAL_PADDING = 4  # frames after the last word
 YOUNG_STEPS = 2  # further steps of a young utterance beside one step of the others
 QUIET_FRAMES = 8  # without voice after which a model that holds conversations has said its text
 LONGEST_TAIL = 40  # frames that it may go on after the last word
+NOWHERE = -1  # the slot of an utterance that waits for one
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Utterance:
 
     def __init__(self, config: SpeechConfig, lm: LMConfig, script: Script, voice: Voice, sampling: Sampling):
         self.voice, self.sampling = voice, sampling
-        self.slot: int | None = None
+        self.slot = NOWHERE
         self.steps = 0
         self.ended = False
         self.error: str | None = None
@@ -200,7 +201,6 @@ class Synthesiser:
     def _seat(self) -> None:
         for utterance in [u for u in self._going if u.ended]:
             self._going.remove(utterance)
-            assert utterance.slot is not None
             self._free.append(utterance.slot)
         self._line = [u for u in self._line if not u.ended]
         while self._free and self._line:

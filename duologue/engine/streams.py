@@ -117,6 +117,7 @@ class TorchStreams:
         condition = self._condition(conditions or {})
         self._state = init_state(self._lm, [model.sampling] * slots, condition, guidance, codebooks)
         self._thought: Thought | None = None
+        self._part = self._state  # of the slots that run in this step
 
     def _condition(self, values: Conditions) -> Any:
         if self._lm.conditioning is None:

@@ -85,8 +85,12 @@ def check(name: str, utterance: Utterance, frames: list[np.ndarray]) -> None:
     assert utterance.machine.end_step == EXPECTED[name]["end_step"]
 
 
-@pytest.mark.parametrize("backend", ["torch", "mlx"])
-@pytest.mark.parametrize("name", CASES)
+MLX_TOO = "turns", "fewer", "prefix"
+
+
+@pytest.mark.parametrize(
+    ("name", "backend"), [*((name, "torch") for name in CASES), *((name, "mlx") for name in MLX_TOO)]
+)
 def test_it_says_what_the_reference_says(name: str, backend: str) -> None:
     if backend == "mlx":
         pytest.importorskip("mlx.core")
@@ -117,7 +121,6 @@ def test_four_that_start_and_stop_apart() -> None:
         recorded.synthesiser.tick()
         for i, (_, utterance) in enumerate(going):
             if utterance.ended and i not in done:
-                assert utterance.slot is not None
                 done[i] = recorded.frames[utterance.slot]
     assert len(done) == len(starts)
     for i, (name, utterance) in enumerate(going):

@@ -82,11 +82,10 @@ def synthesiser(lm: Any, bonus: float, codebooks: int, guidance: float) -> TTSMo
     )
     mimi: Any = SimpleNamespace(frame_rate=12.5, sample_rate=24_000)
     tokenizer: Any = Letters()
-    model = TTSModel(
+    return TTSModel(
         lm, mimi, tokenizer, "", "", machine, int(1.28 * 12.5),
         temp=0.0, n_q=codebooks, padding_bonus=bonus, max_gen_length=400, cfg_coef=guidance,
     )  # fmt: skip
-    return model
 
 
 def spoken(
