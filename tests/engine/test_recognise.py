@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from duologue.audio.files import read_mono
 from duologue.engine.options import Options
-from duologue.engine.recognise import DelayedWords, Heard, Hearing, RecognitionConfig, Recogniser
+from duologue.engine.recognise import DelayedWords, Heard, Hearing, Recogniser, RecognitionConfig
 from duologue.engine.words import Word
 from duologue.errors import InputError
 from duologue.lm.sampling import Sampling
