@@ -91,8 +91,8 @@ def talk(
     play: bool,
     options: Options,
 ) -> None:
-    """Writes what the agent says to a recording; `stereo` adds the user on the right. Prints what both say. Streamed, so
-    that memory does not grow with its length, unless what was said is to be drawn or played."""
+    """Writes what the agent says to a recording; `stereo` adds the user on the right. Prints what both say. Memory does
+    not grow with its length, unless what was said is to be drawn or played."""
     check_audio_path(target)
     if json_target is not None:
         check_writable(json_target)
@@ -135,7 +135,8 @@ def talk(
         user = report.get("user", {"words": []})
         both = [(AGENT, word) for word in report["words"]] + [(USER, word) for word in user["words"]]
         words = [Word(word["word"], word["start"], word["end"], who) for who, word in both]
-        draw_conversation(png_target, *np.concatenate(kept, axis=1), words)
+        agent_S, user_S = np.concatenate(kept, axis=1)
+        draw_conversation(png_target, agent_S, user_S, words)
     if play:
         try:
             play_recording(np.concatenate(kept, axis=1)[0])

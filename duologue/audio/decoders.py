@@ -18,7 +18,9 @@ UNKNOWN = 1 << 60  # frames: libsndfile's word for a length that nobody knows
 # Of libsndfile's formats those whose length can be checked.
 SNDFILE = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "OGG", "MP3"}
 # Of FFmpeg's those that hold nothing but themselves: a playlist would have it open other files.
-FFMPEG = "mov,matroska,webm,aac,ogg,asf,flac,mp3,amr,ac3,eac3,ape,tta,wv,mpc,mpc8,dsf,caf,wav,w64,aiff,au,loas,dts,flv,avi,mpegts"
+FFMPEG = (
+    "mov,matroska,webm,aac,ogg,asf,flac,mp3,amr,ac3,eac3,ape,tta,wv,caf,wav,w64,aiff,au,loas,flv,avi,mpegts"
+)
 LENGTH_IS_KNOWN = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "ogg", "flac", "wav"}
 READ = "wav, flac, ogg, opus, mp3, aiff, au, caf, w64, NIST"
 EXTRA = "m4a, aac, webm, wma and others need PyAV: pip install 'duologue[formats]'"
@@ -26,8 +28,8 @@ EXTRA = "m4a, aac, webm, wma and others need PyAV: pip install 'duologue[formats
 
 @dataclass(frozen=True)
 class Decoder:
-    """One part of a file, opened: `blocks` are float32 [S, C] at `rate`. `samples` is its header's word for their number
-    (None: unknown)."""
+    """One part of a file, opened: `blocks` are float32 [S, C] at `rate`. `samples` is how many its header promises
+    (None: it does not)."""
 
     part: Part
     rate: int
@@ -134,7 +136,7 @@ class _errors:
     def __enter__(self) -> None: ...
 
     def __exit__(self, _, error: BaseException | None, __) -> None:
-        import av
+        from av.error import FFmpegError
 
-        if isinstance(error, av.FFmpegError):
+        if isinstance(error, FFmpegError):
             raise InputError(f"{self._path} is damaged or not audio we can read") from None
