@@ -250,7 +250,9 @@ class LMConfig:
     extra_heads: int = 0
     extra_heads_dim: int = 6
     conditioning: ConditioningConfig = ConditioningConfig()
-    told: int = 0  # the last codebooks of the depth transformer that are the user's: predicted, and told all the same
+    told: int = (
+        0  # the last codebooks of the depth transformer that are the user's: predicted, and told all the same
+    )
 
     def __post_init__(self) -> None:
         _require_sizes(self, "card", "text_card", "text_card_out")

@@ -48,7 +48,9 @@ class ModelConfig:
     model_type: str = "moshi"
     sampling: Sampling = field(default_factory=Sampling)
     task: dict[str, Any] = field(default_factory=dict)
-    guessed: bool = False  # nothing said what the language model is: it is one of the first two published ones
+    guessed: bool = (
+        False  # nothing said what the language model is: it is one of the first two published ones
+    )
 
 
 class Fields:

@@ -41,7 +41,9 @@ def test_vectors_that_are_masked_count_as_missing() -> None:
     full, part = module({"voice": voice}).crossed_BSD, module({"voice": (voice, mask)}).crossed_BSD
     assert torch.equal(part[1], full[1])
     assert torch.equal(part[0, :2], full[0, :2])
-    assert_close(part[0, 2] - 0.5 * sinusoids(torch.arange(3)[None], 8)[0, 2], module.conditioners["voice"].missing)
+    assert_close(
+        part[0, 2] - 0.5 * sinusoids(torch.arange(3)[None], 8)[0, 2], module.conditioners["voice"].missing
+    )
 
 
 def test_any_text_falls_into_a_bin() -> None:

@@ -41,7 +41,9 @@ def repositories() -> dict[str, dict[str, bytes]]:
         "kit/duplex@v2": files | {"config.json": json.dumps(config | {"unheard_of": 1}).encode()},
         "kit/seven@main": {CODEC_FILE: b"no config, as the first published models"},
         "kit/nothing@main": {"README.md": b"no model"},
-        "kit/escape@main": {"config.json": b'{"moshi_name": "../../secret", "tokenizer_name": "hf://kit/seven/x"}'},
+        "kit/escape@main": {
+            "config.json": b'{"moshi_name": "../../secret", "tokenizer_name": "hf://kit/seven/x"}'
+        },
         "kit/passwd@main": {"config.json": b'{"tokenizer_name": "file:///etc/passwd"}'},
     }
 
