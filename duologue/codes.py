@@ -15,8 +15,8 @@ from duologue.types import StrPath
 
 LARGEST = 1 << 29  # bytes of an array, unpacked: 46 hours of 32 codebooks in 64 bits
 DAMAGED = (
-    AttributeError, BadZipFile, EOFError, KeyError, NotImplementedError, OSError, OverflowError, struct.error, TypeError,
-    ValueError, zlib.error,
+    AttributeError, BadZipFile, EOFError, KeyError, NotImplementedError, OSError, OverflowError, TypeError, ValueError,
+    struct.error, zlib.error,
 )  # fmt: skip
 
 

@@ -149,12 +149,12 @@ from duologue.engine.recorder import Recorder
 from duologue.engine.session import Said
 from duologue.lm.sampling import Sampling
 recorder = Recorder(Path(sys.argv[1]), None, 24_000)
-recorder_words = None
 from duologue.engine import recorder as module
 module.Words = module.UserWords = lambda tokenizer: type("W", (), {"push": lambda *_: None})()
 track = recorder.track("killed", "tiny", Sampling())
+silence = np.zeros(1920, np.float32)
 for frame in range(3):
-    track(np.zeros(1920, np.float32), Said(frame, np.zeros(1920, np.float32), "", 3), np.zeros(8, int), np.zeros(9, int))
+    track(silence, Said(frame, silence, "", 3), np.zeros(8, int), np.zeros(9, int))
 while recorder._queue.qsize():
     time.sleep(0.01)
 time.sleep(0.1)
@@ -166,7 +166,9 @@ time.sleep(600)
 @pytest.mark.skipif(os.name != "posix", reason="locks are a matter of POSIX")
 def test_what_was_killed_is_removed_and_what_is_alive_is_not(tiny, tmp_path):
     (tmp_path / ".mine.json").touch()
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "there\n"
     hidden = {".killed.wav", ".killed.trace.jsonl", ".mine.json"}
@@ -180,7 +182,9 @@ def test_what_was_killed_is_removed_and_what_is_alive_is_not(tiny, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {".mine.json"}
 
 
-@pytest.mark.parametrize("row", ["[" * 100_000, "9" * 400, "[99999999999999999999]", "null", "\x00", "{}", '["a"]'])
+@pytest.mark.parametrize(
+    "row", ["[" * 100_000, "9" * 400, "[99999999999999999999]", "null", "\x00", "{}", '["a"]']
+)
 def test_a_damaged_trace_is_an_input_error(tiny, recorded, tmp_path, row):
     _, folder = recorded
     header, first, *_ = (folder / "one.trace.jsonl").read_text().splitlines()
