@@ -7,8 +7,10 @@ from tyro.conf import Suppress
 AUDIO_BURST = (
     30.0  # seconds of sound a client may be ahead of real time: what a stalled link delivers at once
 )
+MESSAGES, MESSAGES_BURST = 200.0, 4000.0  # that a client may send a second, and at once; each KiB counts as one more
+RESTARTS, RESTARTS_BURST = 1.0, 5.0  # "start over" a second, and at once
 MESSAGE_SOUND = 2.0  # seconds of sound that one message may hold
-FIRST_SOUND = 15.0  # seconds in which a client of /api/chat must send its first sound
+FIRST_SOUND = 15.0  # seconds in which a client of /api/chat or WebRTC must send its first sound
 SEND_LIMIT = 10.0  # seconds that sending one message may take
 UNSENT = 1 << 13  # bytes that may wait below a conversation: about one second of Opus
 QUEUE_NOTICE = 5.0  # seconds between messages to those who wait
