@@ -25,7 +25,10 @@ LONGEST_WAIT = 60.0  # seconds; a seat that waits for its client is due "never",
 RETRY = 0.5, 4.0  # seconds from a failure to the next start, from the second failure in a row on, and at most
 WELL = 10.0  # seconds that the engine must run so that its next failure is none in a row
 TRIES = 10  # failures in a row after which it gives up
-HUNG, HUNG_START = 60.0, 900.0  # seconds that a step, and a start with all its compiling, may take before it gives up
+HUNG, HUNG_START = (
+    60.0,
+    900.0,
+)  # seconds that a step, and a start with all its compiling, may take before it gives up
 
 
 class Busy(Exception):

@@ -81,7 +81,9 @@ class Shelf:
     """The items of a conversation that can be asked for again: the newest, within a limit of bytes."""
 
     def __init__(self):
-        self._items: OrderedDict[str, bytes] = OrderedDict()  # as JSON: what it holds as objects takes 20 times as much
+        self._items: OrderedDict[str, bytes] = (
+            OrderedDict()
+        )  # as JSON: what it holds as objects takes 20 times as much
         self._bytes = 0
 
     def keep(self, item: Event) -> None:

@@ -5,7 +5,6 @@ frame, and ends after 0.6 s of silence. Clients drop their playback when they ar
 are told so only while the agent is silent, or when it really yields.
 """
 
-import asyncio
 import base64
 import binascii
 import json
@@ -30,7 +29,11 @@ QUIET = 8  # frames of silence that end a response, or the user's turn
 SPEAKS = 3  # frames of voice that begin the user's turn
 SETTLE = 5  # frames after the user's turn in which its last words are written down
 EMPTY = 125  # frames that a response asked for may stay empty: 10 s
-SESSION, ITEM, METADATA = 1 << 16, 1 << 16, 1 << 14  # bytes of JSON: a session's settings, an item, a response's metadata
+SESSION, ITEM, METADATA = (
+    1 << 16,
+    1 << 16,
+    1 << 14,
+)  # bytes of JSON: a session's settings, an item, a response's metadata
 MISTAKES = 20  # messages that are not understood before the connection is closed
 
 

@@ -92,7 +92,7 @@ def _few_candidates(section: Section) -> Section:
     lines, left = [], CANDIDATES
     for line in section.lines:
         if line.startswith("a=candidate:"):
-            if left == 0 or line.split()[2:3] != ["udp"] and line.split()[2:3] != ["UDP"]:
+            if left == 0 or " udp " not in line.lower():
                 continue
             left -= 1
         lines.append(line)
