@@ -180,7 +180,8 @@ class Door:
         self._beginning: dict[
             asyncio.Task[None], str
         ] = {}  # those that shake hands for TLS, and their addresses
-        self._task = asyncio.create_task(self._run())
+        self.loop = asyncio.get_running_loop()
+        self._task = self.loop.create_task(self._run())
 
     def close(self) -> None:
         for task in (self._task, *self._beginning):
@@ -190,10 +191,9 @@ class Door:
         await asyncio.gather(self._task, *self._beginning, return_exceptions=True)
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             try:
-                link, address = await loop.sock_accept(self._listening)
+                link, address = await self.loop.sock_accept(self._listening)
             except OSError as error:  # a peer that has gone already, or a machine that has no more to give
                 if error.errno in NO_ROOM:
                     log.error("no connection can be accepted: %s", error.strerror)
@@ -204,14 +204,14 @@ class Door:
                 self._on_refused()
                 link.close()
                 continue
-            task = asyncio.create_task(self._begin(link))
+            task = self.loop.create_task(self._begin(link))
             self._beginning[task] = host
             task.add_done_callback(self._beginning.pop)
 
     async def _begin(self, link: socket.socket) -> None:
         try:
             wait = REQUEST if self._tls else None
-            await asyncio.get_running_loop().connect_accepted_socket(
+            await self.loop.connect_accepted_socket(
                 self._connect, link, ssl=self._tls, ssl_handshake_timeout=wait
             )
         except (OSError, asyncio.CancelledError):

@@ -169,7 +169,12 @@ class Peer:
         self._voice.stop()
         try:
             async with asyncio.timeout(CLOSING):
+                transports = {t.receiver.transport.transport for t in self._peer.getTransceivers()}
                 await self._peer.close()
+                # One that connects in the very moment it is closed would ask for consent for ever (aioice 0.13).
+                await asyncio.sleep(0.1)
+                for transport in transports:
+                    await transport._connection.close()
         except Exception as error:
             log.error("call %s could not be closed: %s", self._call.id, error)
 

@@ -34,6 +34,10 @@ class Server:
         self.thread.start()
         until(lambda: self.uvicorn.started)
 
+    def tasks(self) -> list[asyncio.Task]:
+        """What its event loop has to do."""
+        return [task for task in asyncio.all_tasks(self.uvicorn.servers[0].loop) if not task.done()]
+
     def close(self) -> None:
         self.uvicorn.should_exit = True
         self.thread.join(PATIENCE)
