@@ -193,6 +193,7 @@ class Door:
     async def _run(self) -> None:
         while True:
             try:
+                await asyncio.sleep(0)  # to accept one that waits already does not let the others go first
                 link, address = await self.loop.sock_accept(self._listening)
             except OSError as error:  # a peer that has gone already, or a machine that has no more to give
                 if error.errno in NO_ROOM:
