@@ -12,6 +12,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 import h11
 import uvicorn
@@ -270,7 +271,7 @@ class WebServer(uvicorn.Server):
         trusted = ProxyHeadersMiddleware(
             self.config.loaded_app, self.config.forwarded_allow_ips
         ).trusted_hosts
-        self.servers = [
+        self.servers: Any = [
             Door(
                 listening, connect, self.server_state.connections, self.config.ssl, trusted, self._on_refused
             )

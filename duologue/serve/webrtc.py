@@ -77,11 +77,11 @@ class Calls:
         task = asyncio.create_task(peer.hold(Conversation(peer, self._pool, model)))
         self._tasks[call.id] = task
 
-        def ended(_: asyncio.Task[None]) -> None:
+        def over(_: asyncio.Task[None]) -> None:
             del self._tasks[call.id]
             self._end(peer)
 
-        task.add_done_callback(ended)
+        task.add_done_callback(over)
         where = f"{request.url.path.rstrip('/')}/{call.id}"
         return Response(answer, 201, {"Location": where}, "application/sdp")
 
