@@ -12,7 +12,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import h11
 import uvicorn
@@ -138,6 +138,8 @@ class Socket(WebSocketsSansIOProtocol):
 
     async def send(self, message) -> None:
         await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # it was refused, which uvicorn takes for an error
         if self.close_sent:  # the peer's goodbye may be among what is not read yet
             self._go_on()
 
