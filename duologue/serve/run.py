@@ -58,7 +58,7 @@ def serve(
         pair = stack.enter_context(self_signed(host)) if self_sign else certificate
         if pair is not None:
             check_certificate(*pair)
-        opened = load(model, device)
+        opened = load(model, device, lora=options.lora)
         backend = open_backend(opened, settings.sessions, options)
         service = Service(backend, opened.tokenizer, opened.sampling, opened.name, settings, record)
         gc.freeze()  # what is there by now stays: to look through it for garbage stops every conversation for 150 ms
