@@ -271,7 +271,7 @@ class WebServer(uvicorn.Server):
             return Http(self.config, self.server_state, self.lifespan.state)
 
         trusted = ProxyHeadersMiddleware(
-            self.config.loaded_app, self.config.forwarded_allow_ips
+            cast(Any, self.config.loaded_app), self.config.forwarded_allow_ips
         ).trusted_hosts
         self.servers: Any = [
             Door(
