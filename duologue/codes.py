@@ -1,18 +1,23 @@
 """The codec's tokens in a file: what `duologue encode` writes and `duologue decode` reads."""
 
+import struct
+import zlib
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
-from zipfile import ZIP_STORED, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
+from duologue.npy import parse_npy
 from duologue.types import StrPath
 
-LARGEST = 2**26  # bytes of codes that are packed: a day of them
-MOST = 2**20  # of a rate
+LARGEST = {ZIP_STORED: 1 << 29, ZIP_DEFLATED: 1 << 26}  # bytes of an array, unpacked: days of codes
+DAMAGED = (
+    AttributeError, BadZipFile, EOFError, KeyError, NotImplementedError, OSError, OverflowError, TypeError, ValueError,
+    struct.error, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,44 +43,31 @@ def save_codes(path: StrPath, codes: Codes) -> None:
 
 
 def load_codes(path: StrPath) -> Codes:
-    """Reads such an .npz. InputError if it is missing, damaged or holds anything else."""
+    """Reads such an .npz. InputError if it is missing, damaged, holds anything else or unpacks to more than 512 MiB."""
     if not Path(path).is_file():
         raise InputError(f"there is no file {path}")
     try:
-        with ZipFile(path) as archive:
-            codes_QT = _array(archive, "codes")
-            rates = int(_array(archive, "sample_rate")), float(_array(archive, "frame_rate"))
-            model = str(_array(archive, "model"))
-    except Exception as error:  # a zip file can be broken in ways that three modules raise a dozen errors for
+        with ZipFile(path) as file:
+            codes_QT = _array(file, "codes")
+            rates = int(_array(file, "sample_rate")), float(_array(file, "frame_rate"))
+            model = str(_array(file, "model"))
+        if not (rates[0] > 0 and 0 < rates[1] < rates[0]):
+            raise ValueError("rates that are none")
+    except DAMAGED as error:
         raise InputError(f"{path} is damaged or not a file of codes: `duologue encode` writes one") from error
-    if not 0 < rates[0] <= MOST or not 0 < rates[1] <= MOST:
-        raise InputError(f"{path}: its rates cannot be {rates[0]} and {rates[1]}")
-    if (
-        codes_QT.ndim != 2
-        or 0 in codes_QT.shape
-        or codes_QT.dtype.kind not in "iu"
-        or codes_QT.min() < 0
-        or codes_QT.max() > MOST
-    ):
+    if codes_QT.ndim != 2 or 0 in codes_QT.shape or codes_QT.dtype.kind not in "iu" or codes_QT.min() < 0:
         raise InputError(f"{path}: `codes` must be whole numbers from 0 up of shape [codebooks, frames]")
+    if codes_QT.max() > np.iinfo(np.int16).max:
+        raise InputError(f"{path}: its codes go up to {codes_QT.max()}, no codec has so many")
     return Codes(codes_QT.astype(np.int64), *rates, model)
 
 
-def _array(archive: ZipFile, name: str) -> np.ndarray:
-    """One array. What it takes is known from its header before it is read, and bounded."""
-    info = archive.getinfo(f"{name}.npy")
-    if info.file_size > LARGEST and info.compress_type != ZIP_STORED:
-        raise ValueError("it is larger than a day of codes")
-    with archive.open(info) as file:
-        version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran, dtype = read(file)
-        if dtype.hasobject or prod(shape) * dtype.itemsize != info.file_size - file.tell():
-            raise ValueError("its header does not say what it holds")
-        values = np.frombuffer(file.read(), dtype)
-    return values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
+def _array(file: ZipFile, name: str) -> np.ndarray:
+    """One array of an .npz, once it is known how large it is."""
+    info = file.getinfo(f"{name}.npy")
+    if info.file_size > LARGEST.get(info.compress_type, -1) or info.flag_bits & 1:
+        raise ValueError(f"{name} is encrypted, too large or packed in an unusual way")
+    return parse_npy(file.read(info))
 
 
 def check_codes_path(path: StrPath) -> Path:

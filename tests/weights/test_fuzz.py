@@ -8,12 +8,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from duologue.codes import Codes, load_codes, save_codes
 from duologue.errors import InputError
 from duologue.tokenizer import TextStream, Tokenizer
 from duologue.weights import load
@@ -118,8 +116,11 @@ def attack(name: str, examples: int) -> int:
                 use(copy / file)
             except InputError as error:
                 refused += 1
-                assert "\n" not in str(error)
-                assert len(str(error)) < 1000
+                line = str(error)
+            else:
+                line = ""
+            assert "\n" not in line
+            assert len(line) < 1000
 
         run()
     return refused
@@ -134,16 +135,3 @@ def test_a_few_mutated_files(name: str) -> None:
 @pytest.mark.parametrize("name", TARGETS)
 def test_many_mutated_files(name: str) -> None:
     assert attack(name, MANY) > MANY / 10
-
-
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
-@given(st.lists(EDIT, min_size=1, max_size=4))
-def test_mutated_codes(edits: list[tuple[int, str, int]]) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "x.npz"
-        save_codes(path, Codes(np.arange(24).reshape(8, 3) * 80, 24_000, 12.5, "tiny"))
-        path.write_bytes(mutated(path.read_bytes(), edits, 1 << 20))
-        try:
-            assert load_codes(path).codes_QT.ndim == 2
-        except InputError as error:
-            assert "\n" not in str(error)
