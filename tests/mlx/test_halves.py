@@ -8,6 +8,7 @@ import torch
 pytest.importorskip("mlx.core")
 
 import mlx.core as mx
+from duologue.weights.random import random_lm
 
 from duologue import presets
 from duologue.lm import Sampling
@@ -61,7 +62,7 @@ def test_it_says_what_torch_says(case: str, text: bool | None, codebooks: int | 
 
 @pytest.mark.parametrize("head", ["text_head", "depth.heads.3", "out_norm"])
 def test_a_head_that_leaves_the_numbers_is_seen(head: str) -> None:
-    twin = presets.random_lm(presets.tiny_lm())
+    twin = random_lm(presets.tiny_lm())
     for finite in (True, False):
         lm = mirror.lm(twin)
         state = init_state(lm, [Sampling.greedy(), Sampling(seed=1)])

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from duologue.errors import InputError
-from duologue.tokenizer import TextStream, Tokenizer
+from duologue.lm.tokenizer import TextStream, Tokenizer
 from duologue.weights import load
 from duologue.weights.model import ASSETS
 from tests import golden

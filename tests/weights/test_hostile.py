@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from duologue.codes import load_codes
+from duologue.codec.codes import load_codes
 from duologue.errors import InputError
-from duologue.tokenizer import Tokenizer
+from duologue.lm.tokenizer import Tokenizer
 from duologue.weights import load
 from duologue.weights.convert import convert
 from duologue.weights.gguf import GGUFFile

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from .errors import InputError
+from duologue.errors import InputError
 
 LARGEST = 2**26  # bytes of a vocabulary
 SPACE = "▁"  # how SentencePiece writes the space before a word

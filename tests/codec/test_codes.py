@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from duologue.codes import Codes, load_codes, save_codes
+from duologue.codec.codes import Codes, load_codes, save_codes
 from duologue.errors import InputError
 
 CODES = Codes(np.arange(24).reshape(8, 3) * 80, 24_000, 12.5, "tiny")
@@ -80,7 +80,7 @@ GOOD = {"sample_rate": npy(24_000), "frame_rate": npy(12.5), "model": npy("tiny"
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr("duologue.codes.LARGEST", 1 << 20)
+    monkeypatch.setattr("duologue.codec.codes.LARGEST", 1 << 20)
     codes = npy(np.zeros((8, 100_000), np.int16))  # 1.6 MB in 2 KB
     zipped(tmp_path / "x.npz", codes=codes, **GOOD)
     tracemalloc.start()
