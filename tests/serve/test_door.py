@@ -301,7 +301,7 @@ def forgiven(server):
 
 @pytest.mark.parametrize(
     "frame",
-    [b"\x89\x80abcd", b"\x82\x80abcd", b"\x82\xfe\xff\xffabcd" + b"\x01" * 65535],
+    [b"\x89\x80abcd", b"\x82\x80abcd", b"\x82\xfe\xff\xff\0\0\0\0" + b"\x01" * 65535],
     ids=["frames", "messages", "sound"],
 )
 def test_an_address_that_floods_the_server_is_not_let_in_for_a_while(server, monkeypatch, frame):
