@@ -15,19 +15,11 @@ import soxr
 
 from duologue.audio.files import read_audio
 from duologue.data.fingerprint import fingerprint
-from duologue.data.manifest import (
-    AGENT,
-    USER,
-    Row,
-    Transcript,
-    Word,
-    read_transcript,
-    sidecar,
-    write_transcript,
-)
+from duologue.data.manifest import Row, Transcript, read_transcript, sidecar, write_transcript
 from duologue.data.voices import SAMPLE_RATE, read_clip
 from duologue.errors import InputError
 from duologue.files import atomic_write
+from duologue.types import AGENT, USER, Word
 
 RATE = 16_000
 WINDOW = 30.0  # seconds: the longest sound Whisper hears at once

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from duologue.weights.random import random_codec
 
 from duologue import presets
 from duologue.codec import Codec
@@ -43,7 +44,7 @@ class GoldenModel(Model):
 
     @cached_property
     def codec(self) -> Codec:
-        return presets.random_codec(self.codec_config)
+        return random_codec(self.codec_config)
 
     @cached_property
     def lm(self) -> LM:

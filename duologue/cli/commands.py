@@ -13,10 +13,10 @@ import torch
 
 from duologue.audio.device import NoDevice, play_recording
 from duologue.audio.files import Recording, audio_writer, check_audio_path, mono, open_audio
+from duologue.cli.screen import Screen
 from duologue.codec import Codec
-from duologue.codes import Codes, check_codes_path, load_codes, save_codes
+from duologue.codec.codes import Codes, check_codes_path, load_codes, save_codes
 from duologue.config import QuantizerConfig
-from duologue.data.manifest import AGENT, USER, Word
 from duologue.engine import offline
 from duologue.engine.backend import open_codec
 from duologue.engine.options import Options
@@ -26,7 +26,7 @@ from duologue.files import atomic_write, check_writable
 from duologue.lm import LM
 from duologue.lm.sampling import Sampling
 from duologue.progress import progress
-from duologue.screen import Screen
+from duologue.types import AGENT, USER, Word
 from duologue.weights import load
 
 
@@ -146,7 +146,7 @@ def talk(
 
 def talk_live(model: str, seed: int, greedy: bool, options: Options) -> None:
     """A conversation with microphone and speaker, until Ctrl-C."""
-    from duologue.live import talk
+    from duologue.cli.live import talk
 
     opened = load(model, _device())
     sampling = Sampling.greedy(opened.sampling.pad_bias) if greedy else opened.sampling

@@ -11,12 +11,13 @@ import pytest
 import soundfile
 
 import duologue
-from duologue import cli, commands
+from duologue import cli
 from duologue.audio import files
 from duologue.audio.files import read_audio
-from duologue.data.manifest import AGENT, USER
+from duologue.cli import commands
 from duologue.errors import InputError
 from duologue.eval import picture
+from duologue.types import AGENT, USER
 from tests.engine.virtual import listening
 
 COMMAND = [sys.executable, "-W", "error", "-m", "duologue"]
