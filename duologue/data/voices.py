@@ -1,7 +1,7 @@
 """Voices for synthetic conversations: text -> speech, behind one small interface.
 
-`Kokoro`, `Espeak` and `PocketTTS` synthesise; `Clips` plays back a folder or tar of ready clips.  All give mono float32
-at 24 kHz, trimmed to a short silence at both ends, peak below 0.7.
+`Kokoro`, `Espeak` and `PocketTTS` synthesise; `read_index` and `read_clip` read ready clips.  All give mono float32 at
+24 kHz, trimmed to a short silence at both ends, peak below 0.7.
 """
 
 import io
@@ -179,27 +179,6 @@ class PocketTTS:
             self._states[voice] = self._model.get_state_for_audio_prompt(voice)
         wav_S = self._model.generate_audio(self._states[voice], text).detach().cpu().numpy().reshape(-1)
         return tidy(soxr.resample(wav_S.astype(np.float32), self._model.sample_rate * speed, SAMPLE_RATE))
-
-
-class Clips:
-    """Ready clips as a voice: folders or tars with one sound file and one json a clip ({"text", "voice", ...}).
-
-    `speak` finds the clip of this text and voice (or any voice, voice ""); speed other than 1 resamples.
-    """
-
-    def __init__(self, *places: str | Path):
-        self.clips: list[dict[str, Any]] = []
-        for place in places:
-            self.clips += read_index(place)
-        self._by_text = {(row["text"], row.get("voice", "")): row for row in self.clips}
-        self._by_text |= {(row["text"], ""): row for row in self.clips}
-
-    def speak(self, text: str, voice: str, speed: float = 1.0) -> np.ndarray:
-        row = self._by_text.get((text, voice))
-        if row is None:
-            raise InputError(f"no clip of {text[:60]!r} by voice {voice!r}")
-        wav_S = read_clip(row)
-        return wav_S if speed == 1 else soxr.resample(wav_S, SAMPLE_RATE * speed, SAMPLE_RATE)
 
 
 SOUNDS = (".opus", ".ogg", ".flac", ".wav")

@@ -151,9 +151,9 @@ class TorchStreams:
         def run(slots_N: Tensor | None, given: Tensor, exec_: Tensor) -> Tensor:
             if slots_N is None:
                 return step(self._codec_state, given, exec_)
-            part = self._codec_state.take(slots_N)
+            part = self._codec_state.gather(slots_N)
             out = step(part, given)
-            self._codec_state.put(slots_N, part)
+            self._codec_state.scatter(slots_N, part)
             return out
 
         return self._each(run, exec_B, x)[0]
@@ -163,7 +163,7 @@ class TorchStreams:
             if slots_N is None:
                 self._thought = thought = listen(self._lm, self._state, heard, exec_)
             else:
-                self._part = self._state.take(slots_N)
+                self._part = self._state.gather(slots_N)
                 self._thought = thought = listen(self._lm, self._part, heard)
             z_BD = thought.hidden_BD[: len(heard)]
             with torch.inference_mode():
@@ -183,7 +183,7 @@ class TorchStreams:
             if slots_N is None:
                 return speak(self._lm, self._state, self._thought, text, audio, exec_, depth).tokens_BK
             out: StepOutput = speak(self._lm, self._part, self._thought, text, audio, None, depth)
-            self._state.put(slots_N, self._part)
+            self._state.scatter(slots_N, self._part)
             return out.tokens_BK
 
         return self._each(run, exec_B, text_B, audio_BQ)[0]
