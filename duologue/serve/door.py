@@ -106,7 +106,7 @@ class Http(H11Protocol):
 
 
 class Socket(WebSocketsSansIOProtocol):
-    """A WebSocket that keeps little unsent (what a slow peer does not read waits in its session, where the old is dropped)
+    """A WebSocket that keeps little unsent (what a slow peer does not read waits in its session, which drops the old)
     and reads little at once, so that whoever sends much keeps nobody waiting."""
 
     def __init__(self, *args, **kwargs):
