@@ -237,7 +237,7 @@ class Batcher:
             session.end("error")
 
     def _plan(self, now: float) -> tuple[list[LiveSession], float | None]:
-        """The sessions to step now, and when to ask again. A session that is ready waits a little for those that will be."""
+        """The sessions to step now, and when to ask again. One that is ready waits a little for those that will be."""
         moves = any(
             session.fresh or (session.ended and session.slot != NOWHERE) for session in self._sessions
         )

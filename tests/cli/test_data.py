@@ -15,8 +15,7 @@ from duologue.data.manifest import read_manifest, read_transcript, write_manifes
 from duologue.data.shards import ShardReader
 from duologue.errors import InputError
 from duologue.types import Word
-
-from .sounds import buzz, clip_folder
+from tests.data.sounds import buzz, clip_folder
 
 
 class Hears:

@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from duologue.weights.random import random_codec
 
 from duologue.audio.files import write_audio
 from duologue.audio.framing import pad_to_frames
@@ -15,6 +14,7 @@ from duologue.data.shards import ShardReader, write_shards
 from duologue.errors import InputError
 from duologue.presets import tiny_codec
 from duologue.types import Word
+from duologue.weights.random import random_codec
 
 from .sounds import buzz, silence
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from duologue.weights.random import random_codec
 
 from duologue import presets
 from duologue.codec import Codec
@@ -17,6 +16,7 @@ from duologue.lm import LM
 from duologue.weights import Model
 from duologue.weights.files import ModelFiles
 from duologue.weights.published import model_config
+from duologue.weights.random import random_codec
 from tests import golden
 from tests.golden.speech_cases import Letters
 

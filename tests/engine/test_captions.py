@@ -22,6 +22,7 @@ def model() -> Model:
     return listening()
 
 
+@torch.no_grad()
 def test_the_likeliest_token_of_the_first_head_is_written_down(model):
     """Whatever the sampling; and what the agent says does not change by it."""
     plain, alone = TorchBackend(load("tiny")), np.ones(1, bool)

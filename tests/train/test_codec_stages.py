@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import sentencepiece
 import torch
-from duologue.weights.random import random_codec
 
 from duologue import presets
 from duologue.codec import Codec
@@ -20,6 +19,7 @@ from duologue.train.codec_batches import CropBatches, block_words
 from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStage, by_spectra
 from duologue.train.codec_joint import JointConfig, JointStage, MelHead
 from duologue.train.codec_semantic import SemanticConfig, SemanticStage
+from duologue.weights.random import random_codec
 
 WORDS = ["yes", "no", "one", "two", "green"]
 
