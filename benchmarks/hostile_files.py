@@ -45,7 +45,11 @@ except BaseException as error:
     told = type(error).__name__
 print(told, time.monotonic() - began, used() - before)
 """
-CODES, SHARD, SHARDS = "load_codes(path).codes_QT.shape", "len(read_shard(path))", "next(ShardReader(path))['key']"
+CODES, SHARD, SHARDS = (
+    "load_codes(path).codes_QT.shape",
+    "len(read_shard(path))",
+    "next(ShardReader(path))['key']",
+)
 LISTEN = "sum(block.shape[1] for block in open_audio(path).blocks()) / 24_000"
 
 
@@ -102,7 +106,9 @@ def npy_in_a_shard(folder: Path) -> Path:
 
 def index_of(folder: Path, **changes: object) -> Path:
     tar_of(folder, "a.codes.npy", npy("(2, 8, 1)", bytes(32)))
-    (folder / "shards.json").write_text(json.dumps({"shards": [{"name": "000000.tar", "samples": 1} | changes]}))
+    (folder / "shards.json").write_text(
+        json.dumps({"shards": [{"name": "000000.tar", "samples": 1} | changes]})
+    )
     return folder
 
 
