@@ -148,6 +148,42 @@ class Talk:
 
 
 @dataclass(frozen=True)
+class Translate:
+    """Let a model of the Hibiki family translate what it hears, in the voice of who speaks; prints the text."""
+
+    source: AudioIn
+    """The recording to translate."""
+    target: AudioOut
+    """The translation, at 24 kHz: wav, flac, ogg or opus by its suffix."""
+    model: Model
+    """The model, such as hf://kyutai/hibiki-1b-pytorch-bf16."""
+    seed: int = 0
+    """The same seed gives the same translation."""
+    greedy: bool = False
+    """Take the likeliest token each time instead of sampling."""
+    guidance: float | None = None
+    """How much the translation is drawn to a good one (1: not; 3 is closer to the speaker's voice, at twice the work);
+    by default what the model was published with."""
+    tail: float = 30.0
+    """The most seconds to go on after the recording has ended."""
+    options: Options = field(default_factory=Options)
+
+    def run(self) -> None:
+        from duologue.cli import commands
+
+        commands.translate(
+            self.source,
+            self.target,
+            self.model,
+            seed=self.seed,
+            greedy=self.greedy,
+            guidance=self.guidance,
+            tail=self.tail,
+            options=self.options,
+        )
+
+
+@dataclass(frozen=True)
 class DataVerbs:
     """Make training data: conversations, the times of words, codes."""
 
@@ -192,6 +228,7 @@ Verb: TypeAlias = (
     | Encode
     | Decode
     | Talk
+    | Translate
     | Serve
     | Call
     | Convert

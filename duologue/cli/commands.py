@@ -144,6 +144,52 @@ def talk(
             print(f"not played: {error}", file=sys.stderr)
 
 
+def translate(
+    source: Path,
+    target: Path,
+    model: str,
+    *,
+    seed: int,
+    greedy: bool,
+    guidance: float | None,
+    tail: float,
+    options: Options,
+) -> None:
+    """Writes the translation of a recording, and prints its text as it comes."""
+    from duologue.engine.translate import check_translates, translate
+
+    check_audio_path(target)
+    if target.resolve() == source.resolve():
+        raise InputError(f"{target} is the recording itself: name another file for the translation")
+    if not 0 <= tail < float("inf"):
+        raise InputError(f"--tail is a number of seconds from 0 up, not {tail}")
+    recording = open_audio(source)
+    opened = load(model, _device(), lora=options.lora)
+    check_translates(opened)
+    sampling = replace(opened.sampling, seed=seed)
+    if guidance is not None:
+        sampling = replace(sampling, guidance=guidance)
+    if greedy:
+        sampling = replace(sampling, temperature=0.0, text_temperature=0.0)
+    now, seconds = 0.0, "?" if recording.seconds is None else f"{recording.seconds:.0f}"
+    with (
+        Screen(hint="", clock=lambda: now) as screen,
+        audio_writer(target, 1, opened.codec_config.sample_rate) as writer,
+    ):
+
+        def say(gone: float, text: str) -> None:
+            nonlocal now
+            now = gone
+            screen.say("agent", text)
+            screen.figures(f"{gone:.0f} s of {seconds}")
+
+        frames = map(mono, recording.frames(opened.codec_config.frame_size))
+        translate(
+            opened, frames, lambda wav_S: writer.write(wav_S[None]), sampling=sampling, tail=tail, options=options,
+            say=say,
+        )  # fmt: skip
+
+
 def talk_live(model: str, seed: int, greedy: bool, options: Options) -> None:
     """A conversation with microphone and speaker, until Ctrl-C."""
     from duologue.cli.live import talk

@@ -44,7 +44,11 @@ class Duplex:
         self.codec, self.lm = model.codec, model.lm
         self.frame_size = self.codec.config.frame_size
         self._codec_state = self.codec.init_state(len(sampling))
-        self._state = init_state(self.lm, sampling)
+        condition = None
+        if self.lm.conditioning is not None:
+            with torch.no_grad():
+                condition = self.lm.conditioning(dict(model.conditions))
+        self._state = init_state(self.lm, sampling, condition)
         self._speak = self._compiled() if compile else step
 
     def _compiled(self) -> Callable[..., StepOutput]:
