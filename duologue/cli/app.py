@@ -26,6 +26,7 @@ A spoken-dialogue model that listens and speaks at the same time.
 examples:
   duologue talk question.wav answer.wav       what the model answers to a recording
   duologue talk                               talk to it with microphone and headphones
+  duologue translate in.wav out.wav --model M what a model of translation says of a recording
   duologue info MODEL                         what a model is made of
   duologue encode speech.wav speech.npz       a recording as the codec's tokens ...
   duologue decode speech.npz again.wav        ... and back

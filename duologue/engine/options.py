@@ -30,6 +30,11 @@ class Options:
     lora: Annotated[Path | None, arg(metavar="LORA.safetensors")] = None
     """An adapter of the language model, merged into its weights as they are read."""
 
+    voice: Annotated[Path | None, arg(name="voice-prompt", metavar="VOICE.wav")] = None
+    """The voice to speak with, of models that take one (PersonaPlex): a recording of seconds, or a published .pt."""
+    role: str | None = None
+    """Who to be, of the same models: "You work for ... and your name is ..." """
+
     def resolved(self) -> BackendName:
         """The backend to use. Raises InputError if it is not installed."""
         backend = self.backend or default_backend()

@@ -70,7 +70,9 @@ def translation(lm, guidance: float, codes_QT: torch.Tensor) -> dict[str, torch.
         lm._stop_streaming() if hasattr(lm, "_stop_streaming") else None
     if gaps.least < LEAST_GAP or len(text_T) < FRAMES:
         return None
-    print(f"  guidance {guidance}: {len(text_T)} frames, smallest gap {gaps.least:.1e}, text {text_T.tolist()}")
+    print(
+        f"  guidance {guidance}: {len(text_T)} frames, smallest gap {gaps.least:.1e}, text {text_T.tolist()}"
+    )
     return {"codes": codes_QT, "text": text_T, "audio": torch.stack(mimi.decoded, 1)[:, : len(text_T)]}
 
 
