@@ -113,7 +113,9 @@ def streams(options: argparse.Namespace) -> None:
         for slots in (1, 2, 4, 6, 8, 12, 16, 24, 32):
             times = busy(model, slots)
             late = np.percentile(times, 90)
-            print(f"{slots} {name}: {1000 * np.median(times):.1f} ms a frame, {1000 * late:.1f} ms nine of ten times")
+            print(
+                f"{slots} {name}: {1000 * np.median(times):.1f} ms a frame, {1000 * late:.1f} ms nine of ten times"
+            )
             if late > 0.08:
                 break
             held = slots

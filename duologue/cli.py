@@ -19,6 +19,7 @@ from duologue.engine.options import BackendName, Options
 from duologue.errors import InputError
 from duologue.eval import commands as eval_
 from duologue.serve.commands import Call, Serve
+from duologue.speech_cli import Say, Transcribe
 from duologue.train import commands as train
 from duologue.weights.commands import Convert
 
@@ -28,6 +29,8 @@ A spoken-dialogue model that listens and speaks at the same time.
 examples:
   duologue talk question.wav answer.wav       what the model answers to a recording
   duologue talk                               talk to it with microphone and headphones
+  duologue transcribe speech.wav              what is said in a recording, with --srt as subtitles
+  duologue say "Hello there." hello.wav       a text, spoken
   duologue info MODEL                         what a model is made of
   duologue encode speech.wav speech.npz       a recording as the codec's tokens ...
   duologue decode speech.npz again.wav        ... and back
@@ -194,6 +197,8 @@ Verb: TypeAlias = (
     | Encode
     | Decode
     | Talk
+    | Transcribe
+    | Say
     | Serve
     | Call
     | Convert

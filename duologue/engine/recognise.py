@@ -174,7 +174,7 @@ class Hearing:
         self._words = (
             DelayedWords(model.tokenizer, config) if config.made_for_it else OverheardWords(model.tokenizer)
         )
-        self._finished = self._paused = False
+        self.finished = self._paused = False
         self._rms = 0.0
         self._silence(config.prefix)
 
@@ -184,10 +184,10 @@ class Hearing:
 
     def finish(self) -> None:
         """The recording is over: what the model is still to write about it comes from silence after it."""
-        if not self._finished:
+        if not self.finished:
             self._silence(self.config.delay + TAIL)
             self._frames.extend(self._framer.flush())
-            self._finished = True
+            self.finished = True
 
     def flush(self) -> None:
         """The user pauses: have the text of what was said at once, from silence that is not waited for."""
@@ -201,7 +201,7 @@ class Hearing:
 
     @property
     def ready(self) -> bool:
-        return not self.ended and (bool(self._frames) or self._finished)
+        return not self.ended and (bool(self._frames) or self.finished)
 
     def _silence(self, seconds: float) -> None:
         self.push(np.zeros(int(seconds * self._rate), np.float32))

@@ -5,6 +5,7 @@ Two kinds of models speak. Those made for it follow a script word by word, a fix
 nothing of clocks and threads: `tick` moves on whatever can be moved on.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -39,7 +40,15 @@ class Spoken:
 class Utterance:
     """One text as it is spoken. `push` and `turn` give it text, `finish` says that this was all."""
 
-    def __init__(self, config: SpeechConfig, lm: LMConfig, script: Script, voice: Voice, sampling: Sampling):
+    def __init__(
+        self,
+        config: SpeechConfig,
+        lm: LMConfig,
+        script: Script,
+        voice: Voice,
+        sampling: Sampling,
+        pace: float = 1.0,
+    ):
         self.voice, self.sampling = voice, sampling
         self.slot = NOWHERE
         self.steps = 0
@@ -48,7 +57,7 @@ class Utterance:
         self.machine = (
             WordMachine(lm.text_card, config.ahead)
             if config.delayed
-            else MonologueMachine(lm.pad_id, lm.epad_id)
+            else MonologueMachine(lm.pad_id, lm.epad_id, pace)
         )
         self._script, self._config = script, config
         self._lm_delay = max(lm.delays)
@@ -159,10 +168,13 @@ class Synthesiser:
         own = self.model.sampling
         return replace(own, temperature=0.6, text_temperature=0.6) if self.config.delayed else own
 
-    def open(self, voice: Voice | None = None, sampling: Sampling | None = None) -> Utterance:
-        """A new utterance."""
+    def open(
+        self, voice: Voice | None = None, sampling: Sampling | None = None, speed: float = 1.0
+    ) -> Utterance:
+        """A new utterance. `speed` is above 1 for faster: it makes PAD less likely."""
         voice = voice or self._voice
         settings = sampling or self.sampling
+        settings = replace(settings, pad_bias=settings.pad_bias - 2 * math.log2(speed))
         if self._undistilled:
             settings = replace(settings, guidance=self.guidance)
         names = {conditioner.name for conditioner in self._lm.conditioning.conditioners}
@@ -170,7 +182,9 @@ class Synthesiser:
         if self.config.distilled:
             told = {"cfg": f"{self.guidance:.1f}", **told}
         script = Script(self.model.tokenizer, self.config.speakers, 1 if self.config.delayed else 0)
-        utterance = Utterance(self.config, self._lm, script, replace(voice, conditions=told), settings)
+        utterance = Utterance(
+            self.config, self._lm, script, replace(voice, conditions=told), settings, 1 / speed
+        )
         self._line.append(utterance)
         return utterance
 
