@@ -147,8 +147,9 @@ class OverheardWords:
         self._words, self._told = UserWords(tokenizer), 0
 
     def push(self, step: int, token: int, rms: float) -> Heard:
+        """A word is over once a frame adds nothing to it: its tokens come one a frame."""
         piece = self._words.push(step, token, rms)
-        return Heard(step, piece, words=self._over(len(self._words.words) - 1))
+        return Heard(step, piece, words=self._over(len(self._words.words) - bool(piece)))
 
     def finish(self, step: int) -> Heard:
         return Heard(step, words=self._over(len(self._words.words)))
@@ -236,15 +237,17 @@ class Recogniser:
     def __init__(self, model: Model, slots: int = 1, options: Options = DEFAULT):
         self.model, self.config = model, RecognitionConfig.of(model)
         self._lm = model.files.config.lm
-        self._streams = open_streams(model, slots, options)
-        self._free = list(range(slots))[::-1]
-        self._line: list[Hearing] = []
-        self._going: list[Hearing] = []
+        self._open = lambda: open_streams(model, slots, options)
+        self.slots = slots
+        self.rebuild()
         self.frame_size = model.codec_config.frame_size
 
-    @property
-    def slots(self) -> int:
-        return self._streams.slots
+    def rebuild(self) -> None:
+        """Throw away the state of all slots. The weights stay."""
+        self._streams = self._open()
+        self._free = list(range(self.slots))[::-1]
+        self._line: list[Hearing] = []
+        self._going: list[Hearing] = []
 
     @property
     def used(self) -> int:
@@ -254,13 +257,17 @@ class Recogniser:
     def open(self, sampling: Sampling | None = None) -> Hearing:
         """A new recording."""
         hearing = Hearing(self.model, self.config, sampling or self.model.sampling)
-        self._line.append(hearing)
+        self.add(hearing)
         return hearing
+
+    def add(self, hearing: Hearing) -> None:
+        self._line.append(hearing)
 
     @property
     def busy(self) -> bool:
         """Whether a tick would move anything on."""
-        return any(h.ready for h in self._going) or any(h.ready for h in self._line)
+        room = self._free or any(h.ended for h in self._going)
+        return any(h.ready for h in self._going) or bool(room and any(h.ready for h in self._line))
 
     def tick(self) -> Iterator[tuple[Hearing, Heard]]:
         """Hear one frame of every recording that has one."""

@@ -65,6 +65,7 @@ class Utterance:
         self._told = 0  # words that were handed out
         self._quiet = 0
         self.finished = False
+        self.held = False  # what it said waits to be taken: it does not go on
 
     def push(self, text: str) -> None:
         self.machine.push(self._script.push(text))
@@ -81,7 +82,7 @@ class Utterance:
     @property
     def ready(self) -> bool:
         """Whether its next step needs no more text."""
-        return not self.ended and (self.steps < self.voice.frames or self.machine.ready)
+        return not (self.ended or self.held) and (self.steps < self.voice.frames or self.machine.ready)
 
     @property
     def young(self) -> bool:
@@ -154,13 +155,24 @@ class Synthesiser:
         self._codebooks = _codebooks(model, codebooks)
         unguided = Unguided({}, text=False) if undistilled else None
         self._voice = no_voice(model, self.config)
-        self._streams = open_streams(model, slots, options, self._voice.conditions, unguided, self._codebooks)
-        self._undistilled = undistilled
-        self._free = list(range(slots))[::-1]
+        self._open = lambda: open_streams(
+            model, slots, options, self._voice.conditions, unguided, self._codebooks
+        )
+        self._undistilled, self.slots = undistilled, slots
+        self.rebuild()
+        self.frame_size = model.codec_config.frame_size
+
+    def rebuild(self) -> None:
+        """Throw away the state of all slots. The weights stay."""
+        self._streams = self._open()
+        self._free = list(range(self.slots))[::-1]
         self._line: list[Utterance] = []
         self._going: list[Utterance] = []
-        self._silence_Q: np.ndarray | None = None
-        self.frame_size = model.codec_config.frame_size
+
+    @property
+    def used(self) -> int:
+        """Slots that are taken or waited for."""
+        return sum(not u.ended for u in (*self._going, *self._line))
 
     @property
     def sampling(self) -> Sampling:
@@ -172,6 +184,17 @@ class Synthesiser:
         self, voice: Voice | None = None, sampling: Sampling | None = None, speed: float = 1.0
     ) -> Utterance:
         """A new utterance. `speed` is above 1 for faster: it makes PAD less likely."""
+        utterance = self.make(voice, sampling, speed)
+        self.add(utterance)
+        return utterance
+
+    def add(self, utterance: Utterance) -> None:
+        self._line.append(utterance)
+
+    def make(
+        self, voice: Voice | None = None, sampling: Sampling | None = None, speed: float = 1.0
+    ) -> Utterance:
+        """An utterance that is still to be added; may be called on any thread."""
         voice = voice or self._voice
         settings = sampling or self.sampling
         settings = replace(settings, pad_bias=settings.pad_bias - 2 * math.log2(speed))
@@ -182,11 +205,9 @@ class Synthesiser:
         if self.config.distilled:
             told = {"cfg": f"{self.guidance:.1f}", **told}
         script = Script(self.model.tokenizer, self.config.speakers, 1 if self.config.delayed else 0)
-        utterance = Utterance(
+        return Utterance(
             self.config, self._lm, script, replace(voice, conditions=told), settings, 1 / speed
         )
-        self._line.append(utterance)
-        return utterance
 
     def close(self, utterance: Utterance) -> None:
         """Nobody wants the rest of it."""
