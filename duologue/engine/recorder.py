@@ -154,7 +154,7 @@ def replay(model: Model, trace: Path) -> tuple[np.ndarray, np.ndarray]:
         header, *rows = [json.loads(line) for line in trace.read_text().splitlines()]
         sampling = Sampling(**header["sampling"])
         rows_TK = np.array(rows, np.int64)
-        spoken = 1 + model.lm.config.depth_steps
+        spoken = 1 + model.lm.config.spoken
         if rows_TK.ndim != 2 or rows_TK.shape[1] != spoken + model.lm.config.heard:
             raise ValueError(f"its frames do not fit the model {model.name}")
     except (OSError, ValueError, KeyError, TypeError) as error:
