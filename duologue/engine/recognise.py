@@ -88,6 +88,7 @@ class DelayedWords:
         self._tokens: list[int] = []  # of the word that is being written
         self._open: tuple[list[int], float] | None = None  # a word without its end
         self._last = 0.0  # when the last word ended
+        self._begun = False  # whether there was a word
 
     def push(self, step: int, token: int) -> Heard:
         """The token of a step; `step` includes it."""
@@ -96,10 +97,13 @@ class DelayedWords:
         began, ended, words = None, None, ()
         boundary = token in (WORD, PAD)
         text = "" if boundary else self._stream.push(token)
+        if text and not self._tokens and self._begun and not text[0].isspace():
+            text = " " + text  # words are apart, whatever their pieces say
         if boundary and self._tokens:
             began = self._begin()
         elif not boundary and not self._tokenizer.is_control(token):
             self._tokens.append(token)
+            self._begun = True
         if token == WORD:
             now = self._time(step)
             if self._open is not None:

@@ -205,9 +205,7 @@ class Synthesiser:
         if self.config.distilled:
             told = {"cfg": f"{self.guidance:.1f}", **told}
         script = Script(self.model.tokenizer, self.config.speakers, 1 if self.config.delayed else 0)
-        return Utterance(
-            self.config, self._lm, script, replace(voice, conditions=told), settings, 1 / speed
-        )
+        return Utterance(self.config, self._lm, script, replace(voice, conditions=told), settings, 1 / speed)
 
     def close(self, utterance: Utterance) -> None:
         """Nobody wants the rest of it."""

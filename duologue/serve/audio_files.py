@@ -9,6 +9,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 import soundfile
+from starlette.types import Message, Receive
 
 from ..audio.files import mono, open_audio
 from ..audio.opus import OpusWriter
@@ -16,6 +17,7 @@ from ..errors import InputError
 from .link import Pcm16
 
 LARGEST = 64 << 20  # bytes of a recording
+SLACK = 1 << 20  # bytes of a form beside its recording
 LONGEST = 4 * 3600.0  # seconds of one
 
 # What each format is in libsndfile's terms, and as a media type.
@@ -31,6 +33,21 @@ MEDIA = {
 
 class TooBig(InputError):
     """A recording is larger than is let in."""
+
+
+def limited(receive: Receive) -> Receive:
+    """`receive` of a request, which raises TooBig where its body holds more than a recording and what goes with it."""
+    size = 0
+
+    async def within() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > LARGEST + SLACK:
+            raise TooBig(f"a recording is at most {LARGEST >> 20} MiB")
+        return message
+
+    return within
 
 
 async def received_sound(stream: AsyncIterator[bytes], rate: int) -> np.ndarray:

@@ -21,7 +21,19 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from .link import Budget
-from .settings import ANSWER, CONNECTIONS, FROM_ONE, MESSAGES, MESSAGES_BURST, PIECE, REQUEST, SPARE, UNSENT
+from .settings import (
+    ANSWER,
+    CONNECTIONS,
+    FROM_ONE,
+    MESSAGES,
+    MESSAGES_BURST,
+    PIECE,
+    REQUEST,
+    SOUND_ANSWER,
+    SOUND_PATHS,
+    SPARE,
+    UNSENT,
+)
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +68,17 @@ class Http(H11Protocol):
         if self.transport.get_protocol() is not self:
             return
         if self.waits:
-            if self._deadline is None:
+            if (
+                self._deadline is None or self._carries_sound
+            ):  # a recording may take as long as it goes on coming
                 self._within(REQUEST)
         elif not complete:
-            self._within(ANSWER)
+            self._within(SOUND_ANSWER if self._carries_sound else ANSWER)
+
+    @property
+    def _carries_sound(self) -> bool:
+        scope: Any = getattr(self, "scope", None)
+        return self.conn.their_state is not h11.IDLE and bool(scope) and scope["path"].startswith(SOUND_PATHS)
 
     def on_response_complete(self) -> None:
         self._within(None)

@@ -136,10 +136,9 @@ class Asr:
 
     async def _restart(self) -> None:
         """The recording begins anew, in a slot as new."""
-        if self._listening is not None and not self._listening.item.steps:
-            return  # nothing was heard: it is as new
-        if self._listening is not None:
-            self._listening.close()
+        old, self._listening = self._listening, None
+        if old is not None:
+            old.close()
         self._markers.clear()
         self._listening = await self._ears.wait(1.0)
         self._restarted.set()
@@ -167,6 +166,7 @@ class Asr:
                 await self._told(heard, listening)
             if listening is self._listening:
                 return
+            await self._restarted.wait()
             self._restarted.clear()
 
     async def _told(self, heard: Heard, listening: Listening) -> None:

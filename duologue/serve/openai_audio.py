@@ -16,7 +16,7 @@ from ..engine.batcher import Busy
 from ..engine.subtitles import as_json, segments, srt, vtt
 from ..engine.words import Word
 from ..errors import InputError
-from .audio_files import LARGEST, MEDIA, Encoder, TooBig, received_sound
+from .audio_files import LARGEST, MEDIA, Encoder, TooBig, limited, received_sound
 from .moshi_server import wav_header
 from .speech import Ears, Failed, Listening, Mouth, Speaking
 
@@ -66,7 +66,8 @@ class _Heard:
 async def transcriptions(request: Request, ears: Ears) -> Response:
     """A recording's transcript, whole or as it is heard."""
     try:
-        async with request.form(max_part_size=1 << 16) as form:
+        request = Request(request.scope, limited(request.receive))
+        async with request.form(max_files=1, max_fields=20, max_part_size=1 << 16) as form:
             asked = _asked(form)
             sound = form.get("file")
             if not isinstance(sound, UploadFile):

@@ -41,7 +41,9 @@ class Stream(Generic[T]):
         self._worker.post(action)
 
     def close(self) -> None:
+        """Whoever iterates over it comes to its end."""
         self._worker.drop(self.item)
+        self._queue.put_nowait(None)
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         while (what := await self._queue.get()) is not None:
