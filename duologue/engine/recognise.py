@@ -8,7 +8,7 @@ kept silent. Knows nothing of clocks and threads: `tick` moves on every recordin
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from .words import FRAME, UserWords, Word, loudness
 PAUSE_HEAD = 2  # tells that no new word comes for two seconds
 PAUSE = 0.5  # of its probability
 TAIL = 1.0  # seconds of silence after a recording, beyond the model's delay
+SETTLED = 5  # frames without a token of it after which an overheard word is whole
 LONGEST_LAST = 1.0  # seconds that the last word may last
 NOWHERE = -1  # the slot of a recording that waits for one
 
@@ -148,18 +149,19 @@ class OverheardWords:
     """The same from the head of a model that holds conversations."""
 
     def __init__(self, tokenizer: Tokenizer):
-        self._words, self._told = UserWords(tokenizer), 0
+        self._words, self._told, self._still = UserWords(tokenizer), 0, 0
 
     def push(self, step: int, token: int, rms: float) -> Heard:
-        """A word is over once a frame adds nothing to it: its tokens come one a frame."""
+        """A word is over once the next begins, or nothing was added to it for a while."""
         piece = self._words.push(step, token, rms)
-        return Heard(step, piece, words=self._over(len(self._words.words) - bool(piece)))
+        self._still = 0 if piece else self._still + 1
+        return Heard(step, piece, words=self._over(len(self._words.words) - (self._still < SETTLED)))
 
     def finish(self, step: int) -> Heard:
         return Heard(step, words=self._over(len(self._words.words)))
 
     def _over(self, until: int) -> tuple[Word, ...]:
-        new = tuple(self._words.words[self._told : until])
+        new = tuple(replace(word) for word in self._words.words[self._told : until])
         self._told = max(self._told, until)
         return new
 

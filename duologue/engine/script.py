@@ -19,7 +19,7 @@ NO_TEXT = -1  # of the second text stream
 BREAK = re.compile(r'<break\s+time="([0-9]+(?:\.[0-9]*)?)s"\s*/?>')
 END = re.compile(BREAK.pattern + r"|\s")  # of a word
 LONGEST_BREAK = 60.0  # seconds
-LEAD = 3  # frames that the text of a conversation may be ahead of its voice
+LEAD = 8  # frames that the text of a conversation may be ahead of where its voice can be
 # About how long a word takes at a usual pace, in frames: by its letters and by the marks that end it.
 PER_WORD, PER_LETTER, PER_MARK = 0.9, 0.67, 1.6
 REPLACED = str.maketrans({"’": "'", ":": " ", "(": "", ")": "", "–": ""})
@@ -187,10 +187,17 @@ class MonologueMachine(Machine):
     """
 
     def __init__(
-        self, pad: int, epad: int, pace: float = 1.0, max_padding: int = 4, initial_padding: int = 2
+        self,
+        pad: int,
+        epad: int,
+        pace: float = 1.0,
+        lead: int = LEAD,
+        max_padding: int = 4,
+        initial_padding: int = 2,
     ):
         super().__init__()
-        self._pad, self._epad, self._pace, self._max_padding = pad, epad, pace, max_padding
+        self._pad, self._epad, self._pace, self._lead = pad, epad, pace, lead
+        self._max_padding = max_padding
         self._earliest = float(initial_padding)  # the step in which the next word may begin
         self._voice = 0.0  # the step in which the voice will have said what was begun
         self._last = pad
@@ -223,5 +230,5 @@ class MonologueMachine(Machine):
         first = step + after_pause
         self.words.append((entry.text, first))
         self._voice = max(first, self._voice) + self._pace * usual_frames(entry.text)
-        self._earliest = self._voice - LEAD
+        self._earliest = self._voice - self._lead
         return self._epad if after_pause else self._queued.popleft()

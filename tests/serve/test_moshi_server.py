@@ -38,7 +38,8 @@ def sound(seconds: float, seed: int = 0) -> np.ndarray:
 
 
 async def say(link: ClientConnection, kind: str, **values: Any) -> None:
-    await link.send(msgpack.packb({"type": kind, **values}, use_single_float=True))
+    message: Any = msgpack.packb({"type": kind, **values}, use_single_float=True)
+    await link.send(message)
 
 
 async def read(link: ClientConnection, until_kind: str | None = None) -> list[dict[str, Any]]:
