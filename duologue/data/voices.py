@@ -1,13 +1,15 @@
 """Voices for synthetic conversations: text -> speech, behind one small interface.
 
-`Kokoro`, `Espeak` and `PocketTTS` synthesise; `Clips` plays back a folder or tar of ready clips.  All give mono float32
-at 24 kHz, trimmed to a short silence at both ends, peak below 0.7.
+`Kokoro`, `Espeak` and `PocketTTS` synthesise; `read_index` and `read_clip` read ready clips.  All give mono float32 at
+24 kHz, trimmed to a short silence at both ends, peak below 0.7.
 """
 
 import json
 import math
 import os
+import random
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +22,7 @@ from duologue.audio.files import open_part, read_mono
 from duologue.data.strict_json import one_line, parse_json, read_json
 from duologue.data.tars import members, where_in
 from duologue.errors import InputError
+from duologue.types import StrPath
 
 SAMPLE_RATE = 24_000
 PEAK = 0.7
@@ -181,27 +184,6 @@ class PocketTTS:
         return tidy(soxr.resample(wav_S.astype(np.float32), self._model.sample_rate * speed, SAMPLE_RATE))
 
 
-class Clips:
-    """Ready clips as a voice: folders or tars with one sound file and one json a clip ({"text", "voice", ...}).
-
-    `speak` finds the clip of this text and voice (or any voice, voice ""); speed other than 1 resamples.
-    """
-
-    def __init__(self, *places: str | Path):
-        self.clips: list[dict[str, Any]] = []
-        for place in places:
-            self.clips += read_index(place)
-        self._by_text = {(row["text"], row.get("voice", "")): row for row in self.clips}
-        self._by_text |= {(row["text"], ""): row for row in self.clips}
-
-    def speak(self, text: str, voice: str, speed: float = 1.0) -> np.ndarray:
-        row = self._by_text.get((text, voice))
-        if row is None:
-            raise InputError(f"no clip of {text[:60]!r} by voice {voice!r}")
-        wav_S = read_clip(row)
-        return wav_S if speed == 1 else soxr.resample(wav_S, SAMPLE_RATE * speed, SAMPLE_RATE)
-
-
 SOUNDS = (".opus", ".ogg", ".flac", ".wav")
 # What a clip's json may say of it, and as what.
 FIELDS: dict[str, Any] = {
@@ -210,7 +192,7 @@ FIELDS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def read_index(place: str | Path) -> list[dict[str, Any]]:
+def read_index(place: StrPath) -> list[dict[str, Any]]:
     """Rows of a folder or tar of clips: the json of each, plus "place" and "file" that `read_clip` needs.
 
     Raises InputError if the tar is damaged, or a clip's json is none or has fields of another kind (`FIELDS`).
@@ -268,6 +250,12 @@ def read_clip(row: dict[str, Any]) -> np.ndarray:
         return read_mono(place / row["file"], SAMPLE_RATE)
     start, end = where_in(place, row["file"])
     return open_part(Part(place, start, end, f"{place}, {row['file']}"), SAMPLE_RATE).mono()
+
+
+def some_speech(places: Sequence[StrPath], most: int = 60) -> list[np.ndarray]:
+    """A few clips of these folders and tars, to make babble of."""
+    rows = [row for place in places for row in read_index(place)]
+    return [read_clip(row) for row in random.Random(0).sample(rows, min(most, len(rows)))]
 
 
 def write_clip(folder: str | Path, name: str, wav_S: np.ndarray, row: dict[str, Any]) -> None:

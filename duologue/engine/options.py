@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from tyro.conf import arg
 
-from ..errors import InputError
+from duologue.errors import InputError
 
 BackendName: TypeAlias = Literal["torch", "mlx"]
 

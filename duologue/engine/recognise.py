@@ -12,17 +12,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..audio.framing import Framer
-from ..errors import InputError
-from ..lm.model import NO_INPUT
-from ..lm.monologue import HEARD_DELAY
-from ..lm.sampling import Sampling
-from ..tokenizer import TextStream, Tokenizer
-from ..weights import Model
-from .options import DEFAULT, Options
-from .script import FRAME_RATE, PAD, WORD
-from .streams import open_streams, pause_heads
-from .words import FRAME, UserWords, Word, loudness
+from duologue.audio.activity import rms_of
+from duologue.audio.framing import Framer
+from duologue.engine.options import DEFAULT, Options
+from duologue.engine.script import FRAME_RATE, PAD, WORD
+from duologue.engine.streams import open_streams, pause_heads
+from duologue.engine.words import FRAME, UserWords
+from duologue.errors import InputError
+from duologue.lm.model import NO_INPUT
+from duologue.lm.monologue import USER_TEXT_DELAY
+from duologue.lm.sampling import Sampling
+from duologue.lm.tokenizer import TextStream, Tokenizer
+from duologue.types import Word
+from duologue.weights import Model
 
 PAUSE_HEAD = 2  # tells that no new word comes for two seconds
 PAUSE = 0.5  # of its probability
@@ -55,7 +57,7 @@ class RecognitionConfig:
             raise InputError(
                 f"{model.name} does not write down what it hears: use a model of recognition, or nano"
             )
-        return RecognitionConfig(False, HEARD_DELAY * FRAME, FRAME)
+        return RecognitionConfig(False, USER_TEXT_DELAY * FRAME, FRAME)
 
     @property
     def delay_frames(self) -> int:
@@ -218,7 +220,7 @@ class Hearing:
         if not self._frames:
             return None
         frame_S = self._frames.popleft()
-        self._rms = loudness(frame_S)
+        self._rms = rms_of(frame_S)
         return frame_S
 
     def written(self, text: int, heard: int, pauses: tuple[float, ...]) -> Heard:
@@ -277,7 +279,7 @@ class Recogniser:
 
     def tick(self) -> Iterator[tuple[Hearing, Heard]]:
         """Hear one frame of every recording that has one."""
-        self._seat()
+        self._session()
         due = [h for h in self._going if h.ready]
         wav_BS = np.zeros((self._streams.slots, self.frame_size), np.float32)
         exec_B = np.zeros(self._streams.slots, bool)
@@ -291,7 +293,7 @@ class Recogniser:
         if due:
             yield from self._hear(due, wav_BS, exec_B)
 
-    def _seat(self) -> None:
+    def _session(self) -> None:
         for hearing in [h for h in self._going if h.ended]:
             self._going.remove(hearing)
             self._free.append(hearing.slot)
@@ -327,5 +329,7 @@ class Recogniser:
                 hearing.ended, hearing.error = True, "the model has left the finite numbers"
                 continue
             pauses = tuple(float(p) for p in out.pauses_BH[hearing.slot])
-            written = hearing.written(int(out.text_B[hearing.slot]), int(out.heard_B[hearing.slot]), pauses)
+            written = hearing.written(
+                int(out.text_B[hearing.slot]), int(out.user_text_B[hearing.slot]), pauses
+            )
             yield hearing, written

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..tokenizer import Tokenizer
+from duologue.lm.tokenizer import Tokenizer
 
 FRAME_RATE = 12.5
 WORD, MAIN, OTHER, PAD = 0, 1, 2, 3  # of a published model of this kind; MAIN and OTHER say who speaks next

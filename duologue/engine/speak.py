@@ -11,16 +11,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..config import LMConfig
-from ..errors import InputError
-from ..lm.model import NO_INPUT, TO_GENERATE
-from ..lm.sampling import Sampling
-from ..weights import Model
-from .options import DEFAULT, Options
-from .script import MonologueMachine, Script, WordMachine
-from .streams import Unguided, open_streams
-from .voices import SpeechConfig, Voice, no_voice
-from .words import FRAME, LOUD, Word, loudness
+from duologue.audio.activity import LOUD, rms_of
+from duologue.config import LMConfig
+from duologue.engine.options import DEFAULT, Options
+from duologue.engine.script import MonologueMachine, Script, WordMachine
+from duologue.engine.streams import Unguided, open_streams
+from duologue.engine.voices import SpeechConfig, Voice, no_voice
+from duologue.engine.words import FRAME
+from duologue.errors import InputError
+from duologue.lm.model import NO_INPUT, TO_GENERATE
+from duologue.lm.sampling import Sampling
+from duologue.types import Word
+from duologue.weights import Model
 
 FINAL_PADDING = 4  # frames after the last word
 YOUNG_STEPS = 2  # further steps of a young utterance beside one step of the others
@@ -112,7 +114,7 @@ class Utterance:
     def sound(self, frame: int, wav_S: np.ndarray) -> Spoken | None:
         """Take a frame of sound; None where it belongs to the voice's recording."""
         self._decoded = frame + 1
-        self._quiet = 0 if loudness(wav_S) > LOUD else self._quiet + 1
+        self._quiet = 0 if rms_of(wav_S) > LOUD else self._quiet + 1
         end = self.machine.end_step
         if end is not None:
             last = end + FINAL_PADDING if self._config.delayed else end + LONGEST_TAIL
@@ -214,7 +216,7 @@ class Synthesiser:
     def tick(self) -> list[tuple[Utterance, Spoken]]:
         """Move on every utterance that can be: the frames that this gave. Nothing is returned for those that are too
         young to be heard, so ask `busy` whether to go on."""
-        self._seat()
+        self._session()
         spoken = []
         if ready := [u for u in self._going if u.ready]:
             spoken += self._step(ready)
@@ -231,7 +233,7 @@ class Synthesiser:
     def _over(self) -> bool:
         return any(u.ended for u in self._going)
 
-    def _seat(self) -> None:
+    def _session(self) -> None:
         for utterance in [u for u in self._going if u.ended]:
             self._going.remove(utterance)
             self._free.append(utterance.slot)

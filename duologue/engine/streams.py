@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..lm.sampling import Sampling
-from ..lm.step import Guidance, StepOutput, Thought, init_state, listen, speak, tell
-from ..weights import Model
-from ..weights.quantized import halved_codec, quantized_lm
-from .backend import FEW, SMALL, one_thread
-from .options import DEFAULT, Options
+from duologue.engine.backend import FEW, SMALL, one_thread
+from duologue.engine.options import DEFAULT, Options
+from duologue.lm.sampling import Sampling
+from duologue.lm.step import Guidance, StepOutput, Thought, init_state, listen, speak, tell
+from duologue.weights import Model
+from duologue.weights.quantized import halved_codec, quantized_lm
 
 # By the name of each condition: a text, or vectors float32 [S, D] and which of them are given, bool [S].
 Conditions: TypeAlias = Mapping[str, str | tuple[np.ndarray, np.ndarray]]
@@ -26,7 +26,7 @@ class Listened:
     """What the first half of a step gave each slot. Rows of slots that did not run mean nothing."""
 
     text_B: np.ndarray  # the token that the model would write
-    heard_B: np.ndarray  # the token that writes down the user's words; -1 if the model does not
+    user_text_B: np.ndarray  # the token that writes down the user's words; -1 if the model does not
     pauses_BH: np.ndarray  # how likely the user pauses, by each of the heads that tell; H is 0 without
     finite_B: np.ndarray  # false: the model produced NaN or infinity
 
@@ -84,7 +84,7 @@ def open_streams(
         if options.quantize:
             model.lm, model.codec = quantized_lm(model, options.quantize), halved_codec(model)
         return TorchStreams(model, slots, conditions, unguided, codebooks)
-    from ..mlx.streams import MLXStreams
+    from duologue.mlx.streams import MLXStreams
 
     return MLXStreams(model, slots, options.quantize, conditions, unguided, codebooks)
 
@@ -151,9 +151,9 @@ class TorchStreams:
         def run(slots_N: Tensor | None, given: Tensor, exec_: Tensor) -> Tensor:
             if slots_N is None:
                 return step(self._codec_state, given, exec_)
-            part = self._codec_state.take(slots_N)
+            part = self._codec_state.gather(slots_N)
             out = step(part, given)
-            self._codec_state.put(slots_N, part)
+            self._codec_state.scatter(slots_N, part)
             return out
 
         return self._each(run, exec_B, x)[0]
@@ -163,7 +163,7 @@ class TorchStreams:
             if slots_N is None:
                 self._thought = thought = listen(self._lm, self._state, heard, exec_)
             else:
-                self._part = self._state.take(slots_N)
+                self._part = self._state.gather(slots_N)
                 self._thought = thought = listen(self._lm, self._part, heard)
             z_BD = thought.hidden_BD[: len(heard)]
             with torch.inference_mode():
@@ -183,7 +183,7 @@ class TorchStreams:
             if slots_N is None:
                 return speak(self._lm, self._state, self._thought, text, audio, exec_, depth).tokens_BK
             out: StepOutput = speak(self._lm, self._part, self._thought, text, audio, None, depth)
-            self._state.put(slots_N, self._part)
+            self._state.scatter(slots_N, self._part)
             return out.tokens_BK
 
         return self._each(run, exec_B, text_B, audio_BQ)[0]

@@ -10,12 +10,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..audio.files import read_mono
-from ..errors import InputError
-from ..weights import Model
-from ..weights.files import Missing, download
-from .script import FRAME_RATE
-from .streams import Conditions
+from duologue.audio.files import read_mono
+from duologue.engine.script import FRAME_RATE
+from duologue.engine.streams import Conditions
+from duologue.errors import InputError
+from duologue.weights import Model
+from duologue.weights.files import Missing, download
 
 VOICES = "kyutai/tts-voices"  # where names of voices are looked up
 VOICE_FRAMES = 125  # of one voice's vectors: ten seconds

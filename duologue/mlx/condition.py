@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import ConditionerConfig, ConditioningConfig
-from ..errors import InputError
-from ..lm.condition import bin_of, check_names
-from .layers import sinusoids
+from duologue.config import ConditionerConfig, ConditioningConfig
+from duologue.errors import InputError
+from duologue.lm.condition import bin_of, check_names
+from duologue.mlx.layers import sinusoids
 
 # A text, vectors [S, D] or [B, S, D], the same with a mask (bool [S] or [B, S]: which are given), or nothing.
 Value = str | mx.array | tuple[mx.array, mx.array] | None

@@ -5,11 +5,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from ..engine.streams import Conditions, Listened, Unguided, pause_heads
-from ..lm.sampling import Sampling
-from ..weights import Model
-from .load import Quantize, load_codec, load_lm
-from .step import Guidance, Thought, init_state, listen, speak, tell
+from duologue.engine.streams import Conditions, Listened, Unguided, pause_heads
+from duologue.lm.sampling import Sampling
+from duologue.mlx.load import Quantize, load_codec, load_lm
+from duologue.mlx.step import Guidance, Thought, init_state, listen, speak, tell
+from duologue.weights import Model
 
 
 class MLXStreams:
@@ -73,8 +73,8 @@ class MLXStreams:
         pauses_BH = mx.stack(pauses, 1) if pauses else mx.zeros((self.slots, 0))
         out = self._thought.text_B, self._lm.write_down(z_BD), pauses_BH, mx.isfinite(z_BD).all(-1)
         mx.eval(self._thought, out, self._state.arrays())
-        text_B, heard_B, pauses_BH, finite_B = (np.array(value) for value in out)
-        return Listened(text_B.astype(np.int64), heard_B.astype(np.int64), pauses_BH, finite_B)
+        text_B, user_text_B, pauses_BH, finite_B = (np.array(value) for value in out)
+        return Listened(text_B.astype(np.int64), user_text_B.astype(np.int64), pauses_BH, finite_B)
 
     def speak(
         self, text_B: np.ndarray, audio_BQ: np.ndarray, exec_B: np.ndarray, depth: bool = True

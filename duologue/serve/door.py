@@ -20,8 +20,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from .link import Budget
-from .settings import (
+from duologue.serve.link import Budget
+from duologue.serve.settings import (
     ANSWER,
     CONNECTIONS,
     FROM_ONE,
@@ -108,7 +108,7 @@ class Http(H11Protocol):
 
 
 class Socket(WebSocketsSansIOProtocol):
-    """A WebSocket that keeps little unsent (what a slow peer does not read waits in its seat, where the old is dropped)
+    """A WebSocket that keeps little unsent (what a slow peer does not read waits in its session, which drops the old)
     and reads little at once, so that whoever sends much keeps nobody waiting."""
 
     def __init__(self, *args, **kwargs):

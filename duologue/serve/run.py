@@ -16,17 +16,17 @@ from pathlib import Path
 
 import uvicorn
 
-from ..engine.backend import open_backend
-from ..engine.batcher import HUNG
-from ..engine.options import DEFAULT, Options
-from ..errors import InputError
-from ..weights import load
-from .app import Service, create_app
-from .door import Http, Socket, WebServer
-from .settings import LINGER, MESSAGE, PING, PONG, UNSENT, Settings
-from .speech import Ears, Mouth
-from .speech_routes import Speech
-from .tls import self_signed
+from duologue.engine.backend import open_backend
+from duologue.engine.batcher import HUNG
+from duologue.engine.options import DEFAULT, Options
+from duologue.errors import InputError
+from duologue.serve.app import Service, create_app
+from duologue.serve.door import Http, Socket, WebServer
+from duologue.serve.settings import LINGER, MESSAGE, PING, PONG, UNSENT, Settings
+from duologue.serve.speech import Ears, Mouth
+from duologue.serve.speech_routes import Speech
+from duologue.serve.tls import self_signed
+from duologue.weights import load
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError
-from .hf_config import hf_model_config, is_hf
-from .published import CODEC_FILE, LM_FILE, ModelConfig, as_its_tensors_say, model_config, read_json
-from .read import tensor_names
+from duologue.errors import InputError
+from duologue.weights.hf_config import hf_model_config, is_hf
+from duologue.weights.published import (
+    CODEC_FILE,
+    LM_FILE,
+    ModelConfig,
+    as_its_tensors_say,
+    model_config,
+    read_json,
+)
+from duologue.weights.read import tensor_names
 
 # What a language model's file may be called where the configuration names none (or is not there).
 LM_FILES = (

@@ -8,11 +8,13 @@ from duologue.audio.files import write_audio
 from duologue.audio.framing import pad_to_frames
 from duologue.data import encode
 from duologue.data.encode import WHOLE, Encode, encode_frames, samples_of
-from duologue.data.manifest import Transcript, Word, write_transcript
+from duologue.data.manifest import Transcript, write_transcript
 from duologue.data.runner import run
 from duologue.data.shards import ShardReader, write_shards
 from duologue.errors import InputError
-from duologue.presets import random_codec, tiny_codec
+from duologue.presets import tiny_codec
+from duologue.types import Word
+from duologue.weights.random import random_codec
 
 from .sounds import buzz, silence
 

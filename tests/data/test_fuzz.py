@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 
 from duologue import presets
 from duologue.audio.files import open_audio
-from duologue.codes import Codes, load_codes, save_codes
-from duologue.data.manifest import Transcript, Word, read_manifest, read_transcript, write_transcript
+from duologue.codec.codes import Codes, load_codes, save_codes
+from duologue.data.manifest import Transcript, read_manifest, read_transcript, write_transcript
 from duologue.data.runner import run
 from duologue.data.script import Script
 from duologue.data.shards import ShardReader, read_shard, write_shards
 from duologue.data.voices import read_clip, read_index
 from duologue.errors import InputError
-from duologue.tokenizer import Tokenizer
+from duologue.lm.tokenizer import Tokenizer
 from duologue.train.lm_batches import conversation_rows
+from duologue.types import Word
 
 from .sounds import clip_folder
 

@@ -16,6 +16,7 @@ from duologue.lm import LM
 from duologue.weights import Model
 from duologue.weights.files import ModelFiles
 from duologue.weights.published import model_config
+from duologue.weights.random import random_codec
 from tests import golden
 from tests.golden.speech_cases import Letters
 
@@ -43,7 +44,7 @@ class GoldenModel(Model):
 
     @cached_property
     def codec(self) -> Codec:
-        return presets.random_codec(self.codec_config)
+        return random_codec(self.codec_config)
 
     @cached_property
     def lm(self) -> LM:

@@ -12,9 +12,9 @@ from torch.testing import assert_close
 from duologue.audio.files import read_mono
 from duologue.engine.options import Options
 from duologue.engine.recognise import DelayedWords, Heard, Hearing, Recogniser, RecognitionConfig
-from duologue.engine.words import Word
 from duologue.errors import InputError
 from duologue.lm.sampling import Sampling
+from duologue.types import Word
 from duologue.weights import load
 from duologue.weights.model import ASSETS
 from tests.engine.speech_models import SPEECH, GoldenModel
