@@ -24,9 +24,10 @@ from duologue.engine.subtitles import as_json, srt, vtt
 from duologue.engine.transcribe import Transcript
 from duologue.engine.transcribe import transcribe as transcripts_of
 from duologue.engine.voices import read_voice
-from duologue.engine.words import FRAME, Word
+from duologue.engine.words import FRAME
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
+from duologue.types import Word
 from duologue.weights import load
 
 SUFFIXES = {"text": ".txt", "words": ".txt", "srt": ".srt", "vtt": ".vtt", "json": ".json"}
@@ -78,7 +79,7 @@ def written(transcript: Transcript, form: str) -> str:
         }
         return json.dumps(report, ensure_ascii=False) + "\n"
     if form == "words":
-        return "".join(f"{w.start:.2f}\t{w.end:.2f}\t{w.word}\n" for w in words)
+        return "".join(f"{w.start:.2f}\t{w.end:.2f}\t{w.text}\n" for w in words)
     if form in ("srt", "vtt"):
         return srt(words) if form == "srt" else vtt(words)
     return transcript.text.strip() + "\n"
@@ -119,7 +120,7 @@ class _Printer:
     def add(self, heard: Heard) -> None:
         if self._form == "words":
             for word in heard.words:
-                print(f"{word.start:.2f}\t{word.end:.2f}\t{word.word}", flush=True)
+                print(f"{word.start:.2f}\t{word.end:.2f}\t{word.text}", flush=True)
         elif heard.text:
             print(heard.text if self._begun else heard.text.lstrip(), end="", flush=True)
             self._begun = True
@@ -263,7 +264,7 @@ def _report(saying: _Saying, model: str, json_target: Path | None, srt_target: P
     if json_target is not None:
         report = {
             "model": model,
-            "text": " ".join(word.word for word in saying.words),
+            "text": " ".join(word.text for word in saying.words),
             "words": as_json(saying.words),
             "seconds": round(saying.frames * FRAME, 2),
             "first_sound_ms": round(1000 * (saying.first or 0.0)),

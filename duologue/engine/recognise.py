@@ -8,7 +8,7 @@ kept silent. Knows nothing of clocks and threads: `tick` moves on every recordin
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from duologue.lm.model import NO_INPUT
 from duologue.lm.monologue import USER_TEXT_DELAY
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import TextStream, Tokenizer
-from duologue.types import Word
+from duologue.types import USER, Word
 from duologue.weights import Model
 
 PAUSE_HEAD = 2  # tells that no new word comes for two seconds
@@ -142,7 +142,7 @@ class DelayedWords:
         for i, group in enumerate(groups):
             until = end if i + 1 == len(groups) else min(end, start + len(group) * FRAME)
             if text := self._tokenizer.decode(group).strip():
-                words.append(Word(text, start, until))
+                words.append(Word(text, start, until, USER))
             start = until
         return tuple(words)
 
@@ -163,7 +163,7 @@ class OverheardWords:
         return Heard(step, words=self._over(len(self._words.words)))
 
     def _over(self, until: int) -> tuple[Word, ...]:
-        new = tuple(replace(word) for word in self._words.words[self._told : until])
+        new = tuple(self._words.words[self._told : until])
         self._told = max(self._told, until)
         return new
 

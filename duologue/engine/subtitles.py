@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .words import Word
+from duologue.types import Word
 
 GAP = 0.8  # seconds between words that end a segment
 LONGEST = 6.0  # seconds of a segment
@@ -20,7 +20,7 @@ class Segment:
 
     @property
     def text(self) -> str:
-        return " ".join(word.word for word in self.words)
+        return " ".join(word.text for word in self.words)
 
     @property
     def start(self) -> float:
@@ -41,7 +41,7 @@ class Segmenter:
         """The segments that this word completes."""
         done = self.finish() if self._words and self._apart(word) else []
         self._words.append(word)
-        return done + (self.finish() if word.word.endswith(SENTENCE_ENDS) else [])
+        return done + (self.finish() if word.text.endswith(SENTENCE_ENDS) else [])
 
     def finish(self) -> list[Segment]:
         """What is not complete yet."""
@@ -49,7 +49,7 @@ class Segmenter:
         return [Segment(tuple(words))] if words else []
 
     def _apart(self, word: Word) -> bool:
-        wide = sum(len(w.word) + 1 for w in self._words) + len(word.word) > WIDEST
+        wide = sum(len(w.text) + 1 for w in self._words) + len(word.text) > WIDEST
         long = word.end - self._words[0].start > LONGEST
         return wide or long or word.start - self._words[-1].end > GAP
 
@@ -78,7 +78,7 @@ def vtt(words: Sequence[Word]) -> str:
 
 def as_json(words: Iterable[Word]) -> list[dict[str, Any]]:
     """Words as the published json has them."""
-    return [{"word": w.word, "start": round(w.start, 2), "end": round(w.end, 2)} for w in words]
+    return [{"word": w.text, "start": round(w.start, 2), "end": round(w.end, 2)} for w in words]
 
 
 def _escaped(text: str) -> str:

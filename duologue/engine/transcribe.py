@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio.files import mono, open_audio
-from ..errors import InputError
-from ..weights import Model
-from .options import DEFAULT, Options
-from .recognise import Heard, Hearing, Recogniser
-from .words import FRAME, Word
+from duologue.audio.files import mono, open_audio
+from duologue.engine.options import DEFAULT, Options
+from duologue.engine.recognise import Heard, Hearing, Recogniser
+from duologue.engine.words import FRAME
+from duologue.errors import InputError
+from duologue.types import Word
+from duologue.weights import Model
 
 AHEAD = 1.0  # seconds of a recording that wait to be heard
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
-from .batcher import Busy
+from duologue.engine.batcher import Busy
 
 log = logging.getLogger(__name__)
 Sink = Callable[[Any], object]  # gets what an item gives, and None at its end

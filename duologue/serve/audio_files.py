@@ -11,10 +11,10 @@ import numpy as np
 import soundfile
 from starlette.types import Message, Receive
 
-from ..audio.files import mono, open_audio
-from ..audio.opus import OpusWriter
-from ..errors import InputError
-from .link import Pcm16
+from duologue.audio.files import mono, open_audio
+from duologue.audio.opus import OpusWriter
+from duologue.errors import InputError
+from duologue.serve.link import Pcm16
 
 LARGEST = 64 << 20  # bytes of a recording
 SLACK = 1 << 20  # bytes of a form beside its recording

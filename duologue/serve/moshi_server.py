@@ -18,18 +18,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from .. import __version__
-from ..audio.files import clean
-from ..audio.opus import OpusReader, OpusWriter
-from ..engine.batcher import Busy
-from ..engine.recognise import Heard
-from ..engine.speak import Spoken
-from ..engine.words import LOUD_USER
-from ..errors import InputError
-from .audio_files import TooBig, received_sound
-from .link import Pcm16, Voice, first_to_end, in_time
-from .pool import Ended
-from .speech import Ears, Failed, Listening, Mouth, Speaking
+from duologue import __version__
+from duologue.audio.activity import LOUD_USER
+from duologue.audio.files import clean
+from duologue.audio.opus import OpusReader, OpusWriter
+from duologue.engine.batcher import Busy
+from duologue.engine.recognise import Heard
+from duologue.engine.speak import Spoken
+from duologue.errors import InputError
+from duologue.serve.audio_files import TooBig, received_sound
+from duologue.serve.link import Pcm16, VoiceActivity, first_to_end, in_time
+from duologue.serve.pool import Ended
+from duologue.serve.speech import Ears, Failed, Listening, Mouth, Speaking
 
 SILENT = 120.0  # seconds without a message after which a connection ends
 PATIENCE = 100.0  # seconds that a request without a stream waits for a slot
@@ -86,7 +86,7 @@ class Asr:
         self._opus = OpusReader(ears.rate)
         self._markers: deque[tuple[int, Any]] = deque()  # the step after which each is due, and its id
         self._restarted = asyncio.Event()
-        self._user = Voice(LOUD_USER)
+        self._user = VoiceActivity(LOUD_USER)
 
     async def hold(self) -> None:
         """Hold it to its end."""
@@ -151,7 +151,8 @@ class Asr:
 
         def due() -> None:
             hearing = listening.item
-            self._markers.append((hearing.steps + hearing.waiting // frame_size + delay, marker))
+            heard = hearing.steps or int(config.made_for_it)  # the first frame takes two steps
+            self._markers.append((heard + hearing.waiting // frame_size + delay, marker))
 
         listening.post(due)
 
@@ -180,7 +181,7 @@ class Asr:
                 await self._tell("EndWord", stop_time=heard.ended)
         else:
             for word in heard.words:
-                await self._tell("Word", text=word.word, start_time=word.start)
+                await self._tell("Word", text=word.text, start_time=word.start)
                 await self._tell("EndWord", stop_time=word.end)
         while self._markers and heard.step >= self._markers[0][0]:
             await self._tell("Marker", id=self._markers.popleft()[1])
@@ -212,7 +213,7 @@ async def transcribe(request: Request, ears: Ears) -> Response:
         listening.finish()
         async for heard in listening:
             for word in heard.words:
-                messages.append({"type": "Word", "text": word.word, "start_time": round(word.start, 2)})
+                messages.append({"type": "Word", "text": word.text, "start_time": round(word.start, 2)})
                 messages.append({"type": "EndWord", "stop_time": round(word.end, 2)})
     except Failed as error:
         return JSONResponse({"error": str(error)}, 500)
@@ -285,7 +286,7 @@ class Tts:
         assert self._speaking is not None
         if message["type"] == "Text" and isinstance(message.get("text"), str):
             self._push(message["text"])
-        elif message["type"] == "Voice":
+        elif message["type"] == "VoiceActivity":
             voice = self._mouth.vectors(message.get("embeddings", []), message.get("shape", []))
             if not self._words:  # later ones are ignored
                 self._speaking.close()
@@ -332,7 +333,7 @@ class Tts:
             await in_time(self._socket.send_bytes(spoken.wav_S.astype("<f4").tobytes()))
         for word in spoken.words if self._packs else ():
             await in_time(
-                self._socket.send_bytes(packed("Text", text=word.word, start_s=word.start, stop_s=word.end))
+                self._socket.send_bytes(packed("Text", text=word.text, start_s=word.start, stop_s=word.end))
             )
 
 

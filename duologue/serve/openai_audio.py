@@ -12,13 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from ..engine.batcher import Busy
-from ..engine.subtitles import as_json, segments, srt, vtt
-from ..engine.words import Word
-from ..errors import InputError
-from .audio_files import LARGEST, MEDIA, Encoder, TooBig, limited, received_sound
-from .moshi_server import wav_header
-from .speech import Ears, Failed, Listening, Mouth, Speaking
+from duologue.engine.batcher import Busy
+from duologue.engine.subtitles import as_json, segments, srt, vtt
+from duologue.errors import InputError
+from duologue.serve.audio_files import LARGEST, MEDIA, Encoder, TooBig, limited, received_sound
+from duologue.serve.moshi_server import wav_header
+from duologue.serve.speech import Ears, Failed, Listening, Mouth, Speaking
+from duologue.types import Word
 
 PATIENCE = 30.0  # seconds that a request waits for a slot
 LONGEST_TEXT = 4096  # characters, as at OpenAI

@@ -15,15 +15,15 @@ import numpy as np
 import soxr
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from ..audio.files import clean
-from ..engine.batcher import Busy
-from ..engine.recognise import Heard
-from ..engine.words import LOUD_USER
-from .link import Allowance, Pcm16, Voice, first_to_end, in_time
-from .openai_events import PCM, Event, Transcript, merged, new_id
-from .openai_realtime import QUIET, SPEAKS, SocketWire, sound_of
-from .pool import Ended
-from .speech import Ears, Failed, Listening
+from duologue.audio.activity import LOUD_USER
+from duologue.audio.files import clean
+from duologue.engine.batcher import Busy
+from duologue.engine.recognise import Heard
+from duologue.serve.link import Pcm16, RateLimiter, VoiceActivity, first_to_end, in_time
+from duologue.serve.openai_events import PCM, Event, Transcript, merged, new_id
+from duologue.serve.openai_realtime import QUIET, SPEAKS, SocketWire, sound_of
+from duologue.serve.pool import Ended
+from duologue.serve.speech import Ears, Failed, Listening
 
 IDLE = 120.0  # seconds without a message after which a session ends
 MISTAKES = 20  # messages that are not understood before the connection is closed
@@ -70,7 +70,7 @@ class Session:
         self._session = session_object(ears.model.name, seconds)
         self._reads: Any = Pcm16()
         self._listening: Listening | None = None
-        self._user = Voice(LOUD_USER)
+        self._user = VoiceActivity(LOUD_USER)
         self._turn: Transcript | None = None  # what the user says now
         self._turns: list[Transcript] = []  # those that are over, whose words are not all written
         self._pushed = 0  # frames of sound, by samples
@@ -80,7 +80,7 @@ class Session:
 
     async def hold(self) -> None:
         """Hold it to its end, and say goodbye."""
-        self._allowance = Allowance()
+        self._limiter = RateLimiter()
         try:
             self._listening = self._ears.listen()
             await self._send({"type": "session.created", "session": self._session})
@@ -178,7 +178,7 @@ class Session:
         except binascii.Error:
             raise ValueError from None
         wav_S = self._reads.read(data)
-        self._allowance.take(wav_S.size)
+        self._limiter.take(wav_S.size)
         listening = self._listening
         assert listening is not None
         await listening.push(self._at_rate(wav_S))
@@ -224,7 +224,7 @@ class Session:
             )
             return
         turn, self._turn = self._turn, None
-        self._user = Voice(LOUD_USER)
+        self._user = VoiceActivity(LOUD_USER)
         item = turn.item
         where = {"previous_item_id": self._previous, "item_id": item["id"]}
         await self._send(
@@ -253,7 +253,7 @@ class Session:
         listening.post(flush)
 
     async def _clear(self, _: Event) -> None:
-        self._turn, self._user = None, Voice(LOUD_USER)
+        self._turn, self._user = None, VoiceActivity(LOUD_USER)
         await self._send({"type": "input_audio_buffer.cleared"})
 
 

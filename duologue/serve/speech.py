@@ -10,14 +10,14 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from ..engine.batcher import Busy
-from ..engine.options import DEFAULT, Options
-from ..engine.recognise import Hearing, Recogniser
-from ..engine.speak import Synthesiser, Utterance
-from ..engine.voices import Voice, read_voice, voice_of_vectors
-from ..engine.worker import Item, Worker
-from ..errors import InputError
-from ..weights import Model
+from duologue.engine.batcher import Busy
+from duologue.engine.options import DEFAULT, Options
+from duologue.engine.recognise import Hearing, Recogniser
+from duologue.engine.speak import Synthesiser, Utterance
+from duologue.engine.voices import Voice, read_voice, voice_of_vectors
+from duologue.engine.worker import Item, Worker
+from duologue.errors import InputError
+from duologue.weights import Model
 
 AHEAD = 30.0  # seconds of sound that a recording's sender may be ahead of what was heard
 UNREAD = 250  # frames of speech that may wait for a slow reader: 20 s

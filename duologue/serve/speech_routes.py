@@ -8,8 +8,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from . import moshi_server, openai_audio
-from .speech import Ears, Mouth
+from duologue.serve import moshi_server, openai_audio
+from duologue.serve.speech import Ears, Mouth
 
 Refused = Callable[[HTTPConnection], Response | None]
 LetIn = Callable[[WebSocket], Awaitable[bool]]

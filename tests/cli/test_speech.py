@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from duologue import cli
-from duologue.cli import speech_commands
 from duologue.audio.files import read_mono, write_audio
+from duologue.cli import speech_commands
 from duologue.weights.model import ASSETS
 from tests.fake_sounddevice import Machine
 
@@ -54,7 +54,8 @@ class TestTranscribe:
         report = json.loads(printed("--json"))
         assert report["file"] == QUESTION
         assert [w["word"] for w in report["words"]] == [word for _, _, word in rows]
-        assert report["text"].split() == [word for _, _, word in rows]
+        # A full stop that comes long after its word is in the text alone.
+        assert report["text"].replace(".", "").split() == [word.strip(".") for _, _, word in rows]
         assert report["pauses"] == []
         assert printed("--srt").startswith("1\n00:00:")
         assert printed("--vtt").startswith("WEBVTT\n")

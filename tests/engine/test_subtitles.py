@@ -1,5 +1,5 @@
 from duologue.engine.subtitles import as_json, segments, srt, vtt
-from duologue.engine.words import Word
+from duologue.types import Word
 
 
 def words(text: str, start: float = 0.0, each: float = 0.4) -> list[Word]:
@@ -15,7 +15,7 @@ def test_a_segment_ends_with_a_sentence_or_before_a_pause() -> None:
 def test_a_segment_is_not_too_long_to_read() -> None:
     spoken = words("word " * 100)
     assert all(s.end - s.start <= 6.001 and len(s.text) <= 84 for s in segments(spoken))
-    assert " ".join(s.text for s in segments(spoken)) == " ".join(w.word for w in spoken)
+    assert " ".join(s.text for s in segments(spoken)) == " ".join(w.text for w in spoken)
     wide = words(("w" * 30 + " ") * 5, each=0.1)
     assert [len(s.words) for s in segments(wide)] == [2, 2, 1]
 

@@ -224,7 +224,7 @@ class TestSynthesis:
 
         async def run(shape: list[int]) -> list[dict[str, Any]]:
             async with dial(server, "/api/tts_streaming?format=PcmMessagePack") as link:
-                await say(link, "Voice", embeddings=voice.ravel().tolist(), shape=shape)
+                await say(link, "VoiceActivity", embeddings=voice.ravel().tolist(), shape=shape)
                 await link.send("It will be fine.")
                 await say(link, "Eos")
                 return await read(link)
