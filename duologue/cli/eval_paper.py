@@ -114,11 +114,8 @@ class EvalText(Measured):
 
         packed, model = PackedRows(self.packed), load(self.model, "cpu")
         size = min(self.frames, packed.context)
-        pieces = (
-            packed[row][at : at + size]
-            for row in range(len(packed))
-            for at in range(0, packed.context - size + 1, size)
-        )
+        starts = range(0, packed.context - size + 1, size)
+        pieces = (packed[row][at : at + size] for row in range(len(packed)) for at in starts)
         result = Result("text", model.name, settings={"tokens at once": size})
         text_perplexity(model.lm, [piece for _, piece in zip(range(self.rows), pieces, strict=False)], result)
         show(result, self.json)

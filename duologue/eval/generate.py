@@ -53,8 +53,8 @@ def through(codec: Codec, wav_S: np.ndarray) -> np.ndarray:
 
 
 def score_watermark(codec: Codec, wav_S: np.ndarray, watermark: Watermark, result: Result) -> None:
-    """Adds the probability that the mark is found in marked sound, in sound without it, and in both after the codec, after
-    noise at -30 dB, and after Opus."""
+    """Adds the probability that the mark is found in marked sound, in sound without it, and in both after the codec,
+    after noise at -30 dB, and after Opus."""
     from duologue.eval.speech import opus_6k
 
     size = codec.config.frame_size
