@@ -29,17 +29,28 @@ BESIDES = {
 
 @dataclass
 class Part:
-    """A stretch of a file that is a sound of its own, with the bytes of its header that are to be read otherwise."""
+    """A stretch of a file that is a sound of its own, with the bytes of its header that are to be read otherwise, by
+    their place in it. `name` is for people."""
 
     path: Path
     start: int
     end: int
+    name: str
     instead: dict[int, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def whole(cls, path: Path) -> "Part":
+        """All of a file."""
+        return cls(path, 0, path.stat().st_size, str(path))
 
     @property
     def plain(self) -> bool:
         """Whether it is the whole file as it is."""
         return self.start == 0 and self.end == self.path.stat().st_size and not self.instead
+
+    def within(self, start: int, end: int, instead: dict[int, bytes] | None = None) -> "Part":
+        """A part of it."""
+        return Part(self.path, self.start + start, self.start + end, self.name, instead or {})
 
     def open(self) -> BinaryIO:
         """It, as a file."""
@@ -67,7 +78,7 @@ class _Window(io.RawIOBase):
         self._file.seek(first)
         body = bytearray(self._file.read(max(0, min(len(buffer), part.end - first))))
         for place, value in part.instead.items():
-            for at, byte in enumerate(value, place - first):
+            for at, byte in enumerate(value, place - self._at):
                 if 0 <= at < len(body):
                     body[at] = byte
         buffer[: len(body)] = body
@@ -79,24 +90,23 @@ class _Window(io.RawIOBase):
         super().close()
 
 
-def parts_of(path: Path) -> list[Part]:
+def parts_of(whole: Part) -> list[Part]:
     """The sounds of a file, one after the other; usually it is one. Raises InputError if it is cut short."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    size = whole.end - whole.start
+    with whole.open() as file:
         head = file.read(64)
         if head.startswith(b"OggS"):
-            return [Part(path, start, end) for start, end in _ogg_links(file, size, path)]
+            return [whole.within(start, end) for start, end in _ogg_links(file, size, whole.name)]
         sound = _find_sound(file, head, size)
         if sound is None or sound.start > size:
-            return [Part(path, 0, size)]
+            return [whole]
         known = sound.length < sound.unknown and sound.length >= sound.counted
-        missing = sound.start + sound.length - sound.counted - size
-        if known and missing > HEADER_SLACK:
-            raise InputError(f"{path} is cut short: its header promises {missing} bytes more")
         end = sound.start + sound.length - sound.counted
-        if known and (missing >= 0 or sound.whole or _is_besides(file, end + end % 2, size, sound.order)):
-            return [Part(path, 0, size)]
-        return [Part(path, 0, size, sound.filled_in(size))]
+        if known and end - size > HEADER_SLACK:
+            raise InputError(f"{whole.name} is cut short: its header promises {end - size} bytes more")
+        if known and (end >= size or sound.whole or _is_besides(file, end + end % 2, size, sound.order)):
+            return [whole]
+        return [whole.within(0, size, sound.filled_in(size))]
 
 
 @dataclass(frozen=True)
@@ -222,7 +232,7 @@ def _is_besides(file: BinaryIO, at: int, size: int, order: str) -> bool:
     return False
 
 
-def _ogg_links(file: BinaryIO, size: int, path: Path) -> list[tuple[int, int]]:
+def _ogg_links(file: BinaryIO, size: int, name: str) -> list[tuple[int, int]]:
     """The streams that follow each other in an Ogg file, as stretches of it. Decoders leave out pages that are damaged
     or missing without a word, so each is looked at."""
     starts, at, before, ended = [0], 0, True, False
@@ -233,15 +243,15 @@ def _ogg_links(file: BinaryIO, size: int, path: Path) -> list[tuple[int, int]]:
         if page[:4] != b"OggS":
             if ended:  # a tag behind the last page
                 return [*_pairs(starts, at)]
-            raise InputError(f"{path} is damaged: no page of Ogg at byte {at}")
+            raise InputError(f"{name} is damaged: no page of Ogg at byte {at}")
         table = file.read(page[26]) if len(page) == 27 else b""
         page += table + file.read(sum(table))
         if len(page) < 27 or len(table) < page[26] or len(page) < 27 + len(table) + sum(table):
-            raise InputError(f"{path} is cut short: its last page is not whole")
+            raise InputError(f"{name} is cut short: its last page is not whole")
         serial, number, check = page[14:18], *struct.unpack("<II", page[18:26])
         first = bool(page[5] & 2)
         if check != _ogg_check(page) or (not first and number != numbers.get(serial, -1) + 1):
-            raise InputError(f"{path} is damaged: a page of Ogg is wrong or missing at byte {at}")
+            raise InputError(f"{name} is damaged: a page of Ogg is wrong or missing at byte {at}")
         if first and not before:
             starts.append(at)
         numbers[serial] = number

@@ -42,14 +42,14 @@ class Decoder:
         read = 0
         for block_SC in (_ffmpeg_blocks if self.ffmpeg else _sndfile_blocks)(self.part):
             if block_SC.shape[1] != self.channels:
-                raise InputError(f"{self.part.path} changes its number of channels on the way")
+                raise InputError(f"{self.part.name} changes its number of channels on the way")
             read += len(block_SC)
             yield block_SC
         # FFmpeg's lengths are rounded, and count in what encoders put in front.
         slack = self.rate // 10 if self.ffmpeg else 0
         if self.samples is not None and read + slack < self.samples:
             raise InputError(
-                f"{self.part.path} is cut short: its header promises {self.samples / self.rate:.1f} s, "
+                f"{self.part.name} is cut short: its header promises {self.samples / self.rate:.1f} s, "
                 f"{read / self.rate:.1f} s are there"
             )
 
@@ -60,7 +60,7 @@ def open_decoder(part: Part) -> Decoder:
         with _sndfile(part) as file:
             if file.format not in SNDFILE:
                 raise InputError(
-                    f"{part.path} is {file.format}, which we do not read: convert it to wav or flac"
+                    f"{part.name} is {file.format}, which we do not read: convert it to wav or flac"
                 )
             known = file.frames < UNKNOWN and not (file.format == "MP3" and not _mp3_says(part))
             return Decoder(part, file.samplerate, file.channels, file.frames if known else None)
@@ -69,10 +69,10 @@ def open_decoder(part: Part) -> Decoder:
     try:
         import av
     except ImportError:
-        raise InputError(f"{part.path} is damaged or not audio we can read ({READ}; {EXTRA})") from None
+        raise InputError(f"{part.name} is damaged or not audio we can read ({READ}; {EXTRA})") from None
     with _errors(part), closing(_container(part)) as container:
         if not container.streams.audio:
-            raise InputError(f"{part.path} has no sound in it")
+            raise InputError(f"{part.name} has no sound in it")
         stream = container.streams.audio[0]
         samples = None
         if container.format.name in LENGTH_IS_KNOWN and (container.duration or 0) > 0:
@@ -91,7 +91,7 @@ def _sndfile_blocks(part: Part) -> Iterator[np.ndarray]:
             while len(block_SC := file.read(size, dtype="float32", always_2d=True)):
                 yield block_SC
     except soundfile.LibsndfileError:
-        raise InputError(f"{part.path} is damaged or cut short") from None
+        raise InputError(f"{part.name} is damaged or cut short") from None
 
 
 def _mp3_says(part: Part) -> bool:
@@ -131,7 +131,7 @@ class _errors:
     """FFmpeg's errors as ours."""
 
     def __init__(self, part: Part):
-        self._path = part.path
+        self._name = part.name
 
     def __enter__(self) -> None: ...
 
@@ -139,4 +139,4 @@ class _errors:
         from av.error import FFmpegError
 
         if isinstance(error, FFmpegError):
-            raise InputError(f"{self._path} is damaged or not audio we can read") from None
+            raise InputError(f"{self._name} is damaged or not audio we can read") from None

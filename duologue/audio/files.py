@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from duologue.audio.containers import parts_of
+from duologue.audio.containers import Part, parts_of
 from duologue.audio.decoders import MOST_CHANNELS, Decoder, open_decoder
 from duologue.audio.framing import SAMPLE_RATE, pad_to_frames
 from duologue.errors import InputError
@@ -39,7 +39,7 @@ MOST_IN_MEMORY = 1 << 31  # bytes of samples that `read_audio` takes in
 class Recording:
     """A sound file that was opened: its channels, and its length in seconds as its header has it (None: unknown)."""
 
-    path: Path
+    name: str
     rate: int
     channels: int
     seconds: float | None
@@ -54,7 +54,7 @@ class Recording:
                 samples += len(block_SC)
                 yield np.ascontiguousarray(clean(block_SC).T)
         if samples == 0:
-            raise InputError(f"{self.path} has no samples")
+            raise InputError(f"{self.name} has no samples")
 
     def frames(self, size: int) -> Iterator[np.ndarray]:
         """As `blocks`, in frames [C, size], the last one filled up with silence."""
@@ -68,25 +68,34 @@ class Recording:
         if rest_CS.shape[1]:
             yield pad_to_frames(rest_CS, size)
 
+    def mono(self) -> np.ndarray:
+        """All of it at once, the channels averaged: float32 [S]. Raises InputError as `read_audio` does."""
+        return np.concatenate(list(_bounded(map(mono, self.blocks()), self.name)))
+
 
 def open_audio(path: StrPath, rate: int = SAMPLE_RATE) -> Recording:
     """The recording at `path`, to be read at `rate`. Raises InputError if the file is missing, empty, not audio, or
     shorter than its header says."""
     path = Path(path)
     _check_readable(path)
-    parts = [open_decoder(part) for part in parts_of(path)]
-    channels = parts[0].channels
+    return open_part(Part.whole(path), rate)
+
+
+def open_part(whole: Part, rate: int = SAMPLE_RATE) -> Recording:
+    """As `open_audio`, of a recording that lies in a stretch of another file."""
+    parts = [open_decoder(part) for part in parts_of(whole)]
+    channels, name = parts[0].channels, whole.name
     for part in parts:
         if not LOWEST_RATE <= part.rate <= HIGHEST_RATE:
             raise InputError(
-                f"{path} has a sample rate of {part.rate} Hz: it must be {LOWEST_RATE} to {HIGHEST_RATE} Hz"
+                f"{name} has a sample rate of {part.rate} Hz: it must be {LOWEST_RATE} to {HIGHEST_RATE} Hz"
             )
         if part.channels != channels:
-            raise InputError(f"{path} changes from {channels} to {part.channels} channels on the way")
+            raise InputError(f"{name} changes from {channels} to {part.channels} channels on the way")
     if channels > MOST_CHANNELS:
-        raise InputError(f"{path} has {channels} channels: it may have {MOST_CHANNELS}")
+        raise InputError(f"{name} has {channels} channels: it may have {MOST_CHANNELS}")
     lengths = [part.samples / part.rate for part in parts if part.samples is not None]
-    return Recording(path, rate, channels, sum(lengths) if len(lengths) == len(parts) else None, parts)
+    return Recording(name, rate, channels, sum(lengths) if len(lengths) == len(parts) else None, parts)
 
 
 def read_audio(path: StrPath, rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -94,13 +103,12 @@ def read_audio(path: StrPath, rate: int = SAMPLE_RATE) -> np.ndarray:
 
     Raises InputError if the file is missing, empty, cut short, not audio, or too long to be in memory (2 GiB).
     """
-    return np.concatenate(list(_bounded(open_audio(path, rate).blocks(), path)), axis=1)
+    return np.concatenate(list(_bounded(open_audio(path, rate).blocks(), str(path))), axis=1)
 
 
 def read_mono(path: StrPath, rate: int = SAMPLE_RATE) -> np.ndarray:
     """As `read_audio`, the channels averaged: float32 [S]."""
-    blocks = (mono(block_CS) for block_CS in open_audio(path, rate).blocks())
-    return np.concatenate(list(_bounded(blocks, path)))
+    return open_audio(path, rate).mono()
 
 
 def mono(wav_CS: np.ndarray) -> np.ndarray:
@@ -108,12 +116,12 @@ def mono(wav_CS: np.ndarray) -> np.ndarray:
     return wav_CS.mean(axis=0, dtype=np.float32)
 
 
-def _bounded(blocks: Iterable[np.ndarray], path: StrPath) -> Iterator[np.ndarray]:
+def _bounded(blocks: Iterable[np.ndarray], name: str) -> Iterator[np.ndarray]:
     size = 0
     for block in blocks:
         size += block.nbytes
         if size > MOST_IN_MEMORY:
-            raise InputError(f"{path} is too long to be read at once: cut it into pieces")
+            raise InputError(f"{name} is too long to be read at once: cut it into pieces")
         yield block
 
 

@@ -103,7 +103,7 @@ def talk(
     if not 0 <= tail < float("inf"):
         raise InputError(f"--tail is a number of seconds from 0 up, not {tail}")
     recording = open_audio(source)
-    opened = load(model, _device())
+    opened = load(model, _device(), lora=options.lora)
     now, seconds = 0.0, "?" if recording.seconds is None else f"{recording.seconds:.0f}"
     kept: list[np.ndarray] = []
     with (
@@ -148,7 +148,7 @@ def talk_live(model: str, seed: int, greedy: bool, options: Options) -> None:
     """A conversation with microphone and speaker, until Ctrl-C."""
     from duologue.cli.live import talk
 
-    opened = load(model, _device())
+    opened = load(model, _device(), lora=options.lora)
     sampling = Sampling.greedy(opened.sampling.pad_bias) if greedy else opened.sampling
     talk(opened, replace(sampling, seed=seed), options=options)
 

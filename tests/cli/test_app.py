@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 import duologue
-from duologue import cli
 from duologue.audio import files
 from duologue.audio.files import read_audio
+from duologue.cli import app as cli
 from duologue.cli import commands
 from duologue.errors import InputError
 from duologue.eval import picture
