@@ -76,7 +76,7 @@ class EvalTurns:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalPairs(Measured):
-    """Which of two recordings is likelier: sWUGGY, sBLIMP (ZeroSpeech's folders with gold.csv), StoryCloze (a .jsonl)."""
+    """Which of two recordings is likelier: sWUGGY, sBLIMP (ZeroSpeech's folders), StoryCloze (a .jsonl of pairs)."""
 
     pairs: Annotated[Positional[Path], arg(metavar="DIR|FILE.jsonl")]
     """lexical/dev, syntactic/dev, or lines of {"good": FILE, "bad": FILE, "kind"}."""

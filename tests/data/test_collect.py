@@ -85,7 +85,7 @@ def test_each_reason_drops_its_segment_and_the_rest_is_listed(tmp_path: Path) ->
     assert [round(piece["start"]) for piece in made["segments"]] == [0, 21]
     assert np.abs(read_mono(made["segments"][1]["path"]) - talk_S).max() < 1e-3
     stage.language = lambda wav_S: ("fr", 0.99)
-    assert stage(find_recordings([tmp_path]))[0]["dropped"]["language"] == 2
+    assert stage(find_recordings([tmp_path / "show.wav"]))[0]["dropped"]["language"] == 2
 
 
 def test_the_verb_makes_a_manifest_of_segments(tmp_path: Path) -> None:

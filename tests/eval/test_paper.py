@@ -28,7 +28,9 @@ SPEECH = sorted((Path(__file__).parents[2] / "duologue/assets/speech").glob("*.o
 
 @pytest.fixture(scope="module")
 def tiny():
-    return load("tiny")
+    model = load("tiny")
+    assert model.lm and model.codec  # read here, not under inference mode
+    return model
 
 
 # --- turns -----------------------------------------------------------------------------------------------

@@ -76,7 +76,10 @@ def _archive(path: Path) -> Iterator[Text]:
                 kind = _content_type(record, html)
                 if kind and kind not in (HTML if html else ("text/plain",)):
                     continue
-                text = _decoded(record.content_stream().read(), record.http_headers)
+                body = record.content_stream().read()
+                if getattr(record.raw_stream, "limit", 0) > 0:
+                    raise EOFError("the file ends inside it")
+                text = _decoded(body, record.http_headers)
                 headers = record.rec_headers
                 about = {
                     "url": headers.get_header("WARC-Target-URI"),
@@ -84,7 +87,7 @@ def _archive(path: Path) -> Iterator[Text]:
                 }
                 yield Text(headers.get_header("WARC-Record-ID") or f"{path.name}:{number}", text, about, html)
     except (ArchiveLoadFailed, OSError, EOFError, ValueError) as error:
-        raise InputError(f"{path}, record {number + 1}: damaged ({error})") from None
+        raise InputError(f"{path}, record {number}: damaged ({error})") from None
 
 
 def _content_type(record: Any, html: bool) -> str:

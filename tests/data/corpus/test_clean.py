@@ -2,12 +2,9 @@
 
 import gzip
 import json
-from io import BytesIO
 from pathlib import Path
 
 import pytest
-from warcio.statusandheaders import StatusAndHeaders
-from warcio.warcwriter import WARCWriter
 
 from duologue.data.corpus.classify import WEB, LineClassifier
 from duologue.data.corpus.clean import CleanConfig, clean
@@ -33,23 +30,24 @@ def page(text: str) -> str:
     return f"<html><head><title>t</title></head><body>{body}</body></html>"
 
 
+def record(url: str, body: bytes, kind: str = "text/html; charset=utf-8", text: bool = False) -> bytes:
+    """A response of a crawl, or a record of a WET file, gzipped as CommonCrawl does."""
+    if not text:
+        body = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode() + body
+    head = {
+        "WARC-Type": "conversion" if text else "response", "WARC-Record-ID": f"<urn:uuid:{url}>",
+        "WARC-Target-URI": url, "WARC-Date": "2023-10-01T00:00:00Z", "Content-Length": str(len(body)),
+        "Content-Type": "text/plain" if text else "application/http; msgtype=response",
+    }  # fmt: skip
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    return gzip.compress(f"WARC/1.0\r\n{lines}\r\n".encode() + body + b"\r\n\r\n")
+
+
 def write_warc(path: Path, pages: list[tuple[str, str]]) -> None:
-    """Responses of a crawl, or, for a .wet.gz, their texts."""
-    with path.open("wb") as file:
-        writer = WARCWriter(file, gzip=True)
-        for name, text in pages:
-            body, url = BytesIO(text.encode()), f"https://x.example/{name}"
-            if ".wet" in path.name:
-                record = writer.create_warc_record(url, "conversion", body, warc_content_type="text/plain")
-            else:
-                record = writer.create_warc_record(
-                    url, "response", body, http_headers=headers("text/html; charset=utf-8")
-                )
-            writer.write_record(record)
-
-
-def headers(kind: str) -> StatusAndHeaders:
-    return StatusAndHeaders("200 OK", [("Content-Type", kind)], "HTTP/1.1")
+    text = ".wet" in path.name
+    path.write_bytes(
+        b"".join(record(f"https://x.example/{name}", body.encode(), text=text) for name, body in pages)
+    )
 
 
 def rows(folder: Path) -> dict[str, dict]:
@@ -111,12 +109,9 @@ def test_what_is_damaged_is_listed_and_the_rest_goes_on(tmp_path: Path) -> None:
 
 def test_other_encodings_are_read(tmp_path: Path) -> None:
     said = {"iso-8859-15": "Müller zahlt 5 €", "shift_jis": "日本語"}
-    with (tmp_path / "x.warc.gz").open("wb") as file:
-        writer = WARCWriter(file, gzip=True)
-        bodies = [(f"text/html; charset={charset}", text.encode(charset)) for charset, text in said.items()]
-        for kind, body in [*bodies, ("image/png", b"PNG")]:
-            url = "https://x.example/"
-            writer.write_record(
-                writer.create_warc_record(url, "response", BytesIO(body), http_headers=headers(kind))
-            )
+    pages = [(f"text/html; charset={charset}", text.encode(charset)) for charset, text in said.items()]
+    pages.append(("image/png", b"PNG"))
+    (tmp_path / "x.warc.gz").write_bytes(
+        b"".join(record("https://x.example/", body, kind) for kind, body in pages)
+    )
     assert [text.text for text in read_documents(tmp_path / "x.warc.gz")] == list(said.values())
