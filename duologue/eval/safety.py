@@ -27,7 +27,7 @@ def continue_text(
     """What the text model writes after `text`, as text alone, up to the end of the document."""
     rng = torch.Generator().manual_seed(seed)
     tokens = tokenizer.encode(text)
-    begin, context = len(tokens), lm.config.temporal.context
+    begin, context = len(tokens), lm.config.temporal.context or 4096
     while len(tokens) < begin + most:
         seen = tokens[-context + 1 :]
         codes_BKT = torch.full((1, lm.config.streams, len(seen) + 1), NO_INPUT, device=lm.device)

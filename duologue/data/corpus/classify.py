@@ -7,6 +7,7 @@ page furniture. A model is one .npz file: names, weights, no code.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,9 +83,13 @@ class LineClassifier:
             raise InputError("a classifier needs examples of at least two classes")
         empty = cls(names, np.zeros((FEATURES, len(names)), np.float32), np.zeros(len(names)))
         features = empty._vectorizer.transform([text for text, _ in pairs])
-        model = SGDClassifier(
-            loss="log_loss", alpha=1e-6, max_iter=epochs, tol=None, class_weight="balanced", random_state=seed
-        )
+        settings: dict[str, Any] = {
+            "alpha": 1e-6,
+            "max_iter": epochs,
+            "tol": None,
+            "class_weight": "balanced",
+        }
+        model: Any = SGDClassifier(loss="log_loss", random_state=seed, **settings)
         model.fit(features, [name for _, name in pairs])
         coef, bias = model.coef_, model.intercept_
         if len(names) == 2:  # one against the other

@@ -123,7 +123,8 @@ def _near_duplicates(run: "_Run", out: Path) -> None:
     config = MinhashConfig(WORDS, BUCKETS, HASHES, hash_config=hashes)
     work = out / "near"
     reader = JsonlReader(str(out / "filtered"))
-    signature = MinhashDedupSignature(str(work / "signatures"), config, language=Words())
+    words: Any = Words()  # the library takes a tokenizer where its types say a language
+    signature = MinhashDedupSignature(str(work / "signatures"), config, language=words)
     run([reader, signature], "near-1")
     buckets = MinhashDedupBuckets(str(work / "signatures"), str(work / "buckets"), config=config)
     run([buckets], "near-2", BUCKETS)
@@ -161,9 +162,11 @@ def _counts(log: Path) -> dict[str, dict[str, Any]]:
     total: dict[str, dict[str, Any]] = {}
     for path in sorted((log / "stats").glob("*.json")):
         for step in json.loads(path.read_text()):
-            name = next((ours for ours in STEPS if step["name"].endswith(ours)), None)
-            for key, value in step["stats"].items() if name else ():
-                counts = total.setdefault(STEPS[name], {})
+            name = next((ours for theirs, ours in STEPS.items() if step["name"].endswith(theirs)), None)
+            if name is None:
+                continue
+            counts = total.setdefault(name, {})
+            for key, value in step["stats"].items():
                 counts[key] = counts.get(key, 0) + (value["total"] if isinstance(value, dict) else value)
     for counts in total.values():
         counts.pop("doc_len", None)
