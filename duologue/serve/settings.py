@@ -19,6 +19,7 @@ UNSENT = 1 << 13  # bytes that may wait below a conversation: about one second o
 PIECE = 1 << 12  # bytes of a connection that are read before others have their turn
 CONNECTIONS, FROM_ONE = 1000, 64  # in all, and from one address that is no trusted proxy
 SPARE = 200  # files that the process may have open beside its connections
+SHUNNED = 10.0  # seconds in which an address that has flooded the server may not connect
 REQUEST, ANSWER = 10.0, 60.0  # seconds in which a request must be there, and its answer be taken
 SOUND_PATHS = "/v1/audio/", "/api/asr-streaming", "/api/tts_streaming"  # requests that carry recordings
 SOUND_ANSWER = 3600.0  # seconds in which the answer to one must be taken: it may be as long as what is spoken
@@ -29,6 +30,7 @@ MESSAGE = 1 << 20  # bytes of any message
 PING, PONG = 5.0, 10.0  # seconds between pings, and until a peer that does not answer is dropped
 BAD_KEYS = 10  # a minute from one address, before it is told to wait
 LINGER = 20.0  # seconds that sent bytes may go unacknowledged
+FLOOD = "flood"  # the reason with which whoever sends too much is ended
 
 
 @dataclass(frozen=True)
