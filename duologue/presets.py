@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from .codec import Codec
-from .codec.codebook import Codebook
-from .codec.init import scale_to_speech
-from .config import (
+from duologue.codec import Codec
+from duologue.codec.codebook import Codebook
+from duologue.codec.init import scale_to_speech
+from duologue.config import (
     CodecConfig,
     DepthConfig,
     FramesConfig,
@@ -18,7 +18,7 @@ from .config import (
     SeanetConfig,
     TransformerConfig,
 )
-from .lm import LM
+from duologue.lm import LM
 
 
 def mimi(codebooks: int = 8) -> CodecConfig:

@@ -26,7 +26,7 @@ from duologue.types import StrPath
 Row = dict[str, Any]
 AGENT = "SPEAKER_MAIN"
 USER = "SPEAKER_USER"
-UNSAID = "SPEAKER_UNSAID"
+CONTINUATION = "SPEAKER_UNSAID"
 PLACES = ("path", "codes")  # keys of a row that name a file: relative to the manifest's folder
 LARGEST_MANIFEST = 1 << 30  # bytes, uncompressed
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..lm.sampling import Sampling
-from ..weights import Model
-from ..weights.quantized import halved_codec, quantized_lm
-from .duplex import Duplex, DuplexFrame
-from .options import DEFAULT, Options
+from duologue.engine.duplex import Duplex, DuplexFrame
+from duologue.engine.options import DEFAULT, Options
+from duologue.lm.sampling import Sampling
+from duologue.weights import Model
+from duologue.weights.quantized import halved_codec, quantized_lm
 
 # A frame of a language model this wide at most, for so many conversations, is little work to share among threads that
 # wait for each other and for whatever else the machine does.
@@ -28,7 +28,7 @@ class Frames:
 
     wav_BS: np.ndarray
     text_B: np.ndarray
-    heard_B: np.ndarray
+    user_text_B: np.ndarray
     heard_BQ: np.ndarray
     tokens_BK: np.ndarray
     finite_B: np.ndarray
@@ -94,7 +94,7 @@ def _backend(model: Model, slots: int, options: Options) -> Backend:
         if options.quantize:
             model.lm, model.codec = quantized_lm(model, options.quantize), halved_codec(model)
         return TorchBackend(model, slots, options.compile)
-    from ..mlx.backend import MLXBackend
+    from duologue.mlx.backend import MLXBackend
 
     return MLXBackend(model, slots, options.quantize, options.compile)
 
@@ -103,7 +103,7 @@ def open_codec(model: Model, options: Options = DEFAULT) -> CodecBackend:
     """The same for its codec alone."""
     if options.resolved() == "torch":
         return TorchCodec(model)
-    from ..mlx.backend import MLXCodec
+    from duologue.mlx.backend import MLXCodec
 
     return MLXCodec(model)
 
@@ -145,9 +145,9 @@ class TorchBackend:
                 return _frames(run)
             # What a small model takes grows with the slots of a step: those that rest are left out.
             slots_N = torch.from_numpy(exec_B.nonzero()[0])
-            part = self._duplex.take(slots_N)
+            part = self._duplex.gather(slots_N)
             run = step(part, torch.from_numpy(heard)[slots_N], torch.ones(count, dtype=torch.bool))
-            self._duplex.put(slots_N, part)
+            self._duplex.scatter(slots_N, part)
             return _frames(run).spread(exec_B)
 
 
@@ -185,7 +185,7 @@ def _frames(out: DuplexFrame) -> Frames:
     return Frames(
         out.wav_BS.float().cpu().numpy(),
         out.text_B.cpu().numpy(),
-        out.heard_B.cpu().numpy(),
+        out.user_text_B.cpu().numpy(),
         out.heard_BQ.cpu().numpy(),
         out.tokens_BK.cpu().numpy(),
         out.finite_B.cpu().numpy(),

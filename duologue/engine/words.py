@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..lm.monologue import HEARD_DELAY
-from ..tokenizer import TextStream, Tokenizer
+from duologue.lm.monologue import USER_TEXT_DELAY
+from duologue.lm.tokenizer import TextStream, Tokenizer
 
 FRAME = 0.08  # seconds
 LOUD = 3e-3  # root mean square above which a frame of the agent is voiced
@@ -106,7 +106,7 @@ class UserWords(Words):
         return super().push(frame, self._once.push(frame, token), rms)
 
     def _word(self, word: str, came: float) -> Word:
-        end = max(FRAME, came - (HEARD_DELAY - 1) * FRAME)
+        end = max(FRAME, came - (USER_TEXT_DELAY - 1) * FRAME)
         onset = max((onset for onset in self._onsets if onset < end), default=0.0)
         before = self.words[-1].end if self.words else 0.0
         return Word(word, max(onset, min(before, end - FRAME), end - LONGEST), end)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duologue.eval.activity import FLOOR, GAP
+from duologue.audio.activity import FLOOR, GAP
 from duologue.eval.duplex_kinds import HEARD, KINDS, LONG, UNHEARD
 from duologue.eval.duplex_score import GOES_ON, JUST_AFTER, SAME, Score, Turn, edits, plain
 

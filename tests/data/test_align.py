@@ -5,8 +5,9 @@ import types
 import numpy as np
 import pytest
 
+from duologue.audio.activity import voiced_span
 from duologue.audio.files import write_audio
-from duologue.data.align import Align, AlignClips, WhisperAligner, join_pieces, snap, spread, voiced_span
+from duologue.data.align import Align, AlignClips, WhisperAligner, join_pieces, snap, spread
 from duologue.data.manifest import AGENT, USER, Word, read_transcript
 from duologue.data.runner import run
 from duologue.data.voices import SAMPLE_RATE, write_clip

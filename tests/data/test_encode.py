@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from duologue.weights.random import random_codec
 
 from duologue.audio.files import write_audio
 from duologue.data import encode
@@ -11,7 +12,7 @@ from duologue.data.manifest import Transcript, Word, write_transcript
 from duologue.data.runner import run
 from duologue.data.shards import ShardReader, write_shards
 from duologue.errors import InputError
-from duologue.presets import random_codec, tiny_codec
+from duologue.presets import tiny_codec
 
 from .sounds import buzz, silence
 

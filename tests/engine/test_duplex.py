@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 import torch
+from duologue.weights.random import random_lm
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -211,7 +212,7 @@ def test_a_codec_with_other_codes_than_the_models() -> None:
 def test_compiled_it_says_the_same() -> None:
     """A small model: compiling takes a minute. Past the context, and as slots pause and start again."""
     whole = presets.tiny_lm()
-    lm = presets.random_lm(
+    lm = random_lm(
         replace(
             whole,
             temporal=replace(whole.temporal, layers=1, context=8),

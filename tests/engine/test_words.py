@@ -1,8 +1,8 @@
 import pytest
 
 from duologue.engine.words import FRAME, UserWords, Words, transcript
-from duologue.lm.monologue import heard_row
-from duologue.tokenizer import Tokenizer
+from duologue.lm.monologue import user_text_row
+from duologue.lm.tokenizer import Tokenizer
 from duologue.weights.model import ASSETS
 
 PAD = 3
@@ -48,7 +48,7 @@ def test_a_character_of_several_bytes_is_whole_in_its_word(tokenizer):
 
 def written_down(tokenizer: Tokenizer, said: list[tuple[str, float, float]]) -> UserWords:
     """As a model that makes no mistakes writes down (word, start, end)."""
-    row = heard_row([(tokenizer.encode(word), end) for word, _, end in said], 60)
+    row = user_text_row([(tokenizer.encode(word), end) for word, _, end in said], 60)
     words = UserWords(tokenizer)
     for frame in range(1, 60):
         now = (frame - 1) * FRAME  # of the user's frame that was heard last

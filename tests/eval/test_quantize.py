@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from duologue.weights.random import random_lm
 from torch import Tensor
 
 from duologue import presets
@@ -21,7 +22,7 @@ def lm() -> LM:
     tiny = presets.tiny_lm()
     temporal = replace(tiny.temporal, dim=64, feedforward=289)  # gates of 192
     config = replace(tiny, temporal=temporal, depth=DepthConfig(64, 2, 1, 289, tuple(range(8))))
-    return presets.random_lm(config)
+    return random_lm(config)
 
 
 def conversations(lm: LM) -> list[Tensor]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from duologue.weights.random import random_lm
 
 from duologue import presets
 from duologue.lm import LM
@@ -14,7 +15,7 @@ from duologue.weights.names import lm_sources
 
 @pytest.fixture
 def lm() -> LM:
-    return presets.random_lm(replace(presets.tiny_lm(), extra_heads=1, extra_heads_dim=50))
+    return random_lm(replace(presets.tiny_lm(), extra_heads=1, extra_heads_dim=50))
 
 
 def codes(lm: LM) -> torch.Tensor:

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 pytest.importorskip("mlx.core")
 
 import mlx.core as mx
+from duologue.weights.random import random_lm
 
 from duologue import presets
 from duologue.errors import InputError
@@ -36,7 +37,7 @@ SETTINGS = [
 
 @cache
 def tiny() -> LM:
-    lm = presets.random_lm(presets.tiny_lm())
+    lm = random_lm(presets.tiny_lm())
     with torch.no_grad():
         lm.text_head.weight.mul_(3)
     return lm

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from duologue.weights.random import random_lm
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -155,7 +156,7 @@ def test_quantised(tmp_path: Path, format, quantize, kind) -> None:
     """Matrices are packed, and near; what the format cannot pack is exact."""
     nano = presets.nano_lm()
     odd = replace(nano.temporal, feedforward=1320)  # gates of 880 columns, which no format's groups divide
-    lm = presets.random_lm(replace(nano, temporal=odd))
+    lm = random_lm(replace(nano, temporal=odd))
     source = tmp_path / "source"
     source.mkdir()
     write_lm(source / LM_FILE, lm, torch.bfloat16)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # nano's language model, from scripts to a model one can talk to, on two cores.
-#   recipes/nano_lm.sh CLIPS CODEC.safetensors RUNS
+#   recipes/nano/lm.sh CLIPS CODEC.safetensors RUNS
 # CLIPS: folders of clips with word times: the agent's answers, users' questions (by many voices: `python -m
-# duologue.data.extra_speech user-mix` makes more, `duologue data align` gives them word times), and other people's speech
+# recipes.nano.extra_speech user-mix` makes more, `duologue data align` gives them word times), and other people's speech
 # for background talk (CLIPS/babble-*); CODEC: what `duologue train export-codec` wrote; RUNS: where everything goes.
 set -euo pipefail
 clips=$1 codec=$2 runs=$3

@@ -9,7 +9,7 @@ from typing import Any
 from duologue.eval.duplex_score import Score, Turn
 
 
-class Kept:
+class ResumeLog:
     """The scores of the scenes played so far, beside the file they will make: `OUT.json.part`, a line each. Those found
     there are `scores`, unless they are of something else than `about` (JSON). Without `out` nothing is kept."""
 

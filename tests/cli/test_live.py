@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from duologue.cli import main
-from duologue.live import talk
-from duologue.screen import Screen
+from duologue.cli.live import talk
+from duologue.cli.screen import Screen
 from duologue.serve.settings import Settings
 from duologue.weights import load
 from tests.engine.virtual import EchoBackend, listening
@@ -89,7 +89,7 @@ def test_half_a_pair_of_files_is_a_mistake(capsys, arguments):
 
 def test_the_screen_shows_captions_turn_by_turn_and_the_figures(monkeypatch):
     clock = iter(np.arange(0, 100, 0.5))
-    monkeypatch.setattr("duologue.screen.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("duologue.cli.screen.time", SimpleNamespace(monotonic=lambda: next(clock)))
     console = Console(file=io.StringIO(), force_terminal=True, width=60, record=True, highlight=False)
     with Screen(console) as screen:
         for piece in (" one", " two", "", "", "", "", " three"):
@@ -104,7 +104,7 @@ def test_the_screen_shows_captions_turn_by_turn_and_the_figures(monkeypatch):
 def test_the_screen_keeps_the_words_of_two_who_speak_at_once_apart(monkeypatch):
     """In the order in which they began, the first of them above while it goes on."""
     clock = iter(np.arange(0, 100, 0.5))
-    monkeypatch.setattr("duologue.screen.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("duologue.cli.screen.time", SimpleNamespace(monotonic=lambda: next(clock)))
     console = Console(file=io.StringIO(), width=60, highlight=False)
     with Screen(console, hint="") as screen:
         for who, piece in (

@@ -4,6 +4,17 @@ import random
 import numpy as np
 import pytest
 
+from duologue.data.segments import (
+    SEGMENT,
+    Pool,
+    answer_segments,
+    load_blocks,
+    load_corpus,
+    pack,
+    train_segments,
+    valid_segments,
+    write_block,
+)
 from duologue.data.split import (
     TRAIN_VOICES,
     VALID_VOICES,
@@ -11,17 +22,6 @@ from duologue.data.split import (
     fraction,
     valid_agent_text,
     valid_phrasing,
-)
-from duologue.data.strips import (
-    STRIP,
-    Pool,
-    answer_strips,
-    load_blocks,
-    load_corpus,
-    pack,
-    train_strips,
-    valid_strips,
-    write_block,
 )
 from duologue.data.voices import SAMPLE_RATE, read_clip
 from duologue.errors import InputError
@@ -113,7 +113,7 @@ def test_a_training_strip_holds_what_its_meta_says(corpus):
     rows = {row["key"]: row for rows in sets.values() for row in rows}
     for _ in range(3):
         wav_S, meta = pack(pool, rng, "speech", vary=True)
-        assert wav_S.shape == (STRIP,)
+        assert wav_S.shape == (SEGMENT,)
         assert wav_S.dtype == np.int16
         assert np.abs(wav_S.astype(int)).max() < 32767
         assert meta["clips"][-1]["end"] > 26
@@ -135,20 +135,20 @@ def test_a_training_strip_holds_what_its_meta_says(corpus):
 
 def test_answers_lie_as_conversations_have_them(corpus):
     """From a frame boundary on, two seconds of digital silence before each; held-out ones are not there."""
-    strips, known = answer_strips(corpus), {row["key"]: row for row in load_corpus(corpus)["agent"]}
+    segments, known = answer_segments(corpus), {row["key"]: row for row in load_corpus(corpus)["agent"]}
     seen = []
-    for strip_S, meta in strips:
-        assert (strip_S.shape, strip_S.dtype, meta["kind"]) == ((STRIP,), np.int16, "agent-answers")
+    for segment_S, meta in segments:
+        assert (segment_S.shape, segment_S.dtype, meta["kind"]) == ((SEGMENT,), np.int16, "agent-answers")
         ends = 0
         for clip in meta["clips"]:
             start, end = (round(clip[name] * SAMPLE_RATE) for name in ("start", "end"))
             assert start % 1920 == 0 and start - ends >= 2 * SAMPLE_RATE
-            assert not strip_S[ends:start].any()
-            np.testing.assert_allclose(strip_S[start:end] / 32767, read_clip(known[clip["key"]]), atol=1e-4)
+            assert not segment_S[ends:start].any()
+            np.testing.assert_allclose(segment_S[start:end] / 32767, read_clip(known[clip["key"]]), atol=1e-4)
             ends = end
-        assert not strip_S[ends:].any()
+        assert not segment_S[ends:].any()
         seen += [clip["key"] for clip in meta["clips"]]
-    assert sorted(seen) == sorted(known) and len(strips) > 0
+    assert sorted(seen) == sorted(known) and len(segments) > 0
 
 
 def test_a_pool_gives_every_clip_before_it_repeats(corpus):
@@ -163,29 +163,29 @@ def test_a_pool_gives_every_clip_before_it_repeats(corpus):
 
 def test_blocks_are_written_whole_and_read_back(corpus, tmp_path, capsys):
     def teacher(wav_S):
-        assert wav_S.shape == (STRIP,)
+        assert wav_S.shape == (SEGMENT,)
         return np.full((1500, 4), wav_S[12_000:].astype(np.float32).std(), np.float16)
 
-    strips = train_strips(corpus, 0, 4)
-    assert sorted(meta["kind"] for _, meta in strips) == ["agent", "agent", "speech", "speech"]
-    write_block(tmp_path / "train" / "block-001", strips, teacher)
-    write_block(tmp_path / "train" / "block-000", strips[:1], teacher)
+    segments = train_segments(corpus, 0, 4)
+    assert sorted(meta["kind"] for _, meta in segments) == ["agent", "agent", "speech", "speech"]
+    write_block(tmp_path / "train" / "block-001", segments, teacher)
+    write_block(tmp_path / "train" / "block-000", segments[:1], teacher)
     (tmp_path / "train" / "block-002.part").mkdir()
     blocks = load_blocks(tmp_path / "train")
     assert [len(block.meta) for block in blocks] == [1, 4]
-    np.testing.assert_array_equal(blocks[1].wav[2], strips[2][0])
+    np.testing.assert_array_equal(blocks[1].wav[2], segments[2][0])
     assert blocks[1].teacher.shape == (4, 1500, 4)
-    assert blocks[1].teacher[3, 0, 0] == np.float16(strips[3][0][12_000:].astype(np.float32).std())
+    assert blocks[1].teacher[3, 0, 0] == np.float16(segments[3][0][12_000:].astype(np.float32).std())
     with pytest.raises(InputError, match="no finished block"):
         load_blocks(tmp_path)
-    again = train_strips(corpus, 0, 4)
-    assert all(np.array_equal(a[0], b[0]) and a[1] == b[1] for a, b in zip(strips, again, strict=True))
+    again = train_segments(corpus, 0, 4)
+    assert all(np.array_equal(a[0], b[0]) and a[1] == b[1] for a, b in zip(segments, again, strict=True))
 
 
 def test_validation_strips_are_clean_and_of_one_set(corpus):
-    strips = valid_strips(corpus, ["voice", "phrasing"])
-    assert [meta["kind"] for _, meta in strips] == ["voice", "phrasing"]
-    for _, meta in strips:
+    segments = valid_segments(corpus, ["voice", "phrasing"])
+    assert [meta["kind"] for _, meta in segments] == ["voice", "phrasing"]
+    for _, meta in segments:
         for clip in meta["clips"]:
             assert clip["set"] == meta["kind"]
             assert clip["speed"] == 1.0

@@ -1,6 +1,6 @@
-"""Codec training data: clips packed into 30 s strips, with the words of each clip and a Whisper teacher's states.
+"""Codec training data: clips packed into 30 s segments, with the words of each clip and a Whisper teacher's states.
 
-`python -m duologue.data.strips --corpus DIR --whisper DIR --out DIR train|answers|valid|valid-agent` writes one folder
+`python -m duologue.data.segments --corpus DIR --whisper DIR --out DIR train|answers|valid|valid-agent` writes one folder
 a block:
 
     wav.npy      int16   [N, 720000]      24 kHz mono
@@ -28,7 +28,7 @@ from duologue.data.voices import SAMPLE_RATE, read_clip, read_index
 from duologue.errors import InputError
 
 SECONDS = 30
-STRIP = SECONDS * SAMPLE_RATE
+SEGMENT = SECONDS * SAMPLE_RATE
 FRAME = SAMPLE_RATE * 2 // 25
 QUIET = 27 * FRAME
 VALID_SETS = {"valid": ["voice", "phrasing", "valid-human"], "valid-agent": ["valid-agent"]}
@@ -58,7 +58,7 @@ def load_blocks(folder: str | Path) -> list[Block]:
         meta = [json.loads(line) for line in (place / "meta.jsonl").read_text().splitlines()]
         blocks.append(Block(np.load(place / "wav.npy", "r"), np.load(place / "teacher.npy", "r"), meta))
     if not blocks:
-        raise InputError(f"{folder}: no finished block of strips here")
+        raise InputError(f"{folder}: no finished block of segments here")
     return blocks
 
 
@@ -96,21 +96,21 @@ class Pool:
         return row | {"set": name}
 
     def put_back(self, row: dict[str, Any]) -> None:
-        """Return a clip that did not fit, for the next strip."""
+        """Return a clip that did not fit, for the next segment."""
         self._left[row["set"]].append({k: v for k, v in row.items() if k != "set"})
         self._drawn[row["set"]] -= row["seconds"]
 
 
 def pack(pool: Pool, rng: random.Random, kind: str, vary: bool) -> tuple[np.ndarray, dict[str, Any]]:
-    """One strip int16 [720000] and its meta row.  `vary`: random speed and gain of each clip, a little noise."""
-    strip_S = np.zeros(STRIP, np.float32)
+    """One segment int16 [720000] and its meta row.  `vary`: random speed and gain of each clip, a little noise."""
+    segment_S = np.zeros(SEGMENT, np.float32)
     clips: list[dict[str, Any]] = []
     at, misses, waiting = int(rng.uniform(0.02, 0.5) * SAMPLE_RATE), 0, []
-    while misses < 6 and at < STRIP - SAMPLE_RATE // 2:
+    while misses < 6 and at < SEGMENT - SAMPLE_RATE // 2:
         row = pool.draw()
         usual = 0.75 if kind == "agent" else 0.5
         speed = round(rng.uniform(0.87, 1.15), 3) if vary and rng.random() > usual else 1.0
-        room = STRIP - at - SAMPLE_RATE // 10
+        room = SEGMENT - at - SAMPLE_RATE // 10
         length = row["seconds"] * SAMPLE_RATE / speed
         words = row["words"]
         if length > 20 * SAMPLE_RATE:
@@ -134,7 +134,7 @@ def pack(pool: Pool, rng: random.Random, kind: str, vary: bool) -> tuple[np.ndar
             continue
         gain_db = (rng.uniform(-6, 2) if kind == "agent" else rng.uniform(-18, 3)) if vary else 0.0
         gain = min(10 ** (gain_db / 20), 0.95 / peak)
-        strip_S[at : at + len(wav_S)] = wav_S * gain
+        segment_S[at : at + len(wav_S)] = wav_S * gain
         clips.append({
             "key": row["key"], "voice": row.get("voice") or row.get("speaker"), "set": row["set"],
             "start": round(at / SAMPLE_RATE, 4), "end": round((at + len(wav_S)) / SAMPLE_RATE, 4),
@@ -144,14 +144,14 @@ def pack(pool: Pool, rng: random.Random, kind: str, vary: bool) -> tuple[np.ndar
     for row in reversed(waiting):
         pool.put_back(row)
     if vary and kind == "speech" and rng.random() < 0.3:
-        noise_S = np.random.default_rng(rng.getrandbits(32)).standard_normal(STRIP, dtype=np.float32)
-        strip_S += noise_S * 10 ** (rng.uniform(-70, -50) / 20)
-    strip_S = np.clip(strip_S * 32767, -32768, 32767)
-    return np.round(strip_S).astype(np.int16), {"kind": kind, "clips": clips}
+        noise_S = np.random.default_rng(rng.getrandbits(32)).standard_normal(SEGMENT, dtype=np.float32)
+        segment_S += noise_S * 10 ** (rng.uniform(-70, -50) / 20)
+    segment_S = np.clip(segment_S * 32767, -32768, 32767)
+    return np.round(segment_S).astype(np.int16), {"kind": kind, "clips": clips}
 
 
 class WhisperTeacher:
-    """Encoder states of a CTranslate2 Whisper: strip [720000] at 24 kHz -> float16 [1500, 512] (base model), 50 Hz."""
+    """Encoder states of a CTranslate2 Whisper: segment [720000] at 24 kHz -> float16 [1500, 512] (base model), 50 Hz."""
 
     def __init__(self, folder: str | Path, threads: int = 1):
         try:
@@ -165,8 +165,8 @@ class WhisperTeacher:
         )
         self._mel = FeatureExtractor(feature_size=self._model.n_mels)
 
-    def __call__(self, strip_S: np.ndarray) -> np.ndarray:
-        wav_S = strip_S.astype(np.float32) / (32768 if strip_S.dtype == np.int16 else 1)
+    def __call__(self, segment_S: np.ndarray) -> np.ndarray:
+        wav_S = segment_S.astype(np.float32) / (32768 if segment_S.dtype == np.int16 else 1)
         mel = self._mel(soxr.resample(wav_S, SAMPLE_RATE, 16_000), padding=0)[:, :3000]
         mel = np.pad(mel, ((0, 0), (0, 3000 - mel.shape[1])))
         states = self._model.encode(self._view.from_array(np.ascontiguousarray(mel[None], np.float32)))
@@ -174,71 +174,71 @@ class WhisperTeacher:
 
 
 def write_block(
-    place: Path, strips: list[tuple[np.ndarray, dict[str, Any]]], teacher: WhisperTeacher
+    place: Path, segments: list[tuple[np.ndarray, dict[str, Any]]], teacher: WhisperTeacher
 ) -> None:
-    """Run the teacher over strips and write the block, complete or not at all."""
+    """Run the teacher over segments and write the block, complete or not at all."""
     part = place.with_name(place.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
-    np.save(part / "wav.npy", np.stack([wav for wav, _ in strips]))
+    np.save(part / "wav.npy", np.stack([wav for wav, _ in segments]))
     states: np.ndarray | None = None
-    for n, (wav, _) in enumerate(strips):
+    for n, (wav, _) in enumerate(segments):
         one = teacher(wav)
         if states is None:
-            shape = (len(strips), *one.shape)
+            shape = (len(segments), *one.shape)
             states = np.lib.format.open_memmap(part / "teacher.npy", "w+", np.float16, shape)
         states[n] = one
         if n % 20 == 0:
-            print(f"{place.name}: teacher {n}/{len(strips)}", flush=True)
+            print(f"{place.name}: teacher {n}/{len(segments)}", flush=True)
     if states is not None and isinstance(states, np.memmap):
         states.flush()
-    (part / "meta.jsonl").write_text("".join(json.dumps(meta) + "\n" for _, meta in strips))
+    (part / "meta.jsonl").write_text("".join(json.dumps(meta) + "\n" for _, meta in segments))
     part.rename(place)
     print(f"{place.name}: done", flush=True)
 
 
-def train_strips(corpus: Path, block: int, size: int) -> list[tuple[np.ndarray, dict[str, Any]]]:
-    """Strips of one training block: 30 % the agent's voice; the rest 55 % user voices, 45 % people."""
+def train_segments(corpus: Path, block: int, size: int) -> list[tuple[np.ndarray, dict[str, Any]]]:
+    """Segments of one training block: 30 % the agent's voice; the rest 55 % user voices, 45 % people."""
     rng = random.Random(block)
     sets = load_corpus(corpus)
     agent = Pool(sets, {"agent": 1}, rng)
     speech = Pool(sets, {"user": 0.55, "human": 0.45}, rng)
     kinds = ["agent" if n < 0.3 * size else "speech" for n in range(size)]
-    strips = [pack(agent if kind == "agent" else speech, rng, kind, vary=True) for kind in kinds]
-    return rng.sample(strips, len(strips))
+    segments = [pack(agent if kind == "agent" else speech, rng, kind, vary=True) for kind in kinds]
+    return rng.sample(segments, len(segments))
 
 
-def answer_strips(corpus: Path) -> list[tuple[np.ndarray, dict[str, Any]]]:
+def answer_segments(corpus: Path) -> list[tuple[np.ndarray, dict[str, Any]]]:
     """The agent's answers with the very codes that they have in conversations: from a frame boundary on, as loud as
     they are, after more silence than the encoder looks back."""
     rows = [row for row in load_corpus(corpus)["agent"] if row["id"] != "extra"]
-    strips: list[tuple[np.ndarray, dict[str, Any]]] = []
-    at = STRIP
+    segments: list[tuple[np.ndarray, dict[str, Any]]] = []
+    at = SEGMENT
     for row in sorted(rows, key=lambda row: row["key"]):
         wav_S = read_clip(row)
-        if at + QUIET + len(wav_S) > STRIP:
-            strips.append((np.zeros(STRIP, np.int16), {"kind": "agent-answers", "clips": []}))
+        if at + QUIET + len(wav_S) > SEGMENT:
+            segments.append((np.zeros(SEGMENT, np.int16), {"kind": "agent-answers", "clips": []}))
             at = 0
-        strip_S, meta = strips[-1]
+        segment_S, meta = segments[-1]
         start, end = at + QUIET, at + QUIET + len(wav_S)
-        strip_S[start:end] = np.round(np.clip(wav_S, -1, 1) * 32767)
+        segment_S[start:end] = np.round(np.clip(wav_S, -1, 1) * 32767)
         meta["clips"].append({
             "key": row["key"], "voice": row["voice"], "set": "agent",
             "start": start / SAMPLE_RATE, "end": end / SAMPLE_RATE, "speed": 1.0, "gain_db": 0.0, "words": row["words"],
         })  # fmt: skip
         at = math.ceil(end / FRAME) * FRAME
-    return strips
+    return segments
 
 
-def valid_strips(corpus: Path, names: list[str]) -> list[tuple[np.ndarray, dict[str, Any]]]:
-    """Strips of held-out sets as they are (no change of speed or gain), each clip about once, one set a strip."""
+def valid_segments(corpus: Path, names: list[str]) -> list[tuple[np.ndarray, dict[str, Any]]]:
+    """Segments of held-out sets as they are (no change of speed or gain), each clip about once, one set a segment."""
     rng = random.Random(7)
     sets = load_corpus(corpus)
-    strips = []
+    segments = []
     for name in names:
         pool = Pool(sets, {name: 1}, rng)
         count = max(1, int(sum(row["seconds"] + 0.35 for row in sets[name]) / SECONDS))
-        strips += [pack(pool, rng, name, vary=False) for _ in range(count)]
-    return strips
+        segments += [pack(pool, rng, name, vary=False) for _ in range(count)]
+    return segments
 
 
 def main() -> None:
@@ -252,7 +252,7 @@ def main() -> None:
     parser.add_argument(
         "--blocks", type=int, nargs="*", default=[0], help="numbers of the training blocks to write"
     )
-    parser.add_argument("--size", type=int, default=200, help="strips in a training block")
+    parser.add_argument("--size", type=int, default=200, help="segments in a training block")
     args = parser.parse_args()
     teacher = WhisperTeacher(args.whisper)
     if args.what == "train":
@@ -265,12 +265,12 @@ def main() -> None:
         if place.exists():
             continue
         if args.what == "train":
-            strips = train_strips(args.corpus, block, args.size)
+            segments = train_segments(args.corpus, block, args.size)
         elif args.what == "answers":
-            strips = answer_strips(args.corpus)
+            segments = answer_segments(args.corpus)
         else:
-            strips = valid_strips(args.corpus, VALID_SETS[args.what])
-        write_block(place, strips, teacher)
+            segments = valid_segments(args.corpus, VALID_SETS[args.what])
+        write_block(place, segments, teacher)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from duologue.codes import Codes, load_codes, save_codes
+from duologue.codec.codes import Codes, load_codes, save_codes
 from duologue.errors import InputError
 
 CODES = Codes(np.arange(24).reshape(8, 3) * 80, 24_000, 12.5, "tiny")

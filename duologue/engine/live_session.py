@@ -9,13 +9,13 @@ from typing import Protocol
 
 import numpy as np
 
-from ..audio.files import clean
-from ..audio.framing import Framer
-from ..lm.sampling import Sampling
-from ..tokenizer import Tokenizer
-from .backend import Frames
-from .session import Said, Transcripts
-from .words import LOUD_USER, loudness
+from duologue.audio.activity import LOUD_USER, rms_of
+from duologue.audio.files import clean
+from duologue.audio.framing import Framer
+from duologue.engine.base import Frames
+from duologue.engine.session import AgentFrame, CaptionStreams
+from duologue.lm.sampling import Sampling
+from duologue.lm.tokenizer import Tokenizer
 
 FRAME = 0.08  # seconds
 EARLY = 0.04  # seconds before its time that a frame may be heard, so that one that came late can be caught up with
@@ -26,15 +26,17 @@ SLACK = 2  # frames that may wait without harm; with more, the user's silence is
 LAG = 4  # frames that may wait all through a WINDOW; if more do, all but one are dropped
 WINDOW = 25  # frames
 HURRY = 0.04  # seconds that a conversation may move forward in a WINDOW to catch up with a user who is ahead
-NOWHERE = -1  # the slot of a seat that has none yet
+NOWHERE = -1  # the slot of a session that has none yet
 UNREAD = 25  # frames of the agent that may wait to be taken: 2 s; if more do, the oldest go
 BEHIND = 10.0  # seconds that a reader may be so far behind before the conversation ends
 
 
-class Tap(Protocol):
+class FrameSink(Protocol):
     """Gets every frame of a conversation, on the worker's thread: it must not block."""
 
-    def __call__(self, user_S: np.ndarray, said: Said, heard_Q: np.ndarray, tokens_K: np.ndarray) -> None: ...
+    def __call__(
+        self, user_S: np.ndarray, said: AgentFrame, heard_Q: np.ndarray, tokens_K: np.ndarray
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Counts:
     response: float
 
 
-class Seat:
+class LiveSession:
     """One conversation of a `Batcher`. `push`, `take`, `pause`, `resume`, `restart` and `end` are for whoever holds the
     conversation, on any thread; the rest is the batcher's."""
 
@@ -61,7 +63,7 @@ class Seat:
         lock: threading.Condition,
         sampling: Sampling,
         wake: Callable[[], object],
-        tap: Tap | None,
+        sink: FrameSink | None,
         tokenizer: Tokenizer,
         frame_size: int,
         now: Callable[[], float],
@@ -73,18 +75,18 @@ class Seat:
         self.fresh, self.paused = True, False
         self.last_sound = now()  # when the user's sound last came
         self.next = now()  # when the next frame of the user is expected
-        self._lock, self._wake, self._tap, self._now = lock, wake, tap, now
+        self._lock, self._wake, self._sink, self._now = lock, wake, sink, now
         self._tokenizer, self._frame_size = tokenizer, frame_size
         self._framer = Framer(frame_size)
         self._heard: deque[tuple[float, np.ndarray]] = deque()  # when it came, and the frame
-        self._said: deque[Said] = deque()
+        self._said: deque[AgentFrame] = deque()
         self._frames = self._late = self._missing = self._dropped = 0
         self._response = 0.0
         self._behind_since: float | None = None  # when the reader fell too far behind
         self._begin_past()
 
     def _begin_past(self) -> None:
-        self._transcripts = Transcripts(self._tokenizer)
+        self._transcripts = CaptionStreams(self._tokenizer)
         self._primed = self._met = False  # whether the silent frame was heard, and whether the user was
         self._gap = True  # the last frame was heard as silence for want of another
         self._quiet = True  # the last frame of the user was silence
@@ -115,7 +117,7 @@ class Seat:
             if self._heard:
                 self._lock.notify()
 
-    def take(self, most: int = UNREAD) -> list[Said]:
+    def take(self, most: int = UNREAD) -> list[AgentFrame]:
         """What the agent has said since the last time, the oldest `most` frames of it."""
         with self._lock:
             said = [self._said.popleft() for _ in range(min(most, len(self._said)))]
@@ -136,11 +138,11 @@ class Seat:
                 self.next = self.last_sound = self._now()
                 self._lock.notify()
 
-    def restart(self, sampling: Sampling, tap: Tap | None = None) -> None:
-        """A new conversation in this seat, with another tap."""
+    def restart(self, sampling: Sampling, sink: FrameSink | None = None) -> None:
+        """A new conversation in this session, with another sink."""
         with self._lock:
             if not self.ended:
-                self.sampling, self._tap, self.fresh, self.paused = sampling, tap, True, False
+                self.sampling, self._sink, self.fresh, self.paused = sampling, sink, True, False
                 self.last_sound = self._now()
                 self._forget_sound()
                 self._said.clear()
@@ -179,7 +181,7 @@ class Seat:
 
     @property
     def ready_at(self) -> float:
-        """When to step this seat, by what has come so far."""
+        """When to step this session, by what has come so far."""
         if not self._primed:
             return self._last_step
         if not self._heard:
@@ -220,9 +222,9 @@ class Seat:
         sides: no word loses its beginning or end."""
         while True:
             came, user_S = self._heard.popleft()
-            before, self._quiet = self._quiet, loudness(user_S) < LOUD_USER
+            before, self._quiet = self._quiet, rms_of(user_S) < LOUD_USER
             skip = len(self._heard) > SLACK and before and self._quiet
-            if not skip or loudness(self._heard[0][1]) >= LOUD_USER:
+            if not skip or rms_of(self._heard[0][1]) >= LOUD_USER:
                 return came, user_S
             self._dropped += 1
 
@@ -254,8 +256,8 @@ class Seat:
             if len(self._said) > UNREAD:
                 self._drop_oldest(done)
             slow = self._behind_since is not None and done - self._behind_since > BEHIND
-        if self._tap is not None:
-            self._tap(self._user_S, said, frames.heard_BQ[self.slot], frames.tokens_BK[self.slot])
+        if self._sink is not None:
+            self._sink(self._user_S, said, frames.heard_BQ[self.slot], frames.tokens_BK[self.slot])
         if slow:
             self.end("slow")
         else:

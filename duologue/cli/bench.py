@@ -85,7 +85,7 @@ class BenchCodec(Options):
 
     def _report(self, backend: BackendName, model: Any) -> dict[str, Any]:
         if backend == "mlx":
-            from duologue.mlx import bench as mlx
+            from duologue.bench import mlx as mlx
 
             return mlx.bench_codec(model, self.frames, self.batch)
         from duologue.bench.run import bench_codec
@@ -124,7 +124,7 @@ class BenchLM(Options):
         from duologue.bench.models import open_model
 
         if backend == "mlx":
-            from duologue.mlx import bench as mlx
+            from duologue.bench import mlx as mlx
 
             model = open_model(self.model, None, self.layers)
             return mlx.bench_lm(model, self.frames, self.batch, self.quantize)
@@ -160,7 +160,7 @@ class BenchStep(Options):
 
         torch.set_num_threads(self.threads)
         if self.in_mlx:
-            from duologue.mlx import bench as mlx
+            from duologue.bench import mlx as mlx
 
             report = mlx.bench_step(open_model(self.model), self.frames, self.batch, self.quantize)
         else:

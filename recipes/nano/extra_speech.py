@@ -1,6 +1,6 @@
 """More speech from Kokoro for the nano model: the agent's voice on other texts, and user questions by mixed voices.
 
-`python -m duologue.data.extra_speech agent-more user-mix --corpus DIR --kokoro DIR`: resumes where it stopped; one clip
+`python -m recipes.nano.extra_speech agent-more user-mix --corpus DIR --kokoro DIR`: resumes where it stopped; one clip
 = one .flac and one .json.  Run with --part I/N to share the work among N processes.
 """
 

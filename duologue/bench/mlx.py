@@ -10,15 +10,15 @@ import numpy as np
 from mlx import nn
 from mlx.utils import tree_flatten
 
-from ..bench.run import WARMUP
-from ..bench.timing import machine, memory_mb, milliseconds, p50, p99, read_gb_per_s
-from ..lm.sampling import Sampling
-from ..weights import Model
-from .backend import MLXBackend
-from .device import on_gpu
-from .load import Quantize, load_codec, load_lm
-from .state import State, compiled
-from .step import init_state, step_frame
+from duologue.bench.run import WARMUP
+from duologue.bench.timing import machine, memory_mb, milliseconds, p50, p99, read_gb_per_s
+from duologue.lm.sampling import Sampling
+from duologue.mlx.backend import MLXBackend
+from duologue.mlx.device import on_gpu
+from duologue.mlx.load import Quantize, load_codec, load_lm
+from duologue.mlx.state import State, compiled
+from duologue.mlx.step import init_state, step_frame
+from duologue.weights import Model
 
 
 def bench_codec(model: Model, frames: int, batch: int) -> dict[str, Any]:

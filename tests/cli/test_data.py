@@ -9,8 +9,8 @@ import tyro
 
 from duologue.audio.files import write_audio
 from duologue.cli import CONFIG
+from duologue.cli.data import Align, Augment, Data, Diarize, Encode, Synth
 from duologue.data import align, diarize
-from duologue.data.commands import Align, Augment, Data, Diarize, Encode, Synth
 from duologue.data.manifest import Word, read_manifest, read_transcript, write_manifest
 from duologue.data.shards import ShardReader
 from duologue.errors import InputError

@@ -3,14 +3,14 @@
 import gc
 import threading
 
-from .audio.device import Devices, NoDevice
-from .engine.backend import open_backend
-from .engine.batcher import Batcher
-from .engine.options import DEFAULT, Options
-from .errors import InputError
-from .lm.sampling import Sampling
-from .screen import Screen
-from .weights import Model
+from duologue.audio.device import Devices, NoDevice
+from duologue.cli.screen import Screen
+from duologue.engine.backend import open_backend
+from duologue.engine.batcher import Batcher
+from duologue.engine.options import DEFAULT, Options
+from duologue.errors import InputError
+from duologue.lm.sampling import Sampling
+from duologue.weights import Model
 
 
 def talk(
@@ -25,25 +25,25 @@ def talk(
     gc.freeze()  # as the server does
     engine.start()
     try:
-        seat = engine.open(sampling, news.set)
-        with Devices(seat.push) as devices, Screen() as screen:
+        session = engine.open(sampling, news.set)
+        with Devices(session.push) as devices, Screen() as screen:
             told = engine.now()
-            while not (seat.ended or stop.is_set()):
+            while not (session.ended or stop.is_set()):
                 news.wait(0.2)
                 news.clear()
-                for said in seat.take():
+                for said in session.take():
                     devices.play(said.wav_S)
-                    screen.say("you", said.heard)
+                    screen.say("you", said.user_text)
                     screen.say("agent", said.text)
                 if engine.now() - told >= 1:
-                    told, counts = engine.now(), seat.counts()
+                    told, counts = engine.now(), session.counts()
                     delay = counts.response + devices.waiting + devices.latency
                     screen.figures(
                         f"answer {1000 * counts.response:.0f} ms after a frame, heard after {1000 * delay:.0f} ms; "
                         f"late {counts.late}, missing {counts.missing}, dropped {counts.dropped} "
                         f"of {counts.frames} frames"
                     )
-            if seat.ended:
+            if session.ended:
                 raise InputError(f"{model.name} failed in the middle of the conversation")
     except NoDevice as error:
         raise NoDevice(f"{error}; talk to it in a browser instead: duologue serve") from None

@@ -130,7 +130,7 @@ class EvalQuantize:
     """A name, folder, .safetensors file or hf://owner/name@revision."""
     batches: int = 8
     """Batches of four conversations' first 24 seconds."""
-    lead: int = 3
+    text_lead: int = 3
     """Frames by which the model's words stand ahead of their sound: 3 for nano, 0 for published models."""
     set: Annotated[Path | None, arg(metavar="DIR")] = None
     """Clips to ask questions with, as for `eval duplex`."""

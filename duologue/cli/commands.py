@@ -13,8 +13,9 @@ import torch
 from duologue.audio.device import NoDevice, play_recording
 from duologue.audio.files import check_audio_path, read_mono, write_audio
 from duologue.audio.framing import frame_count, pad_to_frames
+from duologue.cli.screen import Screen
 from duologue.codec import Codec
-from duologue.codes import Codes, check_codes_path, load_codes, save_codes
+from duologue.codec.codes import Codes, check_codes_path, load_codes, save_codes
 from duologue.config import QuantizerConfig
 from duologue.data.manifest import AGENT, USER, Word
 from duologue.engine import offline
@@ -27,7 +28,6 @@ from duologue.files import atomic_write, check_writable
 from duologue.lm import LM
 from duologue.lm.sampling import Sampling
 from duologue.progress import progress
-from duologue.screen import Screen
 from duologue.weights import load
 
 
@@ -133,7 +133,7 @@ def talk(
 
 def talk_live(model: str, seed: int, greedy: bool, options: Options) -> None:
     """A conversation with microphone and speaker, until Ctrl-C."""
-    from duologue.live import talk
+    from duologue.cli.live import talk
 
     opened = load(model, _device())
     sampling = Sampling.greedy(opened.sampling.pad_bias) if greedy else opened.sampling

@@ -1,7 +1,7 @@
 import pytest
 
 from duologue.errors import InputError
-from duologue.tokenizer import TextStream, Tokenizer
+from duologue.lm.tokenizer import TextStream, Tokenizer
 from duologue.weights.model import ASSETS
 
 PATH = ASSETS / "tiny" / "tokenizer.model"

@@ -11,8 +11,9 @@ import pytest
 import soundfile
 
 import duologue
-from duologue import cli, commands
+from duologue import cli
 from duologue.audio.files import read_audio
+from duologue.cli import commands
 from duologue.data.manifest import AGENT, USER
 from duologue.errors import InputError
 from duologue.eval import picture

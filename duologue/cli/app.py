@@ -13,14 +13,14 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from duologue import DEFAULT_MODEL, __version__
-from duologue.bench import commands as bench
-from duologue.data import commands as data
+from duologue.cli import bench as bench
+from duologue.cli import data as data
+from duologue.cli import eval as eval_
+from duologue.cli import train as train
+from duologue.cli.convert import Convert
+from duologue.cli.serve import Call, Serve
 from duologue.engine.options import BackendName, Options
 from duologue.errors import InputError
-from duologue.eval import commands as eval_
-from duologue.serve.commands import Call, Serve
-from duologue.train import commands as train
-from duologue.weights.commands import Convert
 
 DESCRIPTION = """\
 A spoken-dialogue model that listens and speaks at the same time.
@@ -53,7 +53,7 @@ class Info:
     """A name, folder, file or hf://owner/name@revision."""
 
     def run(self) -> None:
-        from duologue import commands
+        from duologue.cli import commands
 
         commands.info(self.model)
 
@@ -72,7 +72,7 @@ class Encode:
     """What computes: by default mlx on Apple silicon where it is installed, and torch elsewhere."""
 
     def run(self) -> None:
-        from duologue import commands
+        from duologue.cli import commands
 
         commands.encode(self.source, self.target, self.model, Options(self.backend))
 
@@ -91,7 +91,7 @@ class Decode:
     """What computes: by default mlx on Apple silicon where it is installed, and torch elsewhere."""
 
     def run(self) -> None:
-        from duologue import commands
+        from duologue.cli import commands
 
         commands.decode(self.source, self.target, self.model, Options(self.backend))
 
@@ -127,7 +127,7 @@ class Talk:
     options: Options = field(default_factory=Options)
 
     def run(self) -> None:
-        from duologue import commands
+        from duologue.cli import commands
 
         if self.source is None:
             commands.talk_live(self.model, self.seed, self.greedy, self.options)

@@ -3,10 +3,10 @@
 from collections import Counter
 from pathlib import Path
 
-from duologue.data.extra_speech import user_mix
 from duologue.data.script import BACKCHANNELS, Script
 from duologue.data.split import TRAIN_VOICES, clip_set, valid_phrasing
 from duologue.data.voices import parse_mixture
+from recipes.nano.extra_speech import user_mix
 
 DIALOGUES = Path(__file__).parents[2] / "recipes" / "dialogues.jsonl"
 

@@ -34,7 +34,7 @@ class TrainCodec:
     """
 
     stage: Literal["semantic", "joint", "decoder"]
-    strips: Annotated[Path, arg(metavar="DIR")]
+    segments: Annotated[Path, arg(metavar="DIR")]
     """Training blocks in DIR/train, held-out ones in DIR/valid and DIR/valid-agent (see docs/data.md)."""
     out: Annotated[Path, arg(metavar="DIR")]
     start: Annotated[Path | None, arg(metavar="DIR")] = None

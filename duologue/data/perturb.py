@@ -20,7 +20,7 @@ MOST = np.log(10) / 20 * 12
 
 
 @dataclass(frozen=True)
-class Disguise:
+class SpeakerPerturbation:
     """How a voice is changed: factors of its pitch (and pace) and of its formants; the microphone's colour in dB."""
 
     pitch: float = 1.0
@@ -29,7 +29,7 @@ class Disguise:
     """Amplitudes of half cosines over the octaves of 60 Hz to 12 kHz: a slope, a bow, a wave, ..."""
 
     @classmethod
-    def drawn(cls, rng: random.Random) -> "Disguise":
+    def drawn(cls, rng: random.Random) -> "SpeakerPerturbation":
         """What still sounds like a person."""
         pitch = rng.uniform(0.84, 1.19)
         formants = min(max(rng.uniform(0.86, 1.16), pitch * 0.82), pitch * 1.22)

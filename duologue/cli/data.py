@@ -62,18 +62,18 @@ class Synth:
 
     def run(self) -> None:
         from duologue.data import synth
-        from duologue.data.cast import Cast, ClipCast, SpokenCast
         from duologue.data.runner import run
         from duologue.data.script import Script
+        from duologue.data.speakers import ClipSpeakers, SpeakerSource, SynthesisedSpeakers
         from duologue.data.split import TRAIN_VOICES
 
         script = Script.read(self.script)
         if self.clips:
-            cast: Cast = ClipCast(select(self.clips, self.split), script, self.agent)
+            speakers: SpeakerSource = ClipSpeakers(select(self.clips, self.split), script, self.agent)
         else:
             users = self.users or (TRAIN_VOICES if self.voice == "kokoro" else ())
-            cast = SpokenCast(self._synthesiser(), script, self.agent, list(users))
-        director = synth.Director(cast, script, self.situations, self.timing, self.seconds)
+            speakers = SynthesisedSpeakers(self._synthesiser(), script, self.agent, list(users))
+        director = synth.Director(speakers, script, self.situations, self.timing, self.seconds)
         stage = synth.Synth(director, self.out, f".{self.format}", some_speech(self.babble))
         run(stage, synth.plans(self.count, self.seed), in_folder(self.out), label="conversations")
 

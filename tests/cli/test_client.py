@@ -3,8 +3,8 @@ import pytest
 
 from duologue.audio.files import read_mono, write_audio
 from duologue.cli import main
+from duologue.cli.client import chat_url
 from duologue.errors import InputError
-from duologue.serve.call import chat_url
 from duologue.serve.settings import Settings
 from duologue.weights import load
 from tests.engine.virtual import EchoBackend, noise

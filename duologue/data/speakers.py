@@ -3,16 +3,16 @@
 import random
 from typing import Protocol
 
-from duologue.data.disguise import Disguise
 from duologue.data.fingerprint import fingerprint
 from duologue.data.manifest import Row, Word
+from duologue.data.perturb import SpeakerPerturbation
 from duologue.data.script import BACKCHANNELS, Line, Script
 from duologue.data.timeline import Utterance
 from duologue.data.voices import Voice, read_clip
 from duologue.errors import InputError
 
 
-class Cast(Protocol):
+class SpeakerSource(Protocol):
     """Who may speak: gives utterances of the agent and of users. `settings`: what they depend on."""
 
     settings: dict[str, str]
@@ -34,7 +34,7 @@ class Cast(Protocol):
         ...
 
 
-class SpokenCast:
+class SynthesisedSpeakers:
     """Everything by a synthesiser; answers are kept, since they come again and again."""
 
     def __init__(self, voice: Voice, script: Script, agent: str, users: list[str]):
@@ -62,16 +62,16 @@ class SpokenCast:
         return self._answers[text]
 
 
-class ClipCast:
+class ClipSpeakers:
     """Ready clips (rows of `voices.read_index`): a voice says what there is a clip of, at times in disguise.
 
     Voices with fewer than `least` clips, such as mixtures that spoke once, make up one user "*", a new voice each turn,
     who comes as often as their clips are many.
     """
 
-    def __init__(self, clips: list[Row], script: Script, agent: str, disguised: float = 0.6, least: int = 20):
+    def __init__(self, clips: list[Row], script: Script, agent: str, perturbed: float = 0.6, least: int = 20):
         told = [{name: value for name, value in row.items() if name != "place"} for row in clips]
-        self.settings = {"clips": fingerprint(told), "agent": agent, "disguised": str(disguised)}
+        self.settings = {"clips": fingerprint(told), "agent": agent, "disguised": str(perturbed)}
         texts = {
             text: Line(i.id, k, text) for i in script.items.values() for k, text in enumerate(i.phrasings)
         }
@@ -92,7 +92,7 @@ class ClipCast:
                 self._rows.setdefault(voice, {}).setdefault(line, []).append(row)
         usual = sum(map(len, said.values())) / max(1, len(said))
         self._crowd = max(1, round(len(mixed) / usual)) if usual else 1
-        self._disguised = disguised
+        self._disguised = perturbed
         self._answers: dict[str, Utterance] = {}
 
     def users(self) -> list[str]:
@@ -103,7 +103,7 @@ class ClipCast:
 
     def ask(self, user: str, line: Line, rng: random.Random) -> Utterance:
         said = _utterance(rng.choice(self._rows[user][line]))
-        return disguised(said, Disguise.drawn(rng)) if rng.random() < self._disguised else said
+        return perturbed(said, SpeakerPerturbation.drawn(rng)) if rng.random() < self._disguised else said
 
     def answer(self, text: str) -> Utterance:
         if text not in self._answers:
@@ -118,8 +118,8 @@ def _utterance(row: Row) -> Utterance:
     return Utterance.of(row["text"], read_clip(row), words, row.get("voice", ""), row.get("key", ""))
 
 
-def disguised(utterance: Utterance, disguise: Disguise) -> Utterance:
+def perturbed(utterance: Utterance, perturbation: SpeakerPerturbation) -> Utterance:
     """The utterance by another throat, with its word times."""
-    pace = disguise.pitch
+    pace = perturbation.pitch
     words = [Word(word.text, word.start / pace, word.end / pace) for word in utterance.words]
-    return Utterance.of(utterance.text, disguise(utterance.wav_S), words, utterance.voice, utterance.key)
+    return Utterance.of(utterance.text, perturbation(utterance.wav_S), words, utterance.voice, utterance.key)

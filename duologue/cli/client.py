@@ -14,12 +14,12 @@ import numpy as np
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
-from ..audio.device import Devices, NoDevice
-from ..audio.framing import FRAME_SIZE, Framer, pad_to_frames
-from ..audio.opus import OpusReader, OpusWriter
-from ..errors import InputError
-from ..screen import Screen
-from .kyutai import Kind
+from duologue.audio.device import Devices, NoDevice
+from duologue.audio.framing import FRAME_SIZE, Framer, pad_to_frames
+from duologue.audio.opus import OpusReader, OpusWriter
+from duologue.cli.screen import Screen
+from duologue.errors import InputError
+from duologue.serve.kyutai import Kind
 
 FRAME = 0.08
 WAITING = 12  # frames of the microphone that may wait to be sent: 1 s

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from duologue.data.align import loudness
-
 FLOOR = -45.0  # dB, of 10 ms: below is silence
 GAP = 0.2  # seconds: shorter silences are part of the speech around them (section 5.6 of the Moshi paper)
 LEAST = 0.05  # seconds: shorter sounds are clicks
@@ -13,7 +11,7 @@ Span = tuple[float, float]
 
 def spans(wav_S: np.ndarray) -> list[Span]:
     """Stretches (start, end) in seconds in which a sound at 24 kHz is heard."""
-    loud = np.flatnonzero(loudness(wav_S) > FLOOR)
+    loud = np.flatnonzero(level_db(wav_S) > FLOOR)
     if not loud.size:
         return []
     breaks = np.flatnonzero(np.diff(loud) > GAP * 100)
@@ -24,7 +22,7 @@ def spans(wav_S: np.ndarray) -> list[Span]:
 
 def loud(frame_S: np.ndarray) -> bool:
     """Whether something is heard in a frame, for longer than a click."""
-    return int((loudness(frame_S) > FLOOR).sum()) >= 3
+    return int((level_db(frame_S) > FLOOR).sum()) >= 3
 
 
 def within(found: list[Span], start: float, end: float) -> list[Span]:

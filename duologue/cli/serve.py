@@ -6,10 +6,10 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from .. import DEFAULT_MODEL
-from ..engine.options import Options
-from ..errors import InputError
-from .settings import Settings
+from duologue import DEFAULT_MODEL
+from duologue.engine.options import Options
+from duologue.errors import InputError
+from duologue.serve.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Serve:
         if (self.ssl_cert is None) != (self.ssl_key is None):
             raise InputError("--ssl-cert and --ssl-key go together")
         try:
-            from .run import serve
+            from duologue.serve.run import serve
         except ImportError as error:
             raise InputError(
                 f"`duologue serve` needs the extra: pip install 'duologue[serve]' ({error})"
@@ -83,14 +83,14 @@ class Call:
 
     def run(self) -> None:
         try:
-            from .call import Answer, call, call_live, chat_url, recording
+            from duologue.cli.client import Answer, call, call_live, chat_url, recording
         except ImportError as error:
             raise _missing("call", error) from None
         import asyncio
         import contextlib
 
-        from ..audio.files import check_audio_path, read_mono, write_audio
-        from ..screen import Screen
+        from duologue.audio.files import check_audio_path, read_mono, write_audio
+        from duologue.cli.screen import Screen
 
         chat_url(self.url)
         if self.source is None and self.target is None:

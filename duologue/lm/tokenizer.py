@@ -5,7 +5,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from .errors import InputError
+from duologue.errors import InputError
 
 SPACE = "▁"  # how SentencePiece writes the space before a word
 
