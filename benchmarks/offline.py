@@ -48,10 +48,9 @@ def write(folder: str) -> None:
     """Mimi with random weights, as Hugging Face keeps it."""
     from pathlib import Path
 
-    from duologue.weights.random import random_codec
-
     from duologue import presets
     from duologue.weights.convert import convert
+    from duologue.weights.random import random_codec
     from duologue.weights.write import write_codec
 
     source = Path(folder) / "own" / "mimi.safetensors"

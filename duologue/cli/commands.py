@@ -17,7 +17,6 @@ from duologue.cli.screen import Screen
 from duologue.codec import Codec
 from duologue.codec.codes import Codes, check_codes_path, load_codes, save_codes
 from duologue.config import QuantizerConfig
-from duologue.data.manifest import AGENT, USER, Word
 from duologue.engine import offline
 from duologue.engine.backend import open_codec
 from duologue.engine.options import Options
@@ -28,6 +27,7 @@ from duologue.files import atomic_write, check_writable
 from duologue.lm import LM
 from duologue.lm.sampling import Sampling
 from duologue.progress import progress
+from duologue.types import AGENT, USER, Word
 from duologue.weights import load
 
 

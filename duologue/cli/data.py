@@ -4,7 +4,6 @@ Every verb writes OUT/manifest.jsonl with its files beside it (`align` adds to t
 it stopped, and lists what failed in a file ending in .errors.
 """
 
-import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
@@ -15,8 +14,6 @@ from duologue.data.options import Recipe, Situations, Timing
 from duologue.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from duologue.data.manifest import Row
     from duologue.data.voices import Voice
 
@@ -66,6 +63,7 @@ class Synth:
         from duologue.data.script import Script
         from duologue.data.speakers import ClipSpeakers, SpeakerSource, SynthesisedSpeakers
         from duologue.data.split import TRAIN_VOICES
+        from duologue.data.voices import some_speech
 
         script = Script.read(self.script)
         if self.clips:
@@ -170,6 +168,7 @@ class Augment:
         from duologue.data import augment
         from duologue.data.manifest import read_manifest
         from duologue.data.runner import run
+        from duologue.data.voices import some_speech
 
         stage = augment.Augment(self.out, self.recipe, self.seed, self.take, some_speech(self.babble))
         run(stage, read_manifest(self.source), in_folder(self.out), label="conversations")
@@ -232,11 +231,3 @@ def select(places: tuple[Path, ...], split: str) -> "list[Row]":
     wanted = {"train": {"user"}, "voice": {"voice"}, "phrasing": {"phrasing"}}.get(split)
     rows = [row for place in places for row in read_index(place) if "role" in row]
     return [row for row in rows if row["role"] == "moshi" or wanted is None or clip_set(row) in wanted]
-
-
-def some_speech(places: tuple[Path, ...], most: int = 60) -> "list[np.ndarray]":
-    """A few clips of these places, to make babble of."""
-    from duologue.data.voices import read_clip, read_index
-
-    rows = [row for place in places for row in read_index(place)]
-    return [read_clip(row) for row in random.Random(0).sample(rows, min(most, len(rows)))]

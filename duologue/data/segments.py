@@ -1,7 +1,7 @@
 """Codec training data: clips packed into 30 s segments, with the words of each clip and a Whisper teacher's states.
 
-`python -m duologue.data.segments --corpus DIR --whisper DIR --out DIR train|answers|valid|valid-agent` writes one folder
-a block:
+`python -m duologue.data.segments --corpus DIR --whisper DIR --out DIR train|answers|valid|valid-agent` writes one
+folder a block:
 
     wav.npy      int16   [N, 720000]      24 kHz mono
     teacher.npy  float16 [N, 1500, 512]   encoder states of the teacher, 50 Hz
@@ -151,7 +151,7 @@ def pack(pool: Pool, rng: random.Random, kind: str, vary: bool) -> tuple[np.ndar
 
 
 class WhisperTeacher:
-    """Encoder states of a CTranslate2 Whisper: segment [720000] at 24 kHz -> float16 [1500, 512] (base model), 50 Hz."""
+    """Encoder states of a CTranslate2 Whisper: [720000] at 24 kHz -> float16 [1500, 512] (base model), 50 Hz."""
 
     def __init__(self, folder: str | Path, threads: int = 1):
         try:

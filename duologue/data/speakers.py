@@ -4,12 +4,13 @@ import random
 from typing import Protocol
 
 from duologue.data.fingerprint import fingerprint
-from duologue.data.manifest import Row, Word
+from duologue.data.manifest import Row
 from duologue.data.perturb import SpeakerPerturbation
 from duologue.data.script import BACKCHANNELS, Line, Script
 from duologue.data.timeline import Utterance
 from duologue.data.voices import Voice, read_clip
 from duologue.errors import InputError
+from duologue.types import Word
 
 
 class SpeakerSource(Protocol):

@@ -12,9 +12,10 @@ import numpy as np
 
 from duologue.audio.activity import level_db, voiced_span
 from duologue.data.align import spread
-from duologue.data.manifest import AGENT, CONTINUATION, USER, Transcript, Word
+from duologue.data.manifest import CONTINUATION, Transcript
 from duologue.data.options import Timing
 from duologue.data.voices import SAMPLE_RATE
+from duologue.types import AGENT, USER, Word
 
 FRAME = 1920  # samples
 FRAME_SECONDS = FRAME / SAMPLE_RATE

@@ -1,15 +1,13 @@
-"""What runs the model for the conversations: a small interface, its torch version, and the choice between that and the
-one in MLX. It knows slots and frames, not clients, clocks or text."""
+"""`engine.base.Backend` in torch, and the choice between it and the one in MLX."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from duologue.engine.base import Backend, CodecBackend, Frames, warm_up
 from duologue.engine.duplex import Duplex, DuplexFrame
 from duologue.engine.options import DEFAULT, Options
 from duologue.lm.sampling import Sampling
@@ -22,71 +20,11 @@ SMALL = 512
 FEW = 16
 
 
-@dataclass(frozen=True)
-class Frames:
-    """What one step gave each slot, in numpy: as `DuplexFrame`. Rows of slots that did not run mean nothing."""
-
-    wav_BS: np.ndarray
-    text_B: np.ndarray
-    user_text_B: np.ndarray
-    heard_BQ: np.ndarray
-    tokens_BK: np.ndarray
-    finite_B: np.ndarray
-
-    def spread(self, exec_B: np.ndarray) -> "Frames":
-        """These rows as those of the slots of `exec_B`, among all others."""
-
-        def spread(rows: np.ndarray) -> np.ndarray:
-            among = np.zeros((len(exec_B), *rows.shape[1:]), rows.dtype)
-            among[exec_B] = rows
-            return among
-
-        return Frames(**{field.name: spread(getattr(self, field.name)) for field in fields(self)})
-
-
-class Backend(Protocol):
-    """A model with a number of slots. One thread uses it at a time."""
-
-    slots: int
-    frame_size: int
-    sample_rate: int
-
-    def start(self, sampling: dict[int, Sampling]) -> None:
-        """Make these slots as new; the first frame they then hear must be silence, and what they say to it is void."""
-        ...
-
-    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
-        """Hear and say one frame in the slots of `exec_B` (bool `[B]`). After an exception no slot can be trusted
-        until `rebuild`."""
-        ...
-
-    def rebuild(self) -> None:
-        """Throw away the state of all slots. The weights stay."""
-        ...
-
-
-class CodecBackend(Protocol):
-    """A codec's two directions, each with a stream of its own."""
-
-    def encode_frame(self, wav_S: np.ndarray) -> np.ndarray:
-        """Codes int64 `[Q]` of the next frame of a recording."""
-        ...
-
-    def decode_frame(self, codes_Q: np.ndarray) -> np.ndarray:
-        """The next frame of a recording, float32 `[S]`."""
-        ...
-
-
 def open_backend(model: Model, slots: int = 1, options: Options = DEFAULT) -> Backend:
     """Read a model's weights into the backend that the options, or this machine, ask for, ready to step in time."""
     backend = _backend(model, slots, options)
     warm_up(backend)
     return backend
-
-
-def warm_up(backend: Backend) -> None:
-    """A step in which nobody speaks: the first one lays out the weights (compiles, too), and takes as long as forty."""
-    backend.step(np.zeros((backend.slots, backend.frame_size), np.float32), np.zeros(backend.slots, bool))
 
 
 def _backend(model: Model, slots: int, options: Options) -> Backend:

@@ -195,7 +195,7 @@ class Batcher:
                 session.end("error")
 
     def _plan(self, now: float) -> tuple[list[LiveSession], float | None]:
-        """The sessions to step now, and when to ask again. A session that is ready waits a little for those that will be."""
+        """The sessions to step now, and when to ask again. One that is ready waits a little for those that will be."""
         if any(session.fresh or (session.ended and session.slot != NOWHERE) for session in self._sessions):
             return [], now
         running = [session for session in self._sessions if session.running]

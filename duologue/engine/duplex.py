@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from duologue.config import CodecConfig, LMConfig
-from duologue.errors import InputError
+from duologue.engine.base import check_duplex
 from duologue.lm.model import TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.lm.step import StepOutput, init_state, step
@@ -30,18 +29,6 @@ class DuplexFrame:
     heard_BQ: Tensor
     tokens_BK: Tensor
     finite_B: Tensor
-
-
-def check_duplex(name: str, lm: LMConfig, codec: CodecConfig) -> None:
-    """Raises InputError if the model cannot both listen and speak."""
-    if not lm.depth_steps or not lm.heard:
-        raise InputError(f"{name} does not both listen and speak: it cannot hold a conversation")
-    need = max(lm.depth_steps, lm.heard)
-    if codec.quantizer.entries != lm.card or codec.codebooks < need:
-        raise InputError(
-            f"{name}: the codec has {codec.codebooks} codebooks of {codec.quantizer.entries} entries, the "
-            f"language model needs {need} of {lm.card}"
-        )
 
 
 class Duplex:

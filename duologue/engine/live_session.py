@@ -266,7 +266,9 @@ class LiveSession:
     def _drop_oldest(self, now: float) -> None:
         """Of what was not taken; its words are kept."""
         oldest, next = self._said.popleft(), self._said[0]
-        self._said[0] = replace(next, text=oldest.text + next.text, heard=oldest.heard + next.heard)
+        self._said[0] = replace(
+            next, text=oldest.text + next.text, user_text=oldest.user_text + next.user_text
+        )
         self._dropped += 1
         if self._behind_since is None:
             self._behind_since = now

@@ -17,13 +17,13 @@ from duologue.weights import Model
 class AgentFrame:
     """What the agent says in one frame. `frame` is its place in the conversation: it answers the user's frame
     `frame - 1`, and is heard while the user says `frame`. `text` is what the token adds to the text (-2: no token).
-    `heard` and `user_token` are the same of what the model writes down of the user's words (-1: it does not)."""
+    `user_text` and `user_token` are the same of the user's transcript, if the model writes one (-1: it does not)."""
 
     frame: int
     wav_S: np.ndarray
     text: str
     token: int
-    heard: str = ""
+    user_text: str = ""
     user_token: int = -1
 
 
@@ -35,10 +35,10 @@ class CaptionStreams:
 
     def said(self, frame: int, frames: Frames, slot: int) -> AgentFrame:
         """A slot's part of a step."""
-        token, heard = int(frames.text_B[slot]), self._once.push(frame, int(frames.user_text_B[slot]))
+        token, user_token = int(frames.text_B[slot]), self._once.push(frame, int(frames.user_text_B[slot]))
         text = self._agent.push(token) if token >= 0 else ""
-        words = self._user.push(heard) if heard >= 0 else ""
-        return AgentFrame(frame, frames.wav_BS[slot].copy(), text, token, words, heard)
+        user_text = self._user.push(user_token) if user_token >= 0 else ""
+        return AgentFrame(frame, frames.wav_BS[slot].copy(), text, token, user_text, user_token)
 
 
 class Session:

@@ -11,12 +11,11 @@ from typing import Protocol
 import numpy as np
 
 from duologue.audio.activity import loud, rms_of
-from duologue.data.manifest import AGENT, USER
-from duologue.data.manifest import Word as TimedWord
 from duologue.data.voices import SAMPLE_RATE
-from duologue.engine.words import FRAME, UserWords, Word, Words
+from duologue.engine.words import FRAME, UserWords, Words
 from duologue.eval.duplex_scenes import Scene, SceneEvent
 from duologue.lm.tokenizer import Tokenizer
+from duologue.types import USER, Word
 
 QUIET = 1.5  # seconds of silence after which the agent has finished
 STOPPED = 0.8  # seconds of silence after which it no longer speaks, so that nobody can cut in
@@ -73,12 +72,12 @@ class Played:
         first, last = self.scene.events[event].sound.heard
         return start + first, start + last
 
-    def transcript(self) -> list[TimedWord]:
+    def transcript(self) -> list[Word]:
         """The words of both, by time."""
-        words = [TimedWord(w.word, w.start, w.end, AGENT) for w in self.words]
+        words = list(self.words)
         for event, start in zip(self.scene.events, self.starts, strict=True):
             if start is not None:
-                words += [TimedWord(w.text, w.start + start, w.end + start, USER) for w in event.sound.words]
+                words += [Word(w.text, w.start + start, w.end + start, USER) for w in event.sound.words]
         return sorted(words, key=lambda word: word.start)
 
 
@@ -181,7 +180,7 @@ class _SceneRun:
 
     def played(self) -> Played:
         agent_S = np.concatenate(self.agent)[: len(self.user) * self.frame_size]
-        words = [word for word in self.words.words if word.word]
+        words = [word for word in self.words.words if word.text]
         return Played(self.scene, agent_S, np.concatenate(self.user), words, self.heard.text, self.starts)
 
 

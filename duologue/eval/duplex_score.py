@@ -108,7 +108,7 @@ class Judge:
         asked, item = heard[1], played.scene.events[event].item
         own = [span for span in found if start <= span[0] < until]
         answer = next((span for span in own if span[1] > asked), None)
-        said = " ".join(word.word for word in played.words if start <= word.start < until)
+        said = " ".join(word.text for word in played.words if start <= word.start < until)
         turn = Turn(
             item, self.answers[item].text, asked, said, self.right(item, said),
             None if answer is None else round(answer[0] - asked, 3),
@@ -139,13 +139,13 @@ class Judge:
         if not before or before[-1][1] < at - SPEAKING:
             score.counts, score.why = False, "the answer had ended"
             return
-        words = [word.word for word in played.words if first[0] <= word.start < at]
+        words = [word.text for word in played.words if first[0] <= word.start < at]
         if self.left(words, at - before[0][0]) < LEAST_LEFT:
             score.counts, score.why = False, "less than 2 s of a known answer were left"
             return
         if played.scene.kind == "backchannel":
             score.goes_on = _goes_on(found, at, at + LEAST_LEFT)
-            said = " ".join(word.word for word in played.words if first[0] <= word.start)
+            said = " ".join(word.text for word in played.words if first[0] <= word.start)
             score.finished = self.right(played.scene.events[0].item, said)
             return
         silent = max((b for a, b in found if a < end - EARLY and b > at), default=at)

@@ -155,7 +155,7 @@ async def stop(server: uvicorn.Server, service: Service) -> None:
 
 
 class _Socket(WebSocketsSansIOProtocol):
-    """Keeps little that is not sent yet: what a slow peer does not read waits in its session, where the old is dropped."""
+    """Keeps little that is not sent yet: what a slow peer does not read waits in its session, which drops the old."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

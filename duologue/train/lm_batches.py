@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from duologue.data.manifest import AGENT, CONTINUATION, USER
+from duologue.data.manifest import CONTINUATION
 from duologue.data.shards import Sample, ShardReader
 from duologue.data.timeline import CONTINUATION_SECONDS
 from duologue.lm.model import NO_INPUT
 from duologue.lm.monologue import FRAME_RATE, USER_TEXT_DELAY, lead_text, text_row, user_text_row
 from duologue.lm.tokenizer import Tokenizer
+from duologue.types import AGENT, USER
 
 AS_HEARD = 1
 """Frames from the step that says something to its being heard: recordings hold the agent as heard, and the model must

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from duologue.data.manifest import AGENT, USER
 from duologue.data.shards import Sample, ShardReader
 from duologue.errors import InputError
 from duologue.lm.model import NO_INPUT
 from duologue.lm.monologue import text_row
 from duologue.lm.tokenizer import Tokenizer
+from duologue.types import AGENT, USER
 
 EOS = 2
 

@@ -14,9 +14,9 @@ import duologue
 from duologue import cli
 from duologue.audio.files import read_audio
 from duologue.cli import commands
-from duologue.data.manifest import AGENT, USER
 from duologue.errors import InputError
 from duologue.eval import picture
+from duologue.types import AGENT, USER
 from tests.engine.virtual import listening
 
 COMMAND = [sys.executable, "-W", "error", "-m", "duologue"]

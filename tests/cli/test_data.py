@@ -8,14 +8,14 @@ import pytest
 import tyro
 
 from duologue.audio.files import write_audio
-from duologue.cli import CONFIG
+from duologue.cli.app import CONFIG
 from duologue.cli.data import Align, Augment, Data, Diarize, Encode, Synth
 from duologue.data import align, diarize
-from duologue.data.manifest import Word, read_manifest, read_transcript, write_manifest
+from duologue.data.manifest import read_manifest, read_transcript, write_manifest
 from duologue.data.shards import ShardReader
 from duologue.errors import InputError
-
-from .sounds import buzz, clip_folder
+from duologue.types import Word
+from tests.data.sounds import buzz, clip_folder
 
 
 class Hears:

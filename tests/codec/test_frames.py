@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from duologue.weights.random import random_codec
 
 from duologue import presets
 from duologue.codec import Codec
 from duologue.config import FramesConfig
 from duologue.errors import InputError
+from duologue.weights.random import random_codec
 
 CONFIG = replace(presets.tiny_codec(), frames=FramesConfig(24, 48, 3, 5, 240))
 

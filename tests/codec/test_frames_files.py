@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from duologue.weights.random import random_codec, random_lm
 
 from duologue import presets
 from duologue.bench.peers import codec_peers
@@ -19,6 +18,7 @@ from duologue.errors import InputError
 from duologue.weights import load
 from duologue.weights.convert import LM_NAMES, convert
 from duologue.weights.model import ASSETS
+from duologue.weights.random import random_codec, random_lm
 from duologue.weights.write import lm_json, write_codec, write_json, write_lm
 
 CONFIG = replace(presets.tiny_codec(), frames=FramesConfig(24, 48, 3, 5, 240))

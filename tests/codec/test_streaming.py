@@ -4,13 +4,13 @@ from functools import cache
 
 import pytest
 import torch
-from duologue.weights.random import random_codec
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from duologue import presets
 from duologue.codec import Codec
 from duologue.codec.mimi import CodecState, clean
+from duologue.weights.random import random_codec
 from tests.nn.streaming import Layer, check_all, same_bits
 
 FRAME = 1920

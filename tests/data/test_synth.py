@@ -9,16 +9,17 @@ import pytest
 import tyro
 
 from duologue.audio.files import read_audio
-from duologue.cli import CONFIG
+from duologue.cli.app import CONFIG
 from duologue.cli.data import Synth as SynthVerb
 from duologue.cli.data import select
-from duologue.data.manifest import AGENT, USER, read_manifest, read_transcript
+from duologue.data.manifest import read_manifest, read_transcript
 from duologue.data.options import Situations, Timing
 from duologue.data.script import Line, Script
 from duologue.data.speakers import ClipSpeakers, SynthesisedSpeakers
 from duologue.data.synth import Director, Synth, plans
 from duologue.data.voices import SAMPLE_RATE
 from duologue.errors import InputError
+from duologue.types import AGENT, USER
 
 from .sounds import clip_folder, spoken, utterance
 

@@ -3,10 +3,11 @@ import random
 import numpy as np
 import pytest
 
-from duologue.data.manifest import AGENT, CONTINUATION, USER
+from duologue.data.manifest import CONTINUATION
 from duologue.data.options import Timing
 from duologue.data.timeline import FRAME, Exchange, Utterance, lay_out, pause_points
 from duologue.data.voices import SAMPLE_RATE
+from duologue.types import AGENT, USER
 
 from .sounds import utterance
 

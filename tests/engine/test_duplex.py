@@ -5,7 +5,6 @@ from functools import cache
 
 import pytest
 import torch
-from duologue.weights.random import random_lm
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -17,6 +16,7 @@ from duologue.errors import InputError
 from duologue.lm import Sampling
 from duologue.lm.model import TO_GENERATE
 from duologue.weights import Model, load
+from duologue.weights.random import random_lm
 from tests import golden
 from tests.nn.streaming import same_bits
 

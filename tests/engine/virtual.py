@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from duologue.engine.base import Frames
 
 from duologue.engine.backend import TorchBackend
+from duologue.engine.base import Frames
 from duologue.engine.batcher import Batcher
 from duologue.engine.live_session import FRAME, LiveSession
 from duologue.engine.session import AgentFrame

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tyro
 
-from duologue.cli import CONFIG
+from duologue.cli.app import CONFIG
 from duologue.cli.eval import Eval
 from duologue.data.manifest import read_transcript
 from duologue.engine.session import Session

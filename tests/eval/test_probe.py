@@ -12,7 +12,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from duologue.cli import CONFIG
+from duologue.cli.app import CONFIG
 from duologue.cli.eval import Eval, EvalCodes
 from duologue.data.voices import write_clip
 from duologue.errors import InputError

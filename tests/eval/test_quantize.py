@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from duologue.weights.random import random_lm
 from torch import Tensor
 
 from duologue import presets
@@ -13,6 +12,7 @@ from duologue.config import DepthConfig
 from duologue.data.shards import write_shards
 from duologue.eval.quantize import KINDS, evaluate_quantized, quantized
 from duologue.lm import LM
+from duologue.weights.random import random_lm
 
 SILENCE = torch.arange(8)
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from duologue.weights.random import random_lm
 
 from duologue import presets
 from duologue.lm import LM
 from duologue.lm.lora import add_lora, merge_lora
 from duologue.weights.lora import adapter_tensors
 from duologue.weights.names import lm_sources
+from duologue.weights.random import random_lm
 
 
 @pytest.fixture

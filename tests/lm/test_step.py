@@ -5,7 +5,6 @@ from functools import cache
 
 import pytest
 import torch
-from duologue.weights.random import random_lm
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -14,6 +13,7 @@ from duologue.config import LMConfig
 from duologue.lm import LM, Sampling
 from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.step import StepState, init_state, step
+from duologue.weights.random import random_lm
 from tests import golden
 from tests.nn.streaming import same_bits
 

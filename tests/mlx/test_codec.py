@@ -10,11 +10,11 @@ from torch.testing import assert_close
 pytest.importorskip("mlx.core")
 
 import mlx.core as mx
-from duologue.weights.random import random_codec
 
 from duologue import presets
 from duologue.config import CodecConfig, FramesConfig
 from duologue.mlx.state import compiled
+from duologue.weights.random import random_codec
 from tests import golden
 from tests.mlx import mirror
 from tests.mlx.mirror import back, of, same_bits

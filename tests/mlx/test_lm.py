@@ -10,7 +10,6 @@ from torch.testing import assert_close
 pytest.importorskip("mlx.core")
 
 import mlx.core as mx
-from duologue.weights.random import random_lm
 
 from duologue import presets
 from duologue.errors import InputError
@@ -21,6 +20,7 @@ from duologue.lm.sampling import hashed_uniform
 from duologue.mlx import attention, sampling
 from duologue.mlx.condition import Condition
 from duologue.mlx.step import init_state, step
+from duologue.weights.random import random_lm
 from tests import golden
 from tests.golden.cases import LM_CASES
 from tests.mlx import mirror

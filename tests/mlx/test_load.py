@@ -10,7 +10,6 @@ from torch.testing import assert_close
 pytest.importorskip("mlx.core")
 
 import mlx.core as mx
-from duologue.weights.random import random_lm
 from mlx import nn
 from mlx.utils import tree_flatten
 
@@ -22,6 +21,7 @@ from duologue.mlx.embedding import QuantizedTokenEmbedding, TokenEmbedding
 from duologue.mlx.step import init_state, step
 from duologue.weights import load as open_model
 from duologue.weights.packed import MLX_GROUP, quantize_affine, quantize_int8
+from duologue.weights.random import random_lm
 from tests.mlx.mirror import back, of, same_bits
 
 

@@ -8,7 +8,7 @@ from duologue.data.split import TRAIN_VOICES, clip_set, valid_phrasing
 from duologue.data.voices import parse_mixture
 from recipes.nano.extra_speech import user_mix
 
-DIALOGUES = Path(__file__).parents[2] / "recipes" / "dialogues.jsonl"
+DIALOGUES = Path(__file__).parents[2] / "recipes" / "nano" / "dialogues.jsonl"
 
 
 def test_mixtures_say_training_phrasings_and_short_ones_most_often():

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import sentencepiece
 import torch
-from duologue.weights.random import random_codec
 
 from duologue import presets
 from duologue.codec import Codec
 from duologue.codec.discriminator import DiscriminatorConfig
 from duologue.codec.init import scale_to_speech
 from duologue.config import FramesConfig
-from duologue.data.segments import SECONDS, STRIP
+from duologue.data.segments import SECONDS, SEGMENT
 from duologue.train.codec_batches import CropBatches, block_words
 from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStage, by_spectra
 from duologue.train.codec_joint import JointConfig, JointStage, MelHead
 from duologue.train.codec_semantic import SemanticConfig, SemanticStage
+from duologue.weights.random import random_codec
 
 WORDS = ["yes", "no", "one", "two", "green"]
 
@@ -29,7 +29,7 @@ def segments(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two segments of "words" (a tone each) whose teacher states depend on the word."""
     folder = tmp_path_factory.mktemp("segments")
     rng = np.random.default_rng(0)
-    wav = np.zeros((2, STRIP), np.int16)
+    wav = np.zeros((2, SEGMENT), np.int16)
     teacher = rng.normal(0, 0.1, (2, SECONDS * 50, 16)).astype(np.float16)
     rows = []
     for n in range(2):

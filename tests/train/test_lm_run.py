@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from duologue.weights.random import random_codec
 from safetensors.torch import load_file
 
 from duologue import presets
@@ -16,6 +15,7 @@ from duologue.lm.tokenizer import Tokenizer
 from duologue.train import checkpoint
 from duologue.train.lm_run import silent_codes
 from duologue.weights import load
+from duologue.weights.random import random_codec
 from duologue.weights.write import write_codec
 
 SCRIPT = [

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from duologue.weights.random import random_lm
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from duologue.weights.model import ASSETS
 from duologue.weights.names import codec_sources
 from duologue.weights.packed import Affine, Packed, Q8Blocks
 from duologue.weights.published import LM_FILE, codec_config
+from duologue.weights.random import random_lm
 from duologue.weights.read import fill
 from duologue.weights.save import SafetensorsWriter
 from duologue.weights.write import lm_json, write_json, write_lm

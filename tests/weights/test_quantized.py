@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from duologue.weights.random import random_lm
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -24,6 +23,7 @@ from duologue.weights.layouts import lm_layout
 from duologue.weights.packed import Int8Rows, quantize_int8
 from duologue.weights.published import ModelConfig
 from duologue.weights.quantized import halved_codec, quantized_lm
+from duologue.weights.random import random_lm
 from duologue.weights.save import as_int8, linears, save_tensors
 from duologue.weights.write import lm_json, write_json
 
