@@ -13,10 +13,8 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from duologue import DEFAULT_MODEL, __version__
-from duologue.cli import bench
-from duologue.cli import data
+from duologue.cli import bench, data, train
 from duologue.cli import eval as eval_
-from duologue.cli import train
 from duologue.cli.convert import Convert
 from duologue.cli.serve import Call, Serve
 from duologue.engine.options import BackendName, Options

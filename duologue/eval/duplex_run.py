@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from duologue.data.script import Script
 from duologue.errors import InputError
@@ -11,6 +11,7 @@ from duologue.eval.duplex_play import Played
 from duologue.eval.duplex_report import tables
 from duologue.eval.duplex_scenes import SceneMaker
 from duologue.eval.duplex_score import Score
+from duologue.eval.options import EvalDuplex
 from duologue.eval.picture import draw_conversation
 from duologue.eval.resume_log import ResumeLog
 from duologue.eval.speech import Recognizer
@@ -18,11 +19,8 @@ from duologue.files import atomic_write, check_writable
 from duologue.progress import progress
 from duologue.weights import Model, load
 
-if TYPE_CHECKING:
-    from duologue.cli.eval import EvalDuplex
 
-
-def run_duplex(options: "EvalDuplex") -> None:
+def run_duplex(options: EvalDuplex) -> None:
     """Play, score, print and write. InputError before any work if something is missing."""
     if options.set is None or options.script is None:
         raise InputError(
@@ -70,7 +68,7 @@ def run_duplex(options: "EvalDuplex") -> None:
     Console().print(notes, soft_wrap=True)
 
 
-def _about(options: "EvalDuplex", model: Model) -> dict[str, Any]:
+def _about(options: EvalDuplex, model: Model) -> dict[str, Any]:
     """What a scene's score depends on, and which of its files were asked for: not how many others there are."""
     settings = {
         name: repr(value) for name, value in vars(options).items() if name not in ("scenes", "kinds", "slots")

@@ -10,11 +10,11 @@ import sentencepiece
 import torch
 from torch import Tensor, nn
 
-from duologue.cli.eval import EvalCodes
 from duologue.codec import Codec
 from duologue.data.segments import load_corpus
 from duologue.data.voices import read_clip
 from duologue.errors import InputError
+from duologue.eval.options import EvalCodes
 from duologue.progress import progress
 from duologue.train.codec_semantic import Reader
 from duologue.train.losses import ctc_greedy, ctc_loss

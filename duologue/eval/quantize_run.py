@@ -1,11 +1,10 @@
 """From the options of `duologue eval quantize` to the rows of its table."""
 
-from typing import TYPE_CHECKING
-
 from duologue.data.script import Script
 from duologue.data.shards import ShardReader
 from duologue.errors import InputError
 from duologue.eval.duplex import Parts, evaluate_duplex, read_library
+from duologue.eval.options import EvalQuantize
 from duologue.eval.quantize import KINDS, Row, evaluate_quantized
 from duologue.lm import LM
 from duologue.progress import progress
@@ -13,13 +12,10 @@ from duologue.train.lm_batches import LMBatchConfig, LMBatches
 from duologue.train.lm_run import silent_codes
 from duologue.weights import load
 
-if TYPE_CHECKING:
-    from duologue.cli.eval import EvalQuantize
-
 FRAMES = 300
 
 
-def run_quantize(options: "EvalQuantize") -> list[Row]:
+def run_quantize(options: EvalQuantize) -> list[Row]:
     """InputError before any work if something is missing."""
     if (options.set is None) != (options.script is None):
         raise InputError("questions need both clips and the script they follow: --set DIR --script FILE")

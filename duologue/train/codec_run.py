@@ -7,7 +7,6 @@ import sentencepiece
 import torch
 
 from duologue import presets
-from duologue.cli.train import ExportCodec, TrainCodec
 from duologue.codec import Codec
 from duologue.codec.init import scale_to_speech
 from duologue.data.segments import load_blocks
@@ -18,6 +17,7 @@ from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStag
 from duologue.train.codec_joint import JointConfig, JointStage
 from duologue.train.codec_semantic import SemanticConfig, SemanticStage
 from duologue.train.loop import LoopConfig, run
+from duologue.train.options import ExportCodec, TrainCodec
 from duologue.train.parallel import World
 from duologue.train.stage import Data, Stage
 from duologue.weights.write import write_codec

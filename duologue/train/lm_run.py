@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from duologue import presets
-from duologue.cli.train import ExportLM, ExportLoRA, TrainLM, TrainTokenizer
 from duologue.data.shards import ShardReader
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
@@ -26,6 +25,7 @@ from duologue.train.lm_speech_text import SpeechTextStage
 from duologue.train.lm_text_batches import MixedBatches, MixedConfig, TextBatches
 from duologue.train.loop import LoopConfig, run
 from duologue.train.optim import OptimConfig
+from duologue.train.options import ExportLM, ExportLoRA, TrainLM, TrainTokenizer
 from duologue.train.parallel import World
 from duologue.train.stage import Data
 from duologue.weights import load
