@@ -12,9 +12,9 @@ from pathlib import Path
 
 from duologue import presets
 from duologue.cli import main as duologue
+from duologue.cli.eval import print_codec_report
 from duologue.config import FramesConfig
 from duologue.eval.codec import SPEECH, evaluate_codec, load_clips
-from duologue.eval.commands import print_codec_report
 from duologue.eval.speech import Recognizer
 from duologue.train import codec_run
 
@@ -24,7 +24,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path)
-    parser.add_argument("strips", type=Path)
+    parser.add_argument("segments", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--asr", type=Path)
@@ -35,7 +35,7 @@ def main() -> None:
         codec_run.PRESETS["nano"] = lambda config=config: config
         out = options.out / name
         duologue(
-            ["train", "codec", "--stage", "decoder", "--strips", str(options.strips), "--start", str(options.run),
+            ["train", "codec", "--stage", "decoder", "--segments", str(options.segments), "--start", str(options.run),
              "--out", str(out), "--steps", "20000", "--minutes", str(options.minutes), "--eval-every", "100000"]
         )  # fmt: skip
         codec = codec_run.trained(out, "nano")

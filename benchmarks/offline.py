@@ -50,11 +50,12 @@ def write(folder: str) -> None:
 
     from duologue import presets
     from duologue.weights.convert import convert
+    from duologue.weights.random import random_codec
     from duologue.weights.write import write_codec
 
     source = Path(folder) / "own" / "mimi.safetensors"
     source.parent.mkdir()
-    write_codec(source, presets.random_codec(presets.mimi()))
+    write_codec(source, random_codec(presets.mimi()))
     convert(str(source), Path(folder) / "hf", "hf")
 
 

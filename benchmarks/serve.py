@@ -30,11 +30,11 @@ import numpy as np
 import tyro
 from websockets.asyncio.client import connect
 
+from duologue.audio.activity import LOUD, LOUD_USER, rms_of
 from duologue.audio.files import read_mono
 from duologue.audio.framing import FRAME_SIZE, pad_to_frames
 from duologue.engine.recorder import replay
 from duologue.engine.session import Session
-from duologue.engine.words import LOUD, LOUD_USER, loudness
 from duologue.serve.kyutai import Kind
 from duologue.weights import Model, load
 
@@ -89,7 +89,7 @@ class Client:
             if message[0] == Kind.AUDIO:
                 self.came.append(time.monotonic())
                 wav_S = np.frombuffer(message[1:], "<i2") / 32767
-                self.loud.append(loudness(wav_S) > LOUD)
+                self.loud.append(rms_of(wav_S) > LOUD)
             elif message[0] == Kind.EVENT and (event := json.loads(message[1:]))["type"] == "stats":
                 self.stats = event
                 self.steps_ms.append(event["step_ms"])
@@ -118,7 +118,7 @@ def offline_first_word(model: Model, user_TS: np.ndarray, seed: int, frames: int
     silence_S = np.zeros(FRAME_SIZE, np.float32)
     heard = [session.push(user_TS[i] if i < len(user_TS) else silence_S) for i in range(frames)]
     times = FRAME * np.arange(1, frames + 1)
-    return _first_after(times, [loudness(said.wav_S) > LOUD for said in heard], (ended + 1) * FRAME - 1e-6)
+    return _first_after(times, [rms_of(said.wav_S) > LOUD for said in heard], (ended + 1) * FRAME - 1e-6)
 
 
 def measured(options: Benchmark, model: Model, count: int, user_TS: np.ndarray) -> dict:
@@ -144,7 +144,7 @@ def measured(options: Benchmark, model: Model, count: int, user_TS: np.ndarray) 
             server.wait()
         traces = sorted(Path(folder).glob("*.trace.jsonl"))[: options.replayed]
         same = sum(np.array_equal(*replay(model, trace)) for trace in traces)
-    ended = int(np.flatnonzero([loudness(frame_S) > LOUD_USER for frame_S in user_TS])[-1])
+    ended = int(np.flatnonzero([rms_of(frame_S) > LOUD_USER for frame_S in user_TS])[-1])
     later = []
     for client in clients[: options.replayed]:
         online = client.first_word(ended)

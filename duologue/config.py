@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import prod
 
-from .errors import InputError
+from duologue.errors import InputError
 
 NORMS = ("layer_norm", "layer_norm_f32", "rms_norm", "rms_norm_f32")
 LARGEST = 2**20  # no size is above

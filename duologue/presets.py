@@ -1,15 +1,8 @@
 """The shapes of known models, as functions. Weights are loaded elsewhere (`duologue.weights`)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
-import torch
-
-from .codec import Codec
-from .codec.codebook import Codebook
-from .codec.init import scale_to_speech
-from .config import (
+from duologue.config import (
     CodecConfig,
     DepthConfig,
     FramesConfig,
@@ -18,7 +11,6 @@ from .config import (
     SeanetConfig,
     TransformerConfig,
 )
-from .lm import LM
 
 
 def mimi(codebooks: int = 8) -> CodecConfig:
@@ -88,28 +80,3 @@ def tiny_lm() -> LMConfig:
 
 def _helium(dim: int, heads: int, layers: int, context: int) -> TransformerConfig:
     return TransformerConfig(dim, heads, layers, int(4.125 * dim), context, norm="rms_norm_f32", gated=True)
-
-
-def random_codec(config: CodecConfig, seed: int = 0) -> Codec:
-    """A codec with random weights that each matter, and codes that change with the sound: for tests and timings."""
-    with _seeded(seed):
-        codec = Codec(config)
-        for module in codec.modules():
-            if isinstance(module, Codebook):
-                module.embedding_sum.normal_()
-                module.initialized.fill_(1)
-        scale_to_speech(codec, 0.1 * torch.randn(1, 4 * config.frame_size))
-    return codec.eval()
-
-
-def random_lm(config: LMConfig, seed: int = 0) -> LM:
-    """A language model with random weights."""
-    with _seeded(seed):
-        return LM(config).eval()
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield

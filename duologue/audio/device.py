@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import soxr
 
-from ..errors import InputError
-from .framing import SAMPLE_RATE
+from duologue.audio.framing import SAMPLE_RATE
+from duologue.errors import InputError
 
 PIECE = 0.02  # seconds that PortAudio asks for at a time
 WAITING = 1.0  # seconds that may wait to be played

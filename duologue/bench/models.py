@@ -8,18 +8,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .. import presets
-from ..codec import Codec
-from ..config import CodecConfig, LMConfig
-from ..errors import InputError
-from ..lm import LM
-from ..nn.linear import Linear, kept_half
-from ..nn.quantized import Int4Linear, Int8Linear
-from ..nn.quantized import quantized as quantized_layer
-from ..weights import Model, load
-from ..weights.files import ModelFiles
-from ..weights.published import ModelConfig
-from ..weights.quantized import quantized_lm
+from duologue import presets
+from duologue.codec import Codec
+from duologue.config import CodecConfig, LMConfig
+from duologue.errors import InputError
+from duologue.lm import LM
+from duologue.nn.linear import Linear, kept_half
+from duologue.nn.quantized import Int4Linear, Int8Linear
+from duologue.nn.quantized import quantized as quantized_layer
+from duologue.weights import Model, load
+from duologue.weights.files import ModelFiles
+from duologue.weights.published import ModelConfig
+from duologue.weights.quantized import quantized_lm
+from duologue.weights.random import random_codec, random_lm
 
 SHAPES = {
     "mimi": (presets.mimi, presets.moshi_7b),
@@ -49,12 +50,12 @@ class RandomModel(Model):
 
     @cached_property
     def codec(self) -> Codec:
-        codec = presets.random_codec(self._codec_config)
+        codec = random_codec(self._codec_config)
         return codec.half().float() if self._half else codec
 
     @cached_property
     def lm(self) -> LM:
-        lm = presets.random_lm(self.files.config.lm)
+        lm = random_lm(self.files.config.lm)
         return lm.half().float() if self._half else lm
 
     def stored_codec(self) -> Iterator[tuple[str, Tensor]]:

@@ -6,12 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from ..codec import Codec
-from ..errors import InputError
-from ..lm import LM
-from ..weights.convert import convert
-from ..weights.published import LM_FILE
-from ..weights.write import lm_json, write_codec, write_json, write_lm
+from duologue.codec import Codec
+from duologue.errors import InputError
+from duologue.lm import LM
+from duologue.weights.convert import convert
+from duologue.weights.published import LM_FILE
+from duologue.weights.write import lm_json, write_codec, write_json, write_lm
 
 HERE = Path(__file__).parent
 Reports = dict[str, dict[str, Any]]

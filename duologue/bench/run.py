@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from ..codec import Codec
-from ..engine.duplex import Duplex
-from ..lm import LM, Sampling
-from ..lm.step import init_state, step
-from ..weights import Model
-from .models import bytes_read
-from .timing import machine, memory_mb, milliseconds, p50, p99, read_gb_per_s
+from duologue.bench.models import bytes_read
+from duologue.bench.timing import machine, memory_mb, milliseconds, p50, p99, read_gb_per_s
+from duologue.codec import Codec
+from duologue.engine.duplex import Duplex
+from duologue.lm import LM, Sampling
+from duologue.lm.step import init_state, step
+from duologue.weights import Model
 
 WARMUP = 10
 

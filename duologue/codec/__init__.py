@@ -1,5 +1,5 @@
 """Audio to codes and back."""
 
-from .mimi import Codec, CodecState
+from duologue.codec.mimi import Codec, CodecState
 
 __all__ = ["Codec", "CodecState"]

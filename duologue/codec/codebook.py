@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..nn.linear import FEW, Kernel, fastest
+from duologue.nn.linear import FEW, Kernel, fastest
 
 EPSILON = 1e-5  # floor of the usage that divides the sums
 

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import FramesConfig
-from ..nn.linear import Linear, Prepared
-from ..nn.mlp import gelu
-from ..nn.norm import LayerScale
-from ..nn.stack import Stack
-from ..nn.state import State, keep
-from .voice import SourceFilter, VoiceState
+from duologue.codec.voice import SourceFilter, VoiceState
+from duologue.config import FramesConfig
+from duologue.nn.linear import Linear, WeightCache
+from duologue.nn.mlp import gelu
+from duologue.nn.norm import LayerScale
+from duologue.nn.stack import Stack
+from duologue.nn.state import State, keep
 
 
 @dataclass
@@ -39,7 +39,7 @@ class FrameBlock(nn.Module):
         width = config.width
         self.past = config.kernel - 1
         self.near = nn.Conv1d(width, width, config.kernel, groups=width)
-        self.near_KC = Prepared(self.near, _upright)
+        self.near_KC = WeightCache(self.near, _upright)
         self.norm = nn.LayerNorm(width)
         self.linear_in = Linear(width, config.hidden)
         self.linear_out = Linear(config.hidden, width)

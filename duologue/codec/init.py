@@ -10,8 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .mimi import Codec
-from .seanet import ResidualBlock
+from duologue.codec.mimi import Codec
+from duologue.codec.seanet import ResidualBlock
 
 
 @torch.no_grad()

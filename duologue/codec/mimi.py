@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import CodecConfig
-from ..nn.attention import first_weight
-from ..nn.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
-from ..nn.state import State, running
-from ..nn.transformer import Transformer, TransformerState
-from .frames import FrameDecoder, FramesState
-from .quantizer import SplitQuantizer
-from .seanet import Decoder, Encoder, SeanetState
+from duologue.codec.frames import FrameDecoder, FramesState
+from duologue.codec.quantizer import SplitQuantizer
+from duologue.codec.seanet import Decoder, Encoder, SeanetState
+from duologue.config import CodecConfig
+from duologue.nn.attention import first_weight
+from duologue.nn.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
+from duologue.nn.state import State, running
+from duologue.nn.transformer import Transformer, TransformerState
 
 
 @dataclass

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import QuantizerConfig
-from ..nn.linear import Parts, Product
-from ..nn.stack import Stack
-from .codebook import Codebook
+from duologue.codec.codebook import Codebook
+from duologue.config import QuantizerConfig
+from duologue.nn.linear import Parts, Product
+from duologue.nn.stack import Stack
 
 
 @dataclass

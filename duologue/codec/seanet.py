@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import SeanetConfig
-from ..nn.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
-from ..nn.stack import Stack
-from ..nn.state import State
+from duologue.config import SeanetConfig
+from duologue.nn.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
+from duologue.nn.stack import Stack
+from duologue.nn.state import State
 
 
 @dataclass

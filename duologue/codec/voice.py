@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..nn.linear import Linear
-from ..nn.state import State, keep
+from duologue.nn.linear import Linear
+from duologue.nn.state import State, keep
 
 MIDDLE = 200.0  # Hz: pitch 0; each octave is 1
 LOWEST, HIGHEST = -2.0, 1.5  # octaves

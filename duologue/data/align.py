@@ -13,44 +13,18 @@ from typing import Any
 import numpy as np
 import soxr
 
+from duologue.audio.activity import voiced, voiced_span
 from duologue.audio.files import read_audio
 from duologue.data.fingerprint import fingerprint
-from duologue.data.manifest import (
-    AGENT,
-    USER,
-    Row,
-    Transcript,
-    Word,
-    read_transcript,
-    sidecar,
-    write_transcript,
-)
+from duologue.data.manifest import Row, Transcript, read_transcript, sidecar, write_transcript
 from duologue.data.voices import SAMPLE_RATE, read_clip
 from duologue.errors import InputError
 from duologue.files import atomic_write
+from duologue.types import AGENT, USER, Word
 
 RATE = 16_000
 WINDOW = 30.0  # seconds: the longest sound Whisper hears at once
 TICK = 0.02  # seconds: the resolution of its times
-HOP = 240  # samples at 24 kHz: 10 ms, the resolution of `loudness`
-
-
-def loudness(wav_S: np.ndarray) -> np.ndarray:
-    """Level in dB of each 10 ms of a sound at 24 kHz."""
-    frames = np.pad(wav_S, (0, -len(wav_S) % HOP)).reshape(-1, HOP)
-    return 10 * np.log10((frames.astype(np.float64) ** 2).mean(axis=1) + 1e-10)
-
-
-def voiced(wav_S: np.ndarray) -> np.ndarray:
-    """Which 10 ms of a clip sound: within 35 dB of its loudest, and above -55 dB."""
-    level = loudness(wav_S)
-    return level > max(level.max(initial=-100.0) - 35, -55)
-
-
-def voiced_span(wav_S: np.ndarray) -> tuple[float, float]:
-    """Start and end in seconds of what is heard of a clip; (0, 0) if nothing is."""
-    heard = np.flatnonzero(voiced(wav_S))
-    return (float(heard[0]) / 100, float(heard[-1] + 1) / 100) if heard.size else (0.0, 0.0)
 
 
 def snap(words: list[Word], wav_S: np.ndarray) -> list[Word]:

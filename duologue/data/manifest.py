@@ -21,28 +21,12 @@ from typing import Any
 from duologue.data.strict_json import LARGEST, parse_json, read_json
 from duologue.errors import InputError
 from duologue.files import atomic_write
-from duologue.types import StrPath
+from duologue.types import StrPath, Word
 
 Row = dict[str, Any]
-AGENT = "SPEAKER_MAIN"
-USER = "SPEAKER_USER"
-UNSAID = "SPEAKER_UNSAID"
+CONTINUATION = "SPEAKER_UNSAID"
 PLACES = ("path", "codes")  # keys of a row that name a file: relative to the manifest's folder
 LARGEST_MANIFEST = 1 << 30  # bytes, uncompressed
-
-
-@dataclass(frozen=True)
-class Word:
-    """One spoken word; times in seconds from the start of the recording."""
-
-    text: str
-    start: float
-    end: float
-    speaker: str = AGENT
-
-    def moved(self, seconds: float) -> "Word":
-        """The same word `seconds` later."""
-        return Word(self.text, self.start + seconds, self.end + seconds, self.speaker)
 
 
 @dataclass

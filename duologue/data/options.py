@@ -38,7 +38,7 @@ class Situations:
     stop_share: float = 0.2
     """ "Stop." or "Wait." cuts it."""
     backchannel_share: float = 0.3
-    """The user hums along and the answer goes on."""
+    """The user backchannels along and the answer goes on."""
     silence_share: float = 0.06
     """Nobody speaks for long."""
     noise_share: float = 0.06

@@ -8,11 +8,11 @@ import numpy as np
 
 from duologue.audio.files import write_audio
 from duologue.data.augment import NOISES, noise
-from duologue.data.cast import Cast
 from duologue.data.fingerprint import fingerprint
 from duologue.data.manifest import Row, write_transcript
 from duologue.data.options import Situations, Timing
 from duologue.data.script import Line, Script
+from duologue.data.speakers import SpeakerSource
 from duologue.data.text import spoken_words
 from duologue.data.timeline import Exchange, Timeline, Utterance, lay_out, pause_points
 from duologue.data.voices import SAMPLE_RATE
@@ -23,30 +23,38 @@ class Director:
     """Chooses what is said in a conversation of about `seconds`, and has it placed."""
 
     def __init__(
-        self, cast: Cast, script: Script, situations: Situations, timing: Timing, seconds: float = 60.0
+        self,
+        speakers: SpeakerSource,
+        script: Script,
+        situations: Situations,
+        timing: Timing,
+        seconds: float = 60.0,
     ):
-        self.cast, self.script, self.seconds = cast, script, seconds
+        self.speakers, self.script, self.seconds = speakers, script, seconds
         self.situations, self.timing = situations, timing
         self._complete = {" ".join(spoken_words(text)) for i in script.items.values() for text in i.phrasings}
 
     def direct(self, rng: random.Random) -> Timeline:
         """One conversation. The same `rng` state gives the same one."""
-        user = rng.choice(self.cast.users())
-        lines = [line for line in self.cast.lines(user) if line.item]
-        hums = [line for line in self.cast.lines(user) if not line.item]
+        user = rng.choice(self.speakers.users())
+        lines = [line for line in self.speakers.lines(user) if line.item]
+        backchannels = [line for line in self.speakers.lines(user) if not line.item]
         chosen: list[Line] = list(rng.choice(self.script.conversations)) if self.script.conversations else []
         given = bool(chosen)
         exchanges: list[Exchange] = []
         length, end = 0.0, "full"
         while chosen if given else length < self.seconds:
             line = chosen.pop(0) if given else self._draw(lines, end == "stop", rng)
-            question = self.cast.ask(user, line, rng)
-            answer = self.cast.answer(self.script.items[line.item].answer)
+            question = self.speakers.ask(user, line, rng)
+            answer = self.speakers.answer(self.script.items[line.item].answer)
             barges_in = end != "full"
-            end = self._end(answer.text, chosen if given else lines, hums, rng)
+            end = self._end(answer.text, chosen if given else lines, backchannels, rng)
             said: tuple[Utterance, ...] = ()
             if end == "backchannel":
-                said = tuple(self.cast.ask(user, rng.choice(hums), rng) for _ in range(rng.choice([1, 1, 2])))
+                said = tuple(
+                    self.speakers.ask(user, rng.choice(backchannels), rng)
+                    for _ in range(rng.choice([1, 1, 2]))
+                )
                 end = "full"
             pause, before = self._pause(question, rng), self._before(rng)
             exchanges.append(Exchange(question, answer, line.item, pause, before, barges_in, said))
@@ -77,7 +85,7 @@ class Director:
             return "silence"
         return "noise" if draw < self.situations.silence_share + self.situations.noise_share else ""
 
-    def _end(self, answer: str, lines: list[Line], hums: list[Line], rng: random.Random) -> str:
+    def _end(self, answer: str, lines: list[Line], backchannels: list[Line], rng: random.Random) -> str:
         """What becomes of an answer: "full", "backchannel", or cut by a "barge_in" or a "stop"."""
         how = self.situations
         if not self._is_long(answer) or not lines:
@@ -90,7 +98,7 @@ class Director:
             return "stop" if able and not self.script.conversations else "barge_in"
         return (
             "backchannel"
-            if hums and draw < how.barge_in_share + how.stop_share + how.backchannel_share
+            if backchannels and draw < how.barge_in_share + how.stop_share + how.backchannel_share
             else "full"
         )
 
@@ -110,7 +118,7 @@ class Synth:
     ):
         self.director, self.folder, self.suffix, self.babble = director, Path(folder), suffix, babble
         self.settings = {
-            **director.cast.settings, **asdict(director.situations), **asdict(director.timing),
+            **director.speakers.settings, **asdict(director.situations), **asdict(director.timing),
             "seconds": director.seconds, "script": fingerprint(asdict(director.script)),
             "babble": fingerprint(*(babble or [])), "format": suffix,
         }  # fmt: skip

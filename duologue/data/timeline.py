@@ -10,20 +10,22 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from duologue.data.align import loudness, spread, voiced_span
-from duologue.data.manifest import AGENT, UNSAID, USER, Transcript, Word
+from duologue.audio.activity import level_db, voiced_span
+from duologue.data.align import spread
+from duologue.data.manifest import CONTINUATION, Transcript
 from duologue.data.options import Timing
 from duologue.data.voices import SAMPLE_RATE
+from duologue.types import AGENT, USER, Word
 
 FRAME = 1920  # samples
 FRAME_SECONDS = FRAME / SAMPLE_RATE
-ABOUT_TO_SAY = 1.0  # seconds after a cut: words further off are nobody's concern
+CONTINUATION_SECONDS = 1.0  # seconds after a cut: words further off are nobody's concern
 
 
 @dataclass(frozen=True)
 class Utterance:
     """A sound, float32 [S] at 24 kHz, with its text and words; "heard" is the span in seconds that is not silence. Of a
-    sound that was cut, `unsaid` are the words that would have come next."""
+    sound that was cut, `continuation` are the words that would have come next."""
 
     text: str
     wav_S: np.ndarray
@@ -31,7 +33,7 @@ class Utterance:
     heard: tuple[float, float]
     voice: str = ""
     key: str = ""
-    unsaid: tuple[Word, ...] = ()
+    continuation: tuple[Word, ...] = ()
 
     @classmethod
     def of(
@@ -127,7 +129,10 @@ class Timeline:
         for placed in self.placed:
             who = AGENT if placed.role == "agent" else USER
             words += [replace(word.moved(placed.start), speaker=who) for word in placed.utterance.words]
-            words += [replace(word.moved(placed.start), speaker=UNSAID) for word in placed.utterance.unsaid]
+            words += [
+                replace(word.moved(placed.start), speaker=CONTINUATION)
+                for word in placed.utterance.continuation
+            ]
         cuts = [round(placed.heard[1], 3) for placed in self.placed if placed.kind == "cut"]
         return Transcript(sorted(words, key=lambda word: word.start), extra={"cuts": cuts} if cuts else {})
 
@@ -165,7 +170,7 @@ def lay_out(exchanges: list[Exchange], timing: Timing, rng: random.Random) -> Ti
         start = max(round(start / FRAME_SECONDS), 0) * FRAME_SECONDS
         answer = Placed("agent", "answer", start, exchange.answer, exchange.item)
         if not (number + 1 < len(exchanges) and exchanges[number + 1].barges_in):
-            _hum_along(line, answer, exchange.backchannels, timing, rng)
+            _place_backchannels(line, answer, exchange.backchannels, timing, rng)
         line.placed.append(answer)
         now = answer.heard[1] + rng.uniform(*timing.between)
     end = max((p.start + p.utterance.seconds for p in line.placed), default=0.0) + rng.uniform(*timing.tail)
@@ -197,21 +202,29 @@ def _silenced(answer: Placed, at: float) -> Placed:
     """The answer cut at the frame boundary nearest to `at`."""
     at = round(at / FRAME_SECONDS) * FRAME_SECONDS
     seconds, whole = at - answer.start, answer.utterance
-    unsaid = [w for w in whole.words if (w.start + w.end) / 2 >= seconds and w.start < seconds + ABOUT_TO_SAY]
-    return replace(answer, kind="cut", utterance=replace(whole.before(seconds), unsaid=tuple(unsaid)))
+    continuation = [
+        w
+        for w in whole.words
+        if (w.start + w.end) / 2 >= seconds and w.start < seconds + CONTINUATION_SECONDS
+    ]
+    return replace(
+        answer, kind="cut", utterance=replace(whole.before(seconds), continuation=tuple(continuation))
+    )
 
 
-def _hum_along(
-    line: Timeline, answer: Placed, hums: tuple[Utterance, ...], timing: Timing, rng: random.Random
+def _place_backchannels(
+    line: Timeline, answer: Placed, backchannels: tuple[Utterance, ...], timing: Timing, rng: random.Random
 ) -> None:
     """Place backchannels over an answer, apart from each other, each heard from its start to its end over speech."""
     free = answer.heard[0] + timing.least_heard
-    for hum in hums:
+    for backchannel in backchannels:
         latest = answer.heard[1] - timing.least_left
         if free >= latest:
             return
         at = rng.uniform(free, latest)
-        line.placed.append(Placed("user", "backchannel", max(0.0, at - hum.heard[0]), hum, answer.item))
+        line.placed.append(
+            Placed("user", "backchannel", max(0.0, at - backchannel.heard[0]), backchannel, answer.item)
+        )
         free = line.placed[-1].heard[1] + 1.0
 
 
@@ -220,7 +233,7 @@ def pause_points(question: Utterance, complete: set[str], plain) -> list[float]:
 
     `complete` holds whole phrasings as `plain(text)` gives them. The point is the quietest moment at the boundary.
     """
-    level = loudness(question.wav_S)
+    level = level_db(question.wav_S)
     points = []
     for k in range(1, len(question.words)):
         said = " ".join(word.text for word in question.words[:k])

@@ -7,8 +7,10 @@ at 24 kHz, trimmed to a short silence at both ends, peak below 0.7.
 import io
 import json
 import os
+import random
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +19,7 @@ import soundfile as sf
 import soxr
 
 from duologue.errors import InputError
+from duologue.types import StrPath
 
 SAMPLE_RATE = 24_000
 PEAK = 0.7
@@ -202,7 +205,7 @@ class Clips:
 SOUNDS = (".opus", ".ogg", ".flac", ".wav")
 
 
-def read_index(place: str | Path) -> list[dict[str, Any]]:
+def read_index(place: StrPath) -> list[dict[str, Any]]:
     """Rows of a folder or tar of clips: the json of each, plus "place" and "file" that `read_clip` needs."""
     place = Path(place)
     rows: dict[str, dict[str, Any]] = {}
@@ -239,6 +242,12 @@ def read_clip(row: dict[str, Any]) -> np.ndarray:
             wav, rate = sf.read(io.BytesIO(_member(tar, row["file"])), dtype="float32", always_2d=True)
     mono_S = wav.mean(axis=1)
     return mono_S if rate == SAMPLE_RATE else soxr.resample(mono_S, rate, SAMPLE_RATE)
+
+
+def some_speech(places: Sequence[StrPath], most: int = 60) -> list[np.ndarray]:
+    """A few clips of these folders and tars, to make babble of."""
+    rows = [row for place in places for row in read_index(place)]
+    return [read_clip(row) for row in random.Random(0).sample(rows, min(most, len(rows)))]
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:

@@ -1,80 +1,23 @@
-"""What runs the model for the conversations: a small interface, its torch version, and the choice between that and the
-one in MLX. It knows slots and frames, not clients, clocks or text."""
+"""`engine.base.Backend` in torch, and the choice between it and the one in MLX."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..lm.sampling import Sampling
-from ..weights import Model
-from ..weights.quantized import halved_codec, quantized_lm
-from .duplex import Duplex, DuplexFrame
-from .options import DEFAULT, Options
+from duologue.engine.base import Backend, CodecBackend, Frames, warm_up
+from duologue.engine.duplex import Duplex, DuplexFrame
+from duologue.engine.options import DEFAULT, Options
+from duologue.lm.sampling import Sampling
+from duologue.weights import Model
+from duologue.weights.quantized import halved_codec, quantized_lm
 
 # A frame of a language model this wide at most, for so many conversations, is little work to share among threads that
 # wait for each other and for whatever else the machine does.
 SMALL = 512
 FEW = 16
-
-
-@dataclass(frozen=True)
-class Frames:
-    """What one step gave each slot, in numpy: as `DuplexFrame`. Rows of slots that did not run mean nothing."""
-
-    wav_BS: np.ndarray
-    text_B: np.ndarray
-    heard_B: np.ndarray
-    heard_BQ: np.ndarray
-    tokens_BK: np.ndarray
-    finite_B: np.ndarray
-
-    def spread(self, exec_B: np.ndarray) -> "Frames":
-        """These rows as those of the slots of `exec_B`, among all others."""
-
-        def spread(rows: np.ndarray) -> np.ndarray:
-            among = np.zeros((len(exec_B), *rows.shape[1:]), rows.dtype)
-            among[exec_B] = rows
-            return among
-
-        return Frames(**{field.name: spread(getattr(self, field.name)) for field in fields(self)})
-
-
-class Backend(Protocol):
-    """A model with a number of slots. One thread uses it at a time."""
-
-    slots: int
-    frame_size: int
-    sample_rate: int
-
-    def start(self, sampling: dict[int, Sampling]) -> None:
-        """Make these slots as new; the first frame they then hear must be silence, and what they say to it is void."""
-        ...
-
-    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
-        """Hear and say one frame in the slots of `exec_B` (bool `[B]`). After an exception no slot can be trusted
-        until `rebuild`."""
-        ...
-
-    def rebuild(self) -> None:
-        """Throw away the state of all slots. The weights stay."""
-        ...
-
-
-class CodecBackend(Protocol):
-    """A codec's two directions, each with a stream of its own."""
-
-    def encode_frame(self, wav_S: np.ndarray) -> np.ndarray:
-        """Codes int64 `[Q]` of the next frame of a recording."""
-        ...
-
-    def decode_frame(self, codes_Q: np.ndarray) -> np.ndarray:
-        """The next frame of a recording, float32 `[S]`."""
-        ...
 
 
 def open_backend(model: Model, slots: int = 1, options: Options = DEFAULT) -> Backend:
@@ -84,17 +27,12 @@ def open_backend(model: Model, slots: int = 1, options: Options = DEFAULT) -> Ba
     return backend
 
 
-def warm_up(backend: Backend) -> None:
-    """A step in which nobody speaks: the first one lays out the weights (compiles, too), and takes as long as forty."""
-    backend.step(np.zeros((backend.slots, backend.frame_size), np.float32), np.zeros(backend.slots, bool))
-
-
 def _backend(model: Model, slots: int, options: Options) -> Backend:
     if options.resolved() == "torch":
         if options.quantize:
             model.lm, model.codec = quantized_lm(model, options.quantize), halved_codec(model)
         return TorchBackend(model, slots, options.compile)
-    from ..mlx.backend import MLXBackend
+    from duologue.mlx.backend import MLXBackend
 
     return MLXBackend(model, slots, options.quantize, options.compile)
 
@@ -103,7 +41,7 @@ def open_codec(model: Model, options: Options = DEFAULT) -> CodecBackend:
     """The same for its codec alone."""
     if options.resolved() == "torch":
         return TorchCodec(model)
-    from ..mlx.backend import MLXCodec
+    from duologue.mlx.backend import MLXCodec
 
     return MLXCodec(model)
 
@@ -145,9 +83,9 @@ class TorchBackend:
                 return _frames(run)
             # What a small model takes grows with the slots of a step: those that rest are left out.
             slots_N = torch.from_numpy(exec_B.nonzero()[0])
-            part = self._duplex.take(slots_N)
+            part = self._duplex.gather(slots_N)
             run = step(part, torch.from_numpy(heard)[slots_N], torch.ones(count, dtype=torch.bool))
-            self._duplex.put(slots_N, part)
+            self._duplex.scatter(slots_N, part)
             return _frames(run).spread(exec_B)
 
 
@@ -185,7 +123,7 @@ def _frames(out: DuplexFrame) -> Frames:
     return Frames(
         out.wav_BS.float().cpu().numpy(),
         out.text_B.cpu().numpy(),
-        out.heard_B.cpu().numpy(),
+        out.user_text_B.cpu().numpy(),
         out.heard_BQ.cpu().numpy(),
         out.tokens_BK.cpu().numpy(),
         out.finite_B.cpu().numpy(),

@@ -1,8 +1,8 @@
 """Many conversations on one model, each at the pace of speech.
 
-One worker thread steps together all seats whose user frame has come. A frame that does not come in time is heard as
+One worker thread steps together all sessions whose user frame has come. A frame that does not come in time is heard as
 silence; one that comes sooner than it is spoken waits. Knows nothing of sockets: what the agent says is taken from the
-seat, which calls `wake` when there is something to take.
+session, which calls `wake` when there is something to take.
 """
 
 import logging
@@ -12,15 +12,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..lm.sampling import Sampling
-from ..tokenizer import Tokenizer
-from .backend import Backend, Frames, warm_up
-from .seat import NOWHERE, PATIENCE, Seat, Tap
+from duologue.engine.base import Backend, Frames, warm_up
+from duologue.engine.live_session import NOWHERE, PATIENCE, FrameSink, LiveSession
+from duologue.lm.sampling import Sampling
+from duologue.lm.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
 STUCK = 5.0  # seconds that a step may take before the engine counts as down
-LONGEST_WAIT = 60.0  # seconds; a seat that waits for its client is due "never", which no clock can wait for
+LONGEST_WAIT = (
+    60.0  # seconds; a session that waits for its client is due "never", which no clock can wait for
+)
 RETRY = 0.5, 4.0  # seconds from a failed recovery to the next, at first and at most
 
 
@@ -33,7 +35,7 @@ class Down(Exception):
 
 
 class Batcher:
-    """All conversations with one model. `open` a seat, `push` the user's sound into it, `take` what the agent says.
+    """All conversations with one model. `open` a session, `push` the user's sound into it, `take` what the agent says.
 
     `start` runs it on a thread of its own; without it, `tick` by hand, with a clock of your own.
     """
@@ -43,15 +45,15 @@ class Batcher:
         backend: Backend,
         tokenizer: Tokenizer,
         now: Callable[[], float] = time.monotonic,
-        observe: Callable[[float, int], None] = lambda seconds, seats: None,
+        observe: Callable[[float, int], None] = lambda seconds, sessions: None,
         observe_answer: Callable[[float], None] = lambda seconds: None,
     ):
         self.backend, self.tokenizer, self.now = backend, tokenizer, now
         self.restarts = 0
-        self._observe = observe  # of each step: how long it took, and for how many seats
+        self._observe = observe  # of each step: how long it took, and for how many sessions
         self._observe_answer = observe_answer  # of each frame of a user: how long it took from its coming in
         self._lock = threading.Condition()
-        self._seats: list[Seat] = []
+        self._sessions: list[LiveSession] = []
         self._free = set(range(backend.slots))
         self._step_s = 0.0  # what a step takes, smoothed
         self._busy_since: float | None = None
@@ -63,20 +65,22 @@ class Batcher:
     # For those who hold conversations
 
     def open(
-        self, sampling: Sampling, wake: Callable[[], object], tap: Tap | None = None, name: str = ""
-    ) -> Seat:
-        """A new conversation. `wake` is called, on the worker's thread, when there is something to take; `tap` gets
+        self, sampling: Sampling, wake: Callable[[], object], sink: FrameSink | None = None, name: str = ""
+    ) -> LiveSession:
+        """A new conversation. `wake` is called, on the worker's thread, when there is something to take; `sink` gets
         every frame that was heard and said; `name` is for the log. Raises Busy or Down."""
         with self._lock:
             if not self.ready:
                 raise Down("the engine is not running")
-            if sum(not seat.ended for seat in self._seats) >= self.backend.slots:
+            if sum(not session.ended for session in self._sessions) >= self.backend.slots:
                 raise Busy("no slot is free")
-            seat = Seat(self._lock, sampling, wake, tap, self.tokenizer, self.backend.frame_size, self.now)
-            seat.id = name or seat.id
-            self._seats.append(seat)
+            session = LiveSession(
+                self._lock, sampling, wake, sink, self.tokenizer, self.backend.frame_size, self.now
+            )
+            session.id = name or session.id
+            self._sessions.append(session)
             self._lock.notify()
-            return seat
+            return session
 
     @property
     def ready(self) -> bool:
@@ -93,7 +97,7 @@ class Batcher:
     def used(self) -> int:
         """Slots in use."""
         with self._lock:
-            return sum(not seat.ended for seat in self._seats)
+            return sum(not session.ended for session in self._sessions)
 
     # The thread
 
@@ -109,8 +113,8 @@ class Batcher:
             self._lock.notify()
         if self._thread is not None:
             self._thread.join(STUCK)
-        for seat in list(self._seats):
-            seat.end("shutdown")
+        for session in list(self._sessions):
+            session.end("shutdown")
 
     def _run(self) -> None:
         while not self._stopping:
@@ -146,8 +150,8 @@ class Batcher:
             wav_BS = np.zeros((self.backend.slots, self.backend.frame_size), np.float32)
             exec_B = np.zeros(self.backend.slots, bool)
             began = self._busy_since = self.now()
-            for seat in due:
-                wav_BS[seat.slot], exec_B[seat.slot] = seat.hear(began), True
+            for session in due:
+                wav_BS[session.slot], exec_B[session.slot] = session.hear(began), True
         try:
             frames = self.backend.step(wav_BS, exec_B)
         finally:
@@ -155,53 +159,53 @@ class Batcher:
         done = self.now()
         self._step_s += 0.1 * (done - began - self._step_s)
         self._observe(done - began, len(due))
-        for seat in due:
-            self._hand_over(seat, frames, done)
+        for session in due:
+            self._hand_over(session, frames, done)
 
-    def _hand_over(self, seat: Seat, frames: Frames, done: float) -> None:
+    def _hand_over(self, session: LiveSession, frames: Frames, done: float) -> None:
         """What goes wrong here is the fault of one conversation, and ends it alone."""
         try:
-            if frames.finite_B[seat.slot]:
-                seat.say(frames, done)
-                if seat.came is not None:
-                    self._observe_answer(done - seat.came)
+            if frames.finite_B[session.slot]:
+                session.say(frames, done)
+                if session.came is not None:
+                    self._observe_answer(done - session.came)
             else:
-                log.error("conversation %s left the finite numbers", seat.id)
-                seat.end("error")
+                log.error("conversation %s left the finite numbers", session.id)
+                session.end("error")
         except Exception:
-            log.exception("conversation %s failed", seat.id)
-            seat.end("error")
+            log.exception("conversation %s failed", session.id)
+            session.end("error")
 
     def _seat_newcomers(self) -> None:
         with self._lock:
-            for seat in [s for s in self._seats if s.ended]:
-                self._seats.remove(seat)
-                if seat.slot != NOWHERE:
-                    self._free.add(seat.slot)
-            fresh = [s for s in self._seats if s.fresh]
-            for seat in fresh:
-                if seat.slot == NOWHERE:
-                    seat.slot = self._free.pop()
-        for seat in fresh:  # one at a time: what it raises is then one conversation's fault
+            for session in [s for s in self._sessions if s.ended]:
+                self._sessions.remove(session)
+                if session.slot != NOWHERE:
+                    self._free.add(session.slot)
+            fresh = [s for s in self._sessions if s.fresh]
+            for session in fresh:
+                if session.slot == NOWHERE:
+                    session.slot = self._free.pop()
+        for session in fresh:  # one at a time: what it raises is then one conversation's fault
             try:
-                self.backend.start({seat.slot: seat.sampling})
-                seat.begin()
+                self.backend.start({session.slot: session.sampling})
+                session.begin()
             except Exception:
-                log.exception("conversation %s could not start", seat.id)
-                seat.end("error")
+                log.exception("conversation %s could not start", session.id)
+                session.end("error")
 
-    def _plan(self, now: float) -> tuple[list[Seat], float | None]:
-        """The seats to step now, and when to ask again. A seat that is ready waits a little for those that will be."""
-        if any(seat.fresh or (seat.ended and seat.slot != NOWHERE) for seat in self._seats):
+    def _plan(self, now: float) -> tuple[list[LiveSession], float | None]:
+        """The sessions to step now, and when to ask again. One that is ready waits a little for those that will be."""
+        if any(session.fresh or (session.ended and session.slot != NOWHERE) for session in self._sessions):
             return [], now
-        running = [seat for seat in self._seats if seat.running]
-        due = [seat for seat in running if seat.ready_at <= now]
-        later = [seat for seat in running if seat.ready_at > now]
-        soonest = min((seat.ready_at for seat in later), default=None)
+        running = [session for session in self._sessions if session.running]
+        due = [session for session in running if session.ready_at <= now]
+        later = [session for session in running if session.ready_at > now]
+        soonest = min((session.ready_at for session in later), default=None)
         if not due:
             return [], soonest
-        hold = min(seat.ready_at for seat in due) + max(0.0, PATIENCE - 1.5 * self._step_s)
-        if now < hold and any(seat.next <= hold for seat in later):
+        hold = min(session.ready_at for session in due) + max(0.0, PATIENCE - 1.5 * self._step_s)
+        if now < hold and any(session.next <= hold for session in later):
             return [], hold if soonest is None else min(hold, soonest)
         return due, now
 
@@ -210,8 +214,8 @@ class Batcher:
     def _fail(self) -> None:
         self._down = True
         self._retry_at, self._retry_s = self.now(), RETRY[0]
-        for seat in list(self._seats):
-            seat.end("error")
+        for session in list(self._sessions):
+            session.end("error")
 
     def _recover(self) -> float:
         now = self.now()
@@ -225,7 +229,7 @@ class Batcher:
             self._retry_at, self._retry_s = now + self._retry_s, min(2 * self._retry_s, RETRY[1])
             return self._retry_at
         with self._lock:
-            self._seats, self._free = [], set(range(self.backend.slots))
+            self._sessions, self._free = [], set(range(self.backend.slots))
             self.restarts += 1
             self._down = False
         return self.now()

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..config import CodecConfig, LMConfig
-from ..errors import InputError
-from ..lm.model import TO_GENERATE
-from ..lm.sampling import Sampling
-from ..lm.step import StepOutput, init_state, step
-from ..weights import Model
+from duologue.engine.base import check_duplex
+from duologue.lm.model import TO_GENERATE
+from duologue.lm.sampling import Sampling
+from duologue.lm.step import StepOutput, init_state, step
+from duologue.weights import Model
 
 
 @dataclass
@@ -26,22 +25,10 @@ class DuplexFrame:
 
     wav_BS: Tensor
     text_B: Tensor
-    heard_B: Tensor
+    user_text_B: Tensor
     heard_BQ: Tensor
     tokens_BK: Tensor
     finite_B: Tensor
-
-
-def check_duplex(name: str, lm: LMConfig, codec: CodecConfig) -> None:
-    """Raises InputError if the model cannot both listen and speak."""
-    if not lm.depth_steps or not lm.heard:
-        raise InputError(f"{name} does not both listen and speak: it cannot hold a conversation")
-    need = max(lm.depth_steps, lm.heard)
-    if codec.quantizer.entries != lm.card or codec.codebooks < need:
-        raise InputError(
-            f"{name}: the codec has {codec.codebooks} codebooks of {codec.quantizer.entries} entries, the "
-            f"language model needs {need} of {lm.card}"
-        )
 
 
 class Duplex:
@@ -85,19 +72,19 @@ class Duplex:
         finite_B = out.hidden_BD.isfinite().all(-1) & (wav_BS.isfinite().all(-1) | ~ready_B)
         wav_BS = torch.where(ready_B[:, None], wav_BS, 0.0)
         text_B = torch.where(ready_B, tokens_BK[:, 0], TO_GENERATE)
-        heard_B = out.heard_B.clone()
-        return DuplexFrame(wav_BS, text_B, heard_B, heard_BQ, tokens_BK, finite_B)
+        user_text_B = out.user_text_B.clone()
+        return DuplexFrame(wav_BS, text_B, user_text_B, heard_BQ, tokens_BK, finite_B)
 
-    def take(self, slots_N: Tensor) -> "Duplex":
-        """These slots by themselves (int64 `[N]`), until `put`: not for compiled steps."""
+    def gather(self, slots_N: Tensor) -> "Duplex":
+        """These slots by themselves (int64 `[N]`), until `scatter`: not for compiled steps."""
         part = copy(self)
-        part._codec_state, part._state = self._codec_state.take(slots_N), self._state.take(slots_N)
+        part._codec_state, part._state = self._codec_state.gather(slots_N), self._state.gather(slots_N)
         return part
 
-    def put(self, slots_N: Tensor, part: "Duplex") -> None:
+    def scatter(self, slots_N: Tensor, part: "Duplex") -> None:
         """Take these slots back."""
-        self._codec_state.put(slots_N, part._codec_state)
-        self._state.put(slots_N, part._state)
+        self._codec_state.scatter(slots_N, part._codec_state)
+        self._state.scatter(slots_N, part._state)
 
     def reset(self, mask_B: Tensor, sampling: dict[int, Sampling] | None = None) -> None:
         """Make the slots of `mask_B` as new, with other settings where `sampling` has some: nothing of their old

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..audio.framing import pad_to_frames
-from ..lm.sampling import Sampling
-from ..weights import Model
-from .options import DEFAULT, Options
-from .session import Session
-from .words import FRAME, LOUD, UserWords, Words, loudness, transcript
+from duologue.audio.activity import LOUD, rms_of
+from duologue.audio.framing import pad_to_frames
+from duologue.engine.options import DEFAULT, Options
+from duologue.engine.session import Session
+from duologue.engine.words import FRAME, UserWords, Words, transcript
+from duologue.lm.sampling import Sampling
+from duologue.weights import Model
 
 QUIET = 1.5  # seconds of silence after which the agent has finished
 
@@ -55,13 +56,13 @@ def talk(
         heard_S = user_TS[frame] if frame < len(user_TS) else silence_S
         said = session.push(heard_S)
         frame_ms.append((time.perf_counter() - began) * 1000)
-        rms = loudness(said.wav_S)
+        rms = rms_of(said.wav_S)
         words.push(said.frame, said.token, rms)
-        user.push(said.frame, said.heard_token, loudness(heard_S))
+        user.push(said.frame, said.user_token, rms_of(heard_S))
         agent.append(said.wav_S)
         speaks = rms > LOUD or (said.token >= 0 and said.token not in pad)
         quiet = 0 if speaks or frame < len(user_TS) else quiet + 1
-        say(len(frame_ms) * FRAME, said.text, said.heard)
+        say(len(frame_ms) * FRAME, said.text, said.user_text)
     report = {
         "model": model.name,
         "seed": seed,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
-from ..errors import InputError
+from duologue.errors import InputError
 
 BackendName: TypeAlias = Literal["torch", "mlx"]
 

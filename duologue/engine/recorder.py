@@ -14,13 +14,14 @@ from typing import IO, Any
 import numpy as np
 import soundfile
 
-from ..errors import InputError
-from ..lm.sampling import Sampling
-from ..tokenizer import Tokenizer
-from ..weights import Model
-from .backend import TorchBackend
-from .session import Said
-from .words import UserWords, Words, loudness, transcript
+from duologue.audio.activity import rms_of
+from duologue.engine.backend import TorchBackend
+from duologue.engine.session import AgentFrame
+from duologue.engine.words import UserWords, Words, transcript
+from duologue.errors import InputError
+from duologue.lm.sampling import Sampling
+from duologue.lm.tokenizer import Tokenizer
+from duologue.weights import Model
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Recorder:
 
 
 class Track:
-    """The recording of one conversation: call it for every frame (it is the `tap` of a seat), then `close`."""
+    """The recording of one conversation: call it for every frame (it is the `sink` of a session), then `close`."""
 
     def __init__(self, recorder: Recorder, name: str, header: dict[str, Any]):
         self._recorder, self._name, self._header = recorder, name, header
@@ -82,7 +83,9 @@ class Track:
         self._closed = False
         self.failed = False
 
-    def __call__(self, user_S: np.ndarray, said: Said, heard_Q: np.ndarray, tokens_K: np.ndarray) -> None:
+    def __call__(
+        self, user_S: np.ndarray, said: AgentFrame, heard_Q: np.ndarray, tokens_K: np.ndarray
+    ) -> None:
         if not self._recorder.put(self._guarded, self._write, user_S, said, heard_Q, tokens_K):
             self._give_up("the disk is too slow")
 
@@ -108,7 +111,7 @@ class Track:
     def _path(self, suffix: str, partial: bool) -> Path:
         return self._recorder.folder / f"{'.' if partial else ''}{self._name}{suffix}"
 
-    def _write(self, user_S: np.ndarray, said: Said, heard_Q: np.ndarray, tokens_K: np.ndarray) -> None:
+    def _write(self, user_S: np.ndarray, said: AgentFrame, heard_Q: np.ndarray, tokens_K: np.ndarray) -> None:
         if self._closed:  # a step was under way when the conversation ended
             return
         if self._wav is None or self._trace is None:
@@ -122,8 +125,8 @@ class Track:
         self._wav.write(np.stack([self._before_S, user_S], 1))
         self._before_S = said.wav_S
         self._trace.write(json.dumps([*tokens_K.tolist(), *heard_Q.tolist()]) + "\n")
-        self._words.push(said.frame, said.token, loudness(said.wav_S))
-        self._user.push(said.frame, said.heard_token, loudness(user_S))
+        self._words.push(said.frame, said.token, rms_of(said.wav_S))
+        self._user.push(said.frame, said.user_token, rms_of(user_S))
         self._frames += 1
 
     def _finish(self) -> None:

@@ -4,40 +4,41 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..lm.sampling import Sampling
-from ..tokenizer import TextStream, Tokenizer
-from ..weights import Model
-from .backend import Backend, Frames, open_backend
-from .options import DEFAULT, Options
-from .words import Once
+from duologue.engine.backend import open_backend
+from duologue.engine.base import Backend, Frames
+from duologue.engine.options import DEFAULT, Options
+from duologue.engine.words import Once
+from duologue.lm.sampling import Sampling
+from duologue.lm.tokenizer import TextStream, Tokenizer
+from duologue.weights import Model
 
 
 @dataclass(frozen=True)
-class Said:
+class AgentFrame:
     """What the agent says in one frame. `frame` is its place in the conversation: it answers the user's frame
     `frame - 1`, and is heard while the user says `frame`. `text` is what the token adds to the text (-2: no token).
-    `heard` and `heard_token` are the same of what the model writes down of the user's words (-1: it does not)."""
+    `user_text` and `user_token` are the same of the user's transcript, if the model writes one (-1: it does not)."""
 
     frame: int
     wav_S: np.ndarray
     text: str
     token: int
-    heard: str = ""
-    heard_token: int = -1
+    user_text: str = ""
+    user_token: int = -1
 
 
-class Transcripts:
+class CaptionStreams:
     """What both have said in a conversation, as text that grows."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._agent, self._user, self._once = TextStream(tokenizer), TextStream(tokenizer), Once(tokenizer)
 
-    def said(self, frame: int, frames: Frames, slot: int) -> Said:
+    def said(self, frame: int, frames: Frames, slot: int) -> AgentFrame:
         """A slot's part of a step."""
-        token, heard = int(frames.text_B[slot]), self._once.push(frame, int(frames.heard_B[slot]))
+        token, user_token = int(frames.text_B[slot]), self._once.push(frame, int(frames.user_text_B[slot]))
         text = self._agent.push(token) if token >= 0 else ""
-        words = self._user.push(heard) if heard >= 0 else ""
-        return Said(frame, frames.wav_BS[slot].copy(), text, token, words, heard)
+        user_text = self._user.push(user_token) if user_token >= 0 else ""
+        return AgentFrame(frame, frames.wav_BS[slot].copy(), text, token, user_text, user_token)
 
 
 class Session:
@@ -56,11 +57,11 @@ class Session:
     def restart(self, sampling: Sampling) -> None:
         """A new conversation: nothing of the old one is left."""
         self.frames = 0
-        self._transcripts = Transcripts(self.tokenizer)
+        self._transcripts = CaptionStreams(self.tokenizer)
         self._backend.start({0: sampling})
         self._step(np.zeros(self.frame_size, np.float32))
 
-    def push(self, frame_S: np.ndarray) -> Said:
+    def push(self, frame_S: np.ndarray) -> AgentFrame:
         """Hear one frame (float32 `[frame_size]` in [-1, 1]) and say one. Raises FloatingPointError if the model has
         left the finite numbers; only `restart` helps then."""
         frames = self._step(np.asarray(frame_S, np.float32))

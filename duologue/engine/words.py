@@ -4,34 +4,18 @@ the model writes them down.
 
 import re
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from ..lm.monologue import HEARD_DELAY
-from ..tokenizer import TextStream, Tokenizer
+from duologue.audio.activity import LOUD, LOUD_USER
+from duologue.lm.monologue import USER_TEXT_DELAY
+from duologue.lm.tokenizer import TextStream, Tokenizer
+from duologue.types import USER, Word
 
 FRAME = 0.08  # seconds
-LOUD = 3e-3  # root mean square above which a frame of the agent is voiced
-LOUD_USER = 1e-2  # the same of the user: a microphone is never silent
 AGAIN = 2  # frames within which the same token of the user's is the same word
 PAD = 3  # as in every published vocabulary
 LONGEST = 1.0  # seconds that a word of the user's may last
-
-
-def loudness(wav_S: np.ndarray) -> float:
-    """Root mean square of a frame."""
-    return float(np.sqrt(np.mean(wav_S**2)))
-
-
-@dataclass
-class Word:
-    """A word and when it is heard, in seconds from the start of the conversation."""
-
-    word: str
-    start: float
-    end: float
 
 
 class Words:
@@ -56,20 +40,21 @@ class Words:
                 self.words.append(self._word(part, now if self._spaced is None else self._spaced))
                 self._spaced = None
             elif part:
-                self.words[-1].word += part
+                last = self.words[-1]
+                self.words[-1] = replace(last, text=last.text + part)
         self._sound(now, rms, bool(piece))
         if token >= 0:
             self.text = (self.text or "") + piece
         return piece
 
-    def _word(self, word: str, came: float) -> Word:
+    def _word(self, text: str, came: float) -> Word:
         """A word whose first token came at this time."""
         self._open = True
-        return Word(word, came, came)
+        return Word(text, came, came)
 
     def _sound(self, now: float, rms: float, written: bool) -> None:
         if self._open and (written or rms > LOUD):
-            self.words[-1].end = now + FRAME
+            self.words[-1] = replace(self.words[-1], end=now + FRAME)
         elif self._open:
             self._open = False
 
@@ -105,11 +90,11 @@ class UserWords(Words):
     def push(self, frame: int, token: int, rms: float) -> str:
         return super().push(frame, self._once.push(frame, token), rms)
 
-    def _word(self, word: str, came: float) -> Word:
-        end = max(FRAME, came - (HEARD_DELAY - 1) * FRAME)
+    def _word(self, text: str, came: float) -> Word:
+        end = max(FRAME, came - (USER_TEXT_DELAY - 1) * FRAME)
         onset = max((onset for onset in self._onsets if onset < end), default=0.0)
         before = self.words[-1].end if self.words else 0.0
-        return Word(word, max(onset, min(before, end - FRAME), end - LONGEST), end)
+        return Word(text, max(onset, min(before, end - FRAME), end - LONGEST), end, USER)
 
     def _sound(self, now: float, rms: float, written: bool) -> None:
         before, self._voiced = self._voiced, rms > LOUD_USER
@@ -126,4 +111,4 @@ def transcript(agent: Words, user: Words) -> dict[str, Any]:
 
 
 def _rounded(word: Word) -> dict[str, Any]:
-    return {"word": word.word, "start": round(word.start, 2), "end": round(word.end, 2)}
+    return {"word": word.text, "start": round(word.start, 2), "end": round(word.end, 2)}

@@ -17,21 +17,20 @@ import torch
 from duologue.audio.files import write_audio
 from duologue.codec import Codec
 from duologue.config import CodecConfig
-from duologue.data.commands import some_speech
 from duologue.data.manifest import Transcript, write_transcript
 from duologue.data.script import Script
 from duologue.data.split import HUMAN, TRAIN_VOICES
-from duologue.data.voices import SOUNDS, read_clip, read_index
+from duologue.data.voices import SOUNDS, read_clip, read_index, some_speech
 from duologue.engine.session import Session
 from duologue.errors import InputError
 from duologue.eval.duplex_agent import ModelAgent
 from duologue.eval.duplex_kinds import KINDS, LONG
 from duologue.eval.duplex_play import Agent, Played, play
 from duologue.eval.duplex_report import DuplexReport, make_report
-from duologue.eval.duplex_scenes import Plan, SceneMaker, Stock
+from duologue.eval.duplex_scenes import ClipLibrary, Plan, SceneMaker
 from duologue.eval.duplex_score import Judge, Score
 from duologue.lm import LM, Sampling
-from duologue.tokenizer import Tokenizer
+from duologue.lm.tokenizer import Tokenizer
 from duologue.types import StrPath
 
 LONG_SHARE = 25  # one long conversation for so many scenes of each kind
@@ -58,7 +57,7 @@ class Parts:
 
 def evaluate_duplex(
     model: Any,
-    stock: Stock,
+    library: ClipLibrary,
     *,
     scenes: int = 100,
     kinds: Sequence[str] = (*KINDS, LONG),
@@ -78,7 +77,7 @@ def evaluate_duplex(
     work goes on (the shares sum to 1). Scenes with a score in `known` are not played. InputError for a kind that does
     not exist, or if nothing can be played.
     """
-    maker, judge = SceneMaker(stock, seed, minutes), Judge(stock.answers(), asr)
+    maker, judge = SceneMaker(library, seed, minutes), Judge(library.answers(), asr)
     all_plans = plan_scenes(maker, scenes, kinds)
     names = {plan.name for plans in all_plans for plan in plans}
     scores = [score for score in known if score.name in names]
@@ -138,7 +137,7 @@ def frame_times(model: Any, frames: int) -> dict[str, float]:
     }
 
 
-def read_stock(folder: StrPath, script: Script, babble: Sequence[StrPath] = ()) -> Stock:
+def read_library(folder: StrPath, script: Script, babble: Sequence[StrPath] = ()) -> ClipLibrary:
     """What scenes are made of: the clips of a folder, or of the folders and tars in it; babble of other speech, or of
     the clips of its users. InputError if there are none."""
     place = Path(folder)
@@ -153,7 +152,7 @@ def read_stock(folder: StrPath, script: Script, babble: Sequence[StrPath] = ()) 
         speech = some_speech(tuple(Path(path) for path in babble))
     else:
         speech = [read_clip(row) for row in random.Random(0).sample(users, min(60, len(users)))]
-    return Stock.of(clips, script, speech=speech)
+    return ClipLibrary.of(clips, script, speech=speech)
 
 
 def save_scene(folder: Path, played: Played, score: Score) -> None:

@@ -23,4 +23,4 @@ class ModelAgent:
 
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Spoken:
         out = self._backend.step(wav_BS, exec_B)
-        return Spoken(np.nan_to_num(out.wav_BS), out.text_B, out.heard_B)
+        return Spoken(np.nan_to_num(out.wav_BS), out.text_B, out.user_text_B)

@@ -10,13 +10,12 @@ from typing import Protocol
 
 import numpy as np
 
-from duologue.data.manifest import AGENT, USER
-from duologue.data.manifest import Word as TimedWord
+from duologue.audio.activity import loud, rms_of
 from duologue.data.voices import SAMPLE_RATE
-from duologue.engine.words import FRAME, UserWords, Word, Words, loudness
-from duologue.eval.activity import loud
-from duologue.eval.duplex_scenes import Cue, Scene
-from duologue.tokenizer import Tokenizer
+from duologue.engine.words import FRAME, UserWords, Words
+from duologue.eval.duplex_scenes import Scene, SceneEvent
+from duologue.lm.tokenizer import Tokenizer
+from duologue.types import USER, Word
 
 QUIET = 1.5  # seconds of silence after which the agent has finished
 STOPPED = 0.8  # seconds of silence after which it no longer speaks, so that nobody can cut in
@@ -30,7 +29,7 @@ class Spoken:
 
     wav_BS: np.ndarray
     text_B: np.ndarray
-    heard_B: np.ndarray
+    user_text_B: np.ndarray
 
 
 class Agent(Protocol):
@@ -52,7 +51,7 @@ class Agent(Protocol):
 @dataclass
 class Played:
     """A scene as it went: both channels (float32 [S], time 0 is when it began), the agent's words, what it wrote down
-    of the user's (None: it does not), and when each cue's clip began (None: it never came)."""
+    of the user's (None: it does not), and when each event's clip began (None: it never came)."""
 
     scene: Scene
     agent_S: np.ndarray
@@ -65,25 +64,25 @@ class Played:
     def seconds(self) -> float:
         return len(self.user_S) / SAMPLE_RATE
 
-    def heard(self, cue: int) -> tuple[float, float] | None:
-        """First and last moment at which a cue is heard; None if it never came."""
-        start = self.starts[cue]
+    def heard(self, event: int) -> tuple[float, float] | None:
+        """First and last moment at which an event is heard; None if it never came."""
+        start = self.starts[event]
         if start is None:
             return None
-        first, last = self.scene.cues[cue].sound.heard
+        first, last = self.scene.events[event].sound.heard
         return start + first, start + last
 
-    def transcript(self) -> list[TimedWord]:
+    def transcript(self) -> list[Word]:
         """The words of both, by time."""
-        words = [TimedWord(w.word, w.start, w.end, AGENT) for w in self.words]
-        for cue, start in zip(self.scene.cues, self.starts, strict=True):
+        words = list(self.words)
+        for event, start in zip(self.scene.events, self.starts, strict=True):
             if start is not None:
-                words += [TimedWord(w.text, w.start + start, w.end + start, USER) for w in cue.sound.words]
+                words += [Word(w.text, w.start + start, w.end + start, USER) for w in event.sound.words]
         return sorted(words, key=lambda word: word.start)
 
 
 @dataclass
-class _Seat:
+class _SceneRun:
     """One scene under way. Frame f of the user is played while the agent's frame f is heard, which it said to f - 1."""
 
     scene: Scene
@@ -94,10 +93,10 @@ class _Seat:
     agent: list[np.ndarray] = field(default_factory=list)
     user: list[np.ndarray] = field(default_factory=list)
     starts: list[float | None] = field(default_factory=list)
-    onset: float | None = None  # of the agent's speech since the last cue
+    onset: float | None = None  # of the agent's speech since the last event
     voiced: int = 0  # frames in a row
     last_voiced: float = -1.0
-    ended: float = 0.0  # when the last cue is over, as heard
+    ended: float = 0.0  # when the last event is over, as heard
     done: bool = False
 
     def __post_init__(self) -> None:
@@ -109,24 +108,24 @@ class _Seat:
 
     def hears(self) -> np.ndarray:
         """The user's next frame."""
-        if len(self.starts) < len(self.scene.cues):
-            self._cue(self.scene.cues[len(self.starts)])
+        if len(self.starts) < len(self.scene.events):
+            self._event(self.scene.events[len(self.starts)])
         frame_S = np.zeros(self.frame_size, np.float32)
         begin = len(self.user) * self.frame_size
-        for cue, start in list(zip(self.scene.cues, self.starts, strict=False))[-2:]:
+        for event, start in list(zip(self.scene.events, self.starts, strict=False))[-2:]:
             if start is None:
                 continue
             at = round(start * SAMPLE_RATE) - begin
-            if -len(cue.sound.wav_S) < at < self.frame_size:
-                piece_S = cue.sound.wav_S[max(0, -at) : self.frame_size - at]
+            if -len(event.sound.wav_S) < at < self.frame_size:
+                piece_S = event.sound.wav_S[max(0, -at) : self.frame_size - at]
                 frame_S[max(0, at) : max(0, at) + len(piece_S)] += piece_S
         self.user.append(frame_S)
         return frame_S
 
     def says(self, wav_S: np.ndarray, token: int, heard: int) -> None:
         """The agent's answer to that frame, heard in the next one."""
-        self.words.push(len(self.user), token, loudness(wav_S))
-        self.heard.push(len(self.user), heard, loudness(self.user[-1]))
+        self.words.push(len(self.user), token, rms_of(wav_S))
+        self.heard.push(len(self.user), heard, rms_of(self.user[-1]))
         self.agent.append(wav_S)
         self.voiced = self.voiced + 1 if loud(wav_S) else 0
         if self.voiced:
@@ -135,41 +134,41 @@ class _Seat:
             self.onset = self.now - FRAME
         self.done = self._finished()
 
-    def _cue(self, cue: Cue) -> None:
-        """Begin the next cue if it is time."""
-        first = self._first_sound(cue)
-        if first is None or first - cue.sound.heard[0] >= self.now + FRAME:
+    def _event(self, event: SceneEvent) -> None:
+        """Begin the next event if it is time."""
+        first = self._first_sound(event)
+        if first is None or first - event.sound.heard[0] >= self.now + FRAME:
             return
-        start = max(first - cue.sound.heard[0], self.now)
+        start = max(first - event.sound.heard[0], self.now)
         self.starts.append(start)
-        self.ended = start + cue.sound.heard[1]
+        self.ended = start + event.sound.heard[1]
         self.onset, self.voiced = None, 0
 
-    def _first_sound(self, cue: Cue) -> float | None:
-        """When a cue should first be heard, as far as one can tell now."""
+    def _first_sound(self, event: SceneEvent) -> float | None:
+        """When an event should first be heard, as far as one can tell now."""
         now, quiet, waited = self.now, self.now - self.last_voiced, self.now - self.ended
         if now > self.scene.limit:
             self._give_up()
-        elif cue.when == "time":
-            return self.ended + cue.delay
-        elif cue.when == "after":
+        elif event.when == "time":
+            return self.ended + event.delay
+        elif event.when == "after":
             spoke = self.onset is not None and self.last_voiced > self.ended
             if spoke:
-                return self.last_voiced + cue.delay if waited < ENDLESS else now
+                return self.last_voiced + event.delay if waited < ENDLESS else now
             return now if waited > self.scene.patience else None
         elif self.onset is not None:
             if quiet <= STOPPED:
-                return max(self.onset, self.ended) + cue.delay
+                return max(self.onset, self.ended) + event.delay
             self._give_up()
         elif waited > self.scene.patience:
             self._give_up()
         return None
 
     def _give_up(self) -> None:
-        self.starts += [None] * (len(self.scene.cues) - len(self.starts))
+        self.starts += [None] * (len(self.scene.events) - len(self.starts))
 
     def _finished(self) -> bool:
-        if len(self.starts) < len(self.scene.cues):
+        if len(self.starts) < len(self.scene.events):
             return False
         waited = self.now - self.ended
         if not self.scene.patience:
@@ -181,7 +180,7 @@ class _Seat:
 
     def played(self) -> Played:
         agent_S = np.concatenate(self.agent)[: len(self.user) * self.frame_size]
-        words = [word for word in self.words.words if word.word]
+        words = [word for word in self.words.words if word.text]
         return Played(self.scene, agent_S, np.concatenate(self.user), words, self.heard.text, self.starts)
 
 
@@ -194,28 +193,28 @@ def play(
     """Play every scene, as many at a time as the agent has slots; each as it ends. `advance(n)` after n frames of
     scenes."""
     queue = iter(scenes)
-    seats: dict[int, _Seat] = {}
+    runs: dict[int, _SceneRun] = {}
     while True:
-        for slot in sorted(set(range(agent.slots)) - set(seats)):
+        for slot in sorted(set(range(agent.slots)) - set(runs)):
             if (scene := next(queue, None)) is not None:
                 words, heard = Words(agent.tokenizer), UserWords(agent.tokenizer)
-                seats[slot] = _Seat(scene, agent.frame_size, words, heard)
-        if not seats:
+                runs[slot] = _SceneRun(scene, agent.frame_size, words, heard)
+        if not runs:
             return
-        if fresh := [slot for slot, seat in seats.items() if seat.fresh]:
-            agent.start({slot: zlib.crc32(f"{seed} {seats[slot].scene.name}".encode()) for slot in fresh})
+        if fresh := [slot for slot, run in runs.items() if run.fresh]:
+            agent.start({slot: zlib.crc32(f"{seed} {runs[slot].scene.name}".encode()) for slot in fresh})
         wav_BS = np.zeros((agent.slots, agent.frame_size), np.float32)
         exec_B = np.zeros(agent.slots, bool)
-        for slot, seat in seats.items():
+        for slot, run in runs.items():
             exec_B[slot] = True
-            if not seat.fresh:
-                wav_BS[slot] = seat.hears()
+            if not run.fresh:
+                wav_BS[slot] = run.hears()
         said = agent.step(wav_BS, exec_B)
-        for slot, seat in list(seats.items()):
-            if seat.fresh:
-                seat.fresh = False
+        for slot, run in list(runs.items()):
+            if run.fresh:
+                run.fresh = False
                 continue
-            seat.says(said.wav_BS[slot].copy(), int(said.text_B[slot]), int(said.heard_B[slot]))
-            if seat.done:
-                yield seats.pop(slot).played()
-        advance(len(seats))
+            run.says(said.wav_BS[slot].copy(), int(said.text_B[slot]), int(said.user_text_B[slot]))
+            if run.done:
+                yield runs.pop(slot).played()
+        advance(len(runs))

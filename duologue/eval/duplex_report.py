@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duologue.eval.activity import FLOOR, GAP
+from duologue.audio.activity import FLOOR_DB, GAP_SECONDS
 from duologue.eval.duplex_kinds import HEARD, KINDS, LONG, UNHEARD
 from duologue.eval.duplex_score import GOES_ON, JUST_AFTER, SAME, Score, Turn, edits, plain
 
@@ -188,8 +188,8 @@ def make_report(
     lines = [_line(measure, scores) for measure in MEASURES if measure.kind in kinds]
     counted = {kind: _counted([s for s in scores if s.kind == kind]) for kind in kinds}
     how = {
-        "voiced_above_db": FLOOR,
-        "gap_s": GAP,
+        "voiced_above_db": FLOOR_DB,
+        "gap_s": GAP_SECONDS,
         "wrong_letters_of_a_right_answer": SAME,
         "just_after_a_pause_s": JUST_AFTER,
         "longest_silence_of_speech_that_goes_on_s": GOES_ON,

@@ -2,27 +2,25 @@
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from duologue.data.script import Script
 from duologue.errors import InputError
-from duologue.eval.duplex import evaluate_duplex, plan_scenes, read_stock, save_scene
-from duologue.eval.duplex_kept import Kept
+from duologue.eval.duplex import evaluate_duplex, plan_scenes, read_library, save_scene
 from duologue.eval.duplex_play import Played
 from duologue.eval.duplex_report import tables
 from duologue.eval.duplex_scenes import SceneMaker
 from duologue.eval.duplex_score import Score
+from duologue.eval.options import EvalDuplex
 from duologue.eval.picture import draw_conversation
+from duologue.eval.resume_log import ResumeLog
 from duologue.eval.speech import Recognizer
 from duologue.files import atomic_write, check_writable
 from duologue.progress import progress
 from duologue.weights import Model, load
 
-if TYPE_CHECKING:
-    from duologue.eval.commands import EvalDuplex
 
-
-def run_duplex(options: "EvalDuplex") -> None:
+def run_duplex(options: EvalDuplex) -> None:
     """Play, score, print and write. InputError before any work if something is missing."""
     if options.set is None or options.script is None:
         raise InputError(
@@ -35,15 +33,17 @@ def run_duplex(options: "EvalDuplex") -> None:
             check_writable(path)
     if options.save is not None:
         options.save.mkdir(parents=True, exist_ok=True)
-    stock = read_stock(options.set, Script.read(options.script), options.babble)
-    long, short = plan_scenes(SceneMaker(stock, options.seed, options.minutes), options.scenes, options.kinds)
+    library = read_library(options.set, Script.read(options.script), options.babble)
+    long, short = plan_scenes(
+        SceneMaker(library, options.seed, options.minutes), options.scenes, options.kinds
+    )
     names = [plan.name for plan in long + short]
     if options.png and options.png[0] not in names:
         raise InputError(f"no scene is called {options.png[0]}: they are called {names[0]} to {names[-1]}")
     asr = Recognizer(options.whisper) if options.whisper else None
 
     model = load(options.model)
-    kept = Kept(options.json, _about(options, model))
+    kept = ResumeLog(options.json, _about(options, model))
 
     def keep(played: Played, score: Score) -> None:
         if options.save is not None:
@@ -54,7 +54,7 @@ def run_duplex(options: "EvalDuplex") -> None:
 
     with progress("talking", 1.0) as advance:
         report = evaluate_duplex(
-            model, stock, scenes=options.scenes, kinds=options.kinds, slots=options.slots, seed=options.seed,
+            model, library, scenes=options.scenes, kinds=options.kinds, slots=options.slots, seed=options.seed,
             asr=asr, minutes=options.minutes, known=tuple(kept.scores), keep=keep, advance=advance,
         )  # fmt: skip
     if options.json is not None:
@@ -68,7 +68,7 @@ def run_duplex(options: "EvalDuplex") -> None:
     Console().print(notes, soft_wrap=True)
 
 
-def _about(options: "EvalDuplex", model: Model) -> dict[str, Any]:
+def _about(options: EvalDuplex, model: Model) -> dict[str, Any]:
     """What a scene's score depends on, and which of its files were asked for: not how many others there are."""
     settings = {
         name: repr(value) for name, value in vars(options).items() if name not in ("scenes", "kinds", "slots")

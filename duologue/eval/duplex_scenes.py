@@ -1,6 +1,6 @@
 """Scenes for a duplex model: what the user does, and when, in answer to what the model does.
 
-A scene is a list of cues. Some come at a time, others wait for the model: "over" its speech, or "after" it. Clips are
+A scene is a list of events. Some come at a time, others wait for the model: "over" its speech, or "after" it. Clips are
 of voices that were never trained on; "heard" phrasings were said by other voices in training, "unheard" ones by nobody.
 """
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from duologue.data.augment import NOISES, noise
-from duologue.data.cast import ClipCast
 from duologue.data.manifest import Row
 from duologue.data.options import Situations
 from duologue.data.script import Line, Script
+from duologue.data.speakers import ClipSpeakers
 from duologue.data.split import AGENT_VOICE, VALID_VOICES, clip_set
 from duologue.data.text import spoken_words
 from duologue.data.timeline import Utterance, pause_points
@@ -28,11 +28,11 @@ NOISE_KINDS = tuple(kind for kind in NOISES if kind != "babble")
 
 
 @dataclass(frozen=True)
-class Cue:
-    """Something the user does. `delay` (seconds) runs to its first sound from the last sound of the cue before
+class SceneEvent:
+    """Something the user does. `delay` (seconds) runs to its first sound from the last sound of the event before
     (when = "time"), from the first sound of the model's answer ("over") or from its last ("after").
 
-    Kinds: question, part (the first half of one), stop, hum (a backchannel), background."""
+    Kinds: question, part (the first half of one), stop, backchannel (a backchannel), background."""
 
     kind: str
     sound: Utterance
@@ -43,12 +43,12 @@ class Cue:
 
 @dataclass(frozen=True)
 class Scene:
-    """`patience`: seconds to wait for an answer. `limit`: no cue begins after it."""
+    """`patience`: seconds to wait for an answer. `limit`: no event begins after it."""
 
     name: str
     kind: str
     split: str
-    cues: tuple[Cue, ...]
+    events: tuple[SceneEvent, ...]
     patience: float = 4.0
     limit: float = 90.0
     detail: str = ""
@@ -63,11 +63,11 @@ class Answer:
 
 
 @dataclass
-class Stock:
+class ClipLibrary:
     """What scenes are made of: clips of the agent and of users, the script, and speech to make babble of."""
 
     script: Script
-    casts: dict[str, ClipCast]
+    speakers_of: dict[str, ClipSpeakers]
     speech: list[np.ndarray] = field(default_factory=list)
 
     @classmethod
@@ -78,21 +78,21 @@ class Stock:
         voices: Sequence[str] = VALID_VOICES,
         agent: str = AGENT_VOICE,
         speech: Sequence[np.ndarray] = (),
-    ) -> "Stock":
+    ) -> "ClipLibrary":
         """From rows of `voices.read_index`. InputError if no held-out voice asks anything of the script."""
         rows = [row for row in clips if row.get("role") in ("user", "moshi")]
         texts = {text for item in script.items.values() for text in item.phrasings}
-        casts = {}
+        speakers_of = {}
         for split, wanted in ((HEARD, "voice"), (UNHEARD, "phrasing")):
             users = [
                 r for r in rows if r["voice"] in voices and r["role"] == "user" and clip_set(r) == wanted
             ]
             if any(row["text"] in texts for row in users):
                 agents = [row for row in rows if row["role"] == "moshi" and row["voice"] == agent]
-                casts[split] = ClipCast(users + agents, script, agent, disguised=0.0, least=1)
-        if HEARD not in casts:
+                speakers_of[split] = ClipSpeakers(users + agents, script, agent, perturbed=0.0, least=1)
+        if HEARD not in speakers_of:
             raise InputError(f"none of the clips is a question of this script by {', '.join(voices)}")
-        return cls(script, casts, list(speech))
+        return cls(script, speakers_of, list(speech))
 
     def answers(self) -> dict[str, Answer]:
         """The right answer of every item, with its length where it may be interrupted."""
@@ -104,7 +104,7 @@ class Stock:
 
     def _seconds(self, text: str) -> float:
         try:
-            start, end = self.casts[HEARD].answer(text).heard
+            start, end = self.speakers_of[HEARD].answer(text).heard
         except InputError:  # no clip of it: such an answer is never cut
             return 0.0
         return end - start
@@ -129,31 +129,35 @@ class Plan:
 
 
 class SceneMaker:
-    """Makes scenes one by one: the same stock and seed give the same ones, however many are made."""
+    """Makes scenes one by one: the same library and seed give the same ones, however many are made."""
 
-    def __init__(self, stock: Stock, seed: int = 0, minutes: float = 10.0):
-        self.stock, self.seed, self.minutes = stock, seed, minutes
-        self._complete = {" ".join(spoken_words(t)) for i in stock.script.items.values() for t in i.phrasings}
-        self._lines = {split: self._shuffled(split) for split in stock.casts}
-        cast, items = stock.casts[HEARD], stock.script.items
+    def __init__(self, library: ClipLibrary, seed: int = 0, minutes: float = 10.0):
+        self.library, self.seed, self.minutes = library, seed, minutes
+        self._complete = {
+            " ".join(spoken_words(t)) for i in library.script.items.values() for t in i.phrasings
+        }
+        self._lines = {split: self._shuffled(split) for split in library.speakers_of}
+        speakers, items = library.speakers_of[HEARD], library.script.items
         self._long = {
-            user: [line for line in cast.lines(user) if line.item and is_long(items[line.item].answer)]
-            for user in cast.users()
+            user: [line for line in speakers.lines(user) if line.item and is_long(items[line.item].answer)]
+            for user in speakers.users()
         }
         self._pools = {
-            (kind, split): self._pool(kind, split) for kind in (*SPOKEN, LONG) for split in stock.casts
+            (kind, split): self._pool(kind, split)
+            for kind in (*SPOKEN, LONG)
+            for split in library.speakers_of
         }
 
     def plans(self, count: int, kinds: Sequence[str] = KINDS) -> list[Plan]:
-        """`count` scenes of each kind that the stock has sounds for. Unheard phrasings: each clip once at most."""
+        """`count` scenes of each kind that the library has sounds for. Unheard phrasings: each clip once at most."""
         found = []
         for kind in kinds:
             if kind in QUIET:
                 found += [
-                    Plan(kind, "", n) for n in range(count if kind != "babble" or self.stock.speech else 0)
+                    Plan(kind, "", n) for n in range(count if kind != "babble" or self.library.speech else 0)
                 ]
                 continue
-            for split in self.stock.casts if kind != LONG else (HEARD,):
+            for split in self.library.speakers_of if kind != LONG else (HEARD,):
                 pool = len(self._pools[kind, split])
                 there = min(count, pool) if split == UNHEARD or not pool else count
                 found += [Plan(kind, split, n) for n in range(there)]
@@ -180,45 +184,51 @@ class SceneMaker:
 
     # Kinds
 
-    def _turn(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[Cue, ...]:
+    def _turn(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[SceneEvent, ...]:
         return (self._first(user, line, plan.split, rng),)
 
-    def _pause(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[Cue, ...]:
+    def _pause(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[SceneEvent, ...]:
         pool = self._pools["pause", plan.split]
         first = pool.index((user, line))
         for user, line in pool[first:] + pool[:first]:  # the next one that has a place for a pause
-            whole = self.stock.casts[plan.split].ask(user, line, rng)
+            whole = self.library.speakers_of[plan.split].ask(user, line, rng)
             if points := self._points(whole):
                 at = rng.choice(points)
-                part = Cue("part", whole.before(at), rng.uniform(0.6, 1.6), item=line.item)
-                return part, Cue("question", whole.after(at), rng.uniform(0.3, 1.2), item=line.item)
+                part = SceneEvent("part", whole.before(at), rng.uniform(0.6, 1.6), item=line.item)
+                return part, SceneEvent("question", whole.after(at), rng.uniform(0.3, 1.2), item=line.item)
         raise InputError("no question of these clips has a place for a pause")
 
-    def _conversation(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[Cue, ...]:
+    def _conversation(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[SceneEvent, ...]:
         mine = [
             other for who, other in self._pools["conversation", plan.split] if who == user and other != line
         ]
         lines = [line, *rng.sample(mine, min(3, len(mine)))]
         return self._talk(user, lines, plan.split, rng)
 
-    def _interruption(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[Cue, ...]:
-        sound = self.stock.casts[plan.split].ask(user, line, rng)
-        return self._cut_in(user, Cue("question", sound, 0.0, "over", line.item), rng)
+    def _interruption(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[SceneEvent, ...]:
+        sound = self.library.speakers_of[plan.split].ask(user, line, rng)
+        return self._cut_in(user, SceneEvent("question", sound, 0.0, "over", line.item), rng)
 
-    def _stop(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[Cue, ...]:
-        sound = self.stock.casts[plan.split].ask(user, line, rng)
-        return self._cut_in(user, Cue("stop", sound, 0.0, "over", line.item), rng)
+    def _stop(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[SceneEvent, ...]:
+        sound = self.library.speakers_of[plan.split].ask(user, line, rng)
+        return self._cut_in(user, SceneEvent("stop", sound, 0.0, "over", line.item), rng)
 
-    def _backchannel(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[Cue, ...]:
-        return self._cut_in(user, Cue("hum", self.stock.casts[HEARD].ask(user, line, rng), 0.0, "over"), rng)
+    def _backchannel(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[SceneEvent, ...]:
+        return self._cut_in(
+            user,
+            SceneEvent("backchannel", self.library.speakers_of[HEARD].ask(user, line, rng), 0.0, "over"),
+            rng,
+        )
 
-    def _cut_in(self, user: str, cue: Cue, rng: random.Random) -> tuple[Cue, ...]:
-        """A question with a long answer, then `cue` over it, while a right answer would go on for two seconds."""
-        cast, items = self.stock.casts[HEARD], self.stock.script.items
+    def _cut_in(self, user: str, event: SceneEvent, rng: random.Random) -> tuple[SceneEvent, ...]:
+        """A question with a long answer, then `event` over it, while a right answer would go on for two seconds."""
+        speakers, items = self.library.speakers_of[HEARD], self.library.script.items
         line = rng.choice(self._long[user])
-        start, end = cast.answer(items[line.item].answer).heard
+        start, end = speakers.answer(items[line.item].answer).heard
         delay = rng.uniform(1.0, max(1.0, end - start - LEAST_LEFT - 0.3))
-        return self._first(user, line, HEARD, rng), Cue(cue.kind, cue.sound, delay, "over", cue.item)
+        return self._first(user, line, HEARD, rng), SceneEvent(
+            event.kind, event.sound, delay, "over", event.item
+        )
 
     def _background(self, plan: Plan, rng: random.Random) -> Scene:
         numbers = np.random.default_rng(rng.getrandbits(32))
@@ -232,34 +242,38 @@ class SceneMaker:
             wav_S = noise(detail, samples, numbers) * 10 ** (rng.uniform(-45, -20) / 20)
         elif plan.kind == "babble":
             detail = "babble"
-            wav_S = noise("babble", samples, numbers, self.stock.speech) * 10 ** (rng.uniform(-45, -25) / 20)
+            wav_S = noise("babble", samples, numbers, self.library.speech) * 10 ** (
+                rng.uniform(-45, -25) / 20
+            )
         ramp_S = np.minimum(1, np.minimum(np.arange(samples), np.arange(samples)[::-1]) / 2400)
         sound = Utterance("", (wav_S * ramp_S).clip(-0.9, 0.9).astype(np.float32), (), (0.0, BACKGROUND))
-        return Scene(plan.name, plan.kind, "", (Cue("background", sound, 0.0),), 0.0, detail=detail)
+        return Scene(plan.name, plan.kind, "", (SceneEvent("background", sound, 0.0),), 0.0, detail=detail)
 
     def _ten_minutes(self, plan: Plan, rng: random.Random) -> Scene:
         """One user asks one thing after the other, all different as long as there are any."""
-        users = self.stock.casts[plan.split].users()
+        users = self.library.speakers_of[plan.split].users()
         user = users[plan.number % len(users)]
         lines = [line for who, line in self._pools[LONG, plan.split] if who == user]
         rng.shuffle(lines)
         needed = round(self.minutes * 60 / 3) + 1  # nobody asks more often than every three seconds
         lines = (lines * (needed // len(lines) + 1))[:needed]
-        cues = self._talk(user, lines, plan.split, rng)
-        return Scene(plan.name, LONG, plan.split, cues, limit=60 * self.minutes - 8)
+        events = self._talk(user, lines, plan.split, rng)
+        return Scene(plan.name, LONG, plan.split, events, limit=60 * self.minutes - 8)
 
     # Parts
 
-    def _talk(self, user: str, lines: Sequence[Line], split: str, rng: random.Random) -> tuple[Cue, ...]:
-        cues = [self._first(user, lines[0], split, rng)]
+    def _talk(
+        self, user: str, lines: Sequence[Line], split: str, rng: random.Random
+    ) -> tuple[SceneEvent, ...]:
+        events = [self._first(user, lines[0], split, rng)]
         for line in lines[1:]:
-            sound = self.stock.casts[split].ask(user, line, rng)
-            cues.append(Cue("question", sound, rng.uniform(1.2, 2.5), "after", line.item))
-        return tuple(cues)
+            sound = self.library.speakers_of[split].ask(user, line, rng)
+            events.append(SceneEvent("question", sound, rng.uniform(1.2, 2.5), "after", line.item))
+        return tuple(events)
 
-    def _first(self, user: str, line: Line, split: str, rng: random.Random) -> Cue:
-        sound = self.stock.casts[split].ask(user, line, rng)
-        return Cue("question", sound, rng.uniform(0.6, 1.6), item=line.item)
+    def _first(self, user: str, line: Line, split: str, rng: random.Random) -> SceneEvent:
+        sound = self.library.speakers_of[split].ask(user, line, rng)
+        return SceneEvent("question", sound, rng.uniform(0.6, 1.6), item=line.item)
 
     def _points(self, question: Utterance) -> list[float]:
         return pause_points(question, self._complete, lambda text: " ".join(spoken_words(text)))
@@ -267,8 +281,8 @@ class SceneMaker:
     # What there is to say
 
     def _shuffled(self, split: str) -> list[tuple[str, Line]]:
-        cast = self.stock.casts[split]
-        pairs = [(user, line) for user in cast.users() for line in cast.lines(user)]
+        speakers = self.library.speakers_of[split]
+        pairs = [(user, line) for user in speakers.users() for line in speakers.lines(user)]
         random.Random(f"{self.seed} {split}").shuffle(pairs)
         return pairs
 
@@ -280,7 +294,7 @@ class SceneMaker:
                 return False
             if not line.item:
                 return kind == "backchannel"
-            item = self.stock.script.items[line.item]
+            item = self.library.script.items[line.item]
             if item.stops or kind in ("stop", "backchannel"):
                 return item.stops and kind == "stop"
             return kind in ("turn", "pause") or not is_long(item.answer)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from duologue.audio.activity import Span, spans, within
 from duologue.data.text import number_words
 from duologue.data.voices import SAMPLE_RATE
-from duologue.eval.activity import Span, spans, within
 from duologue.eval.duplex_kinds import OVER, QUIET
 from duologue.eval.duplex_play import Played
 from duologue.eval.duplex_scenes import LEAST_LEFT, Answer
@@ -79,36 +79,36 @@ class Judge:
         else:
             self._turns(played, found, score)
         if played.captions is not None:
-            starts = zip(scene.cues, played.starts, strict=True)
-            said = [cue.sound.text for cue, start in starts if start is not None]
+            starts = zip(scene.events, played.starts, strict=True)
+            said = [event.sound.text for event, start in starts if start is not None]
             score.heard = (" ".join(said), played.captions.strip())
         return score
 
     # Questions one after the other
 
     def _turns(self, played: Played, found: list[Span], score: Score) -> None:
-        cues = played.scene.cues
-        for k, cue in enumerate(cues):
+        events = played.scene.events
+        for k, event in enumerate(events):
             heard = played.heard(k)
-            if heard is None or cue.kind != "question":
+            if heard is None or event.kind != "question":
                 continue
             start, until = heard[0], played.seconds
-            if k and cues[k - 1].kind == "part":
+            if k and events[k - 1].kind == "part":
                 before = played.heard(k - 1)
                 assert before is not None
                 score.takes_in_pause = any(before[0] <= a <= start + JUST_AFTER for a, _ in found)
-            if k + 1 < len(cues) and (after := played.heard(k + 1)) is not None:
+            if k + 1 < len(events) and (after := played.heard(k + 1)) is not None:
                 until = after[0]
             score.turns.append(self._turn(played, found, k, start, until))
 
-    def _turn(self, played: Played, found: list[Span], cue: int, start: float, until: float) -> Turn:
+    def _turn(self, played: Played, found: list[Span], event: int, start: float, until: float) -> Turn:
         """What was answered to a question between two moments."""
-        heard = played.heard(cue)
+        heard = played.heard(event)
         assert heard is not None
-        asked, item = heard[1], played.scene.cues[cue].item
+        asked, item = heard[1], played.scene.events[event].item
         own = [span for span in found if start <= span[0] < until]
         answer = next((span for span in own if span[1] > asked), None)
-        said = " ".join(word.word for word in played.words if start <= word.start < until)
+        said = " ".join(word.text for word in played.words if start <= word.start < until)
         turn = Turn(
             item, self.answers[item].text, asked, said, self.right(item, said),
             None if answer is None else round(answer[0] - asked, 3),
@@ -128,7 +128,7 @@ class Judge:
     # Over the agent's speech
 
     def _over(self, played: Played, found: list[Span], score: Score) -> None:
-        """An interruption, a stop or a backchannel: the second cue of two."""
+        """An interruption, a stop or a backchannel: the second event of two."""
         heard, first = played.heard(1), played.heard(0)
         assert first is not None
         if heard is None:
@@ -139,14 +139,14 @@ class Judge:
         if not before or before[-1][1] < at - SPEAKING:
             score.counts, score.why = False, "the answer had ended"
             return
-        words = [word.word for word in played.words if first[0] <= word.start < at]
+        words = [word.text for word in played.words if first[0] <= word.start < at]
         if self.left(words, at - before[0][0]) < LEAST_LEFT:
             score.counts, score.why = False, "less than 2 s of a known answer were left"
             return
         if played.scene.kind == "backchannel":
             score.goes_on = _goes_on(found, at, at + LEAST_LEFT)
-            said = " ".join(word.word for word in played.words if first[0] <= word.start)
-            score.finished = self.right(played.scene.cues[0].item, said)
+            said = " ".join(word.text for word in played.words if first[0] <= word.start)
+            score.finished = self.right(played.scene.events[0].item, said)
             return
         silent = max((b for a, b in found if a < end - EARLY and b > at), default=at)
         score.silent_after = round(silent - at, 3)

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from duologue.data.manifest import AGENT, USER, Word
 from duologue.data.voices import SAMPLE_RATE
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
-from duologue.types import StrPath
+from duologue.types import AGENT, USER, StrPath, Word
 
 ROW = 15.0  # seconds in a row
 COLORS = {AGENT: "#2b6cb0", USER: "#c05621"}

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from duologue.codec import Codec
-from duologue.data.strips import load_corpus
+from duologue.data.segments import load_corpus
 from duologue.data.voices import read_clip
 from duologue.errors import InputError
-from duologue.eval.commands import EvalCodes
+from duologue.eval.options import EvalCodes
 from duologue.progress import progress
 from duologue.train.codec_semantic import Reader
 from duologue.train.losses import ctc_greedy, ctc_loss

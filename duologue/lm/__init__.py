@@ -1,6 +1,6 @@
 """Codes to codes: the speech-text language model."""
 
-from .model import LM
-from .sampling import Sampling
+from duologue.lm.model import LM
+from duologue.lm.sampling import Sampling
 
 __all__ = ["LM", "Sampling"]

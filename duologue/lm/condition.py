@@ -8,8 +8,8 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from ..config import ConditionerConfig, ConditioningConfig
-from ..errors import InputError
+from duologue.config import ConditionerConfig, ConditioningConfig
+from duologue.errors import InputError
 
 # A text, vectors [S, D] or [B, S, D], the same with a mask (bool [S] or [B, S]: which are given), or nothing.
 Value = str | Tensor | tuple[Tensor, Tensor] | None

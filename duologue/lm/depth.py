@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import DepthConfig, LMConfig
-from ..nn.attention import attend, split_heads
-from ..nn.linear import Linear
-from ..nn.mlp import GatedMLP
-from ..nn.norm import make_norm
-from ..nn.stack import Stack
-from .embedding import TokenEmbedding
+from duologue.config import DepthConfig, LMConfig
+from duologue.lm.embedding import TokenEmbedding
+from duologue.nn.attention import attend, split_heads
+from duologue.nn.linear import Linear
+from duologue.nn.mlp import GatedMLP
+from duologue.nn.norm import make_norm
+from duologue.nn.stack import Stack
 
 
 class PerStep(Stack[nn.Module]):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..nn.linear import FEW
+from duologue.nn.linear import FEW
 
 
 def all_given(ids: Tensor) -> bool:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .model import LM
+from duologue.lm.model import LM
 
 
 class LoRALinear(nn.Linear):

@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import LMConfig
-from ..nn.attention import first_weight
-from ..nn.linear import Linear
-from ..nn.norm import make_norm
-from ..nn.stack import Stack
-from ..nn.transformer import KeysValues, Transformer
-from .condition import Condition, Conditioning
-from .depth import DepthTransformer
-from .embedding import TokenEmbedding, all_given
+from duologue.config import LMConfig
+from duologue.lm.condition import Condition, Conditioning
+from duologue.lm.depth import DepthTransformer
+from duologue.lm.embedding import TokenEmbedding, all_given
+from duologue.nn.attention import first_weight
+from duologue.nn.linear import Linear
+from duologue.nn.norm import make_norm
+from duologue.nn.stack import Stack
+from duologue.nn.transformer import KeysValues, Transformer
 
 NO_INPUT = -1  # gives no input and no loss
 TO_GENERATE = -2  # to be sampled

@@ -6,7 +6,7 @@ Framework-free: words and frames in, a list of ids out.
 from collections.abc import Iterable
 
 FRAME_RATE = 12.5
-HEARD_DELAY = 2  # frames from the one in which a word of the user's ends to that of its first token
+USER_TEXT_DELAY = 2  # frames from the one in which a word of the user's ends to that of its first token
 
 
 def text_row(
@@ -34,7 +34,7 @@ def text_row(
     return row
 
 
-def lead(
+def lead_text(
     words: Iterable[tuple[list[int], float, float]], frames: int, gap: float = 0.5
 ) -> list[tuple[list[int], float]]:
     """Words moved ahead of their sound by `frames`, as far as the tokens before them leave room; the first word after a
@@ -52,8 +52,8 @@ def lead(
     return row
 
 
-def heard_row(
-    words: Iterable[tuple[list[int], float]], frames: int, delay: int = HEARD_DELAY, pad: int = 3
+def user_text_row(
+    words: Iterable[tuple[list[int], float]], frames: int, delay: int = USER_TEXT_DELAY, pad: int = 3
 ) -> list[int]:
     """What a listener writes down: each word's tokens from `delay` frames after it has ended, in a queue, one a frame.
 

@@ -10,8 +10,8 @@ from math import inf, isfinite
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..nn.state import State
+from duologue.errors import InputError
+from duologue.nn.state import State
 
 ALL = 2**31  # as a top_k: every token
 
@@ -98,9 +98,9 @@ class SlotSampling(State):
     def reset(self, mask_B: Tensor | None = None) -> None:
         """Settings are not part of a conversation's past."""
 
-    def take(self, slots_N: Tensor) -> "SlotSampling":
+    def gather(self, slots_N: Tensor) -> "SlotSampling":
         """With the settings of these slots, which say how the step is made."""
-        taken = super().take(slots_N)
+        taken = super().gather(slots_N)
         return replace(taken, settings=[self.settings[slot] for slot in slots_N.tolist()])
 
     def choose_text(self, logits_BV: Tensor, step_B: Tensor, pad_id: int) -> Tensor:

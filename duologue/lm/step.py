@@ -10,11 +10,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ..nn.state import State, per_slot, running
-from ..nn.transformer import KeysValues, TransformerState
-from .condition import Condition
-from .model import LM, NO_INPUT, TO_GENERATE
-from .sampling import Sampling, SlotSampling
+from duologue.lm.condition import Condition
+from duologue.lm.model import LM, NO_INPUT, TO_GENERATE
+from duologue.lm.sampling import Sampling, SlotSampling
+from duologue.nn.state import State, per_slot, running
+from duologue.nn.transformer import KeysValues, TransformerState
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Guidance:
 
 
 @dataclass
-class Told(State):
+class Conditions(State):
     """Conditions as the step uses them, for each slot. They belong to the slots, not to their past: a reset leaves
     them; `tell` changes them."""
 
@@ -52,7 +52,7 @@ class Backbone(State):
     """What the temporal transformer remembers and is told."""
 
     temporal: TransformerState
-    told: Told
+    conditions: Conditions
 
 
 @dataclass
@@ -65,12 +65,12 @@ class Doubled(State):
     def reset(self, mask_B: Tensor | None = None) -> None:
         self.both.reset(None if mask_B is None else mask_B.repeat(2))
 
-    def take(self, slots_N: Tensor) -> "Doubled":
-        return Doubled(self.both.take(torch.cat([slots_N, slots_N + self.batch])), len(slots_N))
+    def gather(self, slots_N: Tensor) -> "Doubled":
+        return Doubled(self.both.gather(torch.cat([slots_N, slots_N + self.batch])), len(slots_N))
 
-    def put(self, slots_N: Tensor, taken: State) -> None:
+    def scatter(self, slots_N: Tensor, taken: State) -> None:
         assert isinstance(taken, Doubled)
-        self.both.put(torch.cat([slots_N, slots_N + self.batch]), taken.both)
+        self.both.scatter(torch.cat([slots_N, slots_N + self.batch]), taken.both)
 
 
 @dataclass
@@ -116,12 +116,12 @@ class StepOutput:
 
     `text_B` is the text token of this frame, at once. `tokens_BK` is the newest frame whose codebooks are all known
     (`[B, 1 + Q]`: text and the agent's codes, delays undone; -2 while there is none yet): the one to decode.
-    `heard_B` is the token that writes down the user's words (-1: the model does not, see `LM.write_down`).
+    `user_text_B` is the token that writes down the user's words (-1: the model does not, see `LM.write_down`).
     """
 
     text_B: Tensor
     tokens_BK: Tensor
-    heard_B: Tensor
+    user_text_B: Tensor
     hidden_BD: Tensor
 
 
@@ -141,9 +141,9 @@ def init_state(
     ring = max(config.delays) + 2
     backbone: Backbone | Doubled
     if guidance is None:
-        backbone = Backbone(lm.temporal.init_state(batch), _told(lm, condition, batch))
+        backbone = Backbone(lm.temporal.init_state(batch), _conditions(lm, condition, batch))
     else:
-        halves = [_told(lm, c, batch) for c in (condition, guidance.condition)]
+        halves = [_conditions(lm, c, batch) for c in (condition, guidance.condition)]
         backbone = Doubled(Backbone(lm.temporal.init_state(2 * batch), _joined(*halves)), batch)
     return StepState(
         backbone,
@@ -159,14 +159,14 @@ def init_state(
 def tell(lm: LM, state: StepState, slot: int, condition: Condition) -> None:
     """Another condition for one slot, from its next step on. Its attended part must be as long as that of the others;
     with guidance, the null half keeps what it was told."""
-    told, new = state.inner.told, _told(lm, condition, 1)
-    if told.summed_B1D is not None and new.summed_B1D is not None:
-        told.summed_B1D[slot] = new.summed_B1D[0]
-    for mine, its in zip([*told.keys, *told.values], [*new.keys, *new.values], strict=True):
+    conditions, new = state.inner.conditions, _conditions(lm, condition, 1)
+    if conditions.summed_B1D is not None and new.summed_B1D is not None:
+        conditions.summed_B1D[slot] = new.summed_B1D[0]
+    for mine, its in zip([*conditions.keys, *conditions.values], [*new.keys, *new.values], strict=True):
         mine[slot] = its[0]
 
 
-def _told(lm: LM, condition: Condition | None, batch: int) -> Told:
+def _conditions(lm: LM, condition: Condition | None, batch: int) -> Conditions:
     """Each slot's own copy of a condition of 1 or `batch` rows."""
     crossed = lm.crossed(condition) or []
     summed = None if condition is None else condition.summed_B1D
@@ -174,19 +174,21 @@ def _told(lm: LM, condition: Condition | None, batch: int) -> Told:
     def each(rows: Tensor) -> Tensor:
         return rows.detach().expand(batch, *rows.shape[1:]).clone()
 
-    return Told(
+    return Conditions(
         None if summed is None else each(summed), [each(k) for k, _ in crossed], [each(v) for _, v in crossed]
     )
 
 
-def _joined(conditional: Told, null: Told) -> Told:
+def _joined(conditional: Conditions, null: Conditions) -> Conditions:
     if (conditional.summed_B1D is None) != (null.summed_B1D is None):
         raise ValueError("guidance needs a condition for both halves")
     summed = None
     if conditional.summed_B1D is not None and null.summed_B1D is not None:
         summed = torch.cat([conditional.summed_B1D, null.summed_B1D])
     keys = [torch.cat(pair) for pair in zip(conditional.keys, null.keys, strict=True)]
-    return Told(summed, keys, [torch.cat(pair) for pair in zip(conditional.values, null.values, strict=True)])
+    return Conditions(
+        summed, keys, [torch.cat(pair) for pair in zip(conditional.values, null.values, strict=True)]
+    )
 
 
 def step(
@@ -244,7 +246,9 @@ def speak(
 
 
 def _outside(out: StepOutput) -> StepOutput:
-    return StepOutput(out.text_B.clone(), out.tokens_BK.clone(), out.heard_B.clone(), out.hidden_BD.clone())
+    return StepOutput(
+        out.text_B.clone(), out.tokens_BK.clone(), out.user_text_B.clone(), out.hidden_BD.clone()
+    )
 
 
 def _step(
@@ -278,9 +282,9 @@ def _listen(lm: LM, state: StepState, delays_K: Tensor, heard_BQ: Tensor, exec_B
     if state.guidance is not None:
         input_BK1 = torch.cat([input_BK1, _hidden(state, delays_K, input_BK1, before_BK1)])
         run_B = None if exec_B is None else exec_B.repeat(2)
-    told = inner.told.summed_B1D
-    x_B1D = lm.embed_frame(input_BK1, None if told is None else Condition(told, None))
-    x_B1D = lm.temporal.step(inner.temporal, x_B1D, run_B, inner.told.crossed)
+    conditions = inner.conditions.summed_B1D
+    x_B1D = lm.embed_frame(input_BK1, None if conditions is None else Condition(conditions, None))
+    x_B1D = lm.temporal.step(inner.temporal, x_B1D, run_B, inner.conditions.crossed)
     z_BD = lm.out_norm(x_B1D)[:, 0]
     if state.guidance is None:
         logits_BV = lm.text_head(z_BD)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from .layers import rotate
-from .state import State, keep
+from duologue.mlx.layers import rotate
+from duologue.mlx.state import State, keep
 
 YOUNG = 256  # positions a ring has room for at first
 

@@ -5,15 +5,14 @@ from collections.abc import Callable
 import mlx.core as mx
 import numpy as np
 
-from ..engine.backend import Frames
-from ..engine.duplex import check_duplex
-from ..lm.sampling import Sampling
-from ..weights import Model
-from .device import on_gpu
-from .load import Quantize, load_codec, load_lm
-from .model import TO_GENERATE
-from .state import compiled
-from .step import init_state, step_frame
+from duologue.engine.base import Frames, check_duplex
+from duologue.lm.sampling import Sampling
+from duologue.mlx.device import on_gpu
+from duologue.mlx.load import Quantize, load_codec, load_lm
+from duologue.mlx.model import TO_GENERATE
+from duologue.mlx.state import compiled
+from duologue.mlx.step import init_state, step_frame
+from duologue.weights import Model
 
 
 class MLXBackend:
@@ -69,8 +68,8 @@ class MLXBackend:
         out = self._steps[step](*[mx.array(value) for value in inputs])
         self._settle(*out)
         wav_BS, *tokens, finite_B = (np.array(value) for value in out)
-        text_B, heard_B, heard_BQ, tokens_BK = (value.astype(np.int64) for value in tokens)
-        return Frames(wav_BS, text_B, heard_B, heard_BQ, tokens_BK, finite_B)
+        text_B, user_text_B, heard_BQ, tokens_BK = (value.astype(np.int64) for value in tokens)
+        return Frames(wav_BS, text_B, user_text_B, heard_BQ, tokens_BK, finite_B)
 
     def _step(self, wav_BS: mx.array, exec_B: mx.array) -> tuple[mx.array, ...]:
         codes_BQT = self._codec.encode_frame(self._codec_state, wav_BS, exec_B)
@@ -78,7 +77,7 @@ class MLXBackend:
 
     def _step_codes(self, heard_BQ: mx.array, exec_B: mx.array) -> tuple[mx.array, ...]:
         heard_BQ = heard_BQ.astype(mx.int32)
-        _, tokens_BK, heard_B, hidden_BD = step_frame(self._lm, self._state, heard_BQ, exec_B)
+        _, tokens_BK, user_text_B, hidden_BD = step_frame(self._lm, self._state, heard_BQ, exec_B)
         spoken_BQ = tokens_BK[:, 1:]
         ready_B = (spoken_BQ >= 0).all(-1)
         codes_BQ1 = mx.maximum(spoken_BQ, 0)[..., None]
@@ -86,7 +85,7 @@ class MLXBackend:
         finite_B = mx.isfinite(hidden_BD).all(-1) & (mx.isfinite(wav_BS).all(-1) | ~ready_B)
         wav_BS = mx.where(ready_B[:, None], wav_BS, 0.0)
         text_B = mx.where(ready_B, tokens_BK[:, 0], TO_GENERATE)
-        return wav_BS, text_B, heard_B, heard_BQ, tokens_BK, finite_B
+        return wav_BS, text_B, user_text_B, heard_BQ, tokens_BK, finite_B
 
     def _settle(self, *out: mx.array) -> None:
         """Work out the state: an array that is still to be computed belongs to the thread that asked for it, and the

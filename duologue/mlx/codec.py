@@ -7,13 +7,13 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import CodecConfig
-from .conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
-from .frames import FrameDecoder, FramesState
-from .quantizer import SplitQuantizer
-from .seanet import Decoder, Encoder, SeanetState
-from .state import State
-from .transformer import Transformer, TransformerState
+from duologue.config import CodecConfig
+from duologue.mlx.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
+from duologue.mlx.frames import FrameDecoder, FramesState
+from duologue.mlx.quantizer import SplitQuantizer
+from duologue.mlx.seanet import Decoder, Encoder, SeanetState
+from duologue.mlx.state import State
+from duologue.mlx.transformer import Transformer, TransformerState
 
 
 @dataclass

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import ConditionerConfig, ConditioningConfig
-from ..errors import InputError
-from ..lm.condition import bin_of, check_names
+from duologue.config import ConditionerConfig, ConditioningConfig
+from duologue.errors import InputError
+from duologue.lm.condition import bin_of, check_names
 
 # A text, vectors [S, D] or [B, S, D], the same with a mask (bool [S] or [B, S]: which are given), or nothing.
 Value = str | mx.array | tuple[mx.array, mx.array] | None

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from .device import on_gpu
-from .state import State, keep, per_slot
+from duologue.mlx.device import on_gpu
+from duologue.mlx.state import State, keep, per_slot
 
 
 @dataclass

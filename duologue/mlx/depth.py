@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import DepthConfig, LMConfig
-from .attention import attend, split_heads
-from .embedding import TokenEmbedding
-from .layers import GatedMLP, make_norm
+from duologue.config import DepthConfig, LMConfig
+from duologue.mlx.attention import attend, split_heads
+from duologue.mlx.embedding import TokenEmbedding
+from duologue.mlx.layers import GatedMLP, make_norm
 
 KeysValues = tuple[mx.array, mx.array]  # [B, H, Q, D]
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import FramesConfig
-from .layers import LayerScale, gelu
-from .state import State, keep
-from .voice import SourceFilter, VoiceState
+from duologue.config import FramesConfig
+from duologue.mlx.layers import LayerScale, gelu
+from duologue.mlx.state import State, keep
+from duologue.mlx.voice import SourceFilter, VoiceState
 
 
 @dataclass

@@ -8,7 +8,7 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..nn.mlp import gated_hidden
+from duologue.nn.mlp import gated_hidden
 
 
 def elu(x: mx.array) -> mx.array:

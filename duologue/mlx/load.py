@@ -8,14 +8,14 @@ import mlx.nn as nn
 import torch
 from mlx.utils import tree_flatten, tree_unflatten
 
-from ..config import CodecConfig, LMConfig
-from ..weights import Model
-from ..weights.packed import MLX_GROUP, Affine, Packed
-from .codec import Codec
-from .conv import CausalConv1d
-from .device import on_gpu
-from .model import LM
-from .quantizer import Codebook
+from duologue.config import CodecConfig, LMConfig
+from duologue.mlx.codec import Codec
+from duologue.mlx.conv import CausalConv1d
+from duologue.mlx.device import on_gpu
+from duologue.mlx.model import LM
+from duologue.mlx.quantizer import Codebook
+from duologue.weights import Model
+from duologue.weights.packed import MLX_GROUP, Affine, Packed
 
 Quantize: TypeAlias = Literal["q8", "q4"]
 Tensors: TypeAlias = Iterable[tuple[str, torch.Tensor | Packed]]

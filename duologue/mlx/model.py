@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import LMConfig
-from .condition import Condition, Conditioning
-from .depth import DepthTransformer
-from .embedding import TokenEmbedding
-from .layers import make_norm
-from .transformer import KeysValues, Transformer
+from duologue.config import LMConfig
+from duologue.mlx.condition import Condition, Conditioning
+from duologue.mlx.depth import DepthTransformer
+from duologue.mlx.embedding import TokenEmbedding
+from duologue.mlx.layers import make_norm
+from duologue.mlx.transformer import KeysValues, Transformer
 
 NO_INPUT = -1  # gives no input and no loss
 TO_GENERATE = -2  # to be sampled

@@ -3,7 +3,7 @@
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import QuantizerConfig
+from duologue.config import QuantizerConfig
 
 EPSILON = 1e-5  # floor of the usage that divides the sums
 

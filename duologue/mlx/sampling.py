@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields
 import mlx.core as mx
 import numpy as np
 
-from ..lm.sampling import Sampling, candidates
-from .state import State
+from duologue.lm.sampling import Sampling, candidates
+from duologue.mlx.state import State
 
 
 @dataclass

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import SeanetConfig
-from .conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
-from .layers import elu
-from .state import State
+from duologue.config import SeanetConfig
+from duologue.mlx.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
+from duologue.mlx.layers import elu
+from duologue.mlx.state import State
 
 
 @dataclass

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from ..lm.sampling import Sampling
-from .condition import Condition
-from .model import LM, NO_INPUT, TO_GENERATE
-from .sampling import SlotSampling
-from .state import State, keep
-from .transformer import KeysValues, TransformerState
+from duologue.lm.sampling import Sampling
+from duologue.mlx.condition import Condition
+from duologue.mlx.model import LM, NO_INPUT, TO_GENERATE
+from duologue.mlx.sampling import SlotSampling
+from duologue.mlx.state import State, keep
+from duologue.mlx.transformer import KeysValues, TransformerState
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Guidance:
 
 
 @dataclass
-class Told(State):
+class Conditions(State):
     """Conditions as the step uses them, for each slot. They belong to the slots, not to their past: a reset leaves
     them; `tell` changes them."""
 
@@ -50,7 +50,7 @@ class Backbone(State):
     """What the temporal transformer remembers and is told."""
 
     temporal: TransformerState
-    told: Told
+    conditions: Conditions
 
 
 @dataclass
@@ -101,7 +101,7 @@ class StepOutput(NamedTuple):
 
     text_B: mx.array
     tokens_BK: mx.array
-    heard_B: mx.array
+    user_text_B: mx.array
     hidden_BD: mx.array
 
 
@@ -120,11 +120,11 @@ def init_state(
     config, batch = lm.config, len(sampling)
     ring = max(config.delays) + 2
     if guidance is None:
-        rows, told = batch, _told(lm, condition, batch)
+        rows, conditions = batch, _conditions(lm, condition, batch)
     else:
-        halves = [_told(lm, c, batch) for c in (condition, guidance.condition)]
-        rows, told = 2 * batch, _joined(*halves)
-    backbone = Backbone(lm.temporal.init_state(rows, dtype=lm.dtype), told)
+        halves = [_conditions(lm, c, batch) for c in (condition, guidance.condition)]
+        rows, conditions = 2 * batch, _joined(*halves)
+    backbone = Backbone(lm.temporal.init_state(rows, dtype=lm.dtype), conditions)
     return StepState(
         backbone if guidance is None else Doubled(backbone),
         mx.full((batch, config.streams, ring), TO_GENERATE, mx.int32),
@@ -139,15 +139,15 @@ def init_state(
 def tell(lm: LM, state: StepState, slot: int, condition: Condition) -> None:
     """Another condition for one slot, from its next step on. Its attended part must be as long as that of the others;
     with guidance, the null half keeps what it was told."""
-    told, new = state.inner.told, _told(lm, condition, 1)
-    if told.summed_B1D is not None and new.summed_B1D is not None:
-        told.summed_B1D[slot] = new.summed_B1D[0]
-    for mine, its in zip(told.crossed, new.crossed, strict=True):
+    conditions, new = state.inner.conditions, _conditions(lm, condition, 1)
+    if conditions.summed_B1D is not None and new.summed_B1D is not None:
+        conditions.summed_B1D[slot] = new.summed_B1D[0]
+    for mine, its in zip(conditions.crossed, new.crossed, strict=True):
         mine.keys_BHSD[slot] = its.keys_BHSD[0]
         mine.values_BHSD[slot] = its.values_BHSD[0]
 
 
-def _told(lm: LM, condition: Condition | None, batch: int) -> Told:
+def _conditions(lm: LM, condition: Condition | None, batch: int) -> Conditions:
     """Each slot's own copy of a condition of 1 or `batch` rows."""
     crossed = lm.crossed(condition) or []
     summed = None if condition is None else condition.summed_B1D
@@ -155,10 +155,12 @@ def _told(lm: LM, condition: Condition | None, batch: int) -> Told:
     def each(rows: mx.array) -> mx.array:
         return mx.contiguous(mx.broadcast_to(rows, (batch, *rows.shape[1:])))
 
-    return Told(None if summed is None else each(summed), [Crossed(each(k), each(v)) for k, v in crossed])
+    return Conditions(
+        None if summed is None else each(summed), [Crossed(each(k), each(v)) for k, v in crossed]
+    )
 
 
-def _joined(conditional: Told, null: Told) -> Told:
+def _joined(conditional: Conditions, null: Conditions) -> Conditions:
     if (conditional.summed_B1D is None) != (null.summed_B1D is None):
         raise ValueError("guidance needs a condition for both halves")
     summed = None
@@ -171,7 +173,7 @@ def _joined(conditional: Told, null: Told) -> Told:
         )
         for one, other in zip(conditional.crossed, null.crossed, strict=True)
     ]
-    return Told(summed, crossed)
+    return Conditions(summed, crossed)
 
 
 def step(
@@ -220,9 +222,9 @@ def listen(lm: LM, state: StepState, heard_BQ: mx.array, exec_B: mx.array | None
     if state.guidance is not None:
         input_BK1 = mx.concatenate([input_BK1, _hidden(state, delays_K, input_BK1, before_BK1)])
         run_B = None if exec_B is None else mx.concatenate([exec_B, exec_B])
-    told = inner.told.summed_B1D
-    x_B1D = lm.embed(input_BK1, None if told is None else Condition(told, None))
-    x_B1D = lm.temporal.step(inner.temporal, x_B1D, run_B, inner.told.pairs)
+    conditions = inner.conditions.summed_B1D
+    x_B1D = lm.embed(input_BK1, None if conditions is None else Condition(conditions, None))
+    x_B1D = lm.temporal.step(inner.temporal, x_B1D, run_B, inner.conditions.pairs)
     z_BD = lm.out_norm(x_B1D)[:, 0]
     if state.guidance is None:
         logits_BV = lm.text_head(z_BD)

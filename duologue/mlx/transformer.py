@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import TransformerConfig
-from .attention import CrossAttention, KVCache, SelfAttention
-from .layers import MLP, GatedMLP, make_norm, make_scale
-from .state import State
+from duologue.config import TransformerConfig
+from duologue.mlx.attention import CrossAttention, KVCache, SelfAttention
+from duologue.mlx.layers import MLP, GatedMLP, make_norm, make_scale
+from duologue.mlx.state import State
 
 KeysValues = tuple[mx.array, mx.array]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..codec.voice import HIGHEST, HIGHEST_GAIN, LOWEST, LOWEST_GAIN, MIDDLE, NOISE, fold, noise
-from .state import State, keep
+from duologue.codec.voice import HIGHEST, HIGHEST_GAIN, LOWEST, LOWEST_GAIN, MIDDLE, NOISE, fold, noise
+from duologue.mlx.state import State, keep
 
 TURN = 2.0**32
 

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .kv_cache import CacheRows, KVCache, Place, causal_mask
-from .linear import Linear
-from .rope import Turns, complex_turns, rotate, turns
+from duologue.nn.kv_cache import CacheRows, KVCache, Place, causal_mask
+from duologue.nn.linear import Linear
+from duologue.nn.rope import Rotation, complex_rotation, rotate, turns
 
 
 def split_heads(x_BTD: Tensor, head_dim: int) -> Tensor:
@@ -67,30 +67,30 @@ class SelfAttention(nn.Module):
         self.in_proj = Linear(dim, dim + 2 * self.kv_heads * self.head_dim, bias=False)
         self.out_proj = Linear(dim, dim, bias=False)
 
-    def turns(self, position_BT: Tensor) -> Turns | None:
+    def turns(self, position_BT: Tensor) -> Rotation | None:
         """What positions do to queries and keys; the same in every layer of a stack."""
         if self.max_period is None:
             return None
         return turns(position_BT, self.head_dim, self.max_period, self.interleaved)
 
-    def step_turns(self, position_BT: Tensor) -> Turns | None:
+    def step_rotation(self, position_BT: Tensor) -> Rotation | None:
         """As `turns`, for queries, keys and values side by side: the values do not turn."""
         if self.max_period is None:
             return None
         moving = self.all_heads - self.kv_heads
         if self.interleaved and position_BT.device.type == "cpu" and not torch.compiler.is_compiling():
-            return complex_turns(position_BT, moving, self.kv_heads, self.head_dim, self.max_period)
-        turned = turns(position_BT, self.head_dim, self.max_period, self.interleaved)
-        cos, sin = (table.expand(-1, moving, -1, -1) for table in turned)
+            return complex_rotation(position_BT, moving, self.kv_heads, self.head_dim, self.max_period)
+        rotation = turns(position_BT, self.head_dim, self.max_period, self.interleaved)
+        cos, sin = (table.expand(-1, moving, -1, -1) for table in rotation)
         still = cos[:, : self.kv_heads]
         return torch.cat([cos, torch.ones_like(still)], 1), torch.cat([sin, torch.zeros_like(still)], 1)
 
-    def _qkv(self, x_BTD: Tensor, turned: Turns | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _qkv(self, x_BTD: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         dim, kv = x_BTD.shape[-1], self.kv_heads * self.head_dim
         both, v = self.in_proj(x_BTD).split_with_sizes([dim + kv, kv], -1)
         qk_BHTD = split_heads(both, self.head_dim)
-        if turned is not None:
-            qk_BHTD = rotate(qk_BHTD, turned, self.interleaved)
+        if rotation is not None:
+            qk_BHTD = rotate(qk_BHTD, rotation, self.interleaved)
         q, k = qk_BHTD.split_with_sizes([dim // self.head_dim, self.kv_heads], 1)
         return q, k, split_heads(v, self.head_dim)
 
@@ -105,11 +105,13 @@ class SelfAttention(nn.Module):
     def init_cache(self, batch: int, capacity: int, like: Tensor) -> KVCache:
         return KVCache.empty(batch, self.kv_heads, capacity, self.head_dim, like)
 
-    def step(self, cache: KVCache | CacheRows, x_BTD: Tensor, place: Place, turned: Turns | None) -> Tensor:
+    def step(
+        self, cache: KVCache | CacheRows, x_BTD: Tensor, place: Place, rotation: Rotation | None
+    ) -> Tensor:
         """The next positions, which stand at `place` and have `turns`."""
         qkv_BHTD = split_heads(self.in_proj(x_BTD), self.head_dim)
-        if turned is not None:
-            qkv_BHTD = rotate(qkv_BHTD, turned, self.interleaved)
+        if rotation is not None:
+            qkv_BHTD = rotate(qkv_BHTD, rotation, self.interleaved)
         q, new = qkv_BHTD.split_with_sizes([self.all_heads - 2 * self.kv_heads, 2 * self.kv_heads], 1)
         pairs = cache.update(new, place)
         if len(pairs) == 1:

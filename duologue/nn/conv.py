@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .linear import Parts, Product
-from .state import State, keep, per_slot
+from duologue.nn.linear import Parts, Product
+from duologue.nn.state import State, keep, per_slot
 
 
 @dataclass

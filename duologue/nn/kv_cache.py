@@ -7,7 +7,7 @@ from mmap import mmap
 import torch
 from torch import Tensor
 
-from .state import State, clear, per_slot
+from duologue.nn.state import State, clear, per_slot
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -59,8 +59,8 @@ class Ring(State):
         if mask_B is None:
             self.used = 0
 
-    def put(self, slots_N: Tensor, taken: State) -> None:
-        super().put(slots_N, taken)
+    def scatter(self, slots_N: Tensor, taken: State) -> None:
+        super().scatter(slots_N, taken)
         assert isinstance(taken, Ring)
         self.used = max(self.used, taken.used)
 
@@ -99,10 +99,10 @@ class KVCache(State):
         """`reset`, where only the first `used` entries were ever written."""
         clear(self.both_BHCD.narrow(2, 0, used), mask_B, 0)
 
-    def take(self, slots_N: Tensor) -> "CacheRows":
+    def gather(self, slots_N: Tensor) -> "CacheRows":
         return CacheRows([self.both_BHCD[slot] for slot in slots_N.tolist()])
 
-    def put(self, slots_N: Tensor, taken: State) -> None:
+    def scatter(self, slots_N: Tensor, taken: State) -> None:
         """Nothing: these are its own rows."""
 
     def update(self, new_BHTD: Tensor, place: Place) -> "list[KeysValues]":

@@ -29,7 +29,7 @@ Parts = tuple[Tensor, Tensor | None]
 Kernel = Callable[[Tensor], Tensor]
 
 
-class Prepared:
+class WeightCache:
     """What `make` makes of a module's weight and bias, kept until they change. Only where no gradients are wanted."""
 
     def __init__(self, module: nn.Module, make: Callable[[Any], Any]):
@@ -54,7 +54,7 @@ class Prepared:
         return self._made
 
 
-class Product(Prepared):
+class Product(WeightCache):
     """`x @ matrix.T + bias`, for a matrix and a bias that `parts` makes of a module's weights. The matrix is kept as
     the kernel wants it, once each for few rows, for more and for many."""
 
@@ -77,7 +77,7 @@ def _no_kernels(module: nn.Module) -> dict[int, Kernel]:
     return {}
 
 
-class Brief(nn.Module):
+class HookFree(nn.Module):
     """A module that a conversation calls hundreds of times a frame: without hooks, it goes straight to `forward`."""
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class Brief(nn.Module):
         return super().__call__(x)
 
 
-class Linear(Brief, nn.Linear):
+class Linear(HookFree, nn.Linear):
     """`nn.Linear` by way of a `Product`."""
 
     def __init__(self, features_in: int, features_out: int, bias: bool = True):

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from .linear import Brief, Linear
+from duologue.nn.linear import HookFree, Linear
 
 
 def gelu(x_BTD: Tensor) -> Tensor:
@@ -12,7 +12,7 @@ def gelu(x_BTD: Tensor) -> Tensor:
     return F.gelu(x_BTD.mT).mT
 
 
-class MLP(Brief):
+class MLP(HookFree):
     """Two linear layers with a GELU between (Mimi's transformers)."""
 
     def __init__(self, dim: int, hidden: int):
@@ -24,7 +24,7 @@ class MLP(Brief):
         return self.linear_out(gelu(self.linear_in(x_BTD)))
 
 
-class GatedMLP(Brief):
+class GatedMLP(HookFree):
     """SiLU-gated feed-forward block (Helium and the depth transformer)."""
 
     def __init__(self, dim: int, feedforward: int):

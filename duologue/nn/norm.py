@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from .linear import Brief, Prepared
+from duologue.nn.linear import HookFree, WeightCache
 
 
-class RMSNorm(Brief):
+class RMSNorm(HookFree):
     """Root-mean-square norm, computed in float32 (Helium, section 3.2 of the Moshi paper).
 
     The variance floor is *added* to the mean square; the published models use 1e-8 ("rms_norm_f32") or 1e-5.
@@ -16,7 +16,7 @@ class RMSNorm(Brief):
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(dim))
-        self.prepared = Prepared(self, _by_length)
+        self.prepared = WeightCache(self, _by_length)
 
     def forward(self, x_D: Tensor) -> Tensor:
         if x_D.dtype == torch.float32 and not torch.is_grad_enabled() and not torch.compiler.is_compiling():

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
-from .linear import HALF_MAX, SINGLE, SMALL, by_half, has_fbgemm
+from duologue.errors import InputError
+from duologue.nn.linear import HALF_MAX, SINGLE, SMALL, by_half, has_fbgemm
 
 KINDS = ("q8", "q4")
 LEVELS = 127  # what the largest weight of a row is stored as

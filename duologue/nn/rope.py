@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-Turns = (
+Rotation = (
     tuple[Tensor, Tensor] | Tensor
 )  # cosines and signed sines, [B, H, T, D]; or complex numbers, [B, H, T, D / 2]
 
@@ -26,7 +26,7 @@ def turns(
     return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
 
 
-def complex_turns(position_BT: Tensor, moving: int, still: int, dim: int, max_period: float) -> Tensor:
+def complex_rotation(position_BT: Tensor, moving: int, still: int, dim: int, max_period: float) -> Tensor:
     """As `turns` of neighbouring channels, for `moving` heads and then `still` ones that do not turn; on a CPU."""
     angle_BHTF = position_BT[:, None, :, None] * _rates(moving, still, dim, max_period)
     return torch.polar(torch.ones_like(angle_BHTF), angle_BHTF)
@@ -39,15 +39,15 @@ def _rates(moving: int, still: int, dim: int, max_period: float) -> Tensor:
         return torch.cat([rate_F.expand(moving, 1, -1), torch.zeros(still, 1, dim // 2)])
 
 
-def rotate(x_BHTD: Tensor, turned: Turns, interleaved: bool = True) -> Tensor:
+def rotate(x_BHTD: Tensor, rotation: Rotation, interleaved: bool = True) -> Tensor:
     """Rotate queries or keys by `turns`, computed in float32."""
     wide = x_BHTD.float()
-    if isinstance(turned, Tensor):
-        turned_BHTF = torch.view_as_complex(wide.unflatten(-1, (-1, 2))) * turned
+    if isinstance(rotation, Tensor):
+        turned_BHTF = torch.view_as_complex(wide.unflatten(-1, (-1, 2))) * rotation
         return torch.view_as_real(turned_BHTF).flatten(-2).to(x_BHTD.dtype)
     if interleaved:
         partner = wide.view(*wide.shape[:-1], -1, 2).flip(-1).flatten(-2)
     else:
         partner = wide.roll(wide.shape[-1] // 2, -1)
-    cos, sin = turned
+    cos, sin = rotation
     return torch.addcmul(wide * cos, partner, sin).to(x_BHTD.dtype)

@@ -58,24 +58,24 @@ class State:
             else:
                 clear(value, mask_B, self.fresh(name))
 
-    def take(self, slots_N: Tensor) -> Self:
-        """The state of these slots alone (int64 `[N]`): to be stepped, and then given back by `put`."""
+    def gather(self, slots_N: Tensor) -> Self:
+        """The state of these slots alone (int64 `[N]`): to be stepped, and then given back by `scatter`."""
 
         def taken(value: Any) -> Any:
             if isinstance(value, State):
-                return value.take(slots_N)
+                return value.gather(slots_N)
             if isinstance(value, list):
                 return [taken(item) for item in value]
             return value[slots_N] if isinstance(value, Tensor) else value
 
         return replace(self, **{field.name: taken(getattr(self, field.name)) for field in fields(self)})  # pyright: ignore[reportArgumentType]
 
-    def put(self, slots_N: Tensor, taken: "State") -> None:
+    def scatter(self, slots_N: Tensor, taken: "State") -> None:
         """Give these slots the state that was taken from them, as it is by now."""
         for (_, mine), (_, its) in zip(self._parts(), taken._parts(), strict=True):
             if isinstance(mine, State):
                 assert isinstance(its, State)
-                mine.put(slots_N, its)
+                mine.scatter(slots_N, its)
             else:
                 assert isinstance(its, Tensor)
                 mine.index_copy_(0, slots_N, its)

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..config import TransformerConfig
-from .attention import CrossAttention, SelfAttention, first_weight
-from .kv_cache import CacheRows, KeysValues, KVCache, Place, Ring
-from .mlp import MLP, GatedMLP
-from .norm import add_scaled, make_norm, make_scale
-from .rope import Turns
-from .stack import Stack
-from .state import State
+from duologue.config import TransformerConfig
+from duologue.nn.attention import CrossAttention, SelfAttention, first_weight
+from duologue.nn.kv_cache import CacheRows, KeysValues, KVCache, Place, Ring
+from duologue.nn.mlp import MLP, GatedMLP
+from duologue.nn.norm import add_scaled, make_norm, make_scale
+from duologue.nn.rope import Rotation
+from duologue.nn.stack import Stack
+from duologue.nn.state import State
 
 
 @dataclass
@@ -65,10 +65,10 @@ class Layer(nn.Module):
         cache: KVCache | CacheRows,
         x_BTD: Tensor,
         place: Place,
-        turned: Turns | None,
+        rotation: Rotation | None,
         condition: KeysValues | None = None,
     ) -> Tensor:
-        update_BTD = self.attention.step(cache, self.norm1(x_BTD), place, turned)
+        update_BTD = self.attention.step(cache, self.norm1(x_BTD), place, rotation)
         return self._after_attention(x_BTD, update_BTD, condition)
 
 
@@ -116,8 +116,8 @@ class Transformer(nn.Module):
         condition: list[KeysValues] | None = None,
     ) -> Tensor:
         place = state.ring.advance(x_BTD.shape[1], exec_B, x_BTD.dtype)
-        turned = self.layers[0].attention.step_turns(place.position_BT)
+        rotation = self.layers[0].attention.step_rotation(place.position_BT)
         for i, layer in enumerate(self.layers):
             told = None if condition is None else condition[i]
-            x_BTD = layer.step(state.caches[i], x_BTD, place, turned, told)
+            x_BTD = layer.step(state.caches[i], x_BTD, place, rotation, told)
         return x_BTD

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
-from .settings import BAD_KEYS, Settings
+from duologue.serve.settings import BAD_KEYS, Settings
 
 ADDRESSES = 1000  # whose bad keys are remembered
 

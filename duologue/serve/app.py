@@ -15,22 +15,22 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketClose
 
-from .. import __version__
-from ..engine.backend import Backend
-from ..engine.batcher import Batcher
-from ..engine.recorder import Recorder
-from ..lm.sampling import Sampling
-from ..tokenizer import Tokenizer
-from .access import Access
-from .kyutai import chat, published
-from .metrics import Metrics
-from .openai_realtime import realtime
-from .pool import Pool
-from .settings import Settings
-from .twilio import twilio
+from duologue import __version__
+from duologue.engine.base import Backend
+from duologue.engine.batcher import Batcher
+from duologue.engine.recorder import Recorder
+from duologue.lm.sampling import Sampling
+from duologue.lm.tokenizer import Tokenizer
+from duologue.serve.access import Access
+from duologue.serve.kyutai import chat, published
+from duologue.serve.metrics import Metrics
+from duologue.serve.openai_realtime import realtime
+from duologue.serve.pool import Pool
+from duologue.serve.settings import Settings
+from duologue.serve.twilio import twilio
 
 if TYPE_CHECKING:
-    from .webrtc import Calls
+    from duologue.serve.webrtc import Calls
 
 STATIC = Path(__file__).parent / "static"
 POLICY = (  # what the page needs, and no more: see docs/web.md
@@ -163,7 +163,7 @@ def create_app(service: Service) -> Starlette:
 def _webrtc(service: Service) -> "Calls | None":
     """Calls over WebRTC, if its extra is installed."""
     try:
-        from .webrtc import Calls
+        from duologue.serve.webrtc import Calls
     except ImportError:
         return None
     return Calls(service.pool, service.sampling)

@@ -10,12 +10,12 @@ from typing import Any
 from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from ..audio.opus import OpusReader, OpusWriter
-from ..errors import InputError
-from ..lm.sampling import Sampling
-from .link import Allowance, Pcm16, first_to_end, in_time
-from .pool import Call, Ended, Pool
-from .settings import CHAT_MESSAGE, FIRST_SOUND, MESSAGE_SOUND
+from duologue.audio.opus import OpusReader, OpusWriter
+from duologue.errors import InputError
+from duologue.lm.sampling import Sampling
+from duologue.serve.link import Pcm16, RateLimiter, first_to_end, in_time
+from duologue.serve.pool import Call, Ended, Pool
+from duologue.serve.settings import CHAT_MESSAGE, FIRST_SOUND, MESSAGE_SOUND
 
 
 class Kind(IntEnum):
@@ -130,8 +130,8 @@ class _Chat:
                 await self._send(Kind.AUDIO, sound)
                 if said.text:
                     await self._send(Kind.TEXT, said.text.encode())
-                if said.heard:
-                    await self._event(type="heard", text=said.heard)
+                if said.user_text:
+                    await self._event(type="heard", text=said.user_text)
             if warning := call.warning():
                 await self._event(type="warning", reason=warning[0], in_s=warning[1])
             if (now := asyncio.get_running_loop().time()) - told >= 1:
@@ -189,7 +189,7 @@ class _Chat:
     # In
 
     async def _receive(self) -> None:
-        allowance = Allowance()
+        limiter = RateLimiter()
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
@@ -205,7 +205,7 @@ class _Chat:
                     if self._reader
                     else self._samples.read(data[1:])
                 )
-                allowance.take(wav_S.size)
+                limiter.take(wav_S.size)
                 if self._call is not None:
                     self._call.push(wav_S)
                 await asyncio.sleep(0)  # a burst must not keep the others waiting
@@ -216,9 +216,9 @@ class _Chat:
 
     async def _control(self, call: Call, action: bytes) -> None:
         if action == bytes([Control.PAUSE]):
-            call.seat.pause()
+            call.session.pause()
         elif action == bytes([Control.GO_ON]):
-            call.seat.resume()
+            call.session.resume()
         elif action == bytes([Control.RESTART]):
             self._sampling = replace(self._sampling, seed=self._sampling.seed + 1)
             call.restart(self._sampling)

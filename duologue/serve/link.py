@@ -1,4 +1,4 @@
-"""What every protocol needs of a connection: sound as samples, whether it is a voice, an allowance, and an end."""
+"""What every protocol needs of a connection: sound as samples, whether it is a voice, a rate limit, and an end."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..audio.framing import FRAME_SIZE, Framer
-from ..engine.words import loudness
-from .pool import Ended
-from .settings import AUDIO_BURST, SEND_LIMIT
+from duologue.audio.activity import rms_of
+from duologue.audio.framing import FRAME_SIZE, Framer
+from duologue.serve.pool import Ended
+from duologue.serve.settings import AUDIO_BURST, SEND_LIMIT
 
 RATE = 24_000
 
@@ -31,7 +31,7 @@ class Pcm16:
         return (wav_S.clip(-1, 1) * 32767).round().astype("<i2").tobytes()
 
 
-class Voice:
+class VoiceActivity:
     """How many frames a voice has been heard, or silent, without a break. `loud` is the root mean square above which
     a frame is voiced."""
 
@@ -42,12 +42,12 @@ class Voice:
     def push(self, wav_S: np.ndarray, word: bool = False) -> bool:
         """Take any number of samples; a word counts as a voice. Returns whether the last frame was voiced."""
         for frame_S in self._framer.push(wav_S):
-            voiced = word or loudness(frame_S) > self._loud
+            voiced = word or rms_of(frame_S) > self._loud
             self.heard, self.quiet = (self.heard + 1, 0) if voiced else (0, self.quiet + 1)
         return self.heard > 0
 
 
-class Allowance:
+class RateLimiter:
     """How much sound a client may send: as much as time has passed, and a burst."""
 
     def __init__(self):

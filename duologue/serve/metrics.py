@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from ..engine.batcher import Batcher
+from duologue.engine.batcher import Batcher
 
 SECONDS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.16, 0.25, 0.5, 1.0, 2.5)
 
@@ -40,9 +40,9 @@ class Metrics:
         self.ended = counter("conversations_ended", "Conversations ended", "reason")
         self.refused = counter("refused", "Clients turned away", "reason")
 
-    def observe_step(self, seconds: float, seats: int) -> None:
+    def observe_step(self, seconds: float, sessions: int) -> None:
         self.step.observe(seconds)
-        self.batch.observe(seats)
+        self.batch.observe(sessions)
 
     def render(self, engine: Batcher, waiting: int) -> bytes:
         """All figures in Prometheus' text format."""

@@ -18,14 +18,14 @@ from typing import Protocol
 import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from ..audio.g711 import G711
-from ..engine.session import Said
-from ..engine.words import LOUD, LOUD_USER
-from ..lm.sampling import Sampling
-from .kyutai import CLOSE
-from .link import RATE, Allowance, Pcm16, Voice, first_to_end, in_time
-from .openai_events import LAWS, Event, Reply, Transcript, merged, new_id, session_object
-from .pool import Call, Ended, Pool
+from duologue.audio.activity import LOUD, LOUD_USER
+from duologue.audio.g711 import G711
+from duologue.engine.session import AgentFrame
+from duologue.lm.sampling import Sampling
+from duologue.serve.kyutai import CLOSE
+from duologue.serve.link import RATE, Pcm16, RateLimiter, VoiceActivity, first_to_end, in_time
+from duologue.serve.openai_events import LAWS, Event, Reply, Transcript, merged, new_id, session_object
+from duologue.serve.pool import Call, Ended, Pool
 
 QUIET = 8  # frames of silence that end a response, or the user's turn
 SPEAKS = 3  # frames of voice that begin the user's turn
@@ -103,7 +103,7 @@ class Conversation:
         self._reads = self._writes = Pcm16()
         self._reply: Reply | None = None
         self._muted = False  # the reply was cancelled: its rest is not sent
-        self._agent, self._user = Voice(LOUD), Voice(LOUD_USER)
+        self._agent, self._user = VoiceActivity(LOUD), VoiceActivity(LOUD_USER)
         self._turn: str | None = None  # the item of what the user says now
         self._transcript = Transcript()  # of this turn, or else the next
         self._settling: Transcript | None = None  # of the turn before
@@ -114,7 +114,7 @@ class Conversation:
 
     async def hold(self, admit: Callable[[], Awaitable[Call]]) -> None:
         """Hold it to its end, and say goodbye."""
-        reason, self._allowance = "gone", Allowance()
+        reason, self._limiter = "gone", RateLimiter()
         try:
             await first_to_end(self._receive(), self._talk(admit))
         except Ended as ended:
@@ -156,7 +156,7 @@ class Conversation:
                 await self._say(said)
                 self._frames += 1
 
-    async def _say(self, said: Said) -> None:
+    async def _say(self, said: AgentFrame) -> None:
         voiced = self._agent.push(said.wav_S, bool(said.text))
         muted, self._muted = self._muted, self._muted and self._agent.quiet < QUIET
         if self._wire.has_track:
@@ -201,14 +201,14 @@ class Conversation:
 
     # The user's turns
 
-    async def _write_down(self, said: Said) -> None:
+    async def _write_down(self, said: AgentFrame) -> None:
         """The user's words, if the session asks for them and the model writes them down."""
-        self._transcribes = self._asks_for_words and said.heard_token >= 0
+        self._transcribes = self._asks_for_words and said.user_token >= 0
         if not self._transcribes:
             self._settling = None
             return
-        if said.heard:
-            await self._send((self._settling or self._transcript).delta(said.heard))
+        if said.user_text:
+            await self._send((self._settling or self._transcript).delta(said.user_text))
         if self._settling is not None and self._frames >= self._settling.due:
             await self._settle()
 
@@ -226,7 +226,7 @@ class Conversation:
 
     async def hear(self, wav_S: np.ndarray) -> None:
         """The user's sound at 24 kHz."""
-        self._allowance.take(wav_S.size)
+        self._limiter.take(wav_S.size)
         if self._call is None:
             return
         self._call.push(wav_S)
@@ -247,7 +247,7 @@ class Conversation:
             self._call.counts().waiting if self._call is not None else 0
         )  # a client may send faster than speech
         done.due = self._frames + waiting + SETTLE
-        self._turn, self._user, item = None, Voice(LOUD_USER), done.item
+        self._turn, self._user, item = None, VoiceActivity(LOUD_USER), done.item
         self._keep(item)
         await self._settle()
         self._settling = done if self._asks_for_words else None
@@ -312,7 +312,7 @@ class Conversation:
         await self._commit()
 
     async def _on_input_audio_buffer_clear(self, _: Event) -> None:
-        self._turn, self._user, self._transcript = None, Voice(LOUD_USER), Transcript()
+        self._turn, self._user, self._transcript = None, VoiceActivity(LOUD_USER), Transcript()
         await self._send({"type": "input_audio_buffer.cleared"})
 
     async def _on_output_audio_buffer_clear(self, _: Event) -> None:

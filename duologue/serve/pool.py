@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
-from ..engine.batcher import Batcher, Busy, Down
-from ..engine.recorder import Recorder, Track
-from ..engine.seat import Counts
-from ..engine.session import Said
-from ..lm.sampling import Sampling
-from .metrics import Metrics
-from .settings import QUEUE_NOTICE, WARN_BEFORE, Settings
+from duologue.engine.batcher import Batcher, Busy, Down
+from duologue.engine.live_session import Counts
+from duologue.engine.recorder import Recorder, Track
+from duologue.engine.session import AgentFrame
+from duologue.lm.sampling import Sampling
+from duologue.serve.metrics import Metrics
+from duologue.serve.settings import QUEUE_NOTICE, WARN_BEFORE, Settings
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class Pool:
         if call not in self._calls:
             return
         self._calls.remove(call)
-        counts, lasted = call.seat.counts(), self.engine.now() - call.began
+        counts, lasted = call.session.counts(), self.engine.now() - call.began
         self._usual += 0.2 * (lasted - self._usual)
         self.metrics.ended.labels(reason).inc()
         for kind in ("frames", "late", "missing", "dropped"):
@@ -161,7 +161,7 @@ class Pool:
         while self._calls and self.engine.now() < self.draining:
             await asyncio.sleep(0.05)
         for call in list(self._calls):
-            call.seat.end("shutdown")
+            call.session.end("shutdown")
         for _ in range(40):  # their goodbyes
             if not self._calls:
                 break
@@ -169,14 +169,14 @@ class Pool:
 
 
 class Call:
-    """One conversation of a client: its seat, and what limits it."""
+    """One conversation of a client: its session, and what limits it."""
 
     def __init__(self, pool: Pool, sampling: Sampling, protocol: str):
         self._pool, self.protocol = pool, protocol
         self.id = secrets.token_hex(4)
         loop, self._news = asyncio.get_running_loop(), asyncio.Event()
         self._track = self._new_track(sampling)
-        self.seat = pool.engine.open(
+        self.session = pool.engine.open(
             sampling, lambda: loop.call_soon_threadsafe(self._news.set), self._track, self.id
         )
         self.began = pool.engine.now()
@@ -193,37 +193,37 @@ class Call:
     def push(self, wav_S: np.ndarray) -> None:
         """The user's sound."""
         self._heard = True
-        self.seat.push(wav_S)
+        self.session.push(wav_S)
 
     def restart(self, sampling: Sampling) -> None:
         """A new conversation in the same slot."""
         old, self._track = self._track, self._new_track(sampling)
-        self.seat.restart(sampling, self._track)
+        self.session.restart(sampling, self._track)
         if old is not None:
             old.close()
 
-    async def said(self) -> list[Said]:
+    async def said(self) -> list[AgentFrame]:
         """The agent's next frame, if there is none yet wait for it. Raises Ended."""
         while True:
             self._check()
-            if said := self.seat.take(1):  # what waits, waits in the seat, where the old is dropped
+            if said := self.session.take(1):  # what waits, waits in the session, where the old is dropped
                 return said
-            if self.seat.ended:
+            if self.session.ended:
                 raise Ended(
-                    self.seat.ended, retry=RETRY if self.seat.ended in ("error", "shutdown") else None
+                    self.session.ended, retry=RETRY if self.session.ended in ("error", "shutdown") else None
                 )
             self._news.clear()
             await set_or(self._news, 1.0)
 
     def counts(self) -> Counts:
-        return self.seat.counts()
+        return self.session.counts()
 
     def _left(self) -> dict[str, float]:
         """Seconds until each limit."""
         now, settings = self._pool.engine.now(), self._pool.settings
         idle = settings.idle_limit if self._heard or self.first_sound is None else self.first_sound
         left = {"time_limit": self.began + settings.time_limit - now}
-        left["idle"] = self.seat.last_sound + idle - now
+        left["idle"] = self.session.last_sound + idle - now
         if self._pool.draining is not None:
             left["shutdown"] = self._pool.draining - now
         return left
@@ -246,8 +246,8 @@ class Call:
 
     def close(self, reason: str) -> None:
         """Free the slot, whatever happened."""
-        self.seat.end(reason)
+        self.session.end(reason)
         if self._track is not None:
             self._track.close()
             self._track = None
-        self._pool.left(self, self.seat.ended or reason)
+        self._pool.left(self, self.session.ended or reason)

@@ -16,13 +16,13 @@ from pathlib import Path
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from ..engine.backend import open_backend
-from ..engine.options import DEFAULT, Options
-from ..errors import InputError
-from ..weights import load
-from .app import Service, create_app
-from .settings import LINGER, MESSAGE, PING, PONG, UNSENT, Settings
-from .tls import self_signed
+from duologue.engine.backend import open_backend
+from duologue.engine.options import DEFAULT, Options
+from duologue.errors import InputError
+from duologue.serve.app import Service, create_app
+from duologue.serve.settings import LINGER, MESSAGE, PING, PONG, UNSENT, Settings
+from duologue.serve.tls import self_signed
+from duologue.weights import load
 
 FIELDS = ("conversation", "protocol", "reason", "seconds", "frames", "late", "missing", "dropped")
 
@@ -155,7 +155,7 @@ async def stop(server: uvicorn.Server, service: Service) -> None:
 
 
 class _Socket(WebSocketsSansIOProtocol):
-    """Keeps little that is not sent yet: what a slow peer does not read waits in its seat, where the old is dropped."""
+    """Keeps little that is not sent yet: what a slow peer does not read waits in its session, which drops the old."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

@@ -16,14 +16,14 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from ..audio.g711 import G711
-from ..engine.session import Said
-from ..engine.words import LOUD, LOUD_USER
-from ..lm.sampling import Sampling
-from .kyutai import CLOSE
-from .link import Allowance, Voice, first_to_end, in_time
-from .pool import Call, Ended, Pool, set_or
-from .settings import CHAT_MESSAGE, FIRST_SOUND
+from duologue.audio.activity import LOUD, LOUD_USER
+from duologue.audio.g711 import G711
+from duologue.engine.session import AgentFrame
+from duologue.lm.sampling import Sampling
+from duologue.serve.kyutai import CLOSE
+from duologue.serve.link import RateLimiter, VoiceActivity, first_to_end, in_time
+from duologue.serve.pool import Call, Ended, Pool, set_or
+from duologue.serve.settings import CHAT_MESSAGE, FIRST_SOUND
 
 QUIET = 4  # frames of the agent's silence after which nothing is sent
 
@@ -48,7 +48,7 @@ class _Phone:
         self._stream = ""  # Twilio's name of it
         self._started = asyncio.Event()
         self._codec = G711("ulaw")
-        self._agent, self._user = Voice(LOUD), Voice(LOUD_USER)
+        self._agent, self._user = VoiceActivity(LOUD), VoiceActivity(LOUD_USER)
         self._speaking = False
 
     async def run(self) -> None:
@@ -77,7 +77,7 @@ class _Phone:
             for said in await call.said():
                 await self._say(said)
 
-    async def _say(self, said: Said) -> None:
+    async def _say(self, said: AgentFrame) -> None:
         self._agent.push(said.wav_S, bool(said.text))
         sound = self._codec.write(said.wav_S)
         if self._agent.heard or (self._speaking and self._agent.quiet < QUIET):
@@ -96,7 +96,7 @@ class _Phone:
     # In
 
     async def _receive(self) -> None:
-        allowance = Allowance()
+        limiter = RateLimiter()
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
@@ -111,7 +111,7 @@ class _Phone:
                     self._begin(event["start"])
                 elif kind == "media" and event["media"].get("track", "inbound") == "inbound":
                     data = base64.b64decode(event["media"]["payload"], validate=True)
-                    self._hear(data, allowance)
+                    self._hear(data, limiter)
                 elif kind == "stop":
                     raise Ended("hung up")
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
@@ -125,9 +125,9 @@ class _Phone:
         self._stream = str(start["streamSid"])[:100]
         self._started.set()
 
-    def _hear(self, data: bytes, allowance: Allowance) -> None:
+    def _hear(self, data: bytes, limiter: RateLimiter) -> None:
         wav_S = self._codec.read(data)
-        allowance.take(wav_S.size)
+        limiter.take(wav_S.size)
         if self._call is not None and wav_S.size:
             self._user.push(wav_S)
             self._call.push(wav_S)

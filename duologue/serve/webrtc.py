@@ -20,12 +20,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocketDisconnect
 
-from ..engine.words import LOUD, loudness
-from ..lm.sampling import Sampling
-from .link import RATE, Pcm16, first_to_end
-from .openai_realtime import Conversation
-from .pool import Call, Ended, Pool
-from .settings import FIRST_SOUND, PONG
+from duologue.audio.activity import LOUD, rms_of
+from duologue.lm.sampling import Sampling
+from duologue.serve.link import RATE, Pcm16, first_to_end
+from duologue.serve.openai_realtime import Conversation
+from duologue.serve.pool import Call, Ended, Pool
+from duologue.serve.settings import FIRST_SOUND, PONG
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +234,7 @@ class AgentTrack(MediaStreamTrack):
         await asyncio.sleep(max(0.0, early))
         if self.readyState != "live":
             raise MediaStreamError
-        while len(self._waiting) > SLACK and loudness(self._waiting[0]) < LOUD:
+        while len(self._waiting) > SLACK and rms_of(self._waiting[0]) < LOUD:
             self._waiting.popleft()
         wav_S = self._waiting.popleft() if self._waiting else np.zeros(PIECE, np.float32)
         samples = np.frombuffer(Pcm16.write(wav_S), "<i2")[None]

@@ -1,4 +1,4 @@
-"""Batches for the codec's training: random crops of speech strips, noise added, with teacher states and words."""
+"""Batches for the codec's training: random crops of speech segments, noise added, with teacher states and words."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import sentencepiece
 import torch
 
-from duologue.data.strips import Block, load_blocks
+from duologue.data.segments import Block, load_blocks
 from duologue.types import StrPath
 
 RATE = 24_000

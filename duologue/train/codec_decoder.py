@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from duologue.codec import Codec
 from duologue.codec.discriminator import Discriminator, DiscriminatorConfig
-from duologue.data.strips import load_blocks
+from duologue.data.segments import load_blocks
 from duologue.train.codec_joint import decode_window, latent_window
 from duologue.train.losses import (
     BalancerConfig,

@@ -9,15 +9,15 @@ import torch
 from duologue import presets
 from duologue.codec import Codec
 from duologue.codec.init import scale_to_speech
-from duologue.data.strips import load_blocks
+from duologue.data.segments import load_blocks
 from duologue.errors import InputError
 from duologue.train import checkpoint, parallel
 from duologue.train.codec_batches import CropBatches, block_words
 from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStage, by_spectra
 from duologue.train.codec_joint import JointConfig, JointStage
 from duologue.train.codec_semantic import SemanticConfig, SemanticStage
-from duologue.train.commands import ExportCodec, TrainCodec
 from duologue.train.loop import LoopConfig, run
+from duologue.train.options import ExportCodec, TrainCodec
 from duologue.train.parallel import World
 from duologue.train.stage import Data, Stage
 from duologue.weights.write import write_codec
@@ -45,7 +45,7 @@ def export_codec(options: ExportCodec) -> None:
 
 
 def _semantic(options: TrainCodec, world: World) -> tuple[Stage, Data]:
-    folder = options.strips / "train"
+    folder = options.segments / "train"
     tokenizer = _word_pieces(folder, options.out)
     data = _crops(options, folder, tokenizer, world, 0.15)
     block = load_blocks(folder)[0]
@@ -60,7 +60,7 @@ def _semantic(options: TrainCodec, world: World) -> tuple[Stage, Data]:
 def _joint(options: TrainCodec, world: World) -> tuple[Stage, Data]:
     start = _start(options)
     tokenizer = sentencepiece.SentencePieceProcessor(str(start / "words.model"))
-    data = _crops(options, options.strips / "train", tokenizer, world, 0.4)
+    data = _crops(options, options.segments / "train", tokenizer, world, 0.4)
     config = JointConfig(lr=options.lr or JointConfig.lr, steps=options.run_config.steps)
     weights = checkpoint.load_weights(start)
     teacher_TD = torch.zeros(2, len(weights["teacher_mean"]))  # its mean and spread come with the weights
@@ -77,8 +77,8 @@ def _decoder(options: TrainCodec, world: World) -> tuple[Stage, Data]:
     frames = round((options.seconds or 0.96) * codec.config.frame_rate)
     share = 0.8 if options.agent_share is None else options.agent_share
     seed, batch = options.run_config.seed, options.batch or 6
-    data = CodeBatches(codec, options.strips / "train", batch, frames, share, seed, world.rank)
-    held_out = CodeBatches(codec, options.strips / "valid-agent", 4, 50, 1.0)
+    data = CodeBatches(codec, options.segments / "train", batch, frames, share, seed, world.rank)
+    held_out = CodeBatches(codec, options.segments / "valid-agent", 4, 50, 1.0)
     config = DecoderConfig(options.lr or DecoderConfig.lr, steps=options.run_config.steps)
     config = by_spectra(config) if codec.config.frames else config
     return DecoderStage(codec, config, [held_out.make(i) for i in range(6)], world), data
@@ -121,7 +121,7 @@ def _crops(
 def _held_out(
     options: TrainCodec, tokenizer: sentencepiece.SentencePieceProcessor
 ) -> list[dict[str, torch.Tensor]]:
-    data = CropBatches(options.strips / "valid", tokenizer, 8, options.seconds or 6.4, 0.0, 1, noisy=0.0)
+    data = CropBatches(options.segments / "valid", tokenizer, 8, options.seconds or 6.4, 0.0, 1, noisy=0.0)
     return [data.make(i) for i in range(12)]
 
 

@@ -27,7 +27,7 @@ class LMLossConfig:
     audio: float = 1.0
     heard: float = 0.0
     """Of the user's words, at the first extra head (whose width must be the text vocabulary)."""
-    heard_early: float = 0.0
+    asr_intermediate: float = 0.0
     """Of the same head on what `EARLY` of the layers know: what is not known below the top when it is written down is
     out of reach of all that is said later, and is recognised a second time, worse."""
     padding: float = 0.5
@@ -93,8 +93,8 @@ class LMStage(Stage):
             terms["text"] = self._text(logits_BTV, batch["codes"][:, 0])
         if config.heard:
             terms["heard"] = self._text(lm.extra_heads[0](z_BTD), batch["heard"])
-        if config.heard_early:
-            terms["heard_early"] = self._text(lm.extra_heads[0](lm.out_norm(early[0])), batch["heard"])
+        if config.asr_intermediate:
+            terms["asr_intermediate"] = self._text(lm.extra_heads[0](lm.out_norm(early[0])), batch["heard"])
         if config.audio and (batch["codes"][:, 1:] >= 0).any():
             terms["audio"] = self._audio(z_BTD, lm.delayed(batch["codes"]))
         return terms
@@ -102,7 +102,7 @@ class LMStage(Stage):
     @contextmanager
     def _watched(self, early: list[Tensor]) -> Iterator[None]:
         """While it lasts, what the first `EARLY` of the layers give is added to `early`, if there is a loss on it."""
-        if not self.config.heard_early:
+        if not self.config.asr_intermediate:
             yield
             return
         layers = self.module.temporal.layers

@@ -17,15 +17,15 @@ from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
 from duologue.lm import LM, Sampling
 from duologue.lm.lora import add_lora
-from duologue.tokenizer import Tokenizer
+from duologue.lm.tokenizer import Tokenizer
 from duologue.train import checkpoint, parallel
-from duologue.train.commands import ExportLM, ExportLoRA, TrainLM, TrainTokenizer
 from duologue.train.lm import LMLossConfig, LMStage
 from duologue.train.lm_batches import LMBatchConfig, LMBatches
 from duologue.train.lm_speech_text import SpeechTextStage
 from duologue.train.lm_text_batches import MixedBatches, MixedConfig, TextBatches
 from duologue.train.loop import LoopConfig, run
 from duologue.train.optim import OptimConfig
+from duologue.train.options import ExportLM, ExportLoRA, TrainLM, TrainTokenizer
 from duologue.train.parallel import World
 from duologue.train.stage import Data
 from duologue.weights import load
@@ -49,7 +49,13 @@ class Plan:
 # A small model takes the easy way: it hears the answer in its own voice, and knows users by theirs. So it must do
 # without, now and then.
 NANO_ROWS = LMBatchConfig(
-    lead=3, drop_frames=0.1, drop_books=0.6, blur=0.5, drop_agent=0.2, deaf_to_itself=0.6, deaf_to_user=0.08
+    text_lead=3,
+    user_frame_dropout=0.1,
+    codebook_dropout=0.6,
+    blur=0.5,
+    agent_frame_dropout=0.2,
+    agent_stream_dropout=0.6,
+    user_stream_dropout=0.08,
 )
 
 PLANS = {
@@ -62,7 +68,7 @@ PLANS = {
         LMLossConfig(
             text=10.0,
             heard=2.0,
-            heard_early=2.0,
+            asr_intermediate=2.0,
             pad_bias=1.2,
             semantic=2.0,
             silent_frames=0.05,

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from duologue.data.manifest import AGENT, USER
 from duologue.data.shards import Sample, ShardReader
 from duologue.errors import InputError
 from duologue.lm.model import NO_INPUT
 from duologue.lm.monologue import text_row
-from duologue.tokenizer import Tokenizer
+from duologue.lm.tokenizer import Tokenizer
+from duologue.types import AGENT, USER
 
 EOS = 2
 
@@ -111,7 +111,7 @@ class MixedBatches:
         while True:
             rng = np.random.default_rng([self.seed, self.rank, self.index])
             self.index += 1
-            pieces = [self.piece(next(self.reader), rng) for _ in range(self.config.batch)]
+            pieces = [self.crop(next(self.reader), rng) for _ in range(self.config.batch)]
             yield {key: torch.from_numpy(np.stack([piece[key] for piece in pieces])) for key in pieces[0]}
             yield next(texts)
 
@@ -123,7 +123,7 @@ class MixedBatches:
         self.reader.load_state_dict(state["reader"])
         self.texts.load_state_dict(state["texts"])
 
-    def piece(self, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def crop(self, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """One speaker of a conversation from a random place on, cut or filled up to `frames`."""
         who = int(rng.integers(2))
         codes_QT = sample["codes.npy"][who].astype(np.int64)
@@ -136,10 +136,10 @@ class MixedBatches:
         ]
         frames = self.config.frames
         first = int(rng.integers(0, max(1, total - frames // 2)))
-        piece_KT = np.full((1 + 2 * books, frames), NO_INPUT, np.int64)
+        crop_KT = np.full((1 + 2 * books, frames), NO_INPUT, np.int64)
         rows_KT = np.concatenate([np.array(text_row(words, total), np.int64)[None], codes_QT])
         rows_KT = rows_KT[:, first : first + frames]
-        piece_KT[: 1 + books, : rows_KT.shape[1]] = rows_KT
-        inputs_KT = piece_KT.copy()
+        crop_KT[: 1 + books, : rows_KT.shape[1]] = rows_KT
+        inputs_KT = crop_KT.copy()
         inputs_KT[0, rng.random(frames) < self.config.mask_text] = NO_INPUT
-        return {"codes": piece_KT, "inputs": inputs_KT, "heard": np.full(frames, NO_INPUT, np.int64)}
+        return {"codes": crop_KT, "inputs": inputs_KT, "heard": np.full(frames, NO_INPUT, np.int64)}

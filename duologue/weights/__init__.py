@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .model import Model, load
+    from duologue.weights.model import Model, load
 
 __all__ = ["Model", "load"]
 
@@ -11,7 +11,7 @@ __all__ = ["Model", "load"]
 def __getattr__(name: str):
     """The command line describes `convert` without importing torch."""
     if name in __all__:
-        from . import model
+        from duologue.weights import model
 
         return getattr(model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,21 +11,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .. import presets
-from ..codec import Codec
-from ..config import CodecConfig
-from ..errors import InputError
-from ..lm import LM
-from .hf_config import hf_codec_json, hf_model_json, hf_recording_json
-from .hf_names import CODEC_PREFIX
-from .layouts import hf_codec_layout, lm_layout
-from .model import Model, load
-from .names import Source, codec_sources, fillers
-from .published import CODEC_FILE, LM_FILE
-from .read import Sources
-from .save import Encode, as_int8, as_mlx, as_stored, save_gguf, save_tensors
-from .slices import check_candle
-from .write import codec_json, lm_json, write_json
+from duologue import presets
+from duologue.codec import Codec
+from duologue.config import CodecConfig
+from duologue.errors import InputError
+from duologue.lm import LM
+from duologue.weights.hf_config import hf_codec_json, hf_model_json, hf_recording_json
+from duologue.weights.hf_names import CODEC_PREFIX
+from duologue.weights.layouts import hf_codec_layout, lm_layout
+from duologue.weights.model import Model, load
+from duologue.weights.names import Source, codec_sources, fillers
+from duologue.weights.published import CODEC_FILE, LM_FILE
+from duologue.weights.read import Sources
+from duologue.weights.save import Encode, as_int8, as_mlx, as_stored, save_gguf, save_tensors
+from duologue.weights.slices import check_candle
+from duologue.weights.write import codec_json, lm_json, write_json
 
 Format = Literal["pytorch", "mlx", "candle", "hf"]
 Quantize = Literal["q8", "q4"]

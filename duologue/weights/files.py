@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError
-from .hf_config import hf_model_config, is_hf
-from .published import LM_FILE, ModelConfig, model_config, read_json
+from duologue.errors import InputError
+from duologue.weights.hf_config import hf_model_config, is_hf
+from duologue.weights.published import LM_FILE, ModelConfig, model_config, read_json
 
 # What a language model's file may be called where the configuration names none (or is not there).
 LM_FILES = (

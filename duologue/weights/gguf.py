@@ -14,8 +14,8 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from .packed import BLOCK, Packed, Q8Blocks
+from duologue.errors import InputError
+from duologue.weights.packed import BLOCK, Packed, Q8Blocks
 
 MAGIC = b"GGUF"
 ALIGNMENT = 32

@@ -7,8 +7,8 @@ than in `published.py`, unknown keys pass. Keys that would change it must have t
 from dataclasses import replace
 from typing import Any
 
-from .. import presets
-from ..config import (
+from duologue import presets
+from duologue.config import (
     CodecConfig,
     DepthConfig,
     LMConfig,
@@ -16,9 +16,9 @@ from ..config import (
     SeanetConfig,
     TransformerConfig,
 )
-from ..errors import InputError
-from ..nn.mlp import gated_hidden
-from .published import LM_FILE, Fields, ModelConfig, model_config
+from duologue.errors import InputError
+from duologue.nn.mlp import gated_hidden
+from duologue.weights.published import LM_FILE, Fields, ModelConfig, model_config
 
 OURS = "duologue"  # the key that keeps what their configuration has no place for
 

@@ -7,8 +7,8 @@ each codebook.
 import re
 from dataclasses import replace
 
-from ..config import CodecConfig, LMConfig, TransformerConfig
-from .names import Source, codec_sources
+from duologue.config import CodecConfig, LMConfig, TransformerConfig
+from duologue.weights.names import Source, codec_sources
 
 CODEC_PREFIX = "audio_encoder."  # of the codec inside a Moshi file
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from ..config import CodecConfig, LMConfig
-from .hf_names import CODEC_PREFIX, hf_codec_sources, hf_lm_sources
-from .names import codec_sources, lm_sources, unused_names
-from .read import Sources
-from .slices import candle_sources, mlx_sources
+from duologue.config import CodecConfig, LMConfig
+from duologue.weights.hf_names import CODEC_PREFIX, hf_codec_sources, hf_lm_sources
+from duologue.weights.names import codec_sources, lm_sources, unused_names
+from duologue.weights.read import Sources
+from duologue.weights.slices import candle_sources, mlx_sources
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..config import LMConfig
-from ..errors import InputError
-from ..lm import LM
-from ..lm.lora import LoRALinear
-from .names import Source, lm_sources
-from .packed import Packed
-from .published import read_json
-from .read import SafetensorsFile, Stored, TensorFile
+from duologue.config import LMConfig
+from duologue.errors import InputError
+from duologue.lm import LM
+from duologue.lm.lora import LoRALinear
+from duologue.weights.names import Source, lm_sources
+from duologue.weights.packed import Packed
+from duologue.weights.published import read_json
+from duologue.weights.read import SafetensorsFile, Stored, TensorFile
 
 SCALING = 2.0  # where no configuration says it
 

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import torch
 
-from .. import presets
-from ..codec import Codec
-from ..config import CodecConfig
-from ..errors import InputError
-from ..lm import LM, Sampling
-from ..tokenizer import Tokenizer
-from .files import Missing, ModelFiles, find_weights, locate
-from .layouts import codec_layout, holds_codec, lm_family, lm_layout
-from .lora import Adapter, attach, read_adapter
-from .published import CODEC_FILE, ModelConfig, codec_config, read_json
-from .read import Stored, fill_values, open_tensors, stored_tensors, tensor_names
+from duologue import presets
+from duologue.codec import Codec
+from duologue.config import CodecConfig
+from duologue.errors import InputError
+from duologue.lm import LM, Sampling
+from duologue.lm.tokenizer import Tokenizer
+from duologue.weights.files import Missing, ModelFiles, find_weights, locate
+from duologue.weights.layouts import codec_layout, holds_codec, lm_family, lm_layout
+from duologue.weights.lora import Adapter, attach, read_adapter
+from duologue.weights.published import CODEC_FILE, ModelConfig, codec_config, read_json
+from duologue.weights.random import random_codec, random_lm
+from duologue.weights.read import Stored, fill_values, open_tensors, stored_tensors, tensor_names
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -213,17 +214,17 @@ class TinyModel(Model):
 
     @cached_property
     def codec(self) -> Codec:
-        return presets.random_codec(self.codec_config).to(self.device)
+        return random_codec(self.codec_config).to(self.device)
 
     @cached_property
     def lm(self) -> LM:
-        return presets.random_lm(self.files.config.lm).to(self.device, self.dtype)
+        return random_lm(self.files.config.lm).to(self.device, self.dtype)
 
     def parts(self) -> tuple[str, ...]:
         return "codec", "lm", "tokenizer"
 
     def stored_lm(self) -> Iterator[tuple[str, Stored]]:
-        yield from presets.random_lm(self.files.config.lm).state_dict().items()
+        yield from random_lm(self.files.config.lm).state_dict().items()
 
     def stored_codec(self) -> Iterator[tuple[str, Stored]]:
-        yield from presets.random_codec(self.codec_config).state_dict().items()
+        yield from random_codec(self.codec_config).state_dict().items()

@@ -6,7 +6,7 @@
 import re
 from dataclasses import dataclass
 
-from ..config import CodecConfig, LMConfig
+from duologue.config import CodecConfig, LMConfig
 
 
 @dataclass(frozen=True)

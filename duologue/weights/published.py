@@ -7,8 +7,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
-from .. import presets
-from ..config import (
+from duologue import presets
+from duologue.config import (
     CodecConfig,
     ConditionerConfig,
     ConditioningConfig,
@@ -19,8 +19,8 @@ from ..config import (
     SeanetConfig,
     TransformerConfig,
 )
-from ..errors import InputError
-from ..lm.sampling import Sampling
+from duologue.errors import InputError
+from duologue.lm.sampling import Sampling
 
 T = TypeVar("T")
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from ..codec import Codec
-from ..errors import InputError
-from ..lm import LM
-from ..nn.linear import HALF_MAX, Linear
-from ..nn.quantized import Int8Linear, check_kind, quantized
-from .model import Model
-from .packed import Int8Rows, Packed
-from .read import Stored, fill_values
+from duologue.codec import Codec
+from duologue.errors import InputError
+from duologue.lm import LM
+from duologue.nn.linear import HALF_MAX, Linear
+from duologue.nn.quantized import Int8Linear, check_kind, quantized
+from duologue.weights.model import Model
+from duologue.weights.packed import Int8Rows, Packed
+from duologue.weights.read import Stored, fill_values
 
 
 def quantized_lm(model: Model, kind: str) -> LM:

@@ -13,10 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ..errors import InputError
-from .gguf import MAGIC, GGUFFile
-from .names import Source, everything
-from .packed import AFFINE_BITS, AFFINE_GROUPS, Affine, Int8Rows, Packed, join
+from duologue.errors import InputError
+from duologue.weights.gguf import MAGIC, GGUFFile
+from duologue.weights.names import Source, everything
+from duologue.weights.packed import AFFINE_BITS, AFFINE_GROUPS, Affine, Int8Rows, Packed, join
 
 STRETCH = (
     2**24

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..lm import LM
-from ..lm.embedding import TokenEmbedding
-from .gguf import F32, Q8_0, Plan, write_gguf
-from .names import LOW_RANK, Source
-from .packed import (
+from duologue.lm import LM
+from duologue.lm.embedding import TokenEmbedding
+from duologue.weights.gguf import F32, Q8_0, Plan, write_gguf
+from duologue.weights.names import LOW_RANK, Source
+from duologue.weights.packed import (
     BLOCK,
     MLX_GROUP,
     Affine,
@@ -24,7 +24,7 @@ from .packed import (
     quantize_int8,
     quantize_q8_0,
 )
-from .read import Sources, Stored, halves
+from duologue.weights.read import Sources, Stored, halves
 
 Named = Iterable[tuple[str, Stored]]
 Encode = Callable[[str, Stored, str], list[tuple[str, Tensor]]]  # name in the file, value, our name

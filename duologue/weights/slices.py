@@ -7,9 +7,9 @@ each codebook.
 import re
 from dataclasses import replace
 
-from ..config import LMConfig
-from ..errors import InputError
-from .names import Source, embedding_name, lm_sources
+from duologue.config import LMConfig
+from duologue.errors import InputError
+from duologue.weights.names import Source, embedding_name, lm_sources
 
 
 def mlx_sources(ours: str, config: LMConfig) -> list[Source]:

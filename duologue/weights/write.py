@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..codec import Codec
-from ..config import CodecConfig, ConditionerConfig, LMConfig
-from ..files import atomic_write
-from ..lm import LM
-from .names import codec_sources, fillers, lm_sources
-from .read import Sources
-from .save import as_stored, save_tensors
+from duologue.codec import Codec
+from duologue.config import CodecConfig, ConditionerConfig, LMConfig
+from duologue.files import atomic_write
+from duologue.lm import LM
+from duologue.weights.names import codec_sources, fillers, lm_sources
+from duologue.weights.read import Sources
+from duologue.weights.save import as_stored, save_tensors
 
 
 def write_codec(path: Path, codec: Codec, dtype: torch.dtype = torch.float32) -> None:

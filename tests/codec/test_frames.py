@@ -10,13 +10,14 @@ from duologue import presets
 from duologue.codec import Codec
 from duologue.config import FramesConfig
 from duologue.errors import InputError
+from duologue.weights.random import random_codec
 
 CONFIG = replace(presets.tiny_codec(), frames=FramesConfig(24, 48, 3, 5, 240))
 
 
 @pytest.fixture(scope="module")
 def codec() -> Codec:
-    codec = presets.random_codec(CONFIG)
+    codec = random_codec(CONFIG)
     for block in codec.decoder.blocks:  # pyright: ignore
         block.scale.scale.data.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(0))
     return codec

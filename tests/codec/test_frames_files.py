@@ -18,6 +18,7 @@ from duologue.errors import InputError
 from duologue.weights import load
 from duologue.weights.convert import LM_NAMES, convert
 from duologue.weights.model import ASSETS
+from duologue.weights.random import random_codec, random_lm
 from duologue.weights.write import lm_json, write_codec, write_json, write_lm
 
 CONFIG = replace(presets.tiny_codec(), frames=FramesConfig(24, 48, 3, 5, 240))
@@ -30,7 +31,7 @@ NAMES = {
 @pytest.fixture(scope="module")
 def codec() -> Codec:
     torch.manual_seed(0)
-    codec = presets.random_codec(CONFIG)
+    codec = random_codec(CONFIG)
     # At 200 Hz, where training starts, rounding decides whether the highest harmonic is heard: higher, it is not.
     codec.decoder.voice.linear.bias.data[0] = 0.3
     return codec.half().float()
@@ -42,7 +43,7 @@ def whole(codec: Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("frames") / "model"
     folder.mkdir()
     write_codec(folder / "codec.safetensors", codec, torch.float16)
-    write_lm(folder / "model.safetensors", presets.random_lm(presets.tiny_lm()), torch.float16)
+    write_lm(folder / "model.safetensors", random_lm(presets.tiny_lm()), torch.float16)
     write_json(folder / "config.json", lm_json(presets.tiny_lm()) | NAMES)
     shutil.copy(ASSETS / "tiny" / "tokenizer.model", folder)
     return folder

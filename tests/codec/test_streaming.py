@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from duologue import presets
 from duologue.codec import Codec
 from duologue.codec.mimi import CodecState, clean
+from duologue.weights.random import random_codec
 from tests.nn.streaming import Layer, check_all, same_bits
 
 FRAME = 1920
@@ -18,7 +19,7 @@ FRAME = 1920
 @cache
 def codec() -> Codec:
     """In double precision, so that rounding decides no code."""
-    return presets.random_codec(presets.tiny_codec()).double()
+    return random_codec(presets.tiny_codec()).double()
 
 
 def sound(slots: int, frames: int, seed: int = 0) -> Tensor:
@@ -124,7 +125,7 @@ def test_bad_samples_stay_in_their_slot_and_do_not_stay_there(bad: str) -> None:
     wav_BS = sound(3, 6).float()
     dirty_BS = wav_BS.clone()
     dirty_BS[1, 1000:5000:3] = BAD[bad]
-    model = presets.random_codec(presets.tiny_codec())
+    model = random_codec(presets.tiny_codec())
     states = model.init_state(3), model.init_state(3)
     for part, dirty in zip(wav_BS.split(FRAME, 1), dirty_BS.split(FRAME, 1), strict=True):
         outs = []
@@ -147,7 +148,7 @@ def test_cleaning() -> None:
 
 def test_a_hundred_bad_conversations_leave_nothing() -> None:
     """Reset after reset, the slot is bit for bit as new."""
-    model = presets.random_codec(presets.tiny_codec())
+    model = random_codec(presets.tiny_codec())
     state, new = model.init_state(2), list(model.init_state(2).tensors())
     random = torch.Generator().manual_seed(0)
     last_B = torch.tensor([False, True])
@@ -164,7 +165,7 @@ def test_a_hundred_bad_conversations_leave_nothing() -> None:
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "float16 weights"])
 def test_the_kernels_of_steps_change_nothing(half: bool) -> None:
     """In single precision, where steps use kernels of their own: as offline, alone or beside others, on any threads."""
-    model = presets.random_codec(presets.tiny_codec())
+    model = random_codec(presets.tiny_codec())
     model = model.half().float() if half else model
     wav_BS = sound(3, 14).float()
     expected_BQT = model.encode(wav_BS)
@@ -192,7 +193,7 @@ def test_memory_does_not_grow() -> None:
 
 def test_inference_leaves_the_codec_trainable() -> None:
     """What a step remembers of the codebooks must not be in the way of a later gradient."""
-    model = presets.random_codec(presets.tiny_codec())
+    model = random_codec(presets.tiny_codec())
     state = model.init_state(1)
     with torch.inference_mode():
         model.encode_step(state, sound(1, 1).float())

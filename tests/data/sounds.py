@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from duologue.data.manifest import Row, Word
+from duologue.data.manifest import Row
 from duologue.data.timeline import Utterance
 from duologue.data.voices import SAMPLE_RATE, read_index, write_clip
+from duologue.types import Word
 
 
 def buzz(seconds: float, pitch: float = 150.0, level: float = 0.3) -> np.ndarray:

@@ -5,12 +5,14 @@ import types
 import numpy as np
 import pytest
 
+from duologue.audio.activity import voiced_span
 from duologue.audio.files import write_audio
-from duologue.data.align import Align, AlignClips, WhisperAligner, join_pieces, snap, spread, voiced_span
-from duologue.data.manifest import AGENT, USER, Word, read_transcript
+from duologue.data.align import Align, AlignClips, WhisperAligner, join_pieces, snap, spread
+from duologue.data.manifest import read_transcript
 from duologue.data.runner import run
 from duologue.data.voices import SAMPLE_RATE, write_clip
 from duologue.errors import InputError
+from duologue.types import AGENT, USER, Word
 
 from .sounds import clip_folder, silence, spoken
 

@@ -15,10 +15,11 @@ from duologue.data.augment import (
     room,
     telephone,
 )
-from duologue.data.manifest import Transcript, Word, read_transcript, write_transcript
+from duologue.data.manifest import Transcript, read_transcript, write_transcript
 from duologue.data.options import Recipe
 from duologue.data.runner import run
 from duologue.data.voices import SAMPLE_RATE
+from duologue.types import Word
 
 from .sounds import buzz, silence
 

@@ -7,11 +7,13 @@ import torch
 from duologue.audio.files import write_audio
 from duologue.data import encode
 from duologue.data.encode import Encode, encode_stereo, samples_of
-from duologue.data.manifest import Transcript, Word, write_transcript
+from duologue.data.manifest import Transcript, write_transcript
 from duologue.data.runner import run
 from duologue.data.shards import ShardReader, write_shards
 from duologue.errors import InputError
-from duologue.presets import random_codec, tiny_codec
+from duologue.presets import tiny_codec
+from duologue.types import Word
+from duologue.weights.random import random_codec
 
 from .sounds import buzz, silence
 

@@ -5,16 +5,14 @@ import pytest
 
 from duologue.data import manifest
 from duologue.data.manifest import (
-    AGENT,
-    USER,
     Transcript,
-    Word,
     read_manifest,
     read_transcript,
     write_manifest,
     write_transcript,
 )
 from duologue.errors import InputError
+from duologue.types import AGENT, USER, Word
 
 
 def test_a_moshi_finetune_set_is_read(tmp_path):

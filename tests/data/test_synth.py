@@ -9,16 +9,17 @@ import pytest
 import tyro
 
 from duologue.audio.files import read_audio
-from duologue.cli import CONFIG
-from duologue.data.cast import ClipCast, SpokenCast
-from duologue.data.commands import Synth as SynthVerb
-from duologue.data.commands import select
-from duologue.data.manifest import AGENT, USER, read_manifest, read_transcript
+from duologue.cli.app import CONFIG
+from duologue.cli.data import Synth as SynthVerb
+from duologue.cli.data import select
+from duologue.data.manifest import read_manifest, read_transcript
 from duologue.data.options import Situations, Timing
 from duologue.data.script import Line, Script
+from duologue.data.speakers import ClipSpeakers, SynthesisedSpeakers
 from duologue.data.synth import Director, Synth, plans
 from duologue.data.voices import SAMPLE_RATE
 from duologue.errors import InputError
+from duologue.types import AGENT, USER
 
 from .sounds import clip_folder, spoken, utterance
 
@@ -49,8 +50,8 @@ def script(tmp_path):
 
 
 def director(script, situations=None, seconds=60.0):
-    cast = SpokenCast(Buzzer(), script, "agent", ["ann", "bob"])
-    return Director(cast, script, situations or Situations(), Timing(), seconds)
+    speakers = SynthesisedSpeakers(Buzzer(), script, "agent", ["ann", "bob"])
+    return Director(speakers, script, situations or Situations(), Timing(), seconds)
 
 
 def shares(script, situations, count=50):
@@ -65,8 +66,10 @@ def shares(script, situations, count=50):
             if answer.item.startswith("long"):
                 longs += 1
                 ends["stop" if answer.kind == "cut" and following.item == "talk-000" else answer.kind] += 1
-                hums = [p for p in line.placed if p.kind == "backchannel" and p.item == answer.item]
-                ends["hum"] += any(answer.heard[0] < hum.heard[0] < answer.heard[1] for hum in hums)
+                backchannels = [p for p in line.placed if p.kind == "backchannel" and p.item == answer.item]
+                ends["backchannel"] += any(
+                    answer.heard[0] < backchannel.heard[0] < answer.heard[1] for backchannel in backchannels
+                )
     total = kinds["question"]
     return {k: v / total for k, v in kinds.items()} | {f"long {k}": v / longs for k, v in ends.items()}
 
@@ -86,7 +89,7 @@ def test_situations_happen_as_often_as_asked(script):
         0.25 + 0.3 * 0.25, abs=0.07
     )  # a barge-in may be "Stop." by chance
     assert found["long cut"] + found["long stop"] == pytest.approx(0.55, abs=0.07)
-    assert found["long hum"] == pytest.approx(0.3, abs=0.07)
+    assert found["long backchannel"] == pytest.approx(0.3, abs=0.07)
     apart = 1 - 0.5 * 0.55  # nobody waits before barging in
     assert found["silence"] == pytest.approx(0.15 * apart, abs=0.05)
     assert found["noise"] == pytest.approx(0.10 * apart, abs=0.05)
@@ -109,7 +112,7 @@ def test_nothing_happens_that_was_not_asked_for(script):
         "silence",
         "noise",
         "long answer",
-        "long hum",
+        "long backchannel",
     }
     assert shares(script, quiet, 10)["silence"] == 0
 
@@ -188,17 +191,17 @@ def test_clips_speak_what_they_are_clips_of(tmp_path, script):
     clip_folder(tmp_path / "valid", [r for r in rows if r[2] == "af_river"])
     clip_folder(tmp_path / "agent", [(item["id"], "moshi", "af_heart", item["moshi"]) for item in ITEMS])
     places = (tmp_path / "user", tmp_path / "valid", tmp_path / "agent")
-    cast = ClipCast(select(places, "all"), script, "af_heart", disguised=0, least=3)
-    assert cast.users() == ["*", "af_bella"]
+    speakers = ClipSpeakers(select(places, "all"), script, "af_heart", perturbed=0, least=3)
+    assert speakers.users() == ["*", "af_bella"]
     line = Line("capital-000", 0, ITEMS[0]["user"][0])
-    assert cast.lines("*") == [line, Line("capital-000", 1, ITEMS[0]["user"][1])]
-    said = cast.ask("af_bella", line, random.Random(0))
+    assert speakers.lines("*") == [line, Line("capital-000", 1, ITEMS[0]["user"][1])]
+    said = speakers.ask("af_bella", line, random.Random(0))
     assert said.text == line.text
     assert said.words == utterance(line.text).words
-    assert len({cast.ask("*", line, random.Random(n)).voice for n in range(9)}) == 2
-    assert cast.answer(LONG).voice == "af_heart"
+    assert len({speakers.ask("*", line, random.Random(n)).voice for n in range(9)}) == 2
+    assert speakers.answer(LONG).voice == "af_heart"
     with pytest.raises(InputError, match="no clip"):
-        cast.answer("something else")
+        speakers.answer("something else")
     users = {row["voice"] for row in select(places, "voice") if row["role"] == "user"}
     assert users == {"af_river"}
     assert "af_river" not in {row["voice"] for row in select(places, "train")}
@@ -211,8 +214,10 @@ def test_mixtures_ask_as_often_as_their_clips_are_many(tmp_path, script):
     mixtures = [f"af_sky:0.{n:03d}+am_adam:0.5" for n in range(3 * len(lines))]
     mixed = [(f"capital-000-0-mix{n}", "user", voice, text) for n, voice in enumerate(mixtures)]
     clip_folder(tmp_path / "mixed", mixed)
-    cast = ClipCast(select((tmp_path / "known", tmp_path / "mixed"), "all"), script, "af_heart", least=3)
-    assert cast.users() == ["*", "af_bella", "*", "*"]
+    speakers = ClipSpeakers(
+        select((tmp_path / "known", tmp_path / "mixed"), "all"), script, "af_heart", least=3
+    )
+    assert speakers.users() == ["*", "af_bella", "*", "*"]
 
 
 def test_the_verb_writes_a_manifest_that_is_resumed(tmp_path, script):

@@ -3,10 +3,11 @@ import random
 import numpy as np
 import pytest
 
-from duologue.data.manifest import AGENT, UNSAID, USER
+from duologue.data.manifest import CONTINUATION
 from duologue.data.options import Timing
 from duologue.data.timeline import FRAME, Exchange, Utterance, lay_out, pause_points
 from duologue.data.voices import SAMPLE_RATE
+from duologue.types import AGENT, USER
 
 from .sounds import utterance
 
@@ -59,7 +60,7 @@ def test_an_interrupted_agent_falls_silent_and_answers_the_new_question():
     waits = []
     for line in lines(40, barges_in=True, backchannels=(utterance("right"),)):
         assert len(of(line, "cut")) == 3
-        assert all(hum.start > of(line, "answer")[0].start for hum in of(line, "backchannel"))
+        assert all(backchannel.start > of(line, "answer")[0].start for backchannel in of(line, "backchannel"))
         questions, cuts = of(line, "question"), of(line, "cut")
         for cut, question in zip(cuts, questions[1:], strict=True):
             end = cut.start + cut.utterance.seconds
@@ -84,23 +85,27 @@ def test_an_interrupted_agent_had_more_to_say():
         for cut in cuts:
             said = len(cut.utterance.words)
             assert [w.text for w in cut.utterance.words] == ANSWER.split()[:said]
-            unsaid = cut.utterance.unsaid
-            assert [w.text for w in unsaid] == ANSWER.split()[said : said + len(unsaid)]
-            assert 0 < len(unsaid) <= 4
-            assert all(cut.utterance.seconds - 0.2 < w.start < cut.utterance.seconds + 1 for w in unsaid)
-        assert len(transcript.of(UNSAID)) == sum(len(cut.utterance.unsaid) for cut in cuts)
+            continuation = cut.utterance.continuation
+            assert [w.text for w in continuation] == ANSWER.split()[said : said + len(continuation)]
+            assert 0 < len(continuation) <= 4
+            assert all(
+                cut.utterance.seconds - 0.2 < w.start < cut.utterance.seconds + 1 for w in continuation
+            )
+        assert len(transcript.of(CONTINUATION)) == sum(len(cut.utterance.continuation) for cut in cuts)
     assert not lines(1)[0].transcript().extra
 
 
 def test_backchannels_do_not_stop_the_agent():
-    hums = (utterance("mm-hm"), utterance("right"))
+    backchannels = (utterance("mm-hm"), utterance("right"))
     count = 0
-    for line in lines(40, backchannels=hums):
+    for line in lines(40, backchannels=backchannels):
         answers = of(line, "answer")
         assert len(answers) == 4
-        for hum in of(line, "backchannel"):
+        for backchannel in of(line, "backchannel"):
             count += 1
-            over = [a for a in answers if a.heard[0] < hum.heard[0] and hum.heard[1] < a.heard[1]]
+            over = [
+                a for a in answers if a.heard[0] < backchannel.heard[0] and backchannel.heard[1] < a.heard[1]
+            ]
             assert len(over) == 1
             assert len(over[0].utterance.words) == len(ANSWER.split())
     assert count > 200

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from duologue.engine.batcher import Batcher, Busy, Down
-from duologue.engine.seat import BACKLOG, BEHIND, EARLY, FRAME, GRACE, UNREAD
+from duologue.engine.live_session import BACKLOG, BEHIND, EARLY, FRAME, GRACE, UNREAD
 from duologue.engine.session import Session
 from duologue.lm.sampling import Sampling
 from duologue.weights import load
@@ -49,7 +49,7 @@ def test_a_conversation_in_a_batch_says_what_it_says_alone(nano):
         expected = alone(nano, user, 7 + i)
         offset = next(k for k, said in enumerate(caller.said) if said.frame == 1)
         got = caller.said[offset : offset + 6]
-        assert not caller.seat.counts().missing
+        assert not caller.session.counts().missing
         assert [s.token for s in got] == [s.token for s in expected]
         assert_same_sound(got, expected)
 
@@ -64,7 +64,7 @@ def test_seeded_conversations_are_not_touched_by_those_who_come_and_go(nano):
             here.run(0.24)
             if crowded:
                 for other in others:
-                    other.seat.end("gone")
+                    other.session.end("gone")
                     here.callers.remove(other)
         return kept.said
 
@@ -89,7 +89,7 @@ def test_eight_seeded_conversations_do_not_notice_who_comes_and_goes(nano, frame
         others = [here.call(noise(1, k), seeded(nano, k)) for k in range(first, first + 4)]
         here.run(4 * frames * FRAME / joins)
         for other in others:
-            other.seat.end("gone")
+            other.session.end("gone")
             here.callers.remove(other)
     for seed, caller in enumerate(kept):
         solo = alone_in_the_room(seed)
@@ -104,7 +104,7 @@ def test_the_same_slot_starts_as_new(tiny):
     here = room(tiny, 1)
     first = here.call(noise(4, 1), seeded(tiny, 3))
     here.run(0.4)
-    first.seat.end("gone")
+    first.session.end("gone")
     here.callers.clear()
     second = here.call(noise(5, 2), seeded(tiny, 4))
     here.run(0.48)
@@ -116,10 +116,10 @@ def test_a_frame_is_answered_at_once(echo):
     echo.backend.takes = 0.005
     caller = echo.call(noise(20), after=0.033)
     echo.run(2.0)
-    counts = caller.seat.counts()
+    counts = caller.session.counts()
     assert counts.response < 0.006 + FRAME / 2  # the first may wait for half a frame to pass
     assert counts.late == 0
-    assert caller.seat.counts().response == 0
+    assert caller.session.counts().response == 0
 
 
 def test_frames_that_come_together_are_stepped_together(echo):
@@ -136,20 +136,20 @@ def test_a_missing_frame_is_silence_and_counted(echo):
     assert np.array_equal(np.stack(frames[:5]), noise(5))
     assert not np.any(frames[5:])
     assert len(frames) == pytest.approx(1.6 / FRAME - GRACE / FRAME, abs=2)
-    assert caller.seat.counts().missing == len(frames) - 5
+    assert caller.session.counts().missing == len(frames) - 5
 
 
 def test_silence_before_the_first_sound_is_not_missing(echo):
     caller = echo.call(noise(0))
     echo.run(1.0)
     assert len(caller.said) > 8
-    assert caller.seat.counts().missing == 0
+    assert caller.session.counts().missing == 0
 
 
 def test_a_late_frame_is_heard_after_the_silence(echo):
     caller = echo.call(noise(2))
     echo.run(0.4)
-    caller.seat.push(noise(1, 9)[0])
+    caller.session.push(noise(1, 9)[0])
     echo.run(0.1)
     assert np.array_equal(caller.said[-1].wav_S, noise(1, 9)[0]) or np.array_equal(
         caller.said[-2].wav_S, noise(1, 9)[0]
@@ -159,23 +159,23 @@ def test_a_late_frame_is_heard_after_the_silence(echo):
 def test_no_one_speaks_faster_than_time_passes(echo):
     caller = echo.call(noise(0))
     for seed in range(100):
-        caller.seat.push(noise(20, seed).ravel())
+        caller.session.push(noise(20, seed).ravel())
         echo.run(0.016)
-        assert caller.seat.counts().waiting <= BACKLOG
+        assert caller.session.counts().waiting <= BACKLOG
     assert len(caller.said) <= 1.6 / FRAME * 1.03 + 2
-    assert caller.seat.counts().dropped > 1900 - BACKLOG - len(caller.said)
+    assert caller.session.counts().dropped > 1900 - BACKLOG - len(caller.said)
 
 
 def test_what_waits_for_long_is_dropped(echo):
     caller = echo.call(noise(0))
     echo.run(0.1)
-    caller.seat.push(noise(15).ravel())  # a link that stood still for more than a second
+    caller.session.push(noise(15).ravel())  # a link that stood still for more than a second
     caller.user_TS, caller.begins = noise(100, 1), echo.clock.time
     echo.run(4.1)
-    assert 8 < caller.seat.counts().dropped < 20
-    assert caller.seat.counts().waiting <= 1
+    assert 8 < caller.session.counts().dropped < 20
+    assert caller.session.counts().waiting <= 1
     echo.run(2.0)
-    assert caller.seat.counts().response < 3 * FRAME
+    assert caller.session.counts().response < 3 * FRAME
 
 
 def with_pauses(frames: int, seed: int = 0) -> np.ndarray:
@@ -189,10 +189,10 @@ def test_a_backlog_is_caught_up_with_in_the_users_silence(echo):
     """A link stood still for 1.6 s and then delivered all at once."""
     caller = echo.call(noise(0))
     echo.run(0.1)
-    caller.seat.push(with_pauses(20).ravel())
+    caller.session.push(with_pauses(20).ravel())
     caller.user_TS, caller.begins = 0.01 * noise(100, 1), echo.clock.time + FRAME
     echo.run(20 * FRAME)
-    counts = caller.seat.counts()
+    counts = caller.session.counts()
     assert counts.waiting <= 3
     assert counts.dropped > 0
     told = np.stack(heard(caller))
@@ -206,26 +206,26 @@ def test_on_a_machine_that_is_too_slow_the_backlog_goes_in_every_silence(echo):
     waited = []
     for _ in range(35):
         echo.run(1.0)
-        waited.append(caller.seat.counts().waiting)
+        waited.append(caller.session.counts().waiting)
     assert max(waited) <= 8
-    assert caller.seat.counts().response < 8 * FRAME
+    assert caller.session.counts().response < 8 * FRAME
 
 
 def test_a_user_whose_clock_is_fast_is_followed(echo):
     caller = echo.call(noise(0))
     for _ in range(1500):
-        caller.seat.push(noise(1)[0])
+        caller.session.push(noise(1)[0])
         echo.run(FRAME * 0.999)
-    counts = caller.seat.counts()
+    counts = caller.session.counts()
     assert (counts.missing, counts.dropped) == (0, 0)
-    assert caller.seat.counts().waiting <= 1
+    assert caller.session.counts().waiting <= 1
 
 
 def test_pieces_of_any_length_make_frames(echo):
     caller = echo.call(noise(0))
     wav_S = noise(6).ravel()
     for start in range(0, wav_S.size, 500):
-        caller.seat.push(wav_S[start : start + 500])
+        caller.session.push(wav_S[start : start + 500])
         echo.run(500 / 24_000)
     echo.run(0.2)
     got_S = np.concatenate(heard(caller))
@@ -242,15 +242,15 @@ def test_poisoned_sound_stays_in_its_slot_and_its_conversation(tiny, poison):
     expected = alone(tiny, noise(5, 2), 2)
     assert [s.token for s in good.said[:5]] == [s.token for s in expected]
     assert all(np.isfinite(s.wav_S).all() for s in bad.said)
-    assert not bad.seat.ended
+    assert not bad.session.ended
 
 
 def test_a_conversation_without_numbers_ends_alone_and_leaves_nothing(echo):
     one, two = echo.call(noise(30)), echo.call(noise(30, 1))
     echo.run(0.5)
-    echo.backend.nan.add(one.seat.slot)
+    echo.backend.nan.add(one.session.slot)
     echo.run(0.5)
-    assert (one.seat.ended, two.seat.ended) == ("error", None)
+    assert (one.session.ended, two.session.ended) == ("error", None)
     assert echo.batcher.ready
     three = echo.call(noise(5, 3))
     echo.run(0.5)
@@ -263,16 +263,16 @@ def test_a_start_that_fails_ends_one_conversation(echo):
     echo.backend.bad = {0, 1, 2, 3}
     two = echo.call(noise(3))
     echo.run(0.2)
-    assert (one.seat.ended, two.seat.ended) == (None, "error")
+    assert (one.session.ended, two.session.ended) == (None, "error")
 
 
 def test_a_tap_that_fails_ends_one_conversation(echo):
-    def tap(*_):
+    def sink(*_):
         raise OSError("no")
 
-    one, two = echo.call(noise(30), tap=tap), echo.call(noise(30))
+    one, two = echo.call(noise(30), sink=sink), echo.call(noise(30))
     echo.run(0.5)
-    assert (one.seat.ended, two.seat.ended) == ("error", None)
+    assert (one.session.ended, two.session.ended) == ("error", None)
 
 
 def test_a_step_that_fails_ends_all_and_the_engine_is_back(echo):
@@ -282,7 +282,7 @@ def test_a_step_that_fails_ends_all_and_the_engine_is_back(echo):
         echo.backend.faults = [RuntimeError("boom")]
         before = echo.clock.time
         echo.run(0.2)
-        assert [c.seat.ended for c in callers] == ["error"] * 4
+        assert [c.session.ended for c in callers] == ["error"] * 4
         while not echo.batcher.ready:
             echo.run(0.05)
         assert echo.clock.time - before < 5
@@ -311,7 +311,7 @@ def test_slots_are_limited_and_come_back_however_a_conversation_ends(echo):
             echo.call(noise(1))
         echo.run(0.3)
         for caller in callers:
-            caller.seat.end(reason)
+            caller.session.end(reason)
         assert echo.batcher.used == 0
         echo.callers.clear()
 
@@ -321,8 +321,8 @@ def test_a_slot_freed_in_the_middle_of_a_step_is_given_out_after_it(echo):
     original = echo.backend.step
 
     def step(*args):
-        if not one.seat.ended and len(echo.backend.steps) == 3:
-            one.seat.end("gone")
+        if not one.session.ended and len(echo.backend.steps) == 3:
+            one.session.end("gone")
         return original(*args)
 
     echo.backend.step = step
@@ -330,7 +330,7 @@ def test_a_slot_freed_in_the_middle_of_a_step_is_given_out_after_it(echo):
     said = len(one.said)
     two = echo.call(noise(3, 5))
     echo.run(0.3)
-    assert one.seat.ended == "gone"
+    assert one.session.ended == "gone"
     assert len(one.said) == said
     assert np.array_equal(two.said[0].wav_S, noise(3, 5)[0])
 
@@ -339,10 +339,10 @@ def test_a_reader_who_does_not_take_for_long_is_ended(echo):
     slow, other = echo.call(noise(300)), echo.call(noise(300))
     echo.callers.remove(slow)
     echo.run(UNREAD * FRAME + BEHIND)
-    assert slow.seat.ended is None
+    assert slow.session.ended is None
     echo.run(0.5)
-    assert slow.seat.ended == "slow"
-    assert other.seat.ended is None
+    assert slow.session.ended == "slow"
+    assert other.session.ended is None
 
 
 def test_a_reader_who_was_away_gets_the_last_two_seconds_and_every_word(tiny):
@@ -352,11 +352,11 @@ def test_a_reader_who_was_away_gets_the_last_two_seconds_and_every_word(tiny):
     for _ in range(40):
         away.send()
         here.run(FRAME)
-    got = away.seat.take()
+    got = away.session.take()
     assert [said.frame for said in got] == [said.frame for said in other.said[-UNREAD:]]
     assert "".join(said.text for said in got) == "".join(said.text for said in other.said)
-    assert away.seat.counts().dropped == len(other.said) - UNREAD
-    assert away.seat.ended is None
+    assert away.session.counts().dropped == len(other.said) - UNREAD
+    assert away.session.ended is None
 
 
 def test_pause_keeps_the_conversation(tiny):
@@ -364,23 +364,23 @@ def test_pause_keeps_the_conversation(tiny):
     caller = here.call(noise(5, 1), seeded(tiny, 2))
     here.run(5 * FRAME + 0.02)
     assert len(caller.said) == 5
-    caller.seat.pause()
-    caller.seat.push(noise(1, 8)[0])
+    caller.session.pause()
+    caller.session.push(noise(1, 8)[0])
     here.run(2.0)
     assert len(caller.said) == 5
-    caller.seat.resume()
+    caller.session.resume()
     caller.user_TS, caller.sent, caller.begins = noise(5, 3), 0, here.clock.time
     here.run(5 * FRAME + 0.02)
     expected = alone(tiny, np.concatenate([noise(5, 1), noise(5, 3)]), 2)
     assert [s.token for s in caller.said[:10]] == [s.token for s in expected]
-    assert caller.seat.counts().missing == 0
+    assert caller.session.counts().missing == 0
 
 
 def test_restart_begins_anew_in_the_same_seat(tiny):
     here = room(tiny, 1)
     caller = here.call(noise(5, 1), seeded(tiny, 2))
     here.run(0.5)
-    caller.seat.restart(seeded(tiny, 6))
+    caller.session.restart(seeded(tiny, 6))
     here.run(0.03)
     caller.said.clear()
     caller.user_TS, caller.sent, caller.begins = noise(5, 3), 0, here.clock.time
@@ -394,9 +394,9 @@ def test_a_stall_of_the_machine_does_not_make_the_conversation_late(echo):
     echo.run(1.0)
     echo.clock.time += 3.0  # nothing ran
     echo.run(5.0)
-    caller.seat.counts()
+    caller.session.counts()
     echo.run(1.0)
-    counts = caller.seat.counts()
+    counts = caller.session.counts()
     assert counts.response < 2 * FRAME + EARLY
     assert counts.waiting <= 2
 
@@ -405,11 +405,11 @@ def test_a_thread_runs_it_and_ends(tiny):
     woken = Event()
     batcher = Batcher(EchoBackend(2), tiny.tokenizer)
     batcher.start()
-    seat = batcher.open(tiny.sampling, woken.set)
-    seat.push(noise(1)[0])
+    session = batcher.open(tiny.sampling, woken.set)
+    session.push(noise(1)[0])
     assert woken.wait(30)
     batcher.close()
-    assert seat.ended == "shutdown"
+    assert session.ended == "shutdown"
     assert not batcher._thread.is_alive()
     with pytest.raises(Down):
         batcher.open(tiny.sampling, woken.set)
@@ -419,7 +419,7 @@ def test_one_whose_holder_is_gone_frees_its_slot(echo):
     def wake():
         raise RuntimeError("event loop is closed")
 
-    seat = echo.batcher.open(Sampling(), wake)
+    session = echo.batcher.open(Sampling(), wake)
     echo.run(0.3)
-    assert seat.ended == "gone"
+    assert session.ended == "gone"
     assert echo.batcher.used == 0

@@ -33,10 +33,10 @@ def test_the_likeliest_token_of_the_first_head_is_written_down(model):
     for wav_S in noise(12):
         out, without = backend.step(wav_S[None], alone), plain.step(wav_S[None], alone)
         hidden_BD = step(lm, state, torch.from_numpy(out.heard_BQ)).hidden_BD
-        assert out.heard_B[0] == lm.extra_heads[0](hidden_BD).argmax()
-        assert without.heard_B.tolist() == [-1]
+        assert out.user_text_B[0] == lm.extra_heads[0](hidden_BD).argmax()
+        assert without.user_text_B.tolist() == [-1]
         np.testing.assert_array_equal(out.tokens_BK, without.tokens_BK)
-        written.append(int(out.heard_B[0]))
+        written.append(int(out.user_text_B[0]))
     assert len(set(written)) > 3
 
 
@@ -46,7 +46,7 @@ def test_heads_that_mean_something_else_write_down_nothing(heads: int, vocabular
     assert not model.files.config.lm.writes_down_user
     session = Session(model)
     said = [session.push(wav_S) for wav_S in noise(3)]
-    assert [(s.heard, s.heard_token) for s in said] == [("", -1)] * 3
+    assert [(s.heard, s.user_token) for s in said] == [("", -1)] * 3
     assert "user" not in talk(model, noise(2).ravel(), tail=0).report
 
 
@@ -63,15 +63,15 @@ def test_a_conversation_of_many_writes_down_what_one_alone_and_a_recording_do(mo
     alone = [session.push(frame_S) for frame_S in user_TS]
     here, recorder = room(model, 2), Recorder(tmp_path, model.tokenizer, 24_000)
     track = recorder.track("one", "tiny", seeded(model, 9))
-    caller = here.call(user_TS, seeded(model, 9), tap=track)
+    caller = here.call(user_TS, seeded(model, 9), sink=track)
     here.call(noise(20, 5), seeded(model, 10), after=0.02)
     here.run(1.75)
-    caller.seat.end("gone")
+    caller.session.end("gone")
     track.close()
     recorder.close()
     begin = next(i for i, said in enumerate(caller.said) if said.frame == 1)
     together = caller.said[begin : begin + 20]
-    assert [s.heard_token for s in together] == [s.heard_token for s in alone]
+    assert [s.user_token for s in together] == [s.user_token for s in alone]
     assert [s.heard for s in together] == [s.heard for s in alone]
     assert "".join(s.heard for s in alone).strip() == offline["user"]["text"] != ""
     assert offline["user"]["text"] != offline["text"]
@@ -86,12 +86,12 @@ def test_words_that_a_slow_reader_missed_are_kept(model):
     words = ["one", "two", "three", "four", "five", "six"]
     tokens = [token for word in words for token in model.tokenizer.encode(word)]
     here = Room(EchoBackend(1, heard=tokens), model.tokenizer)
-    seat = here.batcher.open(Sampling(), lambda: None)
+    session = here.batcher.open(Sampling(), lambda: None)
     for _ in range(40 + len(tokens)):
         here.clock.time += 0.08
-        seat.push(noise(1)[0])
+        session.push(noise(1)[0])
         while (at := here.batcher.tick()) is not None and at <= here.clock.time:
             pass
-    said = seat.take()
+    said = session.take()
     assert len(said) == 25
     assert "".join(s.heard for s in said).split() == words

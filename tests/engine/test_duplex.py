@@ -16,6 +16,7 @@ from duologue.errors import InputError
 from duologue.lm import Sampling
 from duologue.lm.model import TO_GENERATE
 from duologue.weights import Model, load
+from duologue.weights.random import random_lm
 from tests import golden
 from tests.nn.streaming import same_bits
 
@@ -211,7 +212,7 @@ def test_a_codec_with_other_codes_than_the_models() -> None:
 def test_compiled_it_says_the_same() -> None:
     """A small model: compiling takes a minute. Past the context, and as slots pause and start again."""
     whole = presets.tiny_lm()
-    lm = presets.random_lm(
+    lm = random_lm(
         replace(
             whole,
             temporal=replace(whole.temporal, layers=1, context=8),

@@ -10,7 +10,7 @@ import torch
 from duologue.engine import offline
 from duologue.engine.duplex import Duplex
 from duologue.engine.offline import talk
-from duologue.engine.session import Said
+from duologue.engine.session import AgentFrame
 from duologue.lm import Sampling
 from duologue.weights import Model, load
 
@@ -92,7 +92,7 @@ class Scripted:
     frame_size: int = FRAME
     frames: int = 0
 
-    def push(self, frame_S: np.ndarray) -> Said:
+    def push(self, frame_S: np.ndarray) -> AgentFrame:
         self.frames += 1
         speaks = self.frames in self.speaks
         wav_S = np.full(FRAME, 0.1 if speaks else 0.0, np.float32)
@@ -102,7 +102,7 @@ class Scripted:
             if speaks and self.frames - self.speaks.start < len(hello)
             else 3
         )
-        return Said(self.frames, wav_S, "", 40 if self.restless else token)
+        return AgentFrame(self.frames, wav_S, "", 40 if self.restless else token)
 
 
 @pytest.mark.parametrize(

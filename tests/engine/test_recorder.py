@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from duologue.engine.recorder import Recorder, replay
-from duologue.engine.session import Said
+from duologue.engine.session import AgentFrame
 from duologue.errors import InputError
 from duologue.weights import load
 from tests.engine.virtual import noise, room, seeded
@@ -22,9 +22,9 @@ def recorded(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("recorded") / "calls"
     here, recorder = room(tiny, 2), Recorder(folder, tiny.tokenizer, 24_000)
     track = recorder.track("one", "tiny", seeded(tiny, 9))
-    caller = here.call(noise(6, 4), seeded(tiny, 9), tap=track)
+    caller = here.call(noise(6, 4), seeded(tiny, 9), sink=track)
     here.run(0.55)
-    caller.seat.end("gone")
+    caller.session.end("gone")
     track.close()
     recorder.close()
     return caller.said, folder
@@ -75,11 +75,11 @@ def test_a_disk_that_fails_costs_the_recording_alone(tiny, tmp_path, monkeypatch
     here, recorder = room(tiny, 1), Recorder(tmp_path, tiny.tokenizer, 24_000)
     track = recorder.track("one", "tiny", tiny.sampling)
     monkeypatch.setattr(soundfile.SoundFile, "write", full)
-    caller = here.call(noise(3), tap=track)
+    caller = here.call(noise(3), sink=track)
     here.run(0.3)
     track.close()
     recorder.close()
-    assert caller.seat.ended is None
+    assert caller.session.ended is None
     assert track.failed
     assert not list(tmp_path.iterdir())
 
@@ -89,11 +89,11 @@ def test_a_frame_that_comes_after_the_end_is_left_out(tiny, tmp_path):
     recorder, codes = Recorder(tmp_path, tiny.tokenizer, 24_000), np.zeros(9, np.int64)
     track = recorder.track("one", "tiny", tiny.sampling)
     for frame in range(3):
-        track(noise(1)[0], Said(frame, noise(1)[0], "", 3), codes, codes)
+        track(noise(1)[0], AgentFrame(frame, noise(1)[0], "", 3), codes, codes)
     track.close()
-    track(noise(1)[0], Said(3, noise(1)[0], "", 3), codes, codes)
+    track(noise(1)[0], AgentFrame(3, noise(1)[0], "", 3), codes, codes)
     other = recorder.track("two", "tiny", tiny.sampling)
-    other(noise(1)[0], Said(0, noise(1)[0], "", 3), codes, codes)
+    other(noise(1)[0], AgentFrame(0, noise(1)[0], "", 3), codes, codes)
     other.close()
     recorder.close()
     assert [len(soundfile.read(tmp_path / f"{name}.wav")[0]) // 1920 for name in ("one", "two")] == [3, 1]

@@ -1,8 +1,8 @@
 import pytest
 
 from duologue.engine.words import FRAME, UserWords, Words, transcript
-from duologue.lm.monologue import heard_row
-from duologue.tokenizer import Tokenizer
+from duologue.lm.monologue import user_text_row
+from duologue.lm.tokenizer import Tokenizer
 from duologue.weights.model import ASSETS
 
 PAD = 3
@@ -27,7 +27,7 @@ def collected(tokenizer: Tokenizer, tokens: list[int], loud: set[int] = frozense
 def test_a_word_lasts_as_long_as_the_voice(tokenizer):
     hello = tokenizer.encode("hello")
     words = collected(tokenizer, [PAD, *hello, *[PAD] * 5], loud={1 + len(hello), 2 + len(hello)}).words
-    assert [word.word for word in words] == ["hello"]
+    assert [word.text for word in words] == ["hello"]
     assert (words[0].start, words[0].end) == pytest.approx((0.08, 0.08 * (3 + len(hello))))
 
 
@@ -35,20 +35,20 @@ def test_no_word_holds_white_space(tokenizer):
     newline = byte(tokenizer, 0x0A)
     one, two = tokenizer.encode("one"), tokenizer.encode("two")
     tokens = [newline, *one, newline, newline, *two, newline, byte(tokenizer, ord("x"))]
-    assert [word.word for word in collected(tokenizer, tokens).words] == ["one", "two", "x"]
+    assert [word.text for word in collected(tokenizer, tokens).words] == ["one", "two", "x"]
 
 
 def test_a_character_of_several_bytes_is_whole_in_its_word(tokenizer):
     tokens = tokenizer.encode("a 🎉b")
     spread = [token for each in tokens for token in (each, PAD)]
     words = collected(tokenizer, spread)
-    assert [word.word for word in words.words] == ["a", "🎉b"]
+    assert [word.text for word in words.words] == ["a", "🎉b"]
     assert "\N{REPLACEMENT CHARACTER}" not in words.text
 
 
 def written_down(tokenizer: Tokenizer, said: list[tuple[str, float, float]]) -> UserWords:
     """As a model that makes no mistakes writes down (word, start, end)."""
-    row = heard_row([(tokenizer.encode(word), end) for word, _, end in said], 60)
+    row = user_text_row([(tokenizer.encode(word), end) for word, _, end in said], 60)
     words = UserWords(tokenizer)
     for frame in range(1, 60):
         now = (frame - 1) * FRAME  # of the user's frame that was heard last
@@ -61,10 +61,10 @@ def test_the_users_words_lie_where_they_were_spoken(tokenizer):
     """A word's tokens come after its end; it begins with the voice, or where the word before ended."""
     said = [("hello", 0.5, 0.9), ("to", 0.9, 1.1), ("you", 2.05, 2.4), ("now", 3.0, 3.5)]
     words = written_down(tokenizer, said).words
-    assert [word.word for word in words] == [word for word, _, _ in said]
+    assert [word.text for word in words] == [word for word, _, _ in said]
     for word, (_, start, end) in zip(words, said, strict=True):
         late = (
-            FRAME * (len(tokenizer.encode("hello")) - 1) if word.word == "to" else 0.0
+            FRAME * (len(tokenizer.encode("hello")) - 1) if word.text == "to" else 0.0
         )  # it waited its turn
         assert end <= word.end + 1e-9 <= end + FRAME + late + 1e-6
         assert abs(word.start - start) < FRAME + 1e-6

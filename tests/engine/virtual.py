@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from duologue.engine.backend import Frames, TorchBackend
+from duologue.engine.backend import TorchBackend
+from duologue.engine.base import Frames
 from duologue.engine.batcher import Batcher
-from duologue.engine.seat import FRAME, Seat
-from duologue.engine.session import Said
+from duologue.engine.live_session import FRAME, LiveSession
+from duologue.engine.session import AgentFrame
 from duologue.lm.sampling import Sampling
 from duologue.nn.linear import by_half
 from duologue.weights import Model, load
@@ -58,8 +59,8 @@ class EchoBackend:
         self.since_B += exec_B & ((self.since_B > 0) | (np.abs(wav_BS).max(1) > 0.01))
         finite_B = np.array([slot not in self.nan for slot in range(self.slots)])
         codes = np.zeros((self.slots, 8), np.int64)
-        heard_B = np.array([self._written(int(since)) for since in self.since_B])
-        return Frames(wav_BS.copy(), np.full(self.slots, 3), heard_B, codes, codes, finite_B)
+        user_text_B = np.array([self._written(int(since)) for since in self.since_B])
+        return Frames(wav_BS.copy(), np.full(self.slots, 3), user_text_B, codes, codes, finite_B)
 
     def _written(self, since: int) -> int:
         if self.heard is None:
@@ -71,18 +72,18 @@ class EchoBackend:
 class Caller:
     """A user who sends a frame every 80 ms from `begins` on, and writes down what the agent says."""
 
-    seat: Seat
+    session: LiveSession
     user_TS: np.ndarray
     begins: float
     sent: int = 0
-    said: list[Said] = field(default_factory=list)
+    said: list[AgentFrame] = field(default_factory=list)
 
     @property
     def next_at(self) -> float:
         return self.begins + self.sent * FRAME if self.sent < len(self.user_TS) else float("inf")
 
     def send(self) -> None:
-        self.seat.push(self.user_TS[self.sent])
+        self.session.push(self.user_TS[self.sent])
         self.sent += 1
 
 
@@ -98,10 +99,10 @@ class Room:
         self.callers: list[Caller] = []
 
     def call(
-        self, user_TS: np.ndarray, sampling: Sampling | None = None, after: float = 0.0, tap=None
+        self, user_TS: np.ndarray, sampling: Sampling | None = None, after: float = 0.0, sink=None
     ) -> Caller:
-        seat = self.batcher.open(sampling or Sampling(), lambda: None, tap)
-        caller = Caller(seat, user_TS, self.clock.time + after)
+        session = self.batcher.open(sampling or Sampling(), lambda: None, sink)
+        caller = Caller(session, user_TS, self.clock.time + after)
         self.callers.append(caller)
         return caller
 
@@ -111,7 +112,7 @@ class Room:
         while True:
             at = self.batcher.tick()
             for caller in self.callers:
-                caller.said += caller.seat.take()
+                caller.said += caller.session.take()
                 while caller.next_at <= min(self.clock.time, until):
                     caller.send()
             if at is not None and at <= self.clock.time <= until:

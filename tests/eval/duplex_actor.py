@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 import duologue
+from duologue.audio.activity import loud
 from duologue.data.script import Script
 from duologue.data.split import valid_phrasing
 from duologue.data.voices import SAMPLE_RATE, read_index, write_clip
-from duologue.eval.activity import loud
 from duologue.eval.duplex_play import Spoken
-from duologue.eval.duplex_scenes import Stock
-from duologue.tokenizer import Tokenizer
+from duologue.eval.duplex_scenes import ClipLibrary
+from duologue.lm.tokenizer import Tokenizer
 
 FRAME = 1920
 TOKENIZER = Tokenizer(Path(duologue.__file__).parent / "assets" / "tiny" / "tokenizer.model")
@@ -92,15 +92,15 @@ def make_clips(folder: Path, voices: tuple[str, ...] = ("af_river", "af_bella"))
             write_clip(folder / f"user-{voice}", name, np.concatenate(pieces), row | {"words": words})
 
 
-def make_stock(folder: Path) -> Stock:
-    """A stock of such clips, written to `folder`, with a voice that is in training beside one that is not."""
+def make_library(folder: Path) -> ClipLibrary:
+    """A library of such clips, written to `folder`, with a voice that is in training beside one that is not."""
     import json
 
     make_clips(folder / "clips")
     (folder / "script.jsonl").write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
     rows = [row for place in sorted((folder / "clips").iterdir()) for row in read_index(place)]
     speech = [np.random.default_rng(0).normal(0, 0.1, 24_000).astype(np.float32)]
-    return Stock.of(rows, Script.read(folder / "script.jsonl"), speech=speech)
+    return ClipLibrary.of(rows, Script.read(folder / "script.jsonl"), speech=speech)
 
 
 @dataclass
@@ -151,10 +151,10 @@ class Actor:
 
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Spoken:
         out_BS, text_B = np.zeros_like(wav_BS), np.full(self.slots, PAD)
-        heard_B = np.full(self.slots, PAD)
+        user_text_B = np.full(self.slots, PAD)
         for slot in np.flatnonzero(exec_B).tolist():
-            out_BS[slot], text_B[slot], heard_B[slot] = self._one(self._slots[slot], wav_BS[slot])
-        return Spoken(out_BS, text_B, heard_B)
+            out_BS[slot], text_B[slot], user_text_B[slot] = self._one(self._slots[slot], wav_BS[slot])
+        return Spoken(out_BS, text_B, user_text_B)
 
     def _one(self, slot: _Slot, frame_S: np.ndarray) -> tuple[np.ndarray, int, int]:
         slot.frame += 1
@@ -171,8 +171,13 @@ class Actor:
             )
         elif slot.peak:
             slot.silent += 1
-        hums = slot.peak and sentence(slot.peak) in HUMS
-        if slot.queue and how.stop is not None and slot.sounding >= how.stop and (not hums or how.minds_hums):
+        backchannels = slot.peak and sentence(slot.peak) in HUMS
+        if (
+            slot.queue
+            and how.stop is not None
+            and slot.sounding >= how.stop
+            and (not backchannels or how.minds_hums)
+        ):
             slot.queue = []
         over = slot.peak and slot.silent >= how.delay
         eager = how.eager is not None and slot.sounding == how.eager

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from duologue.audio.files import write_audio
+from duologue.cli.eval import EvalCodec
 from duologue.codec import Codec
 from duologue.config import CodecConfig, QuantizerConfig
 from duologue.errors import InputError
 from duologue.eval import codec as evaluation
 from duologue.eval.codec import Clip, codebook_use, evaluate_codec, load_clips
-from duologue.eval.commands import EvalCodec
 from duologue.presets import tiny_codec
 
 

@@ -6,26 +6,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from duologue.audio import activity
 from duologue.errors import InputError
-from duologue.eval import activity
 from duologue.eval.duplex_play import play
 from duologue.eval.duplex_report import make_report
-from duologue.eval.duplex_scenes import Answer, SceneMaker, Stock
+from duologue.eval.duplex_scenes import Answer, ClipLibrary, SceneMaker
 from duologue.eval.duplex_score import Judge, Score, Turn, edits
-from tests.eval.duplex_actor import ANSWERS, LONG_ANSWERS, Actor, Manner, make_stock, tone
+from tests.eval.duplex_actor import ANSWERS, LONG_ANSWERS, Actor, Manner, make_library, tone
 
 
 @pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Stock:
-    return make_stock(tmp_path_factory.mktemp("stock"))
+def library(tmp_path_factory: pytest.TempPathFactory) -> ClipLibrary:
+    return make_library(tmp_path_factory.mktemp("library"))
 
 
 def scores(
-    stock: Stock, kind: str, count: int = 6, manner: Manner | None = None, split: str = "heard", **how
+    library: ClipLibrary, kind: str, count: int = 6, manner: Manner | None = None, split: str = "heard", **how
 ) -> list[Score]:
     """What becomes of some scenes of a kind with an actor of this manner."""
-    maker = SceneMaker(stock, minutes=how.pop("minutes", 1.0))
-    judge = Judge(stock.answers(), **how)
+    maker = SceneMaker(library, minutes=how.pop("minutes", 1.0))
+    judge = Judge(library.answers(), **how)
     scenes = [maker.make(plan) for plan in maker.plans(count, [kind]) if plan.split in (split, "")]
     assert len(scenes) >= 1
     return [judge.score(played) for played in play(Actor(manner or Manner()), scenes)]
@@ -36,8 +36,8 @@ def turns(found: list[Score]) -> list[Turn]:
 
 
 @pytest.mark.parametrize("delay", [2, 3, 8])
-def test_response_runs_from_voice_to_voice(stock: Stock, delay: int):
-    found = turns(scores(stock, "turn", 8, Manner(delay=delay)))
+def test_response_runs_from_voice_to_voice(library: ClipLibrary, delay: int):
+    found = turns(scores(library, "turn", 8, Manner(delay=delay)))
     assert len(found) == 8
     assert all(turn.right and not turn.early for turn in found)
     # The user's voice ends inside a frame; the actor speaks `delay` frames after that one has ended.
@@ -47,22 +47,22 @@ def test_response_runs_from_voice_to_voice(stock: Stock, delay: int):
     assert len(set(times)) > 3, "questions start anywhere in a frame"
 
 
-def test_a_turn_that_is_not_taken(stock: Stock):
-    found = turns(scores(stock, "turn", 4, Manner(mute=True)))
+def test_a_turn_that_is_not_taken(library: ClipLibrary):
+    found = turns(scores(library, "turn", 4, Manner(mute=True)))
     assert [(turn.response, turn.right, turn.said) for turn in found] == [(None, False, "")] * 4
 
 
-def test_talking_into_the_question_is_no_fast_answer(stock: Stock):
-    found = turns(scores(stock, "turn", 6, Manner(eager=2, stop=None)))
+def test_talking_into_the_question_is_no_fast_answer(library: ClipLibrary):
+    found = turns(scores(library, "turn", 6, Manner(eager=2, stop=None)))
     assert all(turn.early for turn in found)
     assert all(turn.response is None or turn.response < 0.3 for turn in found)
     report = make_report("eager", [Score("a", "turn", "heard", turns=found)])
     assert report.value("turn", "talks into the question") == 100
 
 
-def test_a_wrong_answer_is_wrong_by_text_and_by_ear(stock: Stock):
+def test_a_wrong_answer_is_wrong_by_text_and_by_ear(library: ClipLibrary):
     wrong = dict.fromkeys(ANSWERS, "One plus two is four.")
-    found = turns(scores(stock, "turn", 8, Manner(answers=wrong), asr=lambda wav_S: "one plus three is 4"))
+    found = turns(scores(library, "turn", 8, Manner(answers=wrong), asr=lambda wav_S: "one plus three is 4"))
     assert not any(turn.right for turn in found)
     assert {turn.item for turn in found if turn.right_asr} == {"plus-902"}
     assert {turn.said for turn in found} == {"One plus two is four."}
@@ -72,25 +72,25 @@ def test_a_wrong_answer_is_wrong_by_text_and_by_ear(stock: Stock):
     )  # "two" became "three"
 
 
-def test_what_the_recogniser_gets_is_the_answer_alone(stock: Stock):
+def test_what_the_recogniser_gets_is_the_answer_alone(library: ClipLibrary):
     lengths: list[float] = []
-    found = scores(stock, "turn", 4, asr=lambda wav_S: str(lengths.append(len(wav_S) / 24_000)))
+    found = scores(library, "turn", 4, asr=lambda wav_S: str(lengths.append(len(wav_S) / 24_000)))
     for turn, seconds in zip(turns(found), lengths, strict=True):
-        clip = stock.casts["heard"].answer(turn.expected)
+        clip = library.speakers_of["heard"].answer(turn.expected)
         assert 0.2 < seconds - (clip.heard[1] - clip.heard[0]) < 0.6
 
 
 @pytest.mark.parametrize(("delay", "takes"), [(2, True), (17, False)])
-def test_a_pause_inside_a_question(stock: Stock, delay: int, takes: bool):
-    found = scores(stock, "pause", 6, Manner(delay=delay, stop=1))
+def test_a_pause_inside_a_question(library: ClipLibrary, delay: int, takes: bool):
+    found = scores(library, "pause", 6, Manner(delay=delay, stop=1))
     assert [score.takes_in_pause for score in found] == [takes] * 6
     if not takes:
         assert all(turn.right for turn in turns(found))
 
 
 @pytest.mark.parametrize("stop", [1, 2, 4])
-def test_time_to_silence_and_the_new_answer(stock: Stock, stop: int):
-    found = scores(stock, "interruption", 8, Manner(stop=stop))
+def test_time_to_silence_and_the_new_answer(library: ClipLibrary, stop: int):
+    found = scores(library, "interruption", 8, Manner(stop=stop))
     assert all(score.counts for score in found)
     times = [score.silent_after for score in found if score.silent_after is not None]
     assert len(times) == 8
@@ -98,8 +98,8 @@ def test_time_to_silence_and_the_new_answer(stock: Stock, stop: int):
     assert all(turn.right for turn in turns(found))
 
 
-def test_one_who_never_falls_silent(stock: Stock):
-    found = scores(stock, "interruption", 4, Manner(stop=None))
+def test_one_who_never_falls_silent(library: ClipLibrary):
+    found = scores(library, "interruption", 4, Manner(stop=None))
     assert all(score.silent_after is not None and score.silent_after > 1 for score in found)
     assert not any(turn.right for turn in turns(found)), "the rest of the old answer is not the new one"
     report = make_report("deaf", found)
@@ -107,18 +107,18 @@ def test_one_who_never_falls_silent(stock: Stock):
     assert report.value("interruption", "new question answered") == 0
 
 
-def test_one_who_stops_and_does_not_answer_the_new_question(stock: Stock):
+def test_one_who_stops_and_does_not_answer_the_new_question(library: ClipLibrary):
     answers = ANSWERS | {text: "I see." for text in ANSWERS if "plus" in text}
-    report = make_report("vague", scores(stock, "interruption", 4, Manner(answers=answers)))
+    report = make_report("vague", scores(library, "interruption", 4, Manner(answers=answers)))
     assert report.value("interruption", "silent within 400 ms") == 100
     assert report.value("interruption", "new question answered") == 0
 
 
-def test_scenes_that_never_came_to_it_do_not_count(stock: Stock):
-    silent = scores(stock, "interruption", 3, Manner(mute=True))
+def test_scenes_that_never_came_to_it_do_not_count(library: ClipLibrary):
+    silent = scores(library, "interruption", 3, Manner(mute=True))
     assert {(score.counts, score.why) for score in silent} == {(False, "no answer to cut into")}
     other = ANSWERS | {text: "red " * 30 for text in ANSWERS if "story" in text}
-    unknown = scores(stock, "backchannel", 3, Manner(answers=other))
+    unknown = scores(library, "backchannel", 3, Manner(answers=other))
     assert {(score.counts, score.why) for score in unknown} == {
         (False, "less than 2 s of a known answer were left")
     }
@@ -128,40 +128,40 @@ def test_scenes_that_never_came_to_it_do_not_count(stock: Stock):
     assert report.scenes["backchannel"]["counted"] == 0
 
 
-def test_another_long_answer_may_be_cut_too(stock: Stock):
+def test_another_long_answer_may_be_cut_too(library: ClipLibrary):
     swapped = ANSWERS | {text: LONG_ANSWERS["another" not in text] for text in ANSWERS if "story" in text}
-    found = scores(stock, "interruption", 6, Manner(answers=swapped))
+    found = scores(library, "interruption", 6, Manner(answers=swapped))
     assert sum(score.counts for score in found) >= 4
 
 
-def test_stop_is_an_interruption_with_an_answer(stock: Stock):
-    found = scores(stock, "stop", 6)
+def test_stop_is_an_interruption_with_an_answer(library: ClipLibrary):
+    found = scores(library, "stop", 6)
     assert all(score.silent_after is not None and score.silent_after < 0.3 for score in found)
     assert {(turn.said, turn.right) for turn in turns(found)} == {("Okay.", True)}
 
 
 @pytest.mark.parametrize("minds", [False, True])
-def test_backchannels(stock: Stock, minds: bool):
-    found = scores(stock, "backchannel", 6, Manner(minds_hums=minds, stop=1))
+def test_backchannels(library: ClipLibrary, minds: bool):
+    found = scores(library, "backchannel", 6, Manner(minds_hums=minds, stop=1))
     assert [(score.counts, score.goes_on, score.finished) for score in found] == [
         (True, not minds, not minds)
     ] * 6
 
 
-def test_quiet_scenes(stock: Stock):
+def test_quiet_scenes(library: ClipLibrary):
     for kind in ("silence", "noise", "babble"):
-        assert [score.quiet for score in scores(stock, kind, 2, Manner(mute=True))] == [True] * 2
-        coughs = scores(stock, kind, 2, Manner(mute=True, cough=200))
+        assert [score.quiet for score in scores(library, kind, 2, Manner(mute=True))] == [True] * 2
+        coughs = scores(library, kind, 2, Manner(mute=True, cough=200))
         assert [score.quiet for score in coughs] == [False] * 2
-    found = scores(stock, "noise", 5, Manner(afraid=True, eager=5, stop=None))
+    found = scores(library, "noise", 5, Manner(afraid=True, eager=5, stop=None))
     report = make_report("afraid", found)
     assert report.scenes["noise"]["quiet"]["clicks"] == "0 of 1"
-    assert set(report.scenes["noise"]["quiet"]) == {"white", "pink", "brown", "hum", "clicks"}
+    assert set(report.scenes["noise"]["quiet"]) == {"white", "pink", "brown", "backchannel", "clicks"}
     assert report.value("noise", "stays quiet") == 20 * sum(score.quiet is True for score in found) < 100
 
 
-def test_a_conversation_has_many_turns(stock: Stock):
-    found = scores(stock, "conversation", 3)
+def test_a_conversation_has_many_turns(library: ClipLibrary):
+    found = scores(library, "conversation", 3)
     assert all(len(score.turns) >= 3 for score in found)
     assert all(turn.right and turn.response is not None and turn.response < 0.3 for turn in turns(found))
     report = make_report(
@@ -172,8 +172,8 @@ def test_a_conversation_has_many_turns(stock: Stock):
     )
 
 
-def test_quality_minute_by_minute(stock: Stock):
-    found = scores(stock, "ten-minutes", 2, Manner(until=round(60 * 12.5)), minutes=2.2)
+def test_quality_minute_by_minute(library: ClipLibrary):
+    found = scores(library, "ten-minutes", 2, Manner(until=round(60 * 12.5)), minutes=2.2)
     report = make_report("tired", found)
     assert report.minutes[0] == pytest.approx(100, abs=10)
     assert report.minutes[1] == pytest.approx(0, abs=10)
@@ -185,8 +185,11 @@ def test_quality_minute_by_minute(stock: Stock):
     assert min(len(score.turns) for score in found) > 12
 
 
-def test_unheard_phrasings_stand_beside(stock: Stock):
-    heard, unheard = scores(stock, "turn", 5), scores(stock, "turn", 5, Manner(mute=True), split="unheard")
+def test_unheard_phrasings_stand_beside(library: ClipLibrary):
+    heard, unheard = (
+        scores(library, "turn", 5),
+        scores(library, "turn", 5, Manner(mute=True), split="unheard"),
+    )
     assert len(unheard) == 1, "each clip once"
     report = make_report("learnt by heart", heard + unheard)
     assert report.value("turn", "right answer, text") == 100
@@ -198,8 +201,8 @@ def test_unheard_phrasings_stand_beside(stock: Stock):
 # Scenes
 
 
-def test_scenes_are_of_held_out_voices_and_do_not_depend_on_their_number(stock: Stock):
-    maker = SceneMaker(stock, seed=3)
+def test_scenes_are_of_held_out_voices_and_do_not_depend_on_their_number(library: ClipLibrary):
+    maker = SceneMaker(library, seed=3)
     plans = maker.plans(4)
     assert {plan.kind for plan in plans} >= {
         "turn",
@@ -211,22 +214,22 @@ def test_scenes_are_of_held_out_voices_and_do_not_depend_on_their_number(stock: 
         "babble",
     }
     for plan in plans:
-        scene, again = maker.make(plan), SceneMaker(stock, seed=3).make(plan)
-        for cue, other in zip(scene.cues, again.cues, strict=True):
-            assert np.array_equal(cue.sound.wav_S, other.sound.wav_S)
-            assert cue.delay == other.delay
-            assert cue.sound.voice in ("af_river", "")
-    names = [maker.make(plan).cues[0].delay for plan in plans if plan.kind == "turn"]
+        scene, again = maker.make(plan), SceneMaker(library, seed=3).make(plan)
+        for event, other in zip(scene.events, again.events, strict=True):
+            assert np.array_equal(event.sound.wav_S, other.sound.wav_S)
+            assert event.delay == other.delay
+            assert event.sound.voice in ("af_river", "")
+    names = [maker.make(plan).events[0].delay for plan in plans if plan.kind == "turn"]
     assert names != [
-        SceneMaker(stock, seed=4).make(plan).cues[0].delay for plan in plans if plan.kind == "turn"
+        SceneMaker(library, seed=4).make(plan).events[0].delay for plan in plans if plan.kind == "turn"
     ]
     for plan in maker.plans(20, ["interruption"]):
-        first, cut = maker.make(plan).cues
-        start, end = stock.casts["heard"].answer(stock.script.items[first.item].answer).heard
+        first, cut = maker.make(plan).events
+        start, end = library.speakers_of["heard"].answer(library.script.items[first.item].answer).heard
         assert 1 <= cut.delay <= end - start - 2
 
 
-def test_nothing_to_play(stock: Stock, tmp_path: Path):
+def test_nothing_to_play(library: ClipLibrary, tmp_path: Path):
     rows = [
         {
             "role": "user",
@@ -237,12 +240,12 @@ def test_nothing_to_play(stock: Stock, tmp_path: Path):
         }
     ]
     with pytest.raises(InputError, match="af_river"):
-        Stock.of(rows, stock.script)
+        ClipLibrary.of(rows, library.script)
 
 
-def test_slots_do_not_matter(stock: Stock):
+def test_slots_do_not_matter(library: ClipLibrary):
     """What is played to one slot, one scene after the other, is what is played to many."""
-    maker = SceneMaker(stock)
+    maker = SceneMaker(library)
     plans = [plan for plan in maker.plans(2) if plan.kind not in ("babble", "noise")]
     alone = {p.scene.name: p for p in play(Actor(Manner(), 1), map(maker.make, plans))}
     many = {p.scene.name: p for p in play(Actor(Manner(), 5), map(maker.make, plans))}
@@ -279,11 +282,11 @@ def test_spans_merge_short_silences_and_drop_clicks():
         ("", False),
     ],
 )
-def test_a_right_answer(stock: Stock, said: str, right: bool):
-    assert Judge(stock.answers()).right("plus-901", said) == right
+def test_a_right_answer(library: ClipLibrary, said: str, right: bool):
+    assert Judge(library.answers()).right("plus-901", said) == right
 
 
-def test_a_long_answer_may_have_a_slip_and_a_short_one_a_spelling(stock: Stock):
+def test_a_long_answer_may_have_a_slip_and_a_short_one_a_spelling(library: ClipLibrary):
     judge = Judge(
         {"hot": Answer("The opposite of hot is cold."), "cold": Answer("The opposite of cold is hot.")}
     )
@@ -295,14 +298,14 @@ def test_a_long_answer_may_have_a_slip_and_a_short_one_a_spelling(stock: Stock):
     )
     assert near.right("a", "the best of all colors is read")
     assert not near.right("a", "the best of all colours is red"), "as near to the other"
-    judge = Judge(stock.answers())
+    judge = Judge(library.answers())
     assert judge.right("long-900", LONG_ANSWERS[0].replace("silver", "golden"))
     assert not judge.right("long-900", LONG_ANSWERS[1])
 
 
-def test_what_is_left_of_an_answer(stock: Stock):
-    judge = Judge(stock.answers())
-    whole = stock.answers()["long-900"].seconds
+def test_what_is_left_of_an_answer(library: ClipLibrary):
+    judge = Judge(library.answers())
+    whole = library.answers()["long-900"].seconds
     assert whole > 4
     assert judge.left(["Once", "up"], 1.0) == pytest.approx(whole - 1)  # a word of which half was said
     assert judge.left(["Once", "upon", "the", "time"], 1.5) == pytest.approx(whole - 1.5)
@@ -318,14 +321,14 @@ def test_edits():
 
 
 @pytest.mark.parametrize("misses", [0, 1])
-def test_the_words_that_the_model_writes_down(stock: Stock, misses: int):
-    found = scores(stock, "conversation", 4, Manner(misses=misses))
+def test_the_words_that_the_model_writes_down(library: ClipLibrary, misses: int):
+    found = scores(library, "conversation", 4, Manner(misses=misses))
     report = make_report("m", found)
     words = sum(len(score.heard[0].split()) for score in found if score.heard)
     expected = 100 * misses * len(turns(found)) / words
     assert report.value("conversation", "WER of the user's words") == pytest.approx(expected, abs=0.01)
-    hums = scores(stock, "backchannel", 4)
-    assert all(score.heard and score.heard[0].lower() == score.heard[1].lower() for score in hums)
+    backchannels = scores(library, "backchannel", 4)
+    assert all(score.heard and score.heard[0].lower() == score.heard[1].lower() for score in backchannels)
 
 
 def test_figures_of_known_scores():

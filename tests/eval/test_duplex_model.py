@@ -8,32 +8,32 @@ from pathlib import Path
 import pytest
 import tyro
 
-from duologue.cli import CONFIG
+from duologue.cli.app import CONFIG
+from duologue.cli.eval import Eval
 from duologue.data.manifest import read_transcript
 from duologue.engine.session import Session
 from duologue.errors import InputError
-from duologue.eval.commands import Eval
 from duologue.eval.duplex import Parts, evaluate_duplex
 from duologue.eval.duplex_play import Played
-from duologue.eval.duplex_scenes import Stock
+from duologue.eval.duplex_scenes import ClipLibrary
 from duologue.eval.duplex_score import Judge, Score
 from duologue.weights import load
 from tests.engine.virtual import listening
-from tests.eval.duplex_actor import make_stock
+from tests.eval.duplex_actor import make_library
 
 
 @pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Stock:
-    return make_stock(tmp_path_factory.mktemp("stock"))
+def library(tmp_path_factory: pytest.TempPathFactory) -> ClipLibrary:
+    return make_library(tmp_path_factory.mktemp("library"))
 
 
 def run(*args: object) -> None:
     tyro.cli(Eval, args=["duplex", *map(str, args)], config=CONFIG).run()
 
 
-def test_command(stock: Stock, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_command(library: ClipLibrary, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     pytest.importorskip("matplotlib")
-    make_stock(tmp_path)
+    make_library(tmp_path)
     out, saved, png = tmp_path / "out.json", tmp_path / "saved", tmp_path / "scene.png"
     common = ["--model", "tiny", "--set", tmp_path / "clips", "--script", tmp_path / "script.jsonl"]
     files = ["--json", out, "--save", saved, "--png", "turn-heard-001", png]
@@ -54,9 +54,9 @@ def test_command(stock: Stock, tmp_path: Path, capsys: pytest.CaptureFixture[str
         run("--model", "tiny")
 
 
-def test_one_that_was_stopped_goes_on(stock: Stock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_one_that_was_stopped_goes_on(library: ClipLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With the same figures at the end; another model's scores are not taken for its own."""
-    make_stock(tmp_path)
+    make_library(tmp_path)
     out = tmp_path / "out.json"
     part = tmp_path / "out.json.part"
     common = ["--model", "tiny", "--set", tmp_path / "clips", "--script", tmp_path / "script.jsonl"]
@@ -90,25 +90,25 @@ def test_one_that_was_stopped_goes_on(stock: Stock, tmp_path: Path, monkeypatch:
     assert len(judged) == len(whole)
 
 
-def test_a_model_in_training(stock: Stock):
+def test_a_model_in_training(library: ClipLibrary):
     """Parts put together by hand; the modes of its modules are as they were."""
     tiny = load("tiny")
     tiny.lm.train()
     parts = Parts(tiny.lm, tiny.codec, tiny.tokenizer, tiny.sampling)
-    report = evaluate_duplex(parts, stock, scenes=1, kinds=["turn"], time_frames=0)
+    report = evaluate_duplex(parts, library, scenes=1, kinds=["turn"], time_frames=0)
     assert report.scenes["turn"]["played"] == 2
     assert tiny.lm.training and not tiny.codec.training
     assert all(score.heard is None for score in report.scores), "it writes down nothing"
-    same = evaluate_duplex(tiny, stock, scenes=1, kinds=["turn"], time_frames=0, slots=1)
+    same = evaluate_duplex(tiny, library, scenes=1, kinds=["turn"], time_frames=0, slots=1)
     assert [score.turns for score in report.scores] == [score.turns for score in same.scores]
 
 
-def test_what_is_written_down_of_the_user_is_what_a_conversation_writes_down(stock: Stock):
+def test_what_is_written_down_of_the_user_is_what_a_conversation_writes_down(library: ClipLibrary):
     """The same tokens as in a session that hears the scene's user."""
     model = listening()
     played: list[Played] = []
     report = evaluate_duplex(
-        model, stock, scenes=1, kinds=["turn"], time_frames=0, slots=1, keep=lambda p, _: played.append(p)
+        model, library, scenes=1, kinds=["turn"], time_frames=0, slots=1, keep=lambda p, _: played.append(p)
     )
     scene = played[0]
     seed = zlib.crc32(f"0 {scene.scene.name}".encode())
@@ -118,6 +118,6 @@ def test_what_is_written_down_of_the_user_is_what_a_conversation_writes_down(sto
     assert report.scores[0].heard is not None and report.value("turn", "WER of the user's words") is not None
 
 
-def test_kinds_that_do_not_exist(stock: Stock):
+def test_kinds_that_do_not_exist(library: ClipLibrary):
     with pytest.raises(InputError, match="no kind of scene is called dance"):
-        evaluate_duplex(load("tiny"), stock, kinds=["dance"])
+        evaluate_duplex(load("tiny"), library, kinds=["dance"])

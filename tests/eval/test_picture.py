@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from duologue.data.manifest import AGENT, USER, Word
 from duologue.errors import InputError
 from duologue.eval import picture
 from duologue.eval.picture import COLORS, check_picture, draw_conversation
+from duologue.types import AGENT, USER, Word
 
 WORDS = [Word("Hello", 0.2, 0.6, USER), Word("100$ $x", 1.0, 1.5, AGENT), Word("\x10\u4e2d", 1.6, 2.0, AGENT)]
 

@@ -12,10 +12,10 @@ import torch
 import tyro
 from torch import Tensor
 
-from duologue.cli import CONFIG
+from duologue.cli.app import CONFIG
+from duologue.cli.eval import Eval, EvalCodes
 from duologue.data.voices import write_clip
 from duologue.errors import InputError
-from duologue.eval.commands import Eval, EvalCodes
 from duologue.eval.probe import probe_codes
 from tests.eval.duplex_actor import tone
 

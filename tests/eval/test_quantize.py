@@ -12,6 +12,7 @@ from duologue.config import DepthConfig
 from duologue.data.shards import write_shards
 from duologue.eval.quantize import KINDS, evaluate_quantized, quantized
 from duologue.lm import LM
+from duologue.weights.random import random_lm
 
 SILENCE = torch.arange(8)
 
@@ -21,7 +22,7 @@ def lm() -> LM:
     tiny = presets.tiny_lm()
     temporal = replace(tiny.temporal, dim=64, feedforward=289)  # gates of 192
     config = replace(tiny, temporal=temporal, depth=DepthConfig(64, 2, 1, 289, tuple(range(8))))
-    return presets.random_lm(config)
+    return random_lm(config)
 
 
 def conversations(lm: LM) -> list[Tensor]:

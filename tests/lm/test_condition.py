@@ -73,10 +73,10 @@ def test_a_model_that_attends_to_a_condition_must_have_one() -> None:
 def test_one_condition_holds_for_all_slots_and_outlives_a_reset() -> None:
     lm: LM = golden.lm("lm_cond")
     voice = torch.randn(4, 12, generator=torch.Generator().manual_seed(0))
-    told = lm.conditioning({"speaker_wavs": voice, "cfg": "2.0", "control": "ok"})
+    conditions = lm.conditioning({"speaker_wavs": voice, "cfg": "2.0", "control": "ok"})
     untold = lm.conditioning({"speaker_wavs": -voice})
     heard_BQ = torch.zeros(2, 0, dtype=torch.int64)
-    state = init_state(lm, [Sampling.greedy()] * 2, told)
+    state = init_state(lm, [Sampling.greedy()] * 2, conditions)
     first = step(lm, state, heard_BQ).hidden_BD
     assert_close(first[0], first[1])
     state.reset()

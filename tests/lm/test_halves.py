@@ -111,9 +111,9 @@ def test_slots_are_taken_out_with_their_conditions() -> None:
         tell(lm, whole, 2, second)
         slots_N = torch.tensor([2, 0])
         for user_BQ in user_codes(lm, 1, 12):
-            part = state.take(slots_N)
+            part = state.gather(slots_N)
             out = step(lm, part, user_BQ.expand(2, -1))
-            state.put(slots_N, part)
+            state.scatter(slots_N, part)
             exec_B = torch.tensor([True, False, True])
             expected = step(lm, whole, user_BQ.expand(3, -1), exec_B)
             assert torch.equal(out.tokens_BK, expected.tokens_BK[slots_N])

@@ -10,11 +10,12 @@ from duologue.lm import LM
 from duologue.lm.lora import add_lora, merge_lora
 from duologue.weights.lora import adapter_tensors
 from duologue.weights.names import lm_sources
+from duologue.weights.random import random_lm
 
 
 @pytest.fixture
 def lm() -> LM:
-    return presets.random_lm(replace(presets.tiny_lm(), extra_heads=1, extra_heads_dim=50))
+    return random_lm(replace(presets.tiny_lm(), extra_heads=1, extra_heads_dim=50))
 
 
 def codes(lm: LM) -> torch.Tensor:

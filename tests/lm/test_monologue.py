@@ -1,6 +1,6 @@
 import pytest
 
-from duologue.lm.monologue import heard_row, lead, text_row
+from duologue.lm.monologue import lead_text, text_row, user_text_row
 
 
 @pytest.mark.parametrize(
@@ -31,16 +31,16 @@ def test_without_marks() -> None:
 
 
 def test_the_listener_queues_what_comes_too_fast() -> None:
-    row = heard_row([([7, 8, 9], 0.08), ([5], 0.1), ([6], 0.8)], 13, delay=2)
+    row = user_text_row([([7, 8, 9], 0.08), ([5], 0.1), ([6], 0.8)], 13, delay=2)
     assert row == [3, 3, 3, 7, 8, 9, 5, 3, 3, 3, 3, 3, 6]
 
 
 def test_words_lead_their_sound_as_far_as_there_is_room() -> None:
     words = [([7], 1.0, 1.2), ([8, 9], 1.6, 1.8), ([10], 1.84, 2.0), ([11], 3.0, 3.2)]
-    ahead = lead(words, 3)
+    ahead = lead_text(words, 3)
     assert [tokens for tokens, _ in ahead] == [tokens for tokens, _, _ in words]
     # the first word of an utterance stays, the next leads by three frames, then one waits for the tokens before it
     assert [start for _, start in ahead] == pytest.approx([1.0, 1.36, 1.6, 3.0])
-    assert [start for _, start in lead(words, 0)] == [start for _, start, _ in words]
+    assert [start for _, start in lead_text(words, 0)] == [start for _, start, _ in words]
     # one that would come too late for its sound does not wait
-    assert lead([([1, 2, 3], 0.0, 0.1), ([4], 0.1, 0.2)], 3)[1][1] == pytest.approx(0.1)
+    assert lead_text([([1, 2, 3], 0.0, 0.1), ([4], 0.1, 0.2)], 3)[1][1] == pytest.approx(0.1)

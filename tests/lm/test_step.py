@@ -13,6 +13,7 @@ from duologue.config import LMConfig
 from duologue.lm import LM, Sampling
 from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.step import StepState, init_state, step
+from duologue.weights.random import random_lm
 from tests import golden
 from tests.nn.streaming import same_bits
 
@@ -24,7 +25,7 @@ def model(case: str = "tiny") -> LM:
     """In double precision, so that rounding decides no token."""
     if case != "tiny":
         return golden.lm(case).double()
-    lm = presets.random_lm(presets.tiny_lm())
+    lm = random_lm(presets.tiny_lm())
     with torch.no_grad():
         lm.text_head.weight.mul_(3)
     return lm.double()
@@ -200,7 +201,7 @@ def test_a_reset_slot_is_as_new() -> None:
 
 def test_memory_and_objects_do_not_grow() -> None:
     """Some hundred steps past the context; `benchmarks/hour.py` goes on for an hour of conversation."""
-    lm = presets.random_lm(presets.tiny_lm())
+    lm = random_lm(presets.tiny_lm())
     state, heard_BQ = init_state(lm, [Sampling(seed=0)]), torch.zeros(1, 8, dtype=torch.int64)
     for _ in range(lm.config.temporal.context + 5):
         step(lm, state, heard_BQ)
@@ -245,7 +246,7 @@ def test_no_depth_transformer() -> None:
 
 @pytest.mark.parametrize("settings", [Sampling.greedy(), Sampling(seed=1)])
 def test_half_precision(settings: Sampling) -> None:
-    lm = presets.random_lm(presets.tiny_lm()).bfloat16()
+    lm = random_lm(presets.tiny_lm()).bfloat16()
     state = init_state(lm, [settings])
     assert state.temporal.caches[0].keys_BHCD.dtype == torch.bfloat16
     heard_BTQ = torch.randint(32, (1, 45, 8), generator=torch.Generator().manual_seed(0))

@@ -15,13 +15,13 @@ import soundfile
 pytest.importorskip("mlx.core")
 
 from duologue import cli
+from duologue.audio.activity import rms_of
 from duologue.audio.files import read_mono
 from duologue.audio.framing import pad_to_frames
 from duologue.engine import options
 from duologue.engine.backend import TorchBackend, open_backend
 from duologue.engine.options import Options, default_backend
 from duologue.engine.session import Session
-from duologue.engine.words import loudness
 from duologue.errors import InputError
 from duologue.lm.sampling import Sampling
 from duologue.mlx.backend import MLXBackend
@@ -53,7 +53,7 @@ def check_the_same(ours: MLXBackend, theirs: TorchBackend, frames: int) -> None:
         wav_BS = noise(4, t)
         wav_BS[~exec_B] = np.nan
         a, b = theirs.step(wav_BS, exec_B), ours.step(wav_BS, exec_B)
-        for name in ("text_B", "heard_B", "heard_BQ", "tokens_BK", "finite_B"):
+        for name in ("text_B", "user_text_B", "heard_BQ", "tokens_BK", "finite_B"):
             x, y = getattr(a, name), getattr(b, name)
             assert x.dtype == y.dtype
             np.testing.assert_array_equal(x[exec_B], y[exec_B], f"{name}, frame {t}")
@@ -68,10 +68,10 @@ def test_it_writes_down_what_torch_does() -> None:
     check_the_same(MLXBackend(model, 4), TorchBackend(model, 4), 20)
     session = Session(model, Sampling.greedy(), MLX)
     said = [session.push(frame_S) for frame_S in noise(12)]
-    assert len({s.heard_token for s in said}) > 3
+    assert len({s.user_token for s in said}) > 3
     assert "".join(s.heard for s in said)
     other = Session(listening(4, 6), Sampling.greedy(), MLX)
-    assert [other.push(frame_S).heard_token for frame_S in noise(2)] == [-1, -1]
+    assert [other.push(frame_S).user_token for frame_S in noise(2)] == [-1, -1]
 
 
 def test_it_says_what_torch_says() -> None:
@@ -97,7 +97,7 @@ def test_nano_says_what_it_says_in_torch() -> None:
         np.testing.assert_array_equal(out.tokens_BK, expected.tokens_BK)
         # The voice's phase is a sum over the whole conversation, so that a rounding of the pitch moves it: unheard.
         np.testing.assert_allclose(out.wav_BS, expected.wav_BS, atol=1e-2)
-        assert loudness(out.wav_BS) == pytest.approx(loudness(expected.wav_BS), rel=0.01, abs=1e-4)
+        assert rms_of(out.wav_BS) == pytest.approx(rms_of(expected.wav_BS), rel=0.01, abs=1e-4)
 
 
 def test_codes_that_were_heard_before() -> None:

@@ -14,6 +14,7 @@ import mlx.core as mx
 from duologue import presets
 from duologue.config import CodecConfig, FramesConfig
 from duologue.mlx.state import compiled
+from duologue.weights.random import random_codec
 from tests import golden
 from tests.mlx import mirror
 from tests.mlx.mirror import back, of, same_bits
@@ -43,7 +44,7 @@ def test_it_gives_the_references_codes_and_samples(case: str, codebooks: int) ->
 
 @BOTH_DECODERS
 def test_offline_it_equals_torch(config: CodecConfig) -> None:
-    twin = presets.random_codec(config)
+    twin = random_codec(config)
     codes_BQT = torch.randint(32, (3, 8, 30), generator=torch.Generator().manual_seed(0))
     expected = twin.decode(codes_BQT)
     assert expected.std() > 0.01, "nothing to compare"
@@ -52,7 +53,7 @@ def test_offline_it_equals_torch(config: CodecConfig) -> None:
 
 @BOTH_DECODERS
 def test_streamed_it_equals_torch_offline_past_the_context(config: CodecConfig) -> None:
-    twin = presets.random_codec(config)
+    twin = random_codec(config)
     codec = mirror.codec(twin)
     wav_BS = 0.1 * torch.randn(2, 24 * 1920, generator=torch.Generator().manual_seed(0))
     codes_BQT = twin.encode(wav_BS)
@@ -70,7 +71,7 @@ def test_streamed_it_equals_torch_offline_past_the_context(config: CodecConfig) 
 @BOTH_DECODERS
 def test_slots_rest_and_start_anew(config: CodecConfig) -> None:
     """After a frame that is no sound and a reset, with a neighbour and pauses: bit for bit as in a new state."""
-    codec = mirror.codec(presets.random_codec(config))
+    codec = mirror.codec(random_codec(config))
     wav_TBS = of(0.1 * torch.randn(6, 2, 1920, generator=torch.Generator().manual_seed(0)))
     bad_BS, nobody, first = mx.full((2, 1920), mx.nan), mx.array([False, False]), mx.array([True, False])
     alone, state = codec.init_state(2), codec.init_state(2)
@@ -90,7 +91,7 @@ def test_slots_rest_and_start_anew(config: CodecConfig) -> None:
 @pytest.mark.skipif(not shutil.which("g++"), reason="compiling on Linux takes a C++ compiler")
 @BOTH_DECODERS
 def test_compiled_it_gives_the_same(config: CodecConfig) -> None:
-    codec = mirror.codec(presets.random_codec(config))
+    codec = mirror.codec(random_codec(config))
     plain, state, alone = codec.init_state(2), codec.init_state(2), mx.array([True, False])
     run = compiled(lambda codes_BQT, exec_B: codec.decode_frame(state, codes_BQT, exec_B), state)
     codes_BQT = torch.randint(32, (2, 8, 6), generator=torch.Generator().manual_seed(0))
@@ -102,7 +103,7 @@ def test_compiled_it_gives_the_same(config: CodecConfig) -> None:
 
 
 def test_frames_of_another_length_are_refused() -> None:
-    codec = mirror.codec(presets.random_codec(TINY))
+    codec = mirror.codec(random_codec(TINY))
     state = codec.init_state(1)
     with pytest.raises(ValueError, match="one frame"):
         codec.encode_step(state, mx.zeros((1, 1919)))

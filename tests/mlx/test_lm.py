@@ -20,6 +20,7 @@ from duologue.lm.sampling import hashed_uniform
 from duologue.mlx import attention, sampling
 from duologue.mlx.condition import Condition
 from duologue.mlx.step import init_state, step
+from duologue.weights.random import random_lm
 from tests import golden
 from tests.golden.cases import LM_CASES
 from tests.mlx import mirror
@@ -36,7 +37,7 @@ SETTINGS = [
 
 @cache
 def tiny() -> LM:
-    lm = presets.random_lm(presets.tiny_lm())
+    lm = random_lm(presets.tiny_lm())
     with torch.no_grad():
         lm.text_head.weight.mul_(3)
     return lm

@@ -21,6 +21,7 @@ from duologue.mlx.embedding import QuantizedTokenEmbedding, TokenEmbedding
 from duologue.mlx.step import init_state, step
 from duologue.weights import load as open_model
 from duologue.weights.packed import MLX_GROUP, quantize_affine, quantize_int8
+from duologue.weights.random import random_lm
 from tests.mlx.mirror import back, of, same_bits
 
 
@@ -30,7 +31,7 @@ def wide() -> LM:
     tiny = presets.tiny_lm()
     temporal = replace(tiny.temporal, dim=64, feedforward=96)
     depth = DepthConfig(64, 2, 1, 66, tuple(range(8)))
-    return presets.random_lm(replace(tiny, temporal=temporal, depth=depth))
+    return random_lm(replace(tiny, temporal=temporal, depth=depth))
 
 
 def packs(name: str, group: int) -> bool:
@@ -105,7 +106,7 @@ def test_embeddings_with_projections_stay_as_they_are() -> None:
     """So it is in the published files: of such an embedding the projections alone are packed."""
     config = wide().config
     assert config.depth is not None
-    twin = presets.random_lm(replace(config, depth=replace(config.depth, low_rank=64)))
+    twin = random_lm(replace(config, depth=replace(config.depth, low_rank=64)))
     lm = load.lm_of(twin.config, twin.state_dict().items(), mx.float32, "q4")
     assert type(lm.depth.text_emb) is TokenEmbedding
     assert isinstance(lm.depth.text_emb.projection, nn.QuantizedLinear)

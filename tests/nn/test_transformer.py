@@ -117,8 +117,8 @@ def test_rotary_scores_depend_on_the_distance_alone(interleaved: bool) -> None:
 
     def scores(shift: int) -> Tensor:
         position_BT = torch.tensor([[0, 5, 11]]) + shift
-        turned = turns(position_BT, 8, 100.0, interleaved)
-        return rotate(q, turned, interleaved) @ rotate(k, turned, interleaved).transpose(-1, -2)
+        rotation = turns(position_BT, 8, 100.0, interleaved)
+        return rotate(q, rotation, interleaved) @ rotate(k, rotation, interleaved).transpose(-1, -2)
 
     assert_close(scores(0), scores(40), atol=1e-5, rtol=0)
     assert (scores(0) - q @ k.transpose(-1, -2)).abs().max() > 0.1

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from duologue.engine.seat import BACKLOG
+from duologue.engine.live_session import BACKLOG
 from duologue.serve.settings import Settings
 from tests.engine.virtual import noise
 from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read, until
@@ -89,12 +89,12 @@ def test_little_is_kept_for_one_who_does_not_read():
         link = upgrade(server, window=4096)
         until(lambda: server.service.pool._calls)
         (call,) = server.service.pool._calls
-        until(lambda: call.seat.counts().dropped > 10)
+        until(lambda: call.session.counts().dropped > 10)
         began, kept = time.monotonic(), 0
         while time.monotonic() - began < 0.5:
             kept += len(link.recv(1 << 16))
         link.close()
-        assert call.seat.ended is None
+        assert call.session.ended is None
         assert kept / 48_000 < 2 + 0.5 + 1
     finally:
         server.close()
@@ -140,7 +140,7 @@ def test_sound_at_a_hundred_times_its_rate_keeps_the_queue_short(server):
                 for _ in range(200):
                     await link.send(second)
                     for call in list(server.service.pool._calls):
-                        deepest = max(deepest, len(call.seat._heard))
+                        deepest = max(deepest, len(call.session._heard))
             heard = await with_room
             return heard, deepest
 

@@ -10,7 +10,7 @@ from duologue.audio.opus import OpusReader, OpusWriter
 from duologue.errors import InputError
 from duologue.lm.sampling import Sampling
 from duologue.serve.kyutai import wishes
-from duologue.serve.link import Allowance
+from duologue.serve.link import RateLimiter
 from duologue.serve.pool import Ended
 from duologue.serve.settings import AUDIO_BURST, CHAT_MESSAGE, Settings
 from duologue.weights import load
@@ -221,10 +221,10 @@ def test_much_sound_in_a_message_and_sound_faster_than_speech_are_refused():
         reader.push(stream, most=1.0)
 
     async def take():
-        allowance = Allowance()
-        allowance.take(int(AUDIO_BURST * 24_000))
+        limiter = RateLimiter()
+        limiter.take(int(AUDIO_BURST * 24_000))
         with pytest.raises(Ended, match="rate it is spoken"):
-            allowance.take(int(PATIENCE) * 24_000)
+            limiter.take(int(PATIENCE) * 24_000)
 
     asyncio.run(take())
 

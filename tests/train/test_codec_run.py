@@ -15,15 +15,15 @@ from duologue.config import FramesConfig
 from duologue.train import codec_run
 from duologue.weights import load
 
-from .test_codec_stages import strips as strips
+from .test_codec_stages import segments as segments
 
 
 @pytest.fixture(scope="module")
-def runs(strips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(segments: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    (folder / "strips").mkdir()
+    (folder / "segments").mkdir()
     for part in ("train", "valid", "valid-agent"):
-        (folder / "strips" / part).symlink_to(strips)
+        (folder / "segments" / part).symlink_to(segments)
     for stage, start in (("semantic", None), ("joint", "semantic"), ("decoder", "joint")):
         train(folder, stage, start)
     return folder
@@ -31,7 +31,7 @@ def runs(strips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(folder: Path, stage: str, start: str | None, out: str = "", seconds: str = "3.2") -> None:
     main(
-        ["train", "codec", "--stage", stage, "--preset", "tiny", "--strips", str(folder / "strips"), "--out",
+        ["train", "codec", "--stage", stage, "--preset", "tiny", "--segments", str(folder / "segments"), "--out",
          str(folder / (out or stage)), "--steps", "2", "--batch", "2", "--device", "cpu", "--seconds",
          "0.96" if stage == "decoder" else seconds, *(("--start", str(folder / start)) if start else ())]
     )  # fmt: skip

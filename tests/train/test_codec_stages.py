@@ -14,21 +14,22 @@ from duologue.codec import Codec
 from duologue.codec.discriminator import DiscriminatorConfig
 from duologue.codec.init import scale_to_speech
 from duologue.config import FramesConfig
-from duologue.data.strips import SECONDS, STRIP
+from duologue.data.segments import SECONDS, SEGMENT
 from duologue.train.codec_batches import CropBatches, block_words
 from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStage, by_spectra
 from duologue.train.codec_joint import JointConfig, JointStage, MelHead
 from duologue.train.codec_semantic import SemanticConfig, SemanticStage
+from duologue.weights.random import random_codec
 
 WORDS = ["yes", "no", "one", "two", "green"]
 
 
 @pytest.fixture(scope="module")
-def strips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two strips of "words" (a tone each) whose teacher states depend on the word."""
-    folder = tmp_path_factory.mktemp("strips")
+def segments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two segments of "words" (a tone each) whose teacher states depend on the word."""
+    folder = tmp_path_factory.mktemp("segments")
     rng = np.random.default_rng(0)
-    wav = np.zeros((2, STRIP), np.int16)
+    wav = np.zeros((2, SEGMENT), np.int16)
     teacher = rng.normal(0, 0.1, (2, SECONDS * 50, 16)).astype(np.float16)
     rows = []
     for n in range(2):
@@ -49,20 +50,22 @@ def strips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def spelling(strips: Path, tmp_path_factory: pytest.TempPathFactory) -> sentencepiece.SentencePieceProcessor:
-    from duologue.data.strips import load_blocks
+def spelling(
+    segments: Path, tmp_path_factory: pytest.TempPathFactory
+) -> sentencepiece.SentencePieceProcessor:
+    from duologue.data.segments import load_blocks
 
     model = tmp_path_factory.mktemp("words") / "words"
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(block_words(load_blocks(strips))), model_prefix=str(model), vocab_size=20,
+        sentence_iterator=iter(block_words(load_blocks(segments))), model_prefix=str(model), vocab_size=20,
         bos_id=-1, eos_id=-1, minloglevel=2, hard_vocab_limit=False,
     )  # fmt: skip
     return sentencepiece.SentencePieceProcessor(f"{model}.model")
 
 
-def crops(strips: Path, spelling: sentencepiece.SentencePieceProcessor, **changes) -> CropBatches:
+def crops(segments: Path, spelling: sentencepiece.SentencePieceProcessor, **changes) -> CropBatches:
     return CropBatches(
-        strips, spelling, **{"batch": 2, "seconds": 3.2, "agent_share": 0.5, "noisy": 0.5} | changes
+        segments, spelling, **{"batch": 2, "seconds": 3.2, "agent_share": 0.5, "noisy": 0.5} | changes
     )
 
 
@@ -73,8 +76,8 @@ def fresh_codec(wav_BS: torch.Tensor) -> Codec:
     return codec
 
 
-def test_scaling_keeps_speech_at_unit_size(strips, spelling) -> None:
-    wav_BS = crops(strips, spelling).make(0)["clean"]
+def test_scaling_keeps_speech_at_unit_size(segments, spelling) -> None:
+    wav_BS = crops(segments, spelling).make(0)["clean"]
     torch.manual_seed(0)
     codec = Codec(presets.tiny_codec())
     with torch.no_grad():
@@ -85,18 +88,18 @@ def test_scaling_keeps_speech_at_unit_size(strips, spelling) -> None:
         assert 0.5 < float(codec.to_wave(z_BDT).std() / wav_BS.std()) < 2
 
 
-def test_crops_are_a_function_of_their_number(strips, spelling) -> None:
-    one, two = crops(strips, spelling), crops(strips, spelling)
+def test_crops_are_a_function_of_their_number(segments, spelling) -> None:
+    one, two = crops(segments, spelling), crops(segments, spelling)
     for batch in (iter(one), iter(one)):
         next(batch)
     two.load_state_dict(one.state_dict())
     a, b = next(iter(one)), next(iter(two))
     assert all(torch.equal(a[key], b[key]) for key in a)
-    assert not torch.equal(a["wav"], crops(strips, spelling, rank=1).make(2)["wav"])
+    assert not torch.equal(a["wav"], crops(segments, spelling, rank=1).make(2)["wav"])
 
 
-def test_crops_spell_the_words_that_are_heard(strips, spelling) -> None:
-    batch = crops(strips, spelling, noisy=0.0).make(0)
+def test_crops_spell_the_words_that_are_heard(segments, spelling) -> None:
+    batch = crops(segments, spelling, noisy=0.0).make(0)
     for wav_S, tokens_N, length in zip(batch["wav"], batch["tokens"], batch["lengths"], strict=True):
         words = spelling.decode([t - 1 for t in tokens_N[:length].tolist()]).split()
         loud = wav_S.unflatten(0, (-1, 2400)).abs().amax(1) > 0.05
@@ -104,11 +107,11 @@ def test_crops_spell_the_words_that_are_heard(strips, spelling) -> None:
         assert len(words) == onsets, "a word that is only partly there must be silent"
 
 
-def test_semantic_stage_learns_words(strips, spelling) -> None:
-    data = crops(strips, spelling, noisy=0.0)
+def test_semantic_stage_learns_words(segments, spelling) -> None:
+    data = crops(segments, spelling, noisy=0.0)
     codec = fresh_codec(data.make(0)["clean"])
     config = SemanticConfig(lr=4e-3, steps=36, warmup=4, continuous_steps=12)
-    teacher = torch.from_numpy(np.load(strips / "teacher.npy")[0].astype(np.float32))
+    teacher = torch.from_numpy(np.load(segments / "teacher.npy")[0].astype(np.float32))
     stage = SemanticStage(codec, spelling, teacher, config, [data.make(1000)])
     decoder = codec.decoder.head.weight.clone()
     losses = [stage.train_step([next(iter(data))], step) for step in range(36)]
@@ -121,8 +124,8 @@ def test_semantic_stage_learns_words(strips, spelling) -> None:
         assert stage.evaluate().keys() == {"distill", "wer", "perplexity"}
 
 
-def test_joint_stage_learns_what_it_sounds_like(strips, spelling) -> None:
-    data = crops(strips, spelling, noisy=0.0)
+def test_joint_stage_learns_what_it_sounds_like(segments, spelling) -> None:
+    data = crops(segments, spelling, noisy=0.0)
     codec = fresh_codec(data.make(0)["clean"])
     config = JointConfig(lr=1e-2, steps=45, warmup=3, mel_weight=20.0, spectrum_first=5)
     stage = JointStage(codec, spelling, torch.randn(10, 16), config, [data.make(1000)])
@@ -137,8 +140,8 @@ def test_joint_stage_learns_what_it_sounds_like(strips, spelling) -> None:
     assert 0 < found["mel"] < 5 and 0 < found["mel_bypass"] < 5
 
 
-def test_sound_that_was_made_worse_is_not_to_be_rebuilt(strips, spelling) -> None:
-    batch = crops(strips, spelling, noisy=0.0).make(0)
+def test_sound_that_was_made_worse_is_not_to_be_rebuilt(segments, spelling) -> None:
+    batch = crops(segments, spelling, noisy=0.0).make(0)
     stage = JointStage(fresh_codec(batch["clean"]), spelling, torch.randn(10, 16), JointConfig(steps=9))
     stage.step = 0
     worse = batch | {"wav": batch["wav"] + 0.01}
@@ -146,8 +149,8 @@ def test_sound_that_was_made_worse_is_not_to_be_rebuilt(strips, spelling) -> Non
     assert stage.loss(worse)[2]["mel"][0] == 0  # pyright: ignore
 
 
-def test_a_spectrogram_step_hears_nothing_of_the_next(strips, spelling) -> None:
-    wav_BS = crops(strips, spelling, noisy=0.0).make(0)["clean"]
+def test_a_spectrogram_step_hears_nothing_of_the_next(segments, spelling) -> None:
+    wav_BS = crops(segments, spelling, noisy=0.0).make(0)["clean"]
     head = MelHead(fresh_codec(wav_BS))
     changed_BS = wav_BS.clone()
     changed_BS[:, 1920:] = 0
@@ -157,9 +160,9 @@ def test_a_spectrogram_step_hears_nothing_of_the_next(strips, spelling) -> None:
     assert not torch.equal(before[:, 8:20], after[:, 8:20])
 
 
-def test_decoder_stage_changes_no_code(strips) -> None:
-    codec = presets.random_codec(presets.tiny_codec())
-    data = CodeBatches(codec, strips, batch=2, frames=4, agent_share=0.5, context=6)
+def test_decoder_stage_changes_no_code(segments) -> None:
+    codec = random_codec(presets.tiny_codec())
+    data = CodeBatches(codec, segments, batch=2, frames=4, agent_share=0.5, context=6)
     batch = data.make(0)
     assert [*batch["codes"].shape, *batch["wav"].shape] == [2, 8, 10, 2, 4 * 1920]
     codes, wav = codec.encode(batch["wav"]), codec.decode(batch["codes"])
@@ -178,12 +181,12 @@ def test_decoder_stage_changes_no_code(strips) -> None:
     assert stage.evaluate()["mel"] > 0
 
 
-def test_decoder_stage_by_frames_learns_spectra_and_pitch(strips) -> None:
+def test_decoder_stage_by_frames_learns_spectra_and_pitch(segments) -> None:
     torch.manual_seed(0)
     codec = Codec(replace(presets.tiny_codec(), frames=FramesConfig(24, 48, 2, 5, 240, 64))).eval()
-    other = presets.random_codec(presets.tiny_codec()).state_dict()
+    other = random_codec(presets.tiny_codec()).state_dict()
     codec.load_state_dict({n: w for n, w in other.items() if not n.startswith("decoder.")}, strict=False)
-    data = CodeBatches(codec, strips, batch=2, frames=4, agent_share=0.5, context=6)
+    data = CodeBatches(codec, segments, batch=2, frames=4, agent_share=0.5, context=6)
     batch = data.make(0)
     assert batch["pitch"].shape == batch["voiced"].shape == (2, 10 * 8)
     config = by_spectra(DecoderConfig(lr=1e-2, steps=10, warmup=1, spectra_first=0))

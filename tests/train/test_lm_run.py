@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 from duologue import presets
 from duologue.cli import main
 from duologue.data.shards import ShardReader, write_shards
-from duologue.tokenizer import Tokenizer
+from duologue.lm.tokenizer import Tokenizer
 from duologue.train import checkpoint
 from duologue.train.lm_run import silent_codes
 from duologue.weights import load
+from duologue.weights.random import random_codec
 from duologue.weights.write import write_codec
 
 SCRIPT = [
@@ -39,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = [[" sea?", [0.4, 1.2], "SPEAKER_USER"], [" The", [1.7, 2.0], "SPEAKER_MAIN"]]
         samples.append({"key": f"talk-{number}", "codes.npy": codes, "json": {"alignments": words}})
     write_shards(folder / "shards", samples)
-    write_codec(folder / "codec.safetensors", presets.random_codec(presets.tiny_codec()))
+    write_codec(folder / "codec.safetensors", random_codec(presets.tiny_codec()))
     return folder
 
 

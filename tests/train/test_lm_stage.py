@@ -10,7 +10,7 @@ import torch
 from duologue import presets
 from duologue.data.shards import ShardReader, write_shards
 from duologue.lm import LM
-from duologue.tokenizer import Tokenizer
+from duologue.lm.tokenizer import Tokenizer
 from duologue.train.lm import EARLY, LMLossConfig, LMStage
 from duologue.train.lm_batches import AS_HEARD, LMBatchConfig, LMBatches, conversation_rows
 from duologue.train.optim import OptimConfig
@@ -42,24 +42,24 @@ def batches(shards: Path, **changes) -> LMBatches:
 
 def test_the_agent_is_ahead_by_what_it_takes_to_be_heard() -> None:
     sample = conversation(0)
-    rows_KT, heard_T = conversation_rows(sample, TOKENIZER, heard_delay=2)
+    rows_KT, user_text_T = conversation_rows(sample, TOKENIZER, user_text_delay=2)
     assert rows_KT.shape == (17, FRAMES - AS_HEARD)
     assert (rows_KT[1:9, 19] == sample["codes.npy"][0, :, 20]).all()
     assert (rows_KT[9:, 5] == sample["codes.npy"][1, :, 5]).all()
     yes = TOKENIZER.encode("yes")
     assert rows_KT[0, 19 : 21 + len(yes)].tolist() == [0, *yes, 3]  # 1.68 s is frame 21 as heard, 20 as said
-    assert heard_T[17 : 17 + len(TOKENIZER.encode("hello"))].tolist() == TOKENIZER.encode("hello")
+    assert user_text_T[17 : 17 + len(TOKENIZER.encode("hello"))].tolist() == TOKENIZER.encode("hello")
 
 
 def test_what_nobody_wrote_down_is_not_learnt_as_silence() -> None:
     sample = conversation(0)
     agent_alone = [word for word in sample["json"]["alignments"] if word[2] == "SPEAKER_MAIN"]
     sample["json"] = {"alignments": agent_alone}
-    rows_KT, heard_T = conversation_rows(sample, TOKENIZER)
-    assert (rows_KT[0] >= 0).all() and (heard_T == -1).all()
+    rows_KT, user_text_T = conversation_rows(sample, TOKENIZER)
+    assert (rows_KT[0] >= 0).all() and (user_text_T == -1).all()
     sample["json"] = {"audio_only": True}
-    rows_KT, heard_T = conversation_rows(sample, TOKENIZER)
-    assert (rows_KT[0] == -1).all() and (heard_T == -1).all() and (rows_KT[1:] >= 0).all()
+    rows_KT, user_text_T = conversation_rows(sample, TOKENIZER)
+    assert (rows_KT[0] == -1).all() and (user_text_T == -1).all() and (rows_KT[1:] >= 0).all()
     batch = {key: torch.from_numpy(value)[None] for key, value in whole_piece(sample).items()}
     trained = stage(LMLossConfig(heard=1.0), valid=[batch])
     assert {name: float(weight) > 0 for name, (_, weight) in trained.terms(batch).items()} == {
@@ -71,7 +71,7 @@ def test_what_nobody_wrote_down_is_not_learnt_as_silence() -> None:
 
 def whole_piece(sample: dict) -> dict[str, np.ndarray]:
     batches = LMBatches(None, TOKENIZER, LMBatchConfig(batch=1, frames=40, from_start=1.0))  # type: ignore
-    return batches.piece(sample, np.random.default_rng(0))
+    return batches.crop(sample, np.random.default_rng(0))
 
 
 def test_a_word_of_no_length_is_said() -> None:
@@ -104,7 +104,7 @@ def test_text_may_stand_ahead_of_the_voice() -> None:
 def test_text_ahead_of_the_voice_stops_where_the_voice_is_cut() -> None:
     sample = conversation(0)
     said = [[" yes", [1.68, 2.0], "SPEAKER_MAIN"], [" yes", [2.0, 2.2], "SPEAKER_MAIN"]]
-    unsaid = [[" yes", [2.35, 2.6], "SPEAKER_UNSAID"], [" yes", [2.6, 2.9], "SPEAKER_UNSAID"]]
+    continuation = [[" yes", [2.35, 2.6], "SPEAKER_UNSAID"], [" yes", [2.6, 2.9], "SPEAKER_UNSAID"]]
     again = [[" yes", [3.2, 3.5], "SPEAKER_MAIN"]]
     yes = TOKENIZER.encode("yes")[0]
 
@@ -112,24 +112,24 @@ def test_text_ahead_of_the_voice_stops_where_the_voice_is_cut() -> None:
         sample["json"] = {"alignments": words, "cuts": cuts}
         return np.flatnonzero(conversation_rows(sample, TOKENIZER, ahead=ahead)[0][0] == yes).tolist()
 
-    whole = places([*said, *((w, t, "SPEAKER_MAIN") for w, t, _ in unsaid), *again], [])
-    cut = places([*said, *unsaid, *again], [2.24])
+    whole = places([*said, *((w, t, "SPEAKER_MAIN") for w, t, _ in continuation), *again], [])
+    cut = places([*said, *continuation, *again], [2.24])
     assert len(whole) == 5
     # the third word would be written before 2.24 s (frame 28 as heard, 27 as said), the fourth after it
     assert cut[:3] == whole[:3]
     assert cut[2] < 27 <= whole[3]
     assert cut[3:] == [int((3.2 - 0.08) * 12.5)]
-    assert places([*said, *unsaid, *again], [2.24], ahead=0) == places([*said, *again], [2.24], ahead=0)
+    assert places([*said, *continuation, *again], [2.24], ahead=0) == places([*said, *again], [2.24], ahead=0)
 
 
 @pytest.mark.parametrize(
     ("drop", "streams"),
     [
-        ({"drop_frames": 0.5}, slice(9, 17)),
-        ({"drop_books": 1.0}, slice(10, 17)),
-        ({"drop_agent": 0.5}, slice(1, 9)),
-        ({"deaf_to_itself": 1.0}, slice(1, 9)),
-        ({"deaf_to_user": 1.0}, slice(9, 17)),
+        ({"user_frame_dropout": 0.5}, slice(9, 17)),
+        ({"codebook_dropout": 1.0}, slice(10, 17)),
+        ({"agent_frame_dropout": 0.5}, slice(1, 9)),
+        ({"agent_stream_dropout": 1.0}, slice(1, 9)),
+        ({"user_stream_dropout": 1.0}, slice(9, 17)),
     ],
 )
 def test_what_is_not_heard_is_still_learnt(shards: Path, drop: dict[str, float], streams: slice) -> None:
@@ -140,11 +140,11 @@ def test_what_is_not_heard_is_still_learnt(shards: Path, drop: dict[str, float],
     assert gone[:, streams].any()
     gone[:, streams] = False
     assert not gone.any()
-    if drop.get("deaf_to_itself") == 1:
+    if drop.get("agent_stream_dropout") == 1:
         assert (batch["inputs"][:, 1:9] == -1).all()
-    if drop.get("deaf_to_user") == 1:
+    if drop.get("user_stream_dropout") == 1:
         assert (batch["inputs"][:, 9:] == -1).all() and (batch["heard"] == -1).all()
-    if drop.get("drop_books") == 1:
+    if drop.get("codebook_dropout") == 1:
         assert (batch["inputs"][:, 12:] == -1).all()
 
 
@@ -176,14 +176,14 @@ def stage(config: LMLossConfig, **changes) -> LMStage:
 
 
 def test_what_was_heard_is_known_below_the_top(shards: Path) -> None:
-    trained = stage(LMLossConfig(text=0.0, audio=0.0, heard_early=1.0))
+    trained = stage(LMLossConfig(text=0.0, audio=0.0, asr_intermediate=1.0))
     batch = next(iter(batches(shards)))
     layers = trained.module.temporal.layers
     early = round(EARLY * len(layers))
     assert 0 < early < len(layers)
     terms = trained.terms(batch)
-    assert terms.keys() == {"heard_early"}
-    terms["heard_early"][0].backward()
+    assert terms.keys() == {"asr_intermediate"}
+    terms["asr_intermediate"][0].backward()
     learns = [any(p.grad is not None for p in layer.parameters()) for layer in layers]
     assert learns == [n < early for n in range(len(layers))]
     assert trained.module.extra_heads[0].weight.grad is not None
@@ -229,7 +229,7 @@ def test_listening_only_leaves_the_depth_transformer_alone(shards: Path) -> None
 
 def test_losses_are_those_of_the_paper(shards: Path) -> None:
     """The stage trains depth on chosen frames of the delayed codes; on all frames it must be the plain loss."""
-    batch = next(iter(batches(shards, drop_frames=0.0, drop_books=0.0)))
+    batch = next(iter(batches(shards, user_frame_dropout=0.0, codebook_dropout=0.0)))
     trained = stage(LMLossConfig(semantic=100.0))
     trained.module.eval()
     with torch.no_grad():

@@ -9,7 +9,7 @@ import torch
 from duologue import presets
 from duologue.data.shards import ShardReader, write_shards
 from duologue.errors import InputError
-from duologue.tokenizer import Tokenizer
+from duologue.lm.tokenizer import Tokenizer
 from duologue.train.lm_text_batches import EOS, MixedBatches, MixedConfig, TextBatches
 
 TOKENIZER = Tokenizer(Path(presets.__file__).parent / "assets" / "tiny" / "tokenizer.model")

@@ -10,14 +10,14 @@ from duologue.lm.step import init_state, step
 
 
 @dataclass
-class Said:
+class AgentFrame:
     text_S: Tensor
     audio_QS: Tensor
     text_logits_SV: Tensor
     audio_logits_SQV: Tensor
 
 
-def converse(lm: LM, user_QS: Tensor) -> Said:
+def converse(lm: LM, user_QS: Tensor) -> AgentFrame:
     """What the model says to the user's codes, one slot, every step."""
     seen: dict[int, list[Tensor]] = {}
     assert lm.depth is not None
@@ -34,4 +34,4 @@ def converse(lm: LM, user_QS: Tensor) -> Said:
         hook.remove()
     text_SV, *audio = [torch.stack(seen[k]) for k in range(len(modules))]
     audio_SQV = torch.stack(audio, 1)
-    return Said(text_SV.argmax(-1), audio_SQV.argmax(-1).T, text_SV, audio_SQV)
+    return AgentFrame(text_SV.argmax(-1), audio_SQV.argmax(-1).T, text_SV, audio_SQV)

@@ -21,6 +21,7 @@ from duologue.weights.model import ASSETS
 from duologue.weights.names import codec_sources
 from duologue.weights.packed import Affine, Packed, Q8Blocks
 from duologue.weights.published import LM_FILE, codec_config
+from duologue.weights.random import random_lm
 from duologue.weights.read import fill
 from duologue.weights.save import SafetensorsWriter
 from duologue.weights.write import lm_json, write_json, write_lm
@@ -155,7 +156,7 @@ def test_quantised(tmp_path: Path, format, quantize, kind) -> None:
     """Matrices are packed, and near; what the format cannot pack is exact."""
     nano = presets.nano_lm()
     odd = replace(nano.temporal, feedforward=1320)  # gates of 880 columns, which no format's groups divide
-    lm = presets.random_lm(replace(nano, temporal=odd))
+    lm = random_lm(replace(nano, temporal=odd))
     source = tmp_path / "source"
     source.mkdir()
     write_lm(source / LM_FILE, lm, torch.bfloat16)

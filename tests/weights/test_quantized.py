@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from duologue import presets
 from duologue.config import DepthConfig, LMConfig, TransformerConfig
 from duologue.errors import InputError
 from duologue.lm import LM, Sampling
@@ -24,6 +23,7 @@ from duologue.weights.layouts import lm_layout
 from duologue.weights.packed import Int8Rows, quantize_int8
 from duologue.weights.published import ModelConfig
 from duologue.weights.quantized import halved_codec, quantized_lm
+from duologue.weights.random import random_lm
 from duologue.weights.save import as_int8, linears, save_tensors
 from duologue.weights.write import lm_json, write_json
 
@@ -45,7 +45,7 @@ class InMemory(Model):
     def __init__(self, values: dict[str, object] | None = None, model_type: str = "moshi"):
         config = ModelConfig(CONFIG, model_type=model_type)
         super().__init__(ModelFiles("it", config, Path), torch.device("cpu"), torch.float32)
-        self.values = values or presets.random_lm(CONFIG).state_dict()
+        self.values = values or random_lm(CONFIG).state_dict()
 
     def stored_lm(self) -> Iterator:
         yield from self.values.items()
@@ -54,7 +54,7 @@ class InMemory(Model):
 @pytest.mark.parametrize("kind", ERROR)
 def test_a_model(kind: str) -> None:
     """The same context as the whole model's, within what rounding does; embeddings and norms are as they were."""
-    plain, rounded = presets.random_lm(CONFIG), quantized_lm(InMemory(), kind)
+    plain, rounded = random_lm(CONFIG), quantized_lm(InMemory(), kind)
     assert not rounded.training
     assert not any(isinstance(inner, Linear) for inner in rounded.modules())
     kept = dict(rounded.named_parameters())
@@ -71,7 +71,7 @@ def test_a_model(kind: str) -> None:
 
 
 def test_8_bit_rows_stay_as_they_are() -> None:
-    values = presets.random_lm(CONFIG).state_dict()
+    values = random_lm(CONFIG).state_dict()
     packed = quantize_int8(values["text_head.weight"])
     lm = quantized_lm(InMemory({**values, "text_head.weight": packed}), "q8")
     assert isinstance(lm.text_head, Int8Linear)

@@ -1,0 +1,233 @@
+"""`duologue data ...`: one dataclass a verb, whose `run` is one call into the pipeline.
+
+Every verb writes OUT/manifest.jsonl with its files beside it (`align` adds to the files that are there), goes on where
+it stopped, and lists what failed in a file ending in .errors.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from tyro.conf import Positional, arg, subcommand
+
+from duologue.data.options import Recipe, Situations, Timing
+from duologue.errors import InputError
+
+if TYPE_CHECKING:
+    from duologue.data.manifest import Row
+    from duologue.data.voices import Voice
+
+Manifest: TypeAlias = Annotated[Positional[Path], arg(metavar="MANIFEST.jsonl")]
+Out: TypeAlias = Annotated[Positional[Path], arg(metavar="OUT")]
+
+
+@dataclass(frozen=True)
+class Synth:
+    """Make two-channel conversations of a script: left the agent, right the user.
+
+    The voices are ready clips, or a synthesiser's. With `--split` clips are chosen as in training or for validation.
+    """
+
+    script: Annotated[Positional[Path], arg(metavar="SCRIPT.jsonl")]
+    """Lines of {"id", "user": [phrasing, ...], "moshi": answer} or {"id", "turns": [[question, answer], ...]}."""
+    out: Out
+    """The folder to write to."""
+    clips: tuple[Path, ...] = ()
+    """Folders and tars of ready clips."""
+    voice: Literal["kokoro", "espeak", "pocket-tts"] = "kokoro"
+    """The synthesiser, where there are no clips."""
+    kokoro: Path | None = None
+    """A folder with Kokoro's model.onnx, vocab.json and voices/."""
+    agent: str = "af_heart"
+    """The agent's voice."""
+    users: tuple[str, ...] = ()
+    """The synthesiser's voices for users. Kokoro's may be mixtures, af_bella:0.5+am_adam:0.5, and have a default."""
+    split: Literal["train", "voice", "phrasing", "all"] = "all"
+    """Which user clips: of training, of held-out voices, of held-out phrasings, or all."""
+    count: int = 100
+    """Conversations."""
+    seconds: float = 60.0
+    """About how long each is."""
+    seed: int = 0
+    """The same seed gives the same conversations."""
+    babble: tuple[Path, ...] = ()
+    """Folders and tars of speech to make background talk of."""
+    format: Literal["flac", "wav"] = "flac"
+    """How conversations are stored."""
+    timing: Timing = field(default_factory=Timing)
+    situations: Situations = field(default_factory=Situations)
+
+    def run(self) -> None:
+        from duologue.data import synth
+        from duologue.data.runner import run
+        from duologue.data.script import Script
+        from duologue.data.speakers import ClipSpeakers, SpeakerSource, SynthesisedSpeakers
+        from duologue.data.split import TRAIN_VOICES
+        from duologue.data.voices import some_speech
+
+        script = Script.read(self.script)
+        if self.clips:
+            speakers: SpeakerSource = ClipSpeakers(select(self.clips, self.split), script, self.agent)
+        else:
+            users = self.users or (TRAIN_VOICES if self.voice == "kokoro" else ())
+            speakers = SynthesisedSpeakers(self._synthesiser(), script, self.agent, list(users))
+        director = synth.Director(speakers, script, self.situations, self.timing, self.seconds)
+        stage = synth.Synth(director, self.out, f".{self.format}", some_speech(self.babble))
+        run(stage, synth.plans(self.count, self.seed), in_folder(self.out), label="conversations")
+
+    def _synthesiser(self) -> "Voice":
+        from duologue.data import voices
+
+        if self.voice == "kokoro":
+            if self.kokoro is None:
+                raise InputError("say who speaks: --clips FOLDER ..., --kokoro FOLDER or another --voice")
+            return voices.Kokoro(self.kokoro)
+        if not self.users:
+            raise InputError(f"--voice {self.voice} needs --agent NAME and --users NAME ...")
+        return voices.Espeak() if self.voice == "espeak" else voices.PocketTTS()
+
+
+@dataclass(frozen=True)
+class Align:
+    """Find when each word is spoken: NAME.json beside each recording, or "words" in the json of each clip."""
+
+    source: Annotated[Positional[Path], arg(metavar="MANIFEST.jsonl|CLIPS")]
+    """A manifest of conversations, or a folder of clips with their texts."""
+    whisper: Path
+    """A folder with a Whisper model in CTranslate2's format."""
+    agent_only: bool = False
+    """Leave the user's channel out."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    threads: int = 2
+    """Of the CPU."""
+
+    def run(self) -> None:
+        from duologue.data import align
+        from duologue.data.manifest import read_manifest
+        from duologue.data.runner import run_in_place
+        from duologue.data.voices import read_index
+
+        aligner = align.WhisperAligner(self.whisper, device=self.device, threads=self.threads)
+        if self.source.is_dir() and not any(self.source.rglob("*.jsonl")):
+            # The id of a clip is that of its item, which several clips share.
+            rows = [row | {"id": str(self.source / row["file"])} for row in read_index(self.source)]
+            run_in_place(align.AlignClips(aligner), rows, self.source / "clips", label="clips")
+        else:
+            errors = self.source / "manifest.jsonl" if self.source.is_dir() else self.source
+            stage = align.Align(aligner, both=not self.agent_only)
+            run_in_place(stage, read_manifest(self.source), errors, label="recordings")
+
+
+@dataclass(frozen=True)
+class Diarize:
+    """Divide recordings of several speakers into the agent's channel and the rest."""
+
+    source: Manifest
+    """The recordings."""
+    out: Out
+    """The folder to write to."""
+    model: str = "pyannote/speaker-diarization-community-1"
+    """A pipeline of pyannote.audio: a name on the hub, or a local config.yaml."""
+    token: str | None = None
+    """For a gated model."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    speakers: int | None = 2
+    """How many speakers there are; None where nobody knows."""
+    seed: int = 0
+    """Decides who becomes the agent."""
+
+    def run(self) -> None:
+        from duologue.data import diarize
+        from duologue.data.manifest import read_manifest
+        from duologue.data.runner import run
+
+        diarizer = diarize.Pyannote(self.model, self.token, self.device, self.speakers)
+        stage = diarize.Diarize(diarizer, self.out, self.seed)
+        run(stage, read_manifest(self.source), in_folder(self.out), label="recordings")
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Write conversations again with a worse microphone, line or room on the user's side."""
+
+    source: Manifest
+    """The conversations."""
+    out: Out
+    """The folder to write to."""
+    take: int = 0
+    """The number of this version: another take is another draw."""
+    seed: int = 0
+    """The same seed and take give the same sounds."""
+    babble: tuple[Path, ...] = ()
+    """Folders and tars of speech to make background talk of."""
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def run(self) -> None:
+        from duologue.data import augment
+        from duologue.data.manifest import read_manifest
+        from duologue.data.runner import run
+        from duologue.data.voices import some_speech
+
+        stage = augment.Augment(self.out, self.recipe, self.seed, self.take, some_speech(self.babble))
+        run(stage, read_manifest(self.source), in_folder(self.out), label="conversations")
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Turn conversations into the codec's tokens and pack them into training shards (OUT/shards)."""
+
+    source: Manifest
+    """The conversations."""
+    out: Out
+    """The folder to write to."""
+    model: str
+    """The model whose codec to use."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    per_shard: int = 256
+    """Conversations in a shard."""
+    audio_only: bool = False
+    """Pack recordings without a transcript too, with their sound alone: nothing is learnt of what they say."""
+
+    def run(self) -> None:
+        from duologue.data import encode
+        from duologue.data.manifest import read_manifest, sidecar
+        from duologue.data.runner import run
+        from duologue.data.shards import write_shards
+        from duologue.weights import load
+
+        stage = encode.Encode(load(self.model, self.device).codec, self.out / "codes")
+        rows = read_manifest(self.source)
+        if self.audio_only:
+            rows = [row if sidecar(row["path"]).exists() else row | {"audio_only": True} for row in rows]
+        done = run(stage, rows, in_folder(self.out), label="conversations")
+        if rows and not done.rows:
+            raise InputError(f"nothing could be encoded: see {self.out / 'manifest.errors'}")
+        write_shards(self.out / "shards", encode.samples_of(done.rows), self.per_shard)
+
+
+Data: TypeAlias = (
+    Annotated[Synth, subcommand("synth")]
+    | Annotated[Align, subcommand("align")]
+    | Annotated[Diarize, subcommand("diarize")]
+    | Annotated[Augment, subcommand("augment")]
+    | Annotated[Encode, subcommand("encode")]
+)
+
+
+def in_folder(folder: Path) -> Path:
+    """The manifest of an output folder, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / "manifest.jsonl"
+
+
+def select(places: tuple[Path, ...], split: str) -> "list[Row]":
+    """Clips of these places: the agent's, and the user's of a split (see `split.clip_set`)."""
+    from duologue.data.split import clip_set
+    from duologue.data.voices import read_index
+
+    wanted = {"train": {"user"}, "voice": {"voice"}, "phrasing": {"phrasing"}}.get(split)
+    rows = [row for place in places for row in read_index(place) if "role" in row]
+    return [row for row in rows if row["role"] == "moshi" or wanted is None or clip_set(row) in wanted]

@@ -1,0 +1,114 @@
+"""The verbs `serve` and `call`. Nothing heavy is imported before it runs."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from duologue import DEFAULT_MODEL
+from duologue.engine.options import Options
+from duologue.errors import InputError
+from duologue.serve.settings import Settings
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Serve a model: a page to talk to it, and the protocols of the clients people already have.
+
+    The page is at the address that is printed. Without --ssl-... browsers on other machines refuse the microphone.
+    """
+
+    model: Annotated[str, arg(metavar="MODEL")] = DEFAULT_MODEL
+    """The model to serve."""
+    host: str = "127.0.0.1"
+    """The address to listen at; 0.0.0.0 is all of this machine's."""
+    port: int = 8998
+    """The port; 0 is any that is free."""
+    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+    ssl_cert: Annotated[Path | None, arg(metavar="CERT.pem")] = None
+    """A certificate, for https."""
+    ssl_key: Annotated[Path | None, arg(metavar="KEY.pem")] = None
+    """Its key."""
+    ssl_self_signed: bool = False
+    """Make a certificate on the spot; browsers ask whether to trust it."""
+    api_key_file: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Keys, one a line; clients must show one."""
+    twilio_token_file: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The auth token of a Twilio account: calls must be signed with it, and need no key."""
+    record: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Keep a recording, the words and a trace of every conversation. Tell those who talk."""
+    options: OmitArgPrefixes[Options] = field(default_factory=Options)
+
+    def run(self) -> None:
+        if (self.ssl_cert is None) != (self.ssl_key is None):
+            raise InputError("--ssl-cert and --ssl-key go together")
+        try:
+            from duologue.serve.run import serve
+        except ImportError as error:
+            raise InputError(
+                f"`duologue serve` needs the extra: pip install 'duologue[serve]' ({error})"
+            ) from None
+        import torch
+
+        serve(
+            self.model,
+            "cuda" if torch.cuda.is_available() else "cpu",
+            self.settings,
+            self.host,
+            self.port,
+            (self.ssl_cert, self.ssl_key) if self.ssl_cert and self.ssl_key else None,
+            self.ssl_self_signed,
+            self.api_key_file,
+            self.twilio_token_file,
+            self.record,
+            self.options,
+        )
+
+
+@dataclass(frozen=True)
+class Call:
+    """Talk to a server: with the microphone, or say a recording at the rate it was spoken and write what it answers."""
+
+    url: Annotated[Positional[str], arg(metavar="URL")]
+    """The server, such as http://localhost:8998."""
+    source: Annotated[Path | None, arg(name="in", metavar="IN.wav")] = None
+    """What the user says; the microphone if not given."""
+    target: Annotated[Path | None, arg(name="out", metavar="OUT.wav")] = None
+    """What the agent says, from the moment the user begins; the speaker if not given."""
+    tail: float = 5.0
+    """The seconds to listen on after the recording has ended."""
+    api_key: Annotated[str, arg(metavar="KEY")] = ""
+    """The key, if the server needs one."""
+
+    def run(self) -> None:
+        try:
+            from duologue.cli.client import Answer, call, call_live, chat_url, recording
+        except ImportError as error:
+            raise _missing("call", error) from None
+        import asyncio
+        import contextlib
+
+        from duologue.audio.files import check_audio_path, read_mono, write_audio
+        from duologue.cli.screen import Screen
+
+        chat_url(self.url)
+        if self.source is None and self.target is None:
+            with contextlib.suppress(KeyboardInterrupt):
+                asyncio.run(call_live(self.url, self.api_key))
+            return
+        if self.source is None or self.target is None:
+            raise InputError(
+                "--in and --out go together; without both, the microphone and the speaker are used"
+            )
+        check_audio_path(self.target)
+        if not 0 <= self.tail < float("inf"):
+            raise InputError(f"--tail is a number of seconds from 0 up, not {self.tail}")
+        with Screen(hint="") as screen:
+            answer = Answer(screen)
+            asyncio.run(call(self.url, recording(read_mono(self.source), self.tail), self.api_key, answer))
+        write_audio(self.target, answer.wav_S)
+
+
+def _missing(verb: str, error: ImportError) -> InputError:
+    return InputError(f"`duologue {verb}` needs the extra: pip install 'duologue[serve]' ({error})")

@@ -1,0 +1,65 @@
+"""Text to token ids and back: SentencePiece, also piece by piece as a conversation goes on."""
+
+import codecs
+from pathlib import Path
+
+import sentencepiece
+
+from duologue.errors import InputError
+
+SPACE = "▁"  # how SentencePiece writes the space before a word
+
+
+class Tokenizer:
+    """A SentencePiece vocabulary. Raises InputError if the file is missing or not one."""
+
+    def __init__(self, path: Path):
+        if not path.is_file():
+            raise InputError(f"there is no file {path}")
+        try:
+            self._pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (RuntimeError, OSError) as error:
+            raise InputError(f"{path} is damaged or not a SentencePiece model") from error
+
+    @property
+    def size(self) -> int:
+        return self._pieces.vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without markers of its beginning or end."""
+        return self._pieces.encode(text)
+
+    def decode(self, ids: list[int]) -> str:
+        return self._pieces.decode([i for i in ids if i < self.size])
+
+    def piece(self, token: int) -> str:
+        """The text of one token as it follows others: a word's first piece begins with a space. Bytes of a character
+        that is spelt in several tokens come as `<0xNN>`; `TextStream` puts them together."""
+        return self._pieces.id_to_piece(token).replace(SPACE, " ")
+
+    def is_byte(self, token: int) -> bool:
+        return token < self.size and self._pieces.is_byte(token)
+
+    def is_control(self, token: int) -> bool:
+        """Whether the token stands for no text (unknown, beginning, end, padding)."""
+        return token >= self.size or self._pieces.is_control(token) or self._pieces.is_unknown(token)
+
+
+class TextStream:
+    """Puts tokens together to text as they come; a character spelt in bytes appears once it is whole. Bytes that make
+    no character are dropped."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer = tokenizer
+        self._bytes = codecs.getincrementaldecoder("utf-8")("ignore")
+
+    def push(self, token: int) -> str:
+        """The text that this token adds, with its leading space; empty for padding, which may also stand between the
+        bytes of a character, and for unfinished characters."""
+        if self._tokenizer.is_control(token):
+            return ""
+        piece = self._tokenizer.piece(token)
+        if self._tokenizer.is_byte(token):
+            return self._bytes.decode(bytes([int(piece[3:5], 16)]))
+        self._bytes.reset()
+        return piece

@@ -1,0 +1,103 @@
+"""More speech from Kokoro for the nano model: the agent's voice on other texts, and user questions by mixed voices.
+
+`python -m recipes.nano.extra_speech agent-more user-mix --corpus DIR --kokoro DIR`: resumes where it stopped; one clip
+= one .flac and one .json.  Run with --part I/N to share the work among N processes.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from duologue.data.script import BACKCHANNELS, Script
+from duologue.data.split import AGENT_VOICE, TRAIN_VOICES, valid_phrasing
+from duologue.data.voices import Kokoro, write_clip
+from duologue.errors import InputError
+
+
+def _texts(folder: Path) -> list[str]:
+    return [json.loads(path.read_text())["text"] for path in sorted(folder.glob("*.json"))]
+
+
+def sentence_case(text: str) -> str:
+    """ "NORTHANGER ABBEY" -> "Northanger abbey.": what a phonemiser reads as a sentence."""
+    text = text.lower().replace(" i ", " I ").replace(" i'", " I'")
+    return text[:1].upper() + text[1:] + "."
+
+
+def agent_more(corpus: Path, dialogues: Path) -> Iterator[dict]:
+    """Sentences that the agent's voice has not spoken: user phrasings, ARCTIC, then LibriSpeech texts."""
+    spoken = set(_texts(corpus / "agent") + _texts(corpus / "agent-extra"))
+    items = [json.loads(line) for line in dialogues.read_text().splitlines()]
+    texts = [(f"{item['id']}-{k}", text) for item in items for k, text in enumerate(item["user"])]
+    texts += [(f"arctic-{k:04d}", t) for k, t in enumerate(dict.fromkeys(_texts(corpus / "kathleen")))]
+    libri = [(f"libri-{k:04d}", sentence_case(t)) for k, t in enumerate(_texts(corpus / "libri-walleclipse"))]
+    texts += sorted((pair for pair in libri if len(pair[1]) < 260), key=lambda pair: len(pair[1]))
+    for key, text in texts:
+        if text not in spoken:
+            spoken.add(text)
+            yield dict(key=key, id="extra", role="moshi", text=text, voice=AGENT_VOICE, speed=1.0)
+
+
+def user_mix(dialogues: Path, passes: int = 5) -> Iterator[dict]:
+    """Each training phrasing by a few random mixtures of two training voices, at random speeds.
+
+    What is short and must be told apart at once, "Stop." from "Mm-hm.", more often.
+    """
+    items = Script.read(dialogues).items.values()
+    texts = [(i, k, text) for i in items for k, text in enumerate(i.phrasings) if not valid_phrasing(i.id, k)]
+    lines = [(i.id, k, text) for i, k, text in texts] + [
+        (i.id, k, text) for i, k, text in texts if i.stops
+    ] * 16
+    lines += [("backchannel", k, text) for k, text in enumerate(BACKCHANNELS)] * 5
+    for turn in range(passes):
+        rng = random.Random(1000 + turn)
+        for number, (item, k, text) in enumerate(rng.sample(lines, len(lines))):
+            first, second = rng.sample(TRAIN_VOICES, 2)
+            share = round(rng.uniform(0.3, 0.7), 2)
+            voice = f"{first}:{share}+{second}:{1 - share:.2f}"
+            speed = round(rng.uniform(0.8, 1.3), 2)
+            key = f"{item}-{k}-mix{turn}-{number}"
+            yield dict(key=key, id=item, index=k, role="user", text=text, voice=voice, speed=speed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sets", nargs="+", choices=["agent-more", "user-mix"])
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--dialogues", type=Path, required=True)
+    parser.add_argument("--kokoro", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[60, 90], help="of speech, for each set")
+    parser.add_argument("--part", default="0/1")
+    args = parser.parse_args()
+    part, parts = map(int, args.part.split("/"))
+    kokoro = Kokoro(args.kokoro)
+    for name, minutes in zip(args.sets, args.minutes, strict=False):
+        lines = agent_more(args.corpus, args.dialogues) if name == "agent-more" else user_mix(args.dialogues)
+        folder, spoken, began = args.corpus / name, 0.0, time.time()
+        for number, row in enumerate(lines):
+            if spoken >= minutes * 60 / parts:
+                break
+            if number % parts != part:
+                continue
+            done = folder / f"{row['key']}.json"
+            if done.exists():
+                spoken += json.loads(done.read_text())["seconds"]
+                continue
+            try:
+                wav_S = kokoro.speak(row["text"], row["voice"], row["speed"])
+            except InputError as error:
+                print(f"skipped {row['key']}: {error}", flush=True)
+                continue
+            write_clip(folder, row["key"], wav_S, row | {"key": f"{name}/{row['key']}"})
+            spoken += len(wav_S) / 24_000
+            if number % 20 == 0:
+                print(
+                    f"{name} {number}: {spoken / 60:.1f} min spoken, {time.time() - began:.0f} s", flush=True
+                )
+
+
+if __name__ == "__main__":
+    main()
