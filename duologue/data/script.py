@@ -94,6 +94,15 @@ class Script:
             }
         return self._by_exchange.get((question, answer))
 
+    def held_out_texts(self) -> dict[str, dict[str, str]]:
+        """{"split": "train" or "valid"} of each phrasing whose item says so."""
+        return {
+            text: {"split": item.split[k]}
+            for item in self.items.values()
+            if item.split
+            for k, text in enumerate(item.phrasings)
+        }
+
     def _add(self, row: dict[str, Any]) -> None:
         if "turns" not in row:
             self._add_item(_item(row))

@@ -8,14 +8,18 @@ import json
 import re
 import subprocess
 from collections.abc import Sequence
+from itertools import pairwise
 from math import exp
 from pathlib import Path
+
+import numpy as np
 
 from duologue.data.script import Script
 from duologue.errors import InputError
 from duologue.files import atomic_write
 
 HERE = Path(__file__).parent
+CANDIDATES = 40
 MOST = 8  # words that one is taken for
 FURTHEST = 0.45  # distance for each phoneme of the longer word
 SHARPNESS = 6.0
@@ -27,7 +31,9 @@ def phonemes(words: Sequence[str]) -> dict[str, str]:
     """Phonemes of each word in IPA, without stress and length. InputError without espeak-ng."""
     command = ["espeak-ng", "-q", "--ipa", "-v", "en-us"]
     try:
-        out = subprocess.run(command, input="\n".join(words), capture_output=True, check=True, text=True).stdout
+        out = subprocess.run(
+            command, input="\n".join(words), capture_output=True, check=True, text=True
+        ).stdout
     except FileNotFoundError:
         raise InputError("espeak-ng is not installed: apt install espeak-ng") from None
     said = [re.sub(r"[\sˈˌː]", "", line) for line in out.strip().splitlines()]
@@ -57,22 +63,37 @@ def distance(one: str, other: str, limit: float) -> float:
     return row[-1]
 
 
+def candidates(said: dict[str, str]) -> dict[str, list[str]]:
+    """For each word those whose phonemes, and pairs of neighbouring ones, are most nearly the same."""
+    words = sorted(said)
+    parts = [
+        dict.fromkeys(said[w], 1.0) | dict.fromkeys(map("".join, pairwise(f"^{said[w]}$")), 1.0)
+        for w in words
+    ]
+    names = {name: k for k, name in enumerate(sorted({name for part in parts for name in part}))}
+    matrix_WF = np.zeros((len(words), len(names)), np.float32)
+    for row, part in enumerate(parts):
+        matrix_WF[row, [names[name] for name in part]] = 1
+    matrix_WF /= np.linalg.norm(matrix_WF, axis=1, keepdims=True)
+    found = {}
+    for row, word in enumerate(words):
+        nearest = np.argpartition(-(matrix_WF @ matrix_WF[row]), CANDIDATES + 1)[: CANDIDATES + 1]
+        found[word] = [words[k] for k in nearest if k != row]
+    return found
+
+
 def confusions(said: dict[str, str]) -> dict[str, dict[str, float]]:
     """For each word the most similar others, with weights that sum to one."""
-    words = sorted(said)
-    found: dict[str, list[tuple[float, str]]] = {word: [] for word in words}
-    for i, one in enumerate(words):
-        for other in words[i + 1 :]:
-            longer = max(len(said[one]), len(said[other]))
-            limit = FURTHEST * longer
-            if 0.8 * abs(len(said[one]) - len(said[other])) > limit:
-                continue
-            if (far := distance(said[one], said[other], limit)) <= limit:
-                found[one].append((far / longer, other))
-                found[other].append((far / longer, one))
     table = {}
-    for word, others in found.items():
-        weights = {other: exp(-SHARPNESS * far) for far, other in sorted(others)[:MOST]}
+    for word, others in candidates(said).items():
+        far = {}
+        for other in others:
+            longer = max(len(said[word]), len(said[other]))
+            apart = distance(said[word], said[other], FURTHEST * longer) / longer
+            if apart <= FURTHEST:
+                far[other] = apart
+        nearest = sorted(far, key=lambda other: (far[other], other))[:MOST]
+        weights = {other: exp(-SHARPNESS * far[other]) for other in nearest}
         total = sum(weights.values())
         table[word] = {other: round(weight / total, 3) for other, weight in weights.items()}
     return table

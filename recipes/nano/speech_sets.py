@@ -14,8 +14,10 @@ from duologue.data.split import AGENT_VOICE, TRAIN_VOICES, VALID_ROBOTS, VALID_V
 from recipes.nano.families import Family, families
 
 Row = dict
-TRAIN_ROBOTS = ("espeak:en-us", "espeak:en-us+f2", "espeak:en-us+m3", "espeak:en-gb", "espeak:en-gb+f4", "espeak:en-us+m7",
-                "espeak:en-gb-x-rp", "flite:kal", "flite:kal16", "flite:rms", "flite:slt")  # fmt: skip
+TRAIN_ROBOTS = (
+    "espeak:en-us", "espeak:en-us+f2", "espeak:en-us+m3", "espeak:en-gb", "espeak:en-gb+f4", "espeak:en-us+m7",
+    "espeak:en-gb-x-rp", "flite:kal", "flite:kal16", "flite:rms", "flite:slt",
+)  # fmt: skip
 EVALUATED = 70  # chains and other lines of new kinds that each held-out voice says
 EVALUATED_TOPICS = (
     "unknown", "open", "test", "negation", "between", "mumble", "thanks", "request", "self", "feel", "weather",
@@ -93,8 +95,6 @@ def evaluation(scripts: Path) -> Iterator[Row]:
                     yield _row(one, k, voice, rng, voice)
 
 
-
-
 def robots(scripts: Path, lines: int = 60) -> Iterator[Row]:
     """Phrasings by robotic voices; the held-out ones too."""
     items = [item for item in Script.read(scripts).items.values() if not item.before]
@@ -140,8 +140,8 @@ def near_misses(scripts: Path, confusions: Path) -> Iterator[Row]:
             item = script.with_answer(family.ask(key), family.answers[key])
             if item is not None:
                 yield dict(
-                    key=f"{item.id}-0-near{number}", id=item.id, index=0, role="user", text=family.ask(key), voice=voice,
-                    speed=speed, split="train",
+                    key=f"{item.id}-0-near{number}", id=item.id, index=0, role="user", text=family.ask(key),
+                    voice=voice, speed=speed, split="train",
                 )  # fmt: skip
 
 
