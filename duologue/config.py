@@ -7,7 +7,9 @@ from duologue.errors import InputError
 
 NORMS = ("layer_norm", "layer_norm_f32", "rms_norm", "rms_norm_f32")
 LARGEST = 2**20  # no size is above
-POSITIONS = ("rope", "rope_concat", "none")
+POSITIONS = ("rope", "rope_concat", "sin", "none")  # rotary (neighbours or halves in pairs), added, unmarked
+
+_SIN = "positions are added to an even width of at least 4, not to {}"
 
 
 def _require(sound: bool, message: str) -> None:
@@ -54,7 +56,12 @@ class TransformerConfig:
             self.positions in POSITIONS, f"positions {self.positions!r} are not one of {', '.join(POSITIONS)}"
         )
         _require(self.max_period > 0, f"max_period is above 0, not {self.max_period}")
-        _require_heads(self.dim, self.heads, self.kv_repeat, self.positions != "none")
+        _require(self.positions != "sin" or (self.dim >= 4 and self.dim % 2 == 0), _SIN.format(self.dim))
+        _require_heads(self.dim, self.heads, self.kv_repeat, self.rotary)
+
+    @property
+    def rotary(self) -> bool:
+        return self.positions.startswith("rope")
 
 
 @dataclass(frozen=True)
@@ -173,9 +180,13 @@ class DepthConfig:
     low_rank: int | None = None  # width of its token embeddings before a projection
     norm_out: str | None = None  # a norm of its own before each output head
     kv_repeat: int = 1
+    max_period: float | None = None  # of sinusoids that mark the steps; None: they are not marked
 
     def __post_init__(self) -> None:
         _require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat")
+        if self.max_period is not None:
+            _require(self.max_period > 0, f"max_period is above 0, not {self.max_period}")
+            _require(self.dim >= 4 and self.dim % 2 == 0, _SIN.format(self.dim))
         _require(
             self.low_rank is None or 1 <= self.low_rank <= LARGEST,
             f"low_rank is a width, not {self.low_rank}",
@@ -222,7 +233,7 @@ class ConditioningConfig:
 class LMConfig:
     """A temporal and a depth transformer over K = 1 + audio_streams token streams.
 
-    Streams: text, `depth_steps` codebooks that the model speaks, the rest that it hears. `delays` are in frames, one a
+    Streams: text, the codebooks that the model speaks, those that it hears. `delays` are in frames, one a
     stream. Ids from `text_card` / `card` on are for inputs only: the initial token.
     """
 
@@ -239,11 +250,15 @@ class LMConfig:
     extra_heads: int = 0
     extra_heads_dim: int = 6
     conditioning: ConditioningConfig = ConditioningConfig()
+    told: int = (
+        0  # the last codebooks of the depth transformer that are the user's: predicted, and told all the same
+    )
 
     def __post_init__(self) -> None:
         _require_sizes(self, "card", "text_card", "text_card_out")
-        spoken, heard = self.depth_steps, self.audio_streams
-        _require(spoken <= heard, f"the model speaks {spoken} codebooks but has {heard} audio streams")
+        spoken, streams = self.depth_steps, self.audio_streams
+        _require(spoken <= streams, f"the model speaks {spoken} codebooks but has {streams} audio streams")
+        _require(0 <= self.told <= spoken, f"of {spoken} codebooks it cannot be told {self.told}")
         _require(
             len(self.delays) == self.streams and min(self.delays) >= 0,
             f"{self.streams} streams need a delay from 0 up each, not {self.delays}",
@@ -271,10 +286,15 @@ class LMConfig:
 
     @property
     def depth_steps(self) -> int:
-        """Codebooks that the model speaks (`dep_q`)."""
+        """Codebooks that the depth transformer predicts (`dep_q`)."""
         return len(self.depth.schedule) if self.depth else 0
 
     @property
+    def spoken(self) -> int:
+        """Codebooks that the model speaks in a conversation."""
+        return self.depth_steps - self.told
+
+    @property
     def heard(self) -> int:
-        """Codebooks that the model only hears."""
-        return self.audio_streams - self.depth_steps
+        """Codebooks that it hears."""
+        return self.audio_streams - self.spoken

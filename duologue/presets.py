@@ -48,6 +48,13 @@ def moshi_7b() -> LMConfig:
     )
 
 
+def personaplex_7b() -> LMConfig:
+    """PersonaPlex as published: Moshi whose depth transformer goes on to the user's codebooks."""
+    moshi = moshi_7b()
+    assert moshi.depth is not None
+    return replace(moshi, depth=replace(moshi.depth, schedule=tuple(range(16))), told=8)
+
+
 def nano_lm() -> LMConfig:
     """The language model of `nano`, 19 M parameters: Moshi's architecture with a vocabulary of 2,000 pieces, depth
     weights shared from the second acoustic codebook on, and an extra head for the user's words. Every width is a

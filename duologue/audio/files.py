@@ -1,19 +1,24 @@
 """Reading any recording, and writing one.
 
-Whatever comes in (any rate, channels, length, stray NaN, infinite or overdriven samples) leaves `read_audio` as clean
-float32 in [-1, 1] at the rate asked for; what is no recording at all is an InputError.
+Whatever comes in (any rate, channels, length, stray NaN, infinite or overdriven samples) leaves as clean float32 in
+[-1, 1] at the rate asked for; what is no recording, or not all of one, is an InputError. `open_audio` reads block by
+block, so that memory does not grow with the length of a recording.
 """
 
 import math
 import os
-import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
-from duologue.audio.framing import SAMPLE_RATE
+from duologue.audio.containers import Part, parts_of
+from duologue.audio.decoders import MOST_CHANNELS, Decoder, open_decoder
+from duologue.audio.framing import SAMPLE_RATE, pad_to_frames
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
 from duologue.types import StrPath
@@ -27,23 +32,97 @@ WRITTEN_AS = {
 }
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000
 BLOCK = 1 << 16
-HEADER_SLACK = 64  # bytes: some recorders count their header in
-UNKNOWN_LENGTH = 0x7FFF_F000  # and above: the length was not known when the header was written
+MOST_IN_MEMORY = 1 << 31  # bytes of samples that `read_audio` takes in
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A sound file that was opened: its channels, and its length in seconds as its header has it (None: unknown)."""
+
+    name: str
+    rate: int
+    channels: int
+    seconds: float | None
+    parts: list[Decoder]
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All of it, in pieces float32 [C, S] in [-1, 1] at `rate`; S varies. Raises InputError if it turns out to be
+        damaged, cut short or empty."""
+        samples = 0
+        for part in self.parts:
+            for block_SC in resampled(map(clean, part.blocks()), part.rate, self.rate):
+                samples += len(block_SC)
+                yield np.ascontiguousarray(clean(block_SC).T)
+        if samples == 0:
+            raise InputError(f"{self.name} has no samples")
+
+    def frames(self, size: int) -> Iterator[np.ndarray]:
+        """As `blocks`, in frames [C, size], the last one filled up with silence."""
+        rest_CS = np.zeros((self.channels, 0), np.float32)
+        for block_CS in self.blocks():
+            rest_CS = np.concatenate([rest_CS, block_CS], axis=1)
+            whole = rest_CS.shape[1] // size * size
+            for at in range(0, whole, size):
+                yield rest_CS[:, at : at + size]
+            rest_CS = rest_CS[:, whole:]
+        if rest_CS.shape[1]:
+            yield pad_to_frames(rest_CS, size)
+
+    def mono(self) -> np.ndarray:
+        """All of it at once, the channels averaged: float32 [S]. Raises InputError as `read_audio` does."""
+        return np.concatenate(list(_bounded(map(mono, self.blocks()), self.name)))
+
+
+def open_audio(path: StrPath, rate: int = SAMPLE_RATE) -> Recording:
+    """The recording at `path`, to be read at `rate`. Raises InputError if the file is missing, empty, not audio, or
+    shorter than its header says."""
+    path = Path(path)
+    _check_readable(path)
+    return open_part(Part.whole(path), rate)
+
+
+def open_part(whole: Part, rate: int = SAMPLE_RATE) -> Recording:
+    """As `open_audio`, of a recording that lies in a stretch of another file."""
+    parts = [open_decoder(part) for part in parts_of(whole)]
+    channels, name = parts[0].channels, whole.name
+    for part in parts:
+        if not LOWEST_RATE <= part.rate <= HIGHEST_RATE:
+            raise InputError(
+                f"{name} has a sample rate of {part.rate} Hz: it must be {LOWEST_RATE} to {HIGHEST_RATE} Hz"
+            )
+        if part.channels != channels:
+            raise InputError(f"{name} changes from {channels} to {part.channels} channels on the way")
+    if channels > MOST_CHANNELS:
+        raise InputError(f"{name} has {channels} channels: it may have {MOST_CHANNELS}")
+    lengths = [part.samples / part.rate for part in parts if part.samples is not None]
+    return Recording(name, rate, channels, sum(lengths) if len(lengths) == len(parts) else None, parts)
 
 
 def read_audio(path: StrPath, rate: int = SAMPLE_RATE) -> np.ndarray:
     """The recording at `path` as float32 [C, S] in [-1, 1], resampled to `rate`; S >= 1.
 
-    Raises InputError if the file is missing, empty, cut short or not audio.
+    Raises InputError if the file is missing, empty, cut short, not audio, or too long to be in memory (2 GiB).
     """
-    wav_SC, file_rate = _read(Path(path))
-    wav_SC = resample(clean(wav_SC), file_rate, rate)
-    return np.ascontiguousarray(clean(wav_SC).T)
+    return np.concatenate(list(_bounded(open_audio(path, rate).blocks(), str(path))), axis=1)
 
 
 def read_mono(path: StrPath, rate: int = SAMPLE_RATE) -> np.ndarray:
     """As `read_audio`, the channels averaged: float32 [S]."""
-    return read_audio(path, rate).mean(axis=0, dtype=np.float32)
+    return open_audio(path, rate).mono()
+
+
+def mono(wav_CS: np.ndarray) -> np.ndarray:
+    """The channels averaged, float32 [S]."""
+    return wav_CS.mean(axis=0, dtype=np.float32)
+
+
+def _bounded(blocks: Iterable[np.ndarray], name: str) -> Iterator[np.ndarray]:
+    size = 0
+    for block in blocks:
+        size += block.nbytes
+        if size > MOST_IN_MEMORY:
+            raise InputError(f"{name} is too long to be read at once: cut it into pieces")
+        yield block
 
 
 def write_audio(path: StrPath, wav_XS: np.ndarray, rate: int = SAMPLE_RATE) -> None:
@@ -52,15 +131,31 @@ def write_audio(path: StrPath, wav_XS: np.ndarray, rate: int = SAMPLE_RATE) -> N
     The file is there whole or not at all. Samples outside [-1, 1] are clipped, those that are no number silenced.
     Raises InputError if the suffix is unknown or the file cannot be written.
     """
+    wav_CS = np.atleast_2d(wav_XS)
+    with audio_writer(path, len(wav_CS), rate) as writer:
+        writer.write(wav_CS)
+
+
+class AudioWriter:
+    """Takes a recording piece by piece."""
+
+    def __init__(self, file: soundfile.SoundFile):
+        self._file = file
+
+    def write(self, wav_CS: np.ndarray) -> None:
+        """The next samples, float [C, S]."""
+        for start in range(0, wav_CS.shape[1], BLOCK):  # libvorbis overflows its stack on one long write
+            self._file.write(clean(wav_CS[:, start : start + BLOCK].T))
+
+
+@contextmanager
+def audio_writer(path: StrPath, channels: int, rate: int = SAMPLE_RATE) -> Iterator[AudioWriter]:
+    """As `write_audio`, for a recording that comes in pieces: it has its name once all is written."""
     container, encoding = check_audio_path(path)
-    wav_SC = clean(np.atleast_2d(wav_XS).T)
     with atomic_write(path) as temporary:
         try:
-            with soundfile.SoundFile(
-                temporary, "w", rate, wav_SC.shape[1], encoding, format=container
-            ) as file:
-                for start in range(0, len(wav_SC), BLOCK):  # libvorbis overflows its stack on one long write
-                    file.write(wav_SC[start : start + BLOCK])
+            with soundfile.SoundFile(temporary, "w", rate, channels, encoding, format=container) as file:
+                yield AudioWriter(file)
         except soundfile.LibsndfileError as error:
             raise InputError(f"cannot write {path}: {_reason(error)}") from error
 
@@ -88,49 +183,35 @@ def resample(wav_SX: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     return np.pad(out_SX, [(0, samples - out_SX.shape[0])] + [(0, 0)] * (wav_SX.ndim - 1))
 
 
-def _read(path: Path) -> tuple[np.ndarray, int]:
-    """All samples of a file, float32 [S, C], and its rate."""
-    if not path.exists():
+def resampled(blocks: Iterable[np.ndarray], rate_in: int, rate_out: int) -> Iterator[np.ndarray]:
+    """As `resample`, of a recording that comes in pieces [S, C]."""
+    stream: soxr.ResampleStream | None = None
+    read = made = channels = 0
+    for block_SC in blocks:
+        channels = block_SC.shape[1]
+        if rate_in == rate_out:
+            yield block_SC
+            continue
+        stream = stream or soxr.ResampleStream(rate_in, rate_out, channels, dtype="float32")
+        read += len(block_SC)
+        out_SC = stream.resample_chunk(block_SC)
+        made += len(out_SC)
+        yield out_SC
+    if stream is not None:
+        end_SC = stream.resample_chunk(np.zeros((0, channels), np.float32), last=True)
+        missing = max(0, math.ceil(read * rate_out / rate_in) - made)
+        yield np.pad(end_SC[:missing], [(0, max(0, missing - len(end_SC))), (0, 0)])
+
+
+def _check_readable(path: Path) -> None:
+    if not os.path.exists(path):
         raise InputError(f"there is no file {path}")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path} is not a file")
     if not os.access(path, os.R_OK):
         raise InputError(f"no permission to read {path}")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty")
-    try:
-        with soundfile.SoundFile(path) as file:
-            wav_SC, rate = file.read(dtype="float32", always_2d=True), file.samplerate
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless, going by the suffix
-        raise InputError(f"{path} is damaged or not audio we can read (wav, flac, ogg, opus, mp3)") from error
-    if missing := _missing_bytes(path):
-        raise InputError(f"{path} is cut short: its header promises {missing} bytes more")
-    if len(wav_SC) == 0:
-        raise InputError(f"{path} has no samples")
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise InputError(
-            f"{path} has a sample rate of {rate} Hz: it must be {LOWEST_RATE} to {HIGHEST_RATE} Hz"
-        )
-    return wav_SC, rate
-
-
-def _missing_bytes(path: Path) -> int:
-    """How far the sound of a wav or aiff file runs past the end of the file; libsndfile reads such a file in silence.
-
-    A length that stands for "unknown", as a recorder writes to a pipe, misses nothing; nor does one off by a header.
-    """
-    with path.open("rb") as file:
-        form, _, kind = struct.unpack("4s4s4s", file.read(12).ljust(12))
-        if form not in (b"RIFF", b"FORM") or kind not in (b"WAVE", b"AIFF", b"AIFC"):
-            return 0
-        header = struct.Struct("<4sI" if form == b"RIFF" else ">4sI")
-        while len(start := file.read(header.size)) == header.size:
-            name, length = header.unpack(start)
-            if name in (b"data", b"SSND"):
-                missing = file.tell() + length - path.stat().st_size
-                return missing if missing > HEADER_SLACK and length < UNKNOWN_LENGTH else 0
-            file.seek(length + length % 2, os.SEEK_CUR)
-    return 0
 
 
 def _reason(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from array import array
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,8 +12,7 @@ import numpy as np
 import torch
 
 from duologue.audio.device import NoDevice, play_recording
-from duologue.audio.files import check_audio_path, read_mono, write_audio
-from duologue.audio.framing import frame_count, pad_to_frames
+from duologue.audio.files import Recording, audio_writer, check_audio_path, mono, open_audio
 from duologue.cli.screen import Screen
 from duologue.codec import Codec
 from duologue.codec.codes import Codes, check_codes_path, load_codes, save_codes
@@ -20,7 +20,6 @@ from duologue.config import QuantizerConfig
 from duologue.engine import offline
 from duologue.engine.backend import open_codec
 from duologue.engine.options import Options
-from duologue.engine.words import FRAME
 from duologue.errors import InputError
 from duologue.eval.picture import check_picture, draw_conversation
 from duologue.files import atomic_write, check_writable
@@ -51,16 +50,14 @@ def encode(source: Path, target: Path, model: str, options: Options) -> None:
     check_codes_path(target)
     opened = load(model, _device())
     config = opened.codec_config
-    wav_TS = pad_to_frames(read_mono(source, config.sample_rate), config.frame_size).reshape(
-        -1, config.frame_size
-    )
-    codec, frames = open_codec(opened, options), []
-    with progress("encoding", len(wav_TS)) as advance:
-        for wav_S in wav_TS:
-            frames.append(codec.encode_frame(wav_S))
+    recording = open_audio(source, config.sample_rate)
+    codec, codes = open_codec(opened, options), array("h")
+    with progress("encoding", _frame_count(recording, config.frame_rate)) as advance:
+        for wav_CS in recording.frames(config.frame_size):
+            codes.extend(codec.encode_frame(mono(wav_CS)).tolist())
             advance(1)
-    codes_QT = np.stack(frames, 1)
-    save_codes(target, Codes(codes_QT, config.sample_rate, config.frame_rate, opened.name))
+    codes_TQ = np.frombuffer(codes, np.int16).reshape(-1, config.codebooks)
+    save_codes(target, Codes(codes_TQ.T, config.sample_rate, config.frame_rate, opened.name))
 
 
 def decode(source: Path, target: Path, model: str | None, options: Options) -> None:
@@ -70,12 +67,14 @@ def decode(source: Path, target: Path, model: str | None, options: Options) -> N
     opened = load(model or codes.model, _device())
     config = opened.codec_config
     _check_fit(source, codes, config.quantizer)
-    codec, frames = open_codec(opened, options), []
-    with progress("decoding", codes.codes_QT.shape[1]) as advance:
+    codec = open_codec(opened, options)
+    with (
+        audio_writer(target, 1, config.sample_rate) as writer,
+        progress("decoding", codes.codes_QT.shape[1]) as advance,
+    ):
         for codes_Q in codes.codes_QT.T:
-            frames.append(codec.decode_frame(codes_Q))
+            writer.write(codec.decode_frame(codes_Q)[None])
             advance(1)
-    write_audio(target, np.concatenate(frames), config.sample_rate)
 
 
 def talk(
@@ -92,7 +91,8 @@ def talk(
     play: bool,
     options: Options,
 ) -> None:
-    """Writes what the agent says to a recording; `stereo` adds the user on the right. Prints what both say."""
+    """Writes what the agent says to a recording; `stereo` adds the user on the right. Prints what both say. Memory does
+    not grow with its length, unless what was said is to be drawn or played."""
     check_audio_path(target)
     if json_target is not None:
         check_writable(json_target)
@@ -102,31 +102,44 @@ def talk(
         raise InputError(f"{target} is the recording itself: name another file for the answer")
     if not 0 <= tail < float("inf"):
         raise InputError(f"--tail is a number of seconds from 0 up, not {tail}")
-    user_S = read_mono(source)
-    opened = load(model, _device())
-    now, seconds = 0.0, frame_count(user_S.size) * FRAME
-    with Screen(hint="", clock=lambda: now) as screen:
+    recording = open_audio(source)
+    opened = load(model, _device(), lora=options.lora)
+    now, seconds = 0.0, "?" if recording.seconds is None else f"{recording.seconds:.0f}"
+    kept: list[np.ndarray] = []
+    with (
+        Screen(hint="", clock=lambda: now) as screen,
+        audio_writer(target, 1 + stereo, opened.codec_config.sample_rate) as writer,
+    ):
 
         def say(gone: float, agent: str, user: str) -> None:
             nonlocal now
             now = gone
             screen.say("you", user)
             screen.say("agent", agent)
-            screen.figures(f"{gone:.0f} s of {seconds:.0f} and the answer")
+            screen.figures(f"{gone:.0f} s of {seconds} and the answer")
 
-        answer = offline.talk(opened, user_S, seed=seed, greedy=greedy, tail=tail, options=options, say=say)
-    write_audio(target, _side_by_side(answer.wav_S, user_S) if stereo else answer.wav_S)
+        def write(agent_S: np.ndarray, user_S: np.ndarray) -> None:
+            both_2S = np.stack([agent_S, user_S])
+            writer.write(both_2S[: 1 + stereo])
+            if play or png_target is not None:
+                kept.append(both_2S)
+
+        user_TS = map(mono, recording.frames(opened.codec_config.frame_size))
+        report = offline.talk_frames(
+            opened, user_TS, write, seed=seed, greedy=greedy, tail=tail, options=options, say=say
+        )
     if json_target is not None:
         with atomic_write(json_target) as temporary:
-            temporary.write_text(json.dumps(answer.report, indent=2, ensure_ascii=False) + "\n")
+            temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     if png_target is not None:
-        user = answer.report.get("user", {"words": []})
-        both = [(AGENT, word) for word in answer.report["words"]] + [(USER, word) for word in user["words"]]
+        user = report.get("user", {"words": []})
+        both = [(AGENT, word) for word in report["words"]] + [(USER, word) for word in user["words"]]
         words = [Word(word["word"], word["start"], word["end"], who) for who, word in both]
-        draw_conversation(png_target, answer.wav_S, user_S, words)
+        agent_S, user_S = np.concatenate(kept, axis=1)
+        draw_conversation(png_target, agent_S, user_S, words)
     if play:
         try:
-            play_recording(answer.wav_S)
+            play_recording(np.concatenate(kept, axis=1)[0])
         except NoDevice as error:
             print(f"not played: {error}", file=sys.stderr)
 
@@ -135,7 +148,7 @@ def talk_live(model: str, seed: int, greedy: bool, options: Options) -> None:
     """A conversation with microphone and speaker, until Ctrl-C."""
     from duologue.cli.live import talk
 
-    opened = load(model, _device())
+    opened = load(model, _device(), lora=options.lora)
     sampling = Sampling.greedy(opened.sampling.pad_bias) if greedy else opened.sampling
     talk(opened, replace(sampling, seed=seed), options=options)
 
@@ -144,11 +157,8 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _side_by_side(left_S: np.ndarray, right_S: np.ndarray) -> np.ndarray:
-    """Both as [2, S], the shorter one filled up with silence."""
-    wav_2S = np.zeros((2, max(left_S.size, right_S.size)), np.float32)
-    wav_2S[0, : left_S.size], wav_2S[1, : right_S.size] = left_S, right_S
-    return wav_2S
+def _frame_count(recording: Recording, frame_rate: float) -> float | None:
+    return None if recording.seconds is None else recording.seconds * frame_rate
 
 
 def _check_fit(source: Path, codes: Codes, codec: QuantizerConfig) -> None:

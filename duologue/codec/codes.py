@@ -1,14 +1,23 @@
 """The codec's tokens in a file: what `duologue encode` writes and `duologue decode` reads."""
 
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
+from duologue.npy import parse_npy
 from duologue.types import StrPath
+
+LARGEST = 1 << 29  # bytes of an array, unpacked: 46 hours of 32 codebooks in 64 bits
+DAMAGED = (
+    AttributeError, BadZipFile, EOFError, KeyError, NotImplementedError, OSError, OverflowError, TypeError, ValueError,
+    struct.error, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,19 +43,31 @@ def save_codes(path: StrPath, codes: Codes) -> None:
 
 
 def load_codes(path: StrPath) -> Codes:
-    """Reads such an .npz. InputError if it is missing, damaged or holds anything else."""
+    """Reads such an .npz. InputError if it is missing, damaged, holds anything else or unpacks to more than 512 MiB."""
     if not Path(path).is_file():
         raise InputError(f"there is no file {path}")
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            codes_QT = arrays["codes"]
-            rates = int(arrays["sample_rate"]), float(arrays["frame_rate"])
-            model = str(arrays["model"])
-    except (AttributeError, BadZipFile, EOFError, KeyError, OSError, TypeError, ValueError) as error:
+        with ZipFile(path) as file:
+            codes_QT = _array(file, "codes")
+            rates = int(_array(file, "sample_rate")), float(_array(file, "frame_rate"))
+            model = str(_array(file, "model"))
+        if not (rates[0] > 0 and 0 < rates[1] < rates[0]):
+            raise ValueError("rates that are none")
+    except DAMAGED as error:
         raise InputError(f"{path} is damaged or not a file of codes: `duologue encode` writes one") from error
     if codes_QT.ndim != 2 or 0 in codes_QT.shape or codes_QT.dtype.kind not in "iu" or codes_QT.min() < 0:
         raise InputError(f"{path}: `codes` must be whole numbers from 0 up of shape [codebooks, frames]")
+    if codes_QT.max() > np.iinfo(np.int16).max:
+        raise InputError(f"{path}: its codes go up to {codes_QT.max()}, no codec has so many")
     return Codes(codes_QT.astype(np.int64), *rates, model)
+
+
+def _array(file: ZipFile, name: str) -> np.ndarray:
+    """One array of an .npz, once it is known how large it is."""
+    info = file.getinfo(f"{name}.npy")
+    if info.file_size > LARGEST or info.flag_bits & 1 or info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+        raise ValueError(f"{name} is encrypted, too large or packed in an unusual way")
+    return parse_npy(file.read(info))
 
 
 def check_codes_path(path: StrPath) -> Path:

@@ -1,13 +1,15 @@
 """Conversations -> the codec's codes, and from there to training shards."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from duologue.audio.files import read_audio
+from duologue.audio.files import open_audio
 from duologue.codec import Codec
 from duologue.data.fingerprint import fingerprint, output_name
 from duologue.data.manifest import Row, Transcript, read_transcript, sidecar, transcript_body
@@ -21,21 +23,24 @@ WHOLE = 1500  # frames (2 minutes): longer recordings are encoded frame by frame
 LATE = 1.0  # seconds after the end of a recording at which a word may still be said to start
 
 
-def encode_stereo(codec: Codec, wav_CS: np.ndarray, whole: int = WHOLE) -> np.ndarray:
-    """Both channels as codes, int16 [2, Q, T]; T counts whole frames, the rest of a last one being silence.
+def encode_frames(codec: Codec, frames: Iterable[np.ndarray], whole: int = WHOLE) -> np.ndarray:
+    """Frames [C, frame_size] of a recording as codes, int16 [C, Q, T].
 
     More than `whole` frames are streamed with the codec's state, which gives the same codes.
     """
-    size = codec.config.frame_size
-    wav_BS = torch.from_numpy(np.pad(wav_CS, ((0, 0), (0, -wav_CS.shape[1] % size)))).to(codec.device)
+    frames = iter(frames)
+    first = list(islice(frames, whole + 1))
+
+    def on_device(wav_CS: np.ndarray) -> Tensor:
+        return torch.from_numpy(wav_CS).to(codec.device)
+
     with torch.inference_mode():
-        if wav_BS.shape[1] <= whole * size:
-            codes_BQT = codec.encode(wav_BS)
+        if len(first) <= whole:
+            codes_BQT = codec.encode(on_device(np.concatenate(first, axis=1)))
         else:
-            state = codec.init_state(len(wav_BS))
-            codes_BQT = torch.cat(
-                [codec.encode_step(state, x_BS) for x_BS in wav_BS.split(size, dim=1)], dim=-1
-            )
+            state = codec.init_state(len(first[0]))
+            steps = (codec.encode_step(state, on_device(x_CS)) for x_CS in chain(first, frames))
+            codes_BQT = torch.cat([step.to(torch.int16) for step in steps], dim=-1)
     return codes_BQT.to(torch.int16).cpu().numpy()
 
 
@@ -62,12 +67,12 @@ class Encode:
         transcript = None if row.get("audio_only") else transcript_of(row["path"])
         target = self.folder / f"{output_name(row['path'], self.settings, name_of(row))}.npy"
         if not target.exists():
-            wav_CS = read_audio(row["path"], self.codec.config.sample_rate)
-            if len(wav_CS) != 2:
+            recording = open_audio(row["path"], self.codec.config.sample_rate)
+            if recording.channels != 2:
                 raise InputError(
-                    f"{row['path']} has {len(wav_CS)} channels: a conversation has two (agent, user)"
+                    f"{row['path']} has {recording.channels} channels: a conversation has two (agent, user)"
                 )
-            codes_CQT = encode_stereo(self.codec, wav_CS)
+            codes_CQT = encode_frames(self.codec, recording.frames(self.codec.config.frame_size))
             with atomic_write(target) as temporary:
                 np.save(temporary, codes_CQT)
         frames = int(np.load(target, mmap_mode="r").shape[-1])

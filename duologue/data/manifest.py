@@ -131,20 +131,26 @@ def read_transcript(path: StrPath) -> Transcript:
     place = sidecar(path)
     if not place.exists():
         raise InputError(f"{path} has no transcript {place.name}: run `duologue data align` first")
-    found = read_json(place)
+    try:
+        return parse_transcript(read_json(place))
+    except ValueError as error:
+        raise InputError(f"{place} is not a transcript: {error}") from None
+
+
+def parse_transcript(found: Any) -> Transcript:
+    """A transcript of its json. Raises ValueError if it is malformed."""
     if not isinstance(found, dict) or not isinstance(found.get("alignments"), list):
-        raise InputError(
-            f'{place} is not a transcript: expected {{"alignments": [[word, [start, end], who], ...]}}'
-        )
-    words = [_word(entry, place, number) for number, entry in enumerate(found.pop("alignments"), 1)]
+        raise ValueError('expected {"alignments": [[word, [start, end], who], ...]}')
+    words = [_word(entry, number) for number, entry in enumerate(found["alignments"], 1)]
     cuts = found.get("cuts", [])
     if not isinstance(cuts, list) or not all(_is_time(cut) for cut in cuts):
-        raise InputError(f'{place} is not a transcript: "cuts" must be a list of seconds')
-    conditions = found.pop("text_conditions", None)
-    return Transcript(sorted(words, key=lambda word: (word.start, word.end)), conditions, found)
+        raise ValueError('"cuts" must be a list of seconds')
+    extra = {name: value for name, value in found.items() if name not in ("alignments", "text_conditions")}
+    words.sort(key=lambda word: (word.start, word.end))
+    return Transcript(words, found.get("text_conditions"), extra)
 
 
-def _word(entry: Any, place: Path, number: int) -> Word:
+def _word(entry: Any, number: int) -> Word:
     try:
         text, (start, end), who = entry
         if not (isinstance(text, str) and isinstance(who, str)):
@@ -152,9 +158,8 @@ def _word(entry: Any, place: Path, number: int) -> Word:
         if not (_is_time(start) and _is_time(end) and start <= end):
             raise ValueError
     except (ValueError, TypeError):
-        raise InputError(
-            f"{place} is not a transcript: its word {number} is {json.dumps(entry)[:80]}, expected "
-            "[word, [start, end], who] in seconds"
+        raise ValueError(
+            f"its word {number} is {json.dumps(entry)[:80]}, expected [word, [start, end], who] in seconds"
         ) from None
     return Word(text.strip(), float(start), float(end), who)
 

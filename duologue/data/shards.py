@@ -16,12 +16,17 @@ from typing import Any
 
 import numpy as np
 
+from duologue.data.manifest import parse_transcript
+from duologue.data.strict_json import one_line, parse_json, read_json
+from duologue.data.tars import members
 from duologue.errors import InputError
 from duologue.files import atomic_write
+from duologue.npy import parse_npy
 from duologue.types import StrPath
 
 Sample = dict[str, Any]
 INDEX = "shards.json"
+LEAST = 2 * 512  # bytes of a sample in a tar: a header and a block
 
 
 def write_shards(folder: StrPath, samples: Iterable[Sample], per_shard: int = 256) -> list[Path]:
@@ -85,28 +90,48 @@ def _add(tar: tarfile.TarFile, name: str, value: Any) -> None:
 def read_shard(path: StrPath) -> list[Sample]:
     """All samples of one tar, in order; .npy and .json are decoded, anything else is bytes.
 
-    Raises InputError if the tar is cut short or damaged.
+    Raises InputError if the tar is cut short, damaged or compressed, or a sample is not what `check_sample` asks for.
     """
     samples: OrderedDict[str, Sample] = OrderedDict()
-    try:
-        with tarfile.open(path) as tar:
-            for member in tar:
-                file = tar.extractfile(member)
-                if file is None:
-                    continue
-                folder, _, name = member.name.rpartition("/")
-                stem, _, extension = name.partition(".")
-                key = f"{folder}/{stem}" if folder else stem
-                samples.setdefault(key, {"key": key})[extension] = _decode(extension, file.read())
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged or no tar of samples: {error}") from None
+    for name, body in members(Path(path)):
+        folder, _, file = name.rpartition("/")
+        stem, _, extension = file.partition(".")
+        key = f"{folder}/{stem}" if folder else stem
+        sample = samples.setdefault(key, {"key": key})
+        try:
+            if extension in sample:
+                raise ValueError("it is there twice")
+            sample[extension] = _decode(extension, body)
+            check_sample(sample)
+        except ValueError as error:
+            raise InputError(f"{path}, {name[:100]}: {one_line(error)}") from None
     return list(samples.values())
+
+
+def check_sample(sample: Sample) -> None:
+    """Raises ValueError if the codes of a sample are no conversation's, or its json no row with a transcript."""
+    codes = sample.get("codes.npy")
+    if codes is not None and (
+        codes.ndim != 3
+        or codes.dtype.kind not in "iu"
+        or codes.shape[0] != 2
+        or 0 in codes.shape
+        or codes.min() < 0
+    ):
+        raise ValueError(
+            f"codes are whole numbers [2, Q, T] from 0 up, these are {codes.dtype} {list(codes.shape)}"
+        )
+    if "codes.npy" in sample and "json" in sample:
+        if not isinstance(sample["json"], dict):
+            raise ValueError("its json is no object")
+        if "alignments" in sample["json"]:
+            parse_transcript(sample["json"])
 
 
 def _decode(extension: str, body: bytes) -> Any:
     if extension.endswith("npy"):
-        return np.load(io.BytesIO(body), allow_pickle=False)
-    return json.loads(body) if extension.endswith("json") else body
+        return parse_npy(body)
+    return parse_json(body) if extension.endswith("json") else body
 
 
 class ShardReader:
@@ -195,11 +220,37 @@ class ShardReader:
 
 
 def _list_shards(folder: Path) -> list[tuple[Path, int]]:
-    """Tars of a folder with their numbers of samples, by the index or else by reading them."""
+    """Tars of a folder with their numbers of samples, by the index or else by reading them.
+
+    Raises InputError if the index names anything but tars that are there, and may hold as many samples.
+    """
     if (folder / INDEX).exists():
-        shards = json.loads((folder / INDEX).read_text())["shards"]
-        return [(folder / shard["name"], shard["samples"]) for shard in shards]
+        index = read_json(folder / INDEX)
+        shards = index.get("shards") if isinstance(index, dict) else None
+        if not isinstance(shards, list):
+            raise InputError(
+                f'{folder / INDEX} is no index: expected {{"shards": [{{"name", "samples"}}, ...]}}'
+            )
+        return [_listed(folder, shard) for shard in shards]
     found = [(path, len(read_shard(path))) for path in sorted(folder.glob("*.tar"))]
     if not found:
         raise InputError(f"{folder}: there are no shards (.tar) here")
     return found
+
+
+def _listed(folder: Path, shard: Any) -> tuple[Path, int]:
+    name, samples = (shard.get("name"), shard.get("samples")) if isinstance(shard, dict) else (None, None)
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+\.tar", name):
+        raise InputError(f"{folder / INDEX} names {name!r}: expected the tars beside it".replace("\n", " "))
+    path = folder / name
+    if not path.is_file():
+        raise InputError(f"{folder / INDEX} names {name}, which is not there: write the shards again")
+    if (
+        not isinstance(samples, int)
+        or isinstance(samples, bool)
+        or not 0 <= samples <= path.stat().st_size // LEAST
+    ):
+        raise InputError(
+            f"{folder / INDEX} says that {name} holds {samples!r} samples: write the shards again"[:300]
+        )
+    return path, samples

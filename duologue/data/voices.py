@@ -1,15 +1,14 @@
 """Voices for synthetic conversations: text -> speech, behind one small interface.
 
-`Kokoro`, `Espeak` and `PocketTTS` synthesise; `Clips` plays back a folder or tar of ready clips.  All give mono float32
-at 24 kHz, trimmed to a short silence at both ends, peak below 0.7.
+`Kokoro`, `Espeak` and `PocketTTS` synthesise; `read_index` and `read_clip` read ready clips.  All give mono float32 at
+24 kHz, trimmed to a short silence at both ends, peak below 0.7.
 """
 
-import io
 import json
+import math
 import os
 import random
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,10 @@ import numpy as np
 import soundfile as sf
 import soxr
 
+from duologue.audio.containers import Part
+from duologue.audio.files import open_part, read_mono
+from duologue.data.strict_json import one_line, parse_json, read_json
+from duologue.data.tars import members, where_in
 from duologue.errors import InputError
 from duologue.types import StrPath
 
@@ -206,49 +209,35 @@ class PocketTTS:
         return tidy(soxr.resample(wav_S.astype(np.float32), self._model.sample_rate * speed, SAMPLE_RATE))
 
 
-class Clips:
-    """Ready clips as a voice: folders or tars with one sound file and one json a clip ({"text", "voice", ...}).
-
-    `speak` finds the clip of this text and voice (or any voice, voice ""); speed other than 1 resamples.
-    """
-
-    def __init__(self, *places: str | Path):
-        self.clips: list[dict[str, Any]] = []
-        for place in places:
-            self.clips += read_index(place)
-        self._by_text = {(row["text"], row.get("voice", "")): row for row in self.clips}
-        self._by_text |= {(row["text"], ""): row for row in self.clips}
-
-    def speak(self, text: str, voice: str, speed: float = 1.0) -> np.ndarray:
-        row = self._by_text.get((text, voice))
-        if row is None:
-            raise InputError(f"no clip of {text[:60]!r} by voice {voice!r}")
-        wav_S = read_clip(row)
-        return wav_S if speed == 1 else soxr.resample(wav_S, SAMPLE_RATE * speed, SAMPLE_RATE)
-
-
 SOUNDS = (".opus", ".ogg", ".flac", ".wav")
+# What a clip's json may say of it, and as what.
+FIELDS: dict[str, Any] = {
+    "key": str, "id": str, "role": str, "text": str, "voice": str, "speaker": str, "words": list,
+    "seconds": (int, float), "speed": (int, float),
+}  # fmt: skip
 
 
 def read_index(place: StrPath) -> list[dict[str, Any]]:
-    """Rows of a folder or tar of clips: the json of each, plus "place" and "file" that `read_clip` needs."""
+    """Rows of a folder or tar of clips: the json of each, plus "place" and "file" that `read_clip` needs.
+
+    Raises InputError if the tar is damaged, or a clip's json is none or has fields of another kind (`FIELDS`).
+    """
     place = Path(place)
     rows: dict[str, dict[str, Any]] = {}
     sounds: dict[str, str] = {}
     if place.is_dir():
         for path in sorted(place.iterdir()):
             if path.suffix == ".json":
-                rows[path.stem] = json.loads(path.read_text())
+                rows[path.stem] = _checked(read_json(path), str(path))
             elif path.suffix in SOUNDS:
                 sounds[path.stem] = path.name
     elif place.suffix == ".tar" and place.exists():
-        with tarfile.open(place) as tar:
-            for member in tar:
-                stem, suffix = os.path.splitext(member.name)
-                if suffix == ".json":
-                    rows[stem] = json.loads(_member(tar, member.name))
-                elif suffix in SOUNDS:
-                    sounds[stem] = member.name
+        for name, body in members(place, lambda name: name.endswith(".json")):
+            stem, suffix = os.path.splitext(name)
+            if suffix == ".json":
+                rows[stem] = _checked(_parsed(body, place, name), f"{place}, {name[:100]}")
+            elif suffix in SOUNDS:
+                sounds[stem] = name
     else:
         raise InputError(f"{place}: neither a folder nor a .tar of clips")
     return [
@@ -256,30 +245,42 @@ def read_index(place: StrPath) -> list[dict[str, Any]]:
     ]
 
 
+def _parsed(body: bytes, place: Path, name: str) -> Any:
+    try:
+        return parse_json(body)
+    except ValueError as error:
+        raise InputError(f"{place}, {name[:100]}: no json: {one_line(error)}") from None
+
+
+def _checked(row: Any, what: str) -> dict[str, Any]:
+    """A clip's json, if it is one."""
+    if not isinstance(row, dict):
+        raise InputError(f"{what} is no clip: expected an object with {', '.join(FIELDS)}")
+    for name, kind in FIELDS.items():
+        if row.get(name) is not None and not isinstance(row[name], kind):
+            raise InputError(f"{what} is no clip: its {name!r} is {json.dumps(row[name])[:80]}")
+    try:
+        sound = [(str(text), 0 <= start <= end < math.inf) for text, start, end in row.get("words") or []]
+        if not all(fine for _, fine in sound):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(f'{what} is no clip: its "words" must be [[word, start, end], ...]') from None
+    return row
+
+
 def read_clip(row: dict[str, Any]) -> np.ndarray:
-    """Sound of a row of `read_index`: mono float32 at 24 kHz, [S]."""
+    """Sound of a row of `read_index`: mono float32 at 24 kHz, [S]. Raises InputError if it is damaged or gone."""
     place = Path(row["place"])
     if place.is_dir():
-        source: Any = place / row["file"]
-        wav, rate = sf.read(source, dtype="float32", always_2d=True)
-    else:
-        with tarfile.open(place) as tar:
-            wav, rate = sf.read(io.BytesIO(_member(tar, row["file"])), dtype="float32", always_2d=True)
-    mono_S = wav.mean(axis=1)
-    return mono_S if rate == SAMPLE_RATE else soxr.resample(mono_S, rate, SAMPLE_RATE)
+        return read_mono(place / row["file"], SAMPLE_RATE)
+    start, end = where_in(place, row["file"])
+    return open_part(Part(place, start, end, f"{place}, {row['file']}"), SAMPLE_RATE).mono()
 
 
 def some_speech(places: Sequence[StrPath], most: int = 60) -> list[np.ndarray]:
     """A few clips of these folders and tars, to make babble of."""
     rows = [row for place in places for row in read_index(place)]
     return [read_clip(row) for row in random.Random(0).sample(rows, min(most, len(rows)))]
-
-
-def _member(tar: tarfile.TarFile, name: str) -> bytes:
-    file = tar.extractfile(name)
-    if file is None:
-        raise InputError(f"{tar.name}: {name} is not a file")
-    return file.read()
 
 
 def write_clip(folder: str | Path, name: str, wav_S: np.ndarray, row: dict[str, Any]) -> None:

@@ -75,7 +75,7 @@ class TorchBackend:
         self, step: Callable[[Duplex, Tensor, Tensor], DuplexFrame], heard: np.ndarray, exec_B: np.ndarray
     ) -> Frames:
         device, count = self.model.device, int(exec_B.sum())
-        with _one_thread(self._small and count <= FEW):
+        with one_thread(self._small and count <= FEW):
             if not self._small or self._compile or count == 0 or self.slots == 1:
                 run = step(
                     self._duplex, torch.from_numpy(heard).to(device), torch.from_numpy(exec_B).to(device)
@@ -90,7 +90,7 @@ class TorchBackend:
 
 
 @contextmanager
-def _one_thread(enough: bool) -> Iterator[None]:
+def one_thread(enough: bool) -> Iterator[None]:
     """Threads wait for each other a thousand times a frame, and each time for whatever else the machine is doing."""
     threads = torch.get_num_threads()
     if not enough or threads == 1:

@@ -75,9 +75,9 @@ def warm_up(backend: Backend) -> None:
 
 def check_duplex(name: str, lm: LMConfig, codec: CodecConfig) -> None:
     """Raises InputError if the model cannot both listen and speak."""
-    if not lm.depth_steps or not lm.heard:
+    if not lm.spoken or not lm.heard:
         raise InputError(f"{name} does not both listen and speak: it cannot hold a conversation")
-    need = max(lm.depth_steps, lm.heard)
+    need = max(lm.spoken, lm.heard)
     if codec.quantizer.entries != lm.card or codec.codebooks < need:
         raise InputError(
             f"{name}: the codec has {codec.codebooks} codebooks of {codec.quantizer.entries} entries, the "

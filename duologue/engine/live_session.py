@@ -117,6 +117,10 @@ class LiveSession:
             if self._heard:
                 self._lock.notify()
 
+    def silent(self) -> None:
+        """The user is silent: what does not come is not missed."""
+        self.last_sound = self._now()
+
     def take(self, most: int = UNREAD) -> list[AgentFrame]:
         """What the agent has said since the last time, the oldest `most` frames of it."""
         with self._lock:
@@ -190,10 +194,10 @@ class LiveSession:
         # After a gap the user's clock is met anew.
         return max(came, self._last_step + FRAME / 2 if self._gap else self.next - EARLY)
 
-    def begin(self) -> None:
-        """The slot is as new."""
+    def begin(self, sampling: Sampling) -> None:
+        """The slot is as new, with these settings: if others were asked for meanwhile, it must be made so once more."""
         with self._lock:
-            self.fresh = False
+            self.fresh = sampling != self.sampling
             self._begin_past()
             self._last_step = self.next = self._now()
 

@@ -1,7 +1,8 @@
 """A whole conversation with a recording, as fast as the machine goes."""
 
 import time
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,43 +37,80 @@ def talk(
     options: Options = DEFAULT,
     say: Callable[[float, str, str], None] = lambda now, agent, user: None,
 ) -> Answer:
-    """Let the agent hear a recording (float32 mono at the codec's rate) and answer it.
+    """Let the agent hear a recording (float32 mono at the codec's rate) and answer it (as `talk_frames`)."""
+    agent: list[np.ndarray] = []
+    size = model.codec_config.frame_size
+    user_TS = pad_to_frames(user_S, size).reshape(-1, size)
+    report = talk_frames(
+        model,
+        user_TS,
+        lambda agent_S, user_S: agent.append(agent_S),
+        seed=seed,
+        greedy=greedy,
+        tail=tail,
+        options=options,
+        say=say,
+    )
+    return Answer(np.concatenate(agent), report)
 
-    The agent's frame that follows from input frame i is heard during frame i + 1, and is written there. After the
-    recording the agent hears silence until it has been quiet for 1.5 s, at most `tail` seconds. `say(now, agent, user)`
-    is called after every frame, with the seconds gone by and what each has newly said.
+
+def talk_frames(
+    model: Model,
+    user_TS: Iterable[np.ndarray],
+    write: Callable[[np.ndarray, np.ndarray], None],
+    *,
+    seed: int = 0,
+    greedy: bool = False,
+    tail: float = 15.0,
+    options: Options = DEFAULT,
+    say: Callable[[float, str, str], None] = lambda now, agent, user: None,
+) -> dict[str, Any]:
+    """Let the agent hear frames (float32 mono `[frame_size]`) and answer them; returns the published json.
+
+    The agent's frame that follows from input frame i is heard during frame i + 1: `write(agent_S, user_S)` is called
+    with what is heard of both, frame by frame, the first of the agent's and the last of the user's being silence. After
+    the recording the agent hears silence until it has been quiet for 1.5 s, at most `tail` seconds. `say(now, agent,
+    user)` is called after every frame, with the seconds gone by and what each has newly said. Nothing that grows with
+    the recording is kept but words and times.
     """
     sampling = Sampling.greedy(model.sampling.pad_bias) if greedy else model.sampling
     session = Session(model, replace(sampling, seed=seed), options)
-    user_TS = pad_to_frames(user_S, session.frame_size).reshape(-1, session.frame_size)
     silence_S = np.zeros(session.frame_size, np.float32)
-    words, user, frame_ms = Words(model.tokenizer), UserWords(model.tokenizer), []
-    agent = [silence_S]
-    quiet, limit = 0, len(user_TS) + round(tail / FRAME)
+    words, user, frame_ms = Words(model.tokenizer), UserWords(model.tokenizer), array("f")
     pad = (model.files.config.lm.pad_id, model.files.config.lm.epad_id)
-    while len(frame_ms) < limit and (len(frame_ms) < len(user_TS) or quiet * FRAME < QUIET):
-        frame = len(frame_ms)
+    before_S = silence_S
+
+    def step(heard_S: np.ndarray) -> bool:
+        """One frame; whether the agent says something in it."""
+        nonlocal before_S
         began = time.perf_counter()
-        heard_S = user_TS[frame] if frame < len(user_TS) else silence_S
         said = session.push(heard_S)
         frame_ms.append((time.perf_counter() - began) * 1000)
         rms = rms_of(said.wav_S)
         words.push(said.frame, said.token, rms)
         user.push(said.frame, said.user_token, rms_of(heard_S))
-        agent.append(said.wav_S)
-        speaks = rms > LOUD or (said.token >= 0 and said.token not in pad)
-        quiet = 0 if speaks or frame < len(user_TS) else quiet + 1
+        write(before_S, heard_S)
+        before_S = said.wav_S
         say(len(frame_ms) * FRAME, said.text, said.user_text)
-    report = {
+        return rms > LOUD or (said.token >= 0 and said.token not in pad)
+
+    for heard_S in user_TS:
+        step(heard_S)
+    quiet = 0
+    for _ in range(round(tail / FRAME)):
+        if quiet * FRAME >= QUIET:
+            break
+        quiet = 0 if step(silence_S) else quiet + 1
+    write(before_S, silence_S)
+    return {
         "model": model.name,
         "seed": seed,
         "frames": len(frame_ms),
         **transcript(words, user),
         "frame_ms": _percentiles(frame_ms),
     }
-    return Answer(np.concatenate(agent), report)
 
 
-def _percentiles(values: list[float]) -> dict[str, float]:
+def _percentiles(values: array) -> dict[str, float]:
     p50, p99, most = np.percentile(values, [50, 99, 100]) if values else (0.0, 0.0, 0.0)
     return {"p50": round(float(p50), 2), "p99": round(float(p99), 2), "max": round(float(most), 2)}

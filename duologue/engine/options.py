@@ -4,7 +4,10 @@ import platform
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal, TypeAlias
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from tyro.conf import arg
 
 from duologue.errors import InputError
 
@@ -23,6 +26,9 @@ class Options:
     compile: bool = False
     """Compile the model's step first: for long recordings and large models. In torch it takes minutes; in mlx it is
     always done on Apple silicon."""
+
+    lora: Annotated[Path | None, arg(metavar="LORA.safetensors")] = None
+    """An adapter of the language model, merged into its weights as they are read."""
 
     def resolved(self) -> BackendName:
         """The backend to use. Raises InputError if it is not installed."""

@@ -5,9 +5,11 @@ Writing is done on a thread of its own: a slow or full disk costs the recording,
 
 import json
 import logging
+import os
 import queue
 import threading
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,18 +28,23 @@ from duologue.weights import Model
 log = logging.getLogger(__name__)
 
 WAITING = 500  # frames of all conversations that may wait for the disk: 40 s of one
+# The trace is there first and goes last, so that of whatever is hidden it is there; who writes it holds a lock on it.
+TRACE = ".trace.jsonl"
+SUFFIXES = (".wav", ".json", TRACE)
 
 
 class Recorder:
     """Writes conversations into a folder, three files each: NAME.wav (left the agent, right the user), NAME.json (its
     words) and NAME.trace.jsonl (a header, then `[text, *agent, *user]` tokens a frame). They have their names once the
-    conversation has ended. Raises InputError if the folder cannot be written."""
+    conversation has ended; a name that is taken gets a number. Nobody but the owner may read them. What a recorder left
+    unfinished that was killed is removed by the next one. Raises InputError if the folder cannot be written."""
 
     def __init__(self, folder: Path, tokenizer: Tokenizer, sample_rate: int):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             (folder / ".duologue").touch()
             (folder / ".duologue").unlink()
+            _remove_unfinished(folder)
         except OSError as error:
             raise InputError(f"cannot record in {folder}: {error.strerror}") from None
         self.folder, self.tokenizer, self.sample_rate = folder, tokenizer, sample_rate
@@ -115,11 +122,11 @@ class Track:
         if self._closed:  # a step was under way when the conversation ended
             return
         if self._wav is None or self._trace is None:
-            self._wav = soundfile.SoundFile(
-                self._path(".wav", True), "w", self._recorder.sample_rate, 2, "PCM_16", format="WAV"
-            )
-            self._trace = self._path(".trace.jsonl", True).open("w")
+            self._trace = self._claim()
             self._trace.write(json.dumps(self._header) + "\n")
+            self._wav = soundfile.SoundFile(
+                _create(self._path(".wav", True)), "w", self._recorder.sample_rate, 2, "PCM_16", format="WAV"
+            )
             self._before_S = np.zeros_like(user_S)
         # What the agent says to a frame is heard during the next one.
         self._wav.write(np.stack([self._before_S, user_S], 1))
@@ -129,16 +136,35 @@ class Track:
         self._user.push(said.frame, said.user_token, rms_of(user_S))
         self._frames += 1
 
+    def _claim(self) -> IO[str]:
+        """The trace of a name that no other recording has, or is going to have."""
+        wanted = self._name
+        for number in count(2):
+            try:
+                if not self._path(TRACE, False).exists():
+                    file = os.fdopen(_create(self._path(TRACE, True)), "w")
+                    _lock(file)
+                    if not self._path(TRACE, False).exists():  # it may have had its name in between
+                        return file
+                    self._path(TRACE, True).unlink()
+                    file.close()
+            except FileExistsError:
+                pass
+            self._name = f"{wanted}-{number}"
+        raise AssertionError("unreachable")
+
     def _finish(self) -> None:
         self._closed = True
         if self._wav is None or self._trace is None:
             return
         self._wav.close()
-        self._trace.close()
         report = self._header | {"frames": self._frames} | transcript(self._words, self._user)
-        self._path(".json", True).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-        for suffix in (".wav", ".trace.jsonl", ".json"):
+        with os.fdopen(_create(self._path(".json", True)), "w") as file:
+            file.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        self._trace.flush()
+        for suffix in SUFFIXES:
             self._path(suffix, True).replace(self._path(suffix, False))
+        self._trace.close()
 
     def _discard(self) -> None:
         if self._wav is not None:
@@ -146,8 +172,39 @@ class Track:
         if self._trace is not None:
             self._trace.close()
         self._wav = self._trace = None
-        for suffix in (".wav", ".trace.jsonl", ".json"):
+        for suffix in SUFFIXES:
             self._path(suffix, True).unlink(missing_ok=True)
+
+
+def _create(path: Path) -> int:
+    """A new file that its owner alone may read."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock a file for as long as this process lives; whether nobody else has."""
+    if os.name != "posix":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what a recorder that was killed has left, and nothing of one that is alive."""
+    removed = 0
+    for trace in folder.glob(f".*{TRACE}"):
+        with trace.open() as file:
+            if _lock(file):
+                removed += 1
+                for suffix in SUFFIXES:
+                    trace.with_name(trace.name.removesuffix(TRACE) + suffix).unlink(missing_ok=True)
+    if removed:
+        log.warning("removed %d unfinished recordings of a server that was killed", removed)
 
 
 def replay(model: Model, trace: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -157,10 +214,12 @@ def replay(model: Model, trace: Path) -> tuple[np.ndarray, np.ndarray]:
         header, *rows = [json.loads(line) for line in trace.read_text().splitlines()]
         sampling = Sampling(**header["sampling"])
         rows_TK = np.array(rows, np.int64)
-        spoken = 1 + model.lm.config.depth_steps
+        spoken = 1 + model.lm.config.spoken
         if rows_TK.ndim != 2 or rows_TK.shape[1] != spoken + model.lm.config.heard:
             raise ValueError(f"its frames do not fit the model {model.name}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if rows_TK.min(initial=0) < -2 or rows_TK[:, spoken:].max(initial=0) > model.lm.config.card:
+            raise ValueError("it has tokens that the model has not")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{trace} is not a trace of this model: {error}") from None
     backend, alone = TorchBackend(model), np.ones(1, bool)
     backend.start({0: sampling})

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from duologue.audio.activity import FLOOR_DB, GAP_SECONDS
+from duologue.data.text import plain_words
 from duologue.eval.duplex_kinds import HEARD, KINDS, LONG, UNHEARD
-from duologue.eval.duplex_score import GOES_ON, JUST_AFTER, SAME, Score, Turn, edits, plain
+from duologue.eval.duplex_score import GOES_ON, JUST_AFTER, SAME, Score, Turn, edits
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -110,7 +111,7 @@ def _word_errors(pairs: Callable[[list[Score]], Iterable[tuple[str, str]]]) -> V
     """One value for each word of the texts, so that their mean is the error rate of them all in percent."""
 
     def values(scores: list[Score]) -> list[float]:
-        found = [(plain(text), plain(heard)) for text, heard in pairs(scores)]
+        found = [(plain_words(text).split(), plain_words(heard).split()) for text, heard in pairs(scores)]
         words = sum(len(text) for text, _ in found)
         wrong = sum(edits(heard, text) for text, heard in found)
         return [100 * wrong / words] * words if words else []

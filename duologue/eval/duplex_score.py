@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from duologue.audio.activity import Span, spans, within
-from duologue.data.text import number_words
+from duologue.data.text import number_words, plain_words
 from duologue.data.voices import SAMPLE_RATE
 from duologue.eval.duplex_kinds import OVER, QUIET
 from duologue.eval.duplex_play import Played
@@ -180,18 +180,11 @@ class Judge:
 
 
 def _letters(text: str) -> str:
-    return " ".join(plain(text))
+    return " ".join(plain_words(text).split())
 
 
 def _numbers(letters: str) -> list[str]:
     return [word for word in letters.split() if word in NUMBERS]
-
-
-def plain(text: str) -> list[str]:
-    """The words of a text as spoken: see `speech.plain_words`."""
-    from duologue.eval.speech import plain_words
-
-    return plain_words(text).split()
 
 
 def _goes_on(found: list[Span], start: float, end: float) -> bool:

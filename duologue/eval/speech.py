@@ -4,8 +4,6 @@ Waveforms are float32 [S] in [-1, 1]. What comes from an extra is imported where
 """
 
 import io
-import re
-import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -18,7 +16,7 @@ import soundfile
 
 from duologue.audio.files import clean, resample
 from duologue.audio.framing import SAMPLE_RATE
-from duologue.data.text import spoken_words
+from duologue.data.text import plain_words
 from duologue.errors import InputError
 from duologue.types import StrPath
 
@@ -139,87 +137,6 @@ def _ogg_payload(data: bytes) -> int:
 def fit(wav_S: np.ndarray, samples: int) -> np.ndarray:
     """`wav_S` cut or filled with silence to `samples`."""
     return np.pad(wav_S[:samples], (0, max(0, samples - len(wav_S))))
-
-
-# --- words -----------------------------------------------------------------------------------------------
-
-_UNITS = {
-    "km": "kilometers", "kg": "kilograms", "cm": "centimeters", "mm": "millimeters", "ml": "milliliters",
-    "mph": "miles per hour", "ft": "feet", "lb": "pounds", "lbs": "pounds", "oz": "ounces",
-}  # fmt: skip
-_MONEY = {"$": ("dollars", "cents"), "£": ("pounds", "pence"), "€": ("euros", "cents")}
-_SAME = {"ok": "okay", "alright": "all right", "cannot": "can not"}
-_NUMBER = r"\d[\d,]*(?:\.\d+)?"
-
-
-def plain_words(text: str) -> str:
-    """Text as spoken: lower case, no punctuation, "4+10" as "four plus ten", "$5" as "five dollars".
-
-    Years, ordinals, times of day, money, units, ranges and simple sums are read out the way people do; the "and"
-    inside a number is dropped.
-    """
-    # Compatibility forms: "½" becomes "1⁄2" and full-width signs become plain ones, but "²" must not become "2".
-    text = unicodedata.normalize("NFKC", text.lower().replace("²", " squared ").replace("³", " cubed "))
-    text = text.replace("\u2019", "'").replace("\u2212", "-").replace("\u2044", "/")
-    text = re.sub(r"\b([ap])\.m\.|\b(p)m\b|(?<=\d)\s?(a)m\b", r" \1\2\3 m", text)  # but not "I am"
-    if re.search(r"\d", text):
-        text = _read_out(text)
-    words: list[str] = []
-    for word in " ".join(spoken_words(text)).split():
-        words.extend(_SAME.get(word, word).split())
-    return re.sub(r"\b(hundred|thousand|million) and (?=" + _NUMBER_WORD + ")", r"\1 ", " ".join(words))
-
-
-_NUMBER_WORD = (
-    r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen"
-    r"|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)"
-)
-
-
-def _read_out(text: str) -> str:
-    """The signs around digits as words, and the numbers that are not plain cardinals."""
-    text = re.sub(rf"([$£€])\s?({_NUMBER})", _money, text)
-    text = re.sub(r"°\s?c\b", " degrees celsius", re.sub(r"°\s?f\b", " degrees fahrenheit", text))
-    text = text.replace("°", " degrees ")
-    text = re.sub(r"\b(\d{1,2}):00\b(?!\s?[ap] m)", r"\1 o'clock", text)
-    text = re.sub(r"\b(\d{1,2}):00\b", r"\1", text)
-    text = re.sub(r"\b(\d{1,2}):0(\d)\b", r"\1 oh \2", text)
-    text = re.sub(r"\b(\d{1,2}):(\d\d)\b", r"\1 \2", text)
-    text = re.sub(r"(?<=\d)\s*[x×*]\s*(?=\d)", " times ", text)
-    text = re.sub(r"\b1/2\b", "one half", re.sub(r"\b1/4\b", "one quarter", text))
-    text = re.sub(r"\b3/4\b", "three quarters", text)
-    text = re.sub(r"(?<=\d)\s*[÷/]\s*(?=\d)", " divided by ", text)
-    text = re.sub(r"\d+(?:-\d+){2,}", lambda m: m[0].replace("-", " "), text)  # counted
-    text = re.sub(r"(\d+)\s*[-–]\s*(\d+)(\s*=| is\b| equals\b)?", _between, text)
-    text = re.sub(r"(?<![\w.])-(?=\d)", " minus ", text)
-    text = re.sub(rf"({_NUMBER})\s?({'|'.join(_UNITS)})\b", lambda m: f"{m[1]} {_UNITS[m[2]]}", text)
-    text = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b", lambda m: _words(int(m[1]), "ordinal"), text)
-    text = re.sub(r"\b(\d{2}|\d{4})'?s\b", _decade, text)
-    return re.sub(
-        r"(?<![\d.,])(1[1-9]\d\d|20[1-9]\d)(?!\d|[.,]\d)", lambda m: _words(int(m[1]), "year"), text
-    )
-
-
-def _between(match: re.Match[str]) -> str:
-    """ "10-8" is a difference, and so is "3-5 =": else a range goes up, "10-15"."""
-    minus = match[3] or int(match[1]) >= int(match[2])
-    return f"{match[1]} {'minus' if minus else 'to'} {match[2]}{match[3] or ''}"
-
-
-def _money(match: re.Match[str]) -> str:
-    whole, _, part = match[2].partition(".")
-    name, small = _MONEY[match[1]]
-    unit = name.removesuffix("s") if whole == "1" else name
-    return f"{whole} {unit}" + (f" and {int(part)} {small}" if part.strip("0") else "")
-
-
-def _decade(match: re.Match[str]) -> str:
-    words = _words(int(match[1]), "year" if len(match[1]) == 4 else "cardinal")
-    return words.removesuffix("y") + "ies" if words.endswith("y") else words + "s"
-
-
-def _words(number: int, form: str) -> str:
-    return _need("num2words").num2words(number, to=form)
 
 
 def _need(module: str) -> Any:

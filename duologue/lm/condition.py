@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from duologue.config import ConditionerConfig, ConditioningConfig
 from duologue.errors import InputError
+from duologue.nn.rope import sinusoids
 
 # A text, vectors [S, D] or [B, S, D], the same with a mask (bool [S] or [B, S]: which are given), or nothing.
 Value = str | Tensor | tuple[Tensor, Tensor] | None
@@ -66,7 +67,9 @@ class Conditioning(nn.Module):
         batch = max((v.shape[0] for v in vectors.values()), default=1)
         cross_BSD = torch.cat([v.expand(batch, -1, -1) for v in crossed], 1) if crossed else None
         if cross_BSD is not None and self.config.cross_positions:
-            cross_BSD = cross_BSD + self.config.cross_positions * sinusoids(cross_BSD)
+            position_1S = torch.arange(cross_BSD.shape[1], device=cross_BSD.device)[None]
+            codes_1SD = sinusoids(position_1S, cross_BSD.shape[-1]).to(cross_BSD.dtype)
+            cross_BSD = cross_BSD + self.config.cross_positions * codes_1SD
         return Condition(reduce(torch.add, summed) if summed else None, cross_BSD)
 
 
@@ -87,12 +90,3 @@ def check_names(values: Iterable[str], known: Iterable[str]) -> None:
     if unknown := set(values) - set(known):
         have = ", ".join(known) or "none"
         raise InputError(f"unknown condition {sorted(unknown)[0]!r}; this model has: {have}")
-
-
-def sinusoids(x_BTD: Tensor, max_period: float = 10_000.0) -> Tensor:
-    """Position codes `[T, D]`: cosines, then sines, of geometrically spaced periods."""
-    half = x_BTD.shape[-1] // 2
-    position_T1 = torch.arange(x_BTD.shape[1], device=x_BTD.device, dtype=torch.float32)[:, None]
-    rate_F = max_period ** (-torch.arange(half, device=x_BTD.device, dtype=torch.float32) / (half - 1))
-    phase_TF = position_T1 * rate_F
-    return torch.cat([phase_TF.cos(), phase_TF.sin()], -1).to(x_BTD.dtype)

@@ -13,6 +13,7 @@ from duologue.nn.attention import attend, split_heads
 from duologue.nn.linear import Linear
 from duologue.nn.mlp import GatedMLP
 from duologue.nn.norm import make_norm
+from duologue.nn.rope import sinusoids
 from duologue.nn.stack import Stack
 
 
@@ -34,8 +35,7 @@ class PerStep(Stack[nn.Module]):
 
 
 class DepthLayer(nn.Module):
-    """Pre-norm block over the codebooks of one frame. The norms are shared by all steps; positions are not marked:
-    each step has weights of its own."""
+    """Pre-norm block over the codebooks of one frame. The norms are shared by all steps."""
 
     def __init__(self, config: DepthConfig, norm: str):
         super().__init__()
@@ -101,6 +101,12 @@ class DepthTransformer(nn.Module):
         )
         self.heads = nn.ModuleList(Linear(depth.dim, config.card, bias=False) for _ in range(steps))
 
+    def _positions_QD(self, like: Tensor) -> Tensor:
+        """What marks the place of each codebook, where weights of its own are not all that does."""
+        assert self.config.max_period is not None
+        position_1Q = torch.arange(len(self.heads), device=like.device)[None]
+        return sinusoids(position_1Q, self.config.dim, self.config.max_period)[0].to(like.dtype)
+
     def forward(self, z_BTD: Tensor, tokens_BKT: Tensor) -> Tensor:
         """Teacher-forced logits `[B, Q, T, V]`. `tokens_BKT`: the text and the codebooks of the same frames."""
         batch, frames, _ = z_BTD.shape
@@ -110,6 +116,8 @@ class DepthTransformer(nn.Module):
             embedding = self.text_emb if q == 0 else self.audio_embs[q - 1]
             inputs.append(self.in_projs.at(q)(z_ND) + embedding(tokens_BKT[:, q].flatten()))
         x_NQD = torch.stack(inputs, 1)
+        if self.config.max_period is not None:
+            x_NQD = x_NQD + self._positions_QD(x_NQD)
         for layer in self.layers:
             x_NQD = layer(x_NQD)
         outputs = zip(self.heads, self.norms, x_NQD.unbind(1), strict=True)
@@ -131,8 +139,11 @@ class DepthTransformer(nn.Module):
             self.config.schedule, [self.text_emb, *self.audio_embs], self.norms, self.heads, strict=True
         )
         codes = [text_B]
+        places = None if self.config.max_period is None else self._positions_QD(z_BD)
         for q, (which, embedding, norm, head) in enumerate(islice(steps, codebooks)):
             x_BD = told[which] + embedding(codes[-1])
+            if places is not None:
+                x_BD = x_BD + places[q]
             for layer, past_2NQD in layers:
                 x_BD = layer.step(q, x_BD, past_2NQD)
             codes.append(choose(q, head(norm(x_BD))))

@@ -152,7 +152,7 @@ def init_state(
         torch.zeros(batch, dtype=torch.int64, device=lm.device),
         SlotSampling.of(sampling, lm.device),
         guidance,
-        config.depth_steps if codebooks is None else codebooks,
+        config.spoken if codebooks is None else codebooks,
     )
 
 
@@ -273,7 +273,7 @@ def _delays(lm: LM) -> Tensor:
 
 def _listen(lm: LM, state: StepState, delays_K: Tensor, heard_BQ: Tensor, exec_B: Tensor | None) -> Thought:
     config, inner = lm.config, state.inner
-    spoken = config.depth_steps
+    spoken = config.spoken
     if config.heard:
         frame_BQ = state.frame_B[:, None] + delays_K[1 + spoken :]
         _write(state.tokens_BKC, 1 + spoken, frame_BQ, heard_BQ, exec_B)
@@ -306,7 +306,7 @@ def _say(
     depth: bool,
 ) -> StepOutput:
     config = lm.config
-    spoken, said_BK = config.depth_steps, said_B[:, None]
+    spoken, said_BK = config.spoken, said_B[:, None]
     if spoken:
         codes_BQ = _speak(lm, state, z_BD, said_B, audio_BQ) if depth else audio_BQ
         said_BK = torch.cat([said_BK, _filled(codes_BQ, len(said_B), spoken, said_B.device)], 1)

@@ -8,6 +8,7 @@ import mlx.nn as nn
 from duologue.config import ConditionerConfig, ConditioningConfig
 from duologue.errors import InputError
 from duologue.lm.condition import bin_of, check_names
+from duologue.mlx.layers import sinusoids
 
 # A text, vectors [S, D] or [B, S, D], the same with a mask (bool [S] or [B, S]: which are given), or nothing.
 Value = str | mx.array | tuple[mx.array, mx.array] | None
@@ -66,14 +67,7 @@ class Conditioning(nn.Module):
         if crossed:
             cross_BSD = mx.concatenate([mx.broadcast_to(v, (batch, *v.shape[1:])) for v in crossed], 1)
             if self.config.cross_positions:
-                cross_BSD = cross_BSD + self.config.cross_positions * sinusoids(cross_BSD)
+                position_1S = mx.arange(cross_BSD.shape[1])[None]
+                codes_1SD = sinusoids(position_1S, cross_BSD.shape[-1]).astype(cross_BSD.dtype)
+                cross_BSD = cross_BSD + self.config.cross_positions * codes_1SD
         return Condition(sum(summed[1:], summed[0]) if summed else None, cross_BSD)
-
-
-def sinusoids(x_BTD: mx.array, max_period: float = 10_000.0) -> mx.array:
-    """Position codes `[T, D]`: cosines, then sines, of geometrically spaced periods."""
-    half = x_BTD.shape[-1] // 2
-    position_T1 = mx.arange(x_BTD.shape[1], dtype=mx.float32)[:, None]
-    rate_F = mx.power(max_period, -mx.arange(half, dtype=mx.float32) / (half - 1))
-    phase_TF = position_T1 * rate_F
-    return mx.concatenate([mx.cos(phase_TF), mx.sin(phase_TF)], -1).astype(x_BTD.dtype)

@@ -8,7 +8,7 @@ import mlx.nn as nn
 from duologue.config import DepthConfig, LMConfig
 from duologue.mlx.attention import attend, split_heads
 from duologue.mlx.embedding import TokenEmbedding
-from duologue.mlx.layers import GatedMLP, make_norm
+from duologue.mlx.layers import GatedMLP, make_norm, sinusoids
 
 KeysValues = tuple[mx.array, mx.array]  # [B, H, Q, D]
 
@@ -73,7 +73,10 @@ class DepthTransformer(nn.Module):
 
     def _input(self, q: int, z_BD: mx.array, token_B: mx.array) -> mx.array:
         embedding = self.text_emb if q == 0 else self.audio_embs[q - 1]
-        return self.in_projs[self.config.schedule[q]](z_BD) + embedding(token_B)
+        x_BD = self.in_projs[self.config.schedule[q]](z_BD) + embedding(token_B)
+        if self.config.max_period is None:
+            return x_BD
+        return x_BD + sinusoids(mx.array([q]), self.config.dim, self.config.max_period).astype(x_BD.dtype)
 
     def __call__(self, z_BTD: mx.array, tokens_BKT: mx.array) -> mx.array:
         """Teacher-forced logits `[B, Q, T, V]`. `tokens_BKT`: the text and the codebooks of the same frames."""

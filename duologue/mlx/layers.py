@@ -99,3 +99,11 @@ def rotate(x_BHTD: mx.array, position_BT: mx.array, max_period: float, interleav
         real, imag = mx.split(wide, 2, -1)
         turned = mx.concatenate([real * cos - imag * sin, real * sin + imag * cos], -1)
     return turned.astype(x_BHTD.dtype)
+
+
+def sinusoids(position_BT: mx.array, dim: int, max_period: float = 10_000.0) -> mx.array:
+    """Position codes `[B, T, D]`, float32: cosines, then sines, of geometrically spaced periods."""
+    half = dim // 2
+    rate_F = mx.power(max_period, -mx.arange(half, dtype=mx.float32) / (half - 1))
+    phase_BTF = position_BT[..., None].astype(mx.float32) * rate_F
+    return mx.concatenate([mx.cos(phase_BTF), mx.sin(phase_BTF)], -1)

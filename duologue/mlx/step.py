@@ -132,7 +132,7 @@ def init_state(
         mx.zeros(batch, mx.int32),
         SlotSampling.of(sampling),
         guidance,
-        config.depth_steps if codebooks is None else codebooks,
+        config.spoken if codebooks is None else codebooks,
     )
 
 
@@ -212,7 +212,7 @@ def step_frame(
 def listen(lm: LM, state: StepState, heard_BQ: mx.array, exec_B: mx.array | None = None) -> Thought:
     """The first half of `step`, in a state that has room (`state.grow()`): hear one frame and choose its text token."""
     config, inner = lm.config, state.inner
-    spoken = config.depth_steps
+    spoken = config.spoken
     delays_K = mx.array(config.delays)
     if config.heard:
         frame_BQ = state.frame_B[:, None] + delays_K[1 + spoken :]
@@ -247,7 +247,7 @@ def speak(
     """The second half, once for each `listen` and with the same `exec_B`: say the text token `text_B` (None: what was
     chosen) and the codes that go with it. Without `depth` no code is sampled: `audio_BQ`, or no input, is said."""
     config, z_BD = lm.config, thought.hidden_BD
-    spoken = config.depth_steps
+    spoken = config.spoken
     said_B = thought.text_B if text_B is None else text_B
     said_BK = said_B[:, None]
     if spoken:

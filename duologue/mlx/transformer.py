@@ -7,7 +7,7 @@ import mlx.nn as nn
 
 from duologue.config import TransformerConfig
 from duologue.mlx.attention import CrossAttention, KVCache, SelfAttention
-from duologue.mlx.layers import MLP, GatedMLP, make_norm, make_scale
+from duologue.mlx.layers import MLP, GatedMLP, make_norm, make_scale, sinusoids
 from duologue.mlx.state import State
 
 KeysValues = tuple[mx.array, mx.array]
@@ -29,7 +29,7 @@ class Layer(nn.Module):
             dim,
             config.heads,
             config.context,
-            config.max_period if config.positions != "none" else None,
+            config.max_period if config.rotary else None,
             config.positions != "rope_concat",
             config.kv_repeat,
         )
@@ -68,12 +68,20 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         self.layers = [Layer(config) for _ in range(config.layers)]
+        self.added_period = config.max_period if config.positions == "sin" else None
 
     def keys_values(self, source_BSD: mx.array) -> list[KeysValues]:
         """What every layer attends to in a conditioning sequence."""
         return [layer.cross_attention.keys_values(source_BSD) for layer in self.layers]
 
+    def _placed(self, x_BTD: mx.array, position_BT: mx.array) -> mx.array:
+        """The input with its positions added, if that is how they are marked."""
+        if self.added_period is None:
+            return x_BTD
+        return x_BTD + sinusoids(position_BT, x_BTD.shape[-1], self.added_period).astype(x_BTD.dtype)
+
     def __call__(self, x_BTD: mx.array, condition: list[KeysValues] | None = None) -> mx.array:
+        x_BTD = self._placed(x_BTD, mx.arange(x_BTD.shape[1])[None])
         for i, layer in enumerate(self.layers):
             x_BTD = layer(x_BTD, None if condition is None else condition[i])
         return x_BTD
@@ -89,6 +97,7 @@ class Transformer(nn.Module):
         exec_B: mx.array | None = None,
         condition: list[KeysValues] | None = None,
     ) -> mx.array:
+        x_BTD = self._placed(x_BTD, state.caches[0].positions(x_BTD.shape[1]))
         for i, layer in enumerate(self.layers):
             x_BTD = layer.step(state.caches[i], x_BTD, exec_B, None if condition is None else condition[i])
         return x_BTD

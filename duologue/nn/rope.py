@@ -1,4 +1,4 @@
-"""Rotary position embedding."""
+"""What marks positions: rotations of queries and keys, or sinusoids that are added to the input."""
 
 from functools import cache
 
@@ -51,3 +51,11 @@ def rotate(x_BHTD: Tensor, rotation: Rotation, interleaved: bool = True) -> Tens
         partner = wide.roll(wide.shape[-1] // 2, -1)
     cos, sin = rotation
     return torch.addcmul(wide * cos, partner, sin).to(x_BHTD.dtype)
+
+
+def sinusoids(position_BT: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
+    """Position codes `[B, T, D]`, float32: cosines, then sines, of geometrically spaced periods."""
+    half = dim // 2
+    rate_F = max_period ** (-torch.arange(half, device=position_BT.device, dtype=torch.float32) / (half - 1))
+    phase_BTF = position_BT[..., None].float() * rate_F
+    return torch.cat([phase_BTF.cos(), phase_BTF.sin()], -1)

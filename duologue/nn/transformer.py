@@ -11,7 +11,7 @@ from duologue.nn.attention import CrossAttention, SelfAttention, first_weight
 from duologue.nn.kv_cache import CacheRows, KeysValues, KVCache, Place, Ring
 from duologue.nn.mlp import MLP, GatedMLP
 from duologue.nn.norm import add_scaled, make_norm, make_scale
-from duologue.nn.rope import Rotation
+from duologue.nn.rope import Rotation, sinusoids
 from duologue.nn.stack import Stack
 from duologue.nn.state import State
 
@@ -39,7 +39,7 @@ class Layer(nn.Module):
             dim,
             config.heads,
             config.context,
-            config.max_period if config.positions != "none" else None,
+            config.max_period if config.rotary else None,
             config.positions != "rope_concat",
             config.kv_repeat,
         )
@@ -81,6 +81,7 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         self.context = config.context
+        self.added_period = config.max_period if config.positions == "sin" else None
         self.layers = Stack(Layer(config) for _ in range(config.layers))
         self.checkpointing = False  # recompute activations going back: less memory, a third more work
 
@@ -88,7 +89,14 @@ class Transformer(nn.Module):
         """What every layer attends to in a conditioning sequence."""
         return [layer.cross_attention.keys_values(source_BSD) for layer in self.layers]
 
+    def _placed(self, x_BTD: Tensor, position_BT: Tensor) -> Tensor:
+        """The input with its positions added, if that is how they are marked."""
+        if self.added_period is None:
+            return x_BTD
+        return x_BTD + sinusoids(position_BT, x_BTD.shape[-1], self.added_period).to(x_BTD.dtype)
+
     def forward(self, x_BTD: Tensor, condition: list[KeysValues] | None = None) -> Tensor:
+        x_BTD = self._placed(x_BTD, torch.arange(x_BTD.shape[1], device=x_BTD.device)[None])
         for i, layer in enumerate(self.layers):
             args = (x_BTD,) if condition is None else (x_BTD, condition[i])
             if self.checkpointing and self.training:
@@ -116,6 +124,7 @@ class Transformer(nn.Module):
         condition: list[KeysValues] | None = None,
     ) -> Tensor:
         place = state.ring.advance(x_BTD.shape[1], exec_B, x_BTD.dtype)
+        x_BTD = self._placed(x_BTD, place.position_BT)
         rotation = self.layers[0].attention.step_rotation(place.position_BT)
         for i, layer in enumerate(self.layers):
             told = None if condition is None else condition[i]

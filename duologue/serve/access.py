@@ -22,7 +22,7 @@ class Access:
     def __init__(self, settings: Settings, now=time.monotonic):
         self._origins = {origin.rstrip("/").lower() for origin in settings.origins}
         self._hosts = {"localhost", socket.gethostname().lower()}
-        self._hosts |= {urlsplit(origin).hostname or "" for origin in self._origins}
+        self._hosts |= {_host(origin) for origin in self._origins} - {""}
         self._keys = [_digest(key) for key in settings.keys]
         self._twilio_token = settings.twilio_token
         self._now = now
@@ -32,11 +32,18 @@ class Access:
     def needs_key(self) -> bool:
         return bool(self._keys)
 
+    def host_refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
+        """The HTTP status and the sentence to turn away whoever calls this server by a name that is not its own: a
+        page of another site may have made that name lead here."""
+        host = _host(f"//{connection.headers.get('host', '')}")
+        if "*" in self._origins or host in self._hosts or _is_address(host):
+            return None
+        return 403, f"this server is not {host[:100]}: allow it with --origins"
+
     def refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
-        """The HTTP status and the sentence to turn a client away with; None if it may come in."""
-        host = urlsplit(f"//{connection.headers.get('host', '')}").hostname or ""
-        if "*" not in self._origins and not (host in self._hosts or _is_address(host)):
-            return 403, f"this server is not {host}: allow it with --origins"
+        """The same for whoever may not connect for any reason; None if it may come in."""
+        if refusal := self.host_refusal(connection):
+            return refusal
         origin = connection.headers.get("origin")
         if origin is not None and not self._known_origin(origin.lower(), connection.headers.get("host", "")):
             return 403, "pages of this origin may not connect: allow it with --origins"
@@ -46,7 +53,7 @@ class Access:
         """As `refusal`, for Twilio: with its token its signature counts, and no key is needed."""
         if not self._twilio_token:
             return self.refusal(connection)
-        url = f"wss://{connection.headers.get('host', '')}{connection.url.path}"
+        url = f"wss://{connection.headers.get('host', '')}{connection.scope['path']}"
         shown = connection.headers.get("x-twilio-signature", "")
         right = [twilio_signature(self._twilio_token, form) for form in (url, url + "/")]
         if any(hmac.compare_digest(shown.encode(), each.encode()) for each in right):
@@ -54,16 +61,17 @@ class Access:
         return 403, "this is not signed with the token of --twilio-token-file"
 
     def _known_origin(self, origin: str, host: str) -> bool:
-        return bool({"*", origin} & self._origins) or urlsplit(origin).netloc == host.lower()
+        return bool({"*", origin} & self._origins) or origin.partition("://")[2] == host.lower()
 
     def _key_refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
+        """A right key opens, whatever others at the same address have tried."""
+        if sum(hmac.compare_digest(_digest(shown_key(connection)), key) for key in self._keys):
+            return None
         address = connection.client.host if connection.client else ""
         now = self._now()
         recent = [at for at in self._bad.get(address, []) if now - at < 60]
         if len(recent) >= BAD_KEYS:
             return 429, "too many wrong keys: wait a minute"
-        if sum(hmac.compare_digest(_digest(shown_key(connection)), key) for key in self._keys):
-            return None
         self._bad[address] = [*recent, now]
         self._bad.move_to_end(address)
         if len(self._bad) > ADDRESSES:
@@ -92,6 +100,14 @@ def twilio_signature(token: str, url: str) -> str:
 
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
+
+
+def _host(url: str) -> str:
+    """The host that a URL names; none if it is no URL."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_address(host: str) -> bool:

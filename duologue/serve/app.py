@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketClose
 
 from duologue import __version__
@@ -157,7 +157,7 @@ def create_app(service: Service) -> Starlette:
         allow_headers=["Authorization", "Content-Type"],
         expose_headers=["Location"],
     )
-    return Starlette(routes=routes, lifespan=lifespan, middleware=[others])
+    return Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(_OwnName, service), others])
 
 
 def _webrtc(service: Service) -> "Calls | None":
@@ -167,6 +167,22 @@ def _webrtc(service: Service) -> "Calls | None":
     except ImportError:
         return None
     return Calls(service.pool, service.sampling)
+
+
+class _OwnName:
+    """Answers only those who call the server by its name: not the page of another site that borrows it. What asks for
+    the server's health may call it anything."""
+
+    def __init__(self, app: ASGIApp, service: Service):
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not scope["path"].endswith("/healthz"):
+            refusal = self._service.access.host_refusal(Request(scope))
+            if refusal is not None:
+                await JSONResponse({"error": refusal[1]}, refusal[0])(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class _Static(StaticFiles):

@@ -13,9 +13,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from duologue.audio.opus import OpusReader, OpusWriter
 from duologue.errors import InputError
 from duologue.lm.sampling import Sampling
-from duologue.serve.link import Pcm16, RateLimiter, first_to_end, in_time
+from duologue.serve.link import Budget, Pcm16, RateLimiter, first_to_end, in_time
 from duologue.serve.pool import Call, Ended, Pool
-from duologue.serve.settings import CHAT_MESSAGE, FIRST_SOUND, MESSAGE_SOUND
+from duologue.serve.settings import CHAT_MESSAGE, FIRST_SOUND, MESSAGE_SOUND, RESTARTS, RESTARTS_BURST
 
 
 class Kind(IntEnum):
@@ -189,12 +189,13 @@ class _Chat:
     # In
 
     async def _receive(self) -> None:
-        limiter = RateLimiter()
+        limiter, self._restarts = RateLimiter(), Budget(RESTARTS, RESTARTS_BURST)
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", 1006))
-            data = message.get("bytes")
+            data = message.get("bytes") or b""
+            await limiter.message(len(data or message.get("text") or ""))
             if not data:
                 continue
             if len(data) > CHAT_MESSAGE:
@@ -208,7 +209,6 @@ class _Chat:
                 limiter.take(wav_S.size)
                 if self._call is not None:
                     self._call.push(wav_S)
-                await asyncio.sleep(0)  # a burst must not keep the others waiting
             elif self._events and data[0] == Kind.CONTROL and self._call is not None:
                 await self._control(self._call, data[1:2])
             elif self._events and data[0] == Kind.PING:
@@ -220,6 +220,8 @@ class _Chat:
         elif action == bytes([Control.GO_ON]):
             call.session.resume()
         elif action == bytes([Control.RESTART]):
+            if not self._restarts.take():
+                raise Ended("invalid", "The conversation was started over too often.")
             self._sampling = replace(self._sampling, seed=self._sampling.seed + 1)
             call.restart(self._sampling)
             await self._announce(call)

@@ -9,7 +9,7 @@ import numpy as np
 from duologue.audio.activity import rms_of
 from duologue.audio.framing import FRAME_SIZE, Framer
 from duologue.serve.pool import Ended
-from duologue.serve.settings import AUDIO_BURST, SEND_LIMIT
+from duologue.serve.settings import AUDIO_BURST, MESSAGES, MESSAGES_BURST, SEND_LIMIT
 
 RATE = 24_000
 
@@ -47,15 +47,37 @@ class VoiceActivity:
         return self.heard > 0
 
 
+class Budget:
+    """So many a second of something, and so many at once."""
+
+    def __init__(self, rate: float, burst: float):
+        self._rate, self._burst, self._left = rate, burst, burst
+        self._at = asyncio.get_running_loop().time()
+
+    def take(self, cost: float = 1.0) -> bool:
+        """Whether there was enough left."""
+        now = asyncio.get_running_loop().time()
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate) - cost
+        self._at = now
+        return self._left >= 0
+
+
 class RateLimiter:
-    """How much sound a client may send: as much as time has passed, and a burst."""
+    """How much a client may send: sound for as long as time has passed, and a burst; and messages of any kind."""
 
     def __init__(self):
         self._began = asyncio.get_running_loop().time()
         self._seconds = 0.0
+        self._messages = Budget(MESSAGES, MESSAGES_BURST)
+
+    async def message(self, size: int) -> None:
+        """Take a message of so many bytes or letters, and let the others go first. Raises Ended if it is too much."""
+        if not self._messages.take(1 + size / 1024):
+            raise Ended("invalid", "Too many messages came.")
+        await asyncio.sleep(0)
 
     def take(self, samples: int) -> None:
-        """Raises Ended if it is more."""
+        """Raises Ended if it is more sound than may come."""
         passed = asyncio.get_running_loop().time() - self._began
         self._seconds = max(self._seconds + samples / RATE, passed)
         if self._seconds > passed + AUDIO_BURST:

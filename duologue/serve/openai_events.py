@@ -1,12 +1,16 @@
 """The objects of the OpenAI Realtime protocol, as its clients read them."""
 
+import json
 import secrets
 import time
+from collections import OrderedDict
 from typing import Any
 
 Event = dict[str, Any]
 PCM = {"type": "audio/pcm", "rate": 24_000}
 LAWS = {"audio/pcmu": "ulaw", "audio/pcma": "alaw"}  # a telephone's sound
+ITEMS = 100  # of a conversation that can be asked for again
+SHELF = 1 << 20  # bytes of JSON that all of them may have
 
 
 def new_id(kind: str) -> str:
@@ -66,6 +70,36 @@ def message_item(role: str, content: list[Event], status: str = "completed", id:
         "role": role,
         "content": content,
     }
+
+
+def written(value: Any) -> bytes:
+    """A value as JSON, as it came: in UTF-8, nothing escaped that need not be."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+class Shelf:
+    """The items of a conversation that can be asked for again: the newest, within a limit of bytes."""
+
+    def __init__(self):
+        self._items: OrderedDict[str, bytes] = (
+            OrderedDict()
+        )  # as JSON: what it holds as objects takes 20 times as much
+        self._bytes = 0
+
+    def keep(self, item: Event) -> None:
+        text = written(item)
+        self.drop(item["id"])
+        self._items[item["id"]] = text
+        self._bytes += len(text)
+        while len(self._items) > ITEMS or self._bytes > SHELF:
+            self._bytes -= len(self._items.popitem(last=False)[1])
+
+    def drop(self, id: str) -> None:
+        self._bytes -= len(self._items.pop(id, b""))
+
+    def get(self, id: str) -> Event | None:
+        text = self._items.get(id)
+        return None if text is None else json.loads(text)
 
 
 class Transcript:

@@ -5,15 +5,12 @@ frame, and ends after 0.6 s of silence. Clients drop their playback when they ar
 are told so only while the agent is silent, or when it really yields.
 """
 
-import asyncio
 import base64
 import binascii
 import json
 import secrets
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -24,58 +21,30 @@ from duologue.engine.session import AgentFrame
 from duologue.lm.sampling import Sampling
 from duologue.serve.kyutai import CLOSE
 from duologue.serve.link import RATE, Pcm16, RateLimiter, VoiceActivity, first_to_end, in_time
-from duologue.serve.openai_events import LAWS, Event, Reply, Transcript, merged, new_id, session_object
+from duologue.serve.openai_events import (
+    LAWS,
+    Event,
+    Reply,
+    Shelf,
+    Transcript,
+    merged,
+    new_id,
+    session_object,
+    written,
+)
+from duologue.serve.openai_wire import SocketWire, Wire
 from duologue.serve.pool import Call, Ended, Pool
 
 QUIET = 8  # frames of silence that end a response, or the user's turn
 SPEAKS = 3  # frames of voice that begin the user's turn
 SETTLE = 5  # frames after the user's turn in which its last words are written down
 EMPTY = 125  # frames that a response asked for may stay empty: 10 s
-ITEMS = 100  # of the conversation that can be asked for again
+SESSION, ITEM, METADATA = (
+    1 << 16,
+    1 << 16,
+    1 << 14,
+)  # bytes of JSON: a session's settings, an item, a response's metadata
 MISTAKES = 20  # messages that are not understood before the connection is closed
-
-
-class Wire(Protocol):
-    """What carries the events, and perhaps the sound."""
-
-    has_track: bool
-    """Whether sound travels beside the events, not in them."""
-
-    async def send(self, event: str) -> None: ...
-
-    async def receive(self) -> str | bytes:
-        """The next event. Raises WebSocketDisconnect once there will be none."""
-        ...
-
-    def play(self, wav_S: np.ndarray) -> None:
-        """The agent's next frame; with a track only."""
-        ...
-
-    async def close(self, code: int, reason: str) -> None: ...
-
-
-class SocketWire:
-    """Events and sound over one WebSocket."""
-
-    has_track = False
-
-    def __init__(self, websocket: WebSocket):
-        self._socket = websocket
-
-    async def send(self, event: str) -> None:
-        await self._socket.send_text(event)
-
-    async def receive(self) -> str | bytes:
-        message = await self._socket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", 1006))
-        return message.get("text") or message.get("bytes") or b""
-
-    def play(self, wav_S: np.ndarray) -> None:
-        raise NotImplementedError
-
-    async def close(self, code: int, reason: str) -> None:
-        await self._socket.close(code, reason)
 
 
 async def realtime(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
@@ -109,7 +78,7 @@ class Conversation:
         self._settling: Transcript | None = None  # of the turn before
         self._transcribes = False
         self._frames = 0
-        self._items: OrderedDict[str, Event] = OrderedDict()
+        self._items = Shelf()
         self._mistakes = 0
 
     async def hold(self, admit: Callable[[], Awaitable[Call]]) -> None:
@@ -194,7 +163,7 @@ class Conversation:
             return
         if reason == "turn_detected":
             await self._send({"type": "input_audio_buffer.speech_started", **self._moment("start")})
-        self._keep(reply.item("completed"))
+        self._items.keep(reply.item("completed"))
         await self._send(*reply.end(status, reason))
         if reply.begun:
             await self._send(*self._playback("stopped" if status == "completed" else "cleared", reply))
@@ -216,6 +185,7 @@ class Conversation:
         done, self._settling = self._settling, None
         if done is not None and self._transcribes:
             await self._send(done.completed())
+            self._items.keep(done.item)
 
     @property
     def _asks_for_words(self) -> bool:
@@ -230,6 +200,10 @@ class Conversation:
         if self._call is None:
             return
         self._call.push(wav_S)
+        await self._follow(wav_S)
+
+    async def _follow(self, wav_S: np.ndarray) -> None:
+        """Whether the user's turn begins or ends with this sound."""
         self._user.push(wav_S)
         if self._turn is None and self._user.heard >= SPEAKS:
             self._turn, self._transcript.seconds = self._transcript.item["id"], 0.08 * self._user.heard
@@ -248,7 +222,7 @@ class Conversation:
         )  # a client may send faster than speech
         done.due = self._frames + waiting + SETTLE
         self._turn, self._user, item = None, VoiceActivity(LOUD_USER), done.item
-        self._keep(item)
+        self._items.keep(item)
         await self._settle()
         self._settling = done if self._asks_for_words else None
         await self._send(
@@ -257,16 +231,18 @@ class Conversation:
             {"type": "conversation.item.done", "previous_item_id": None, "item": item},
         )
 
-    def _keep(self, item: Event) -> None:
-        self._items[item["id"]] = item
-        if len(self._items) > ITEMS:
-            self._items.popitem(last=False)
+    async def hush(self, seconds: float) -> None:
+        """The user has sent nothing for so long, and is there: they are silent."""
+        if self._call is not None:
+            self._call.session.silent()
+            await self._follow(np.zeros(round(seconds * RATE), np.float32))
 
     # In
 
     async def _receive(self) -> None:
         while True:
             message = await self._wire.receive()
+            await self._limiter.message(len(message))
             try:
                 event = json.loads(message)
                 kind = event["type"]
@@ -280,9 +256,8 @@ class Conversation:
                 continue
             try:
                 await handle(event)
-            except (ValueError, TypeError, KeyError, AttributeError):
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 await self._mistake("invalid_value", f"a value of {kind} cannot be understood", own_id)
-            await asyncio.sleep(0)
 
     async def _mistake(self, code: str, text: str, event_id: str | None) -> None:
         self._mistakes += 1
@@ -291,10 +266,9 @@ class Conversation:
         await self._error("invalid_request_error", code, text, event_id)
 
     async def _on_session_update(self, event: Event) -> None:
-        wanted = event["session"]
-        if len(json.dumps(wanted)) > 1 << 16:
+        session = merged(self._session, event["session"])
+        if len(written(session)) > SESSION:
             raise ValueError
-        session = merged(self._session, wanted)
         reads, writes = [_sound(session["audio"][side]["format"]) for side in ("input", "output")]
         kept = {key: self._session[key] for key in ("id", "object", "model", "expires_at")}
         self._session, self._reads, self._writes = session | kept, reads, writes
@@ -326,8 +300,11 @@ class Conversation:
             code = "conversation_already_has_active_response"
             await self._error("invalid_request_error", code, text, event.get("event_id"))
             return
+        metadata = (event.get("response") or {}).get("metadata")
+        if len(written(metadata)) > METADATA:
+            raise ValueError
         self._muted = False
-        self._reply = Reply((event.get("response") or {}).get("metadata"))
+        self._reply = Reply(metadata)
         await self._send(*self._reply.created())
 
     async def _on_response_cancel(self, event: Event) -> None:
@@ -341,7 +318,9 @@ class Conversation:
     async def _on_conversation_item_create(self, event: Event) -> None:
         item = event["item"] | {"id": event["item"].get("id") or new_id("item"), "object": "realtime.item"}
         item.setdefault("status", "completed")
-        self._keep(item)
+        if len(written(item)) > ITEM:
+            raise ValueError
+        self._items.keep(item)
         where = {"previous_item_id": event.get("previous_item_id"), "item": item}
         await self._send(
             {"type": "conversation.item.added", **where}, {"type": "conversation.item.done", **where}
@@ -352,7 +331,7 @@ class Conversation:
         await self._send({"type": "conversation.item.truncated", **place})
 
     async def _on_conversation_item_delete(self, event: Event) -> None:
-        self._items.pop(event["item_id"], None)
+        self._items.drop(event["item_id"])
         await self._send({"type": "conversation.item.deleted", "item_id": event["item_id"]})
 
     async def _on_conversation_item_retrieve(self, event: Event) -> None:

@@ -229,6 +229,8 @@ class Call:
         return left
 
     def _check(self) -> None:
+        if self._pool.engine.stuck:
+            raise Ended("error", retry=RETRY)
         for reason, left in self._left().items():
             if left <= 0 and reason != "shutdown":
                 raise Ended(reason)

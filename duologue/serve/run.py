@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import json
 import logging
@@ -9,20 +10,23 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from duologue.engine.backend import open_backend
+from duologue.engine.batcher import HUNG
 from duologue.engine.options import DEFAULT, Options
 from duologue.errors import InputError
 from duologue.serve.app import Service, create_app
+from duologue.serve.door import Http, Socket, WebServer
 from duologue.serve.settings import LINGER, MESSAGE, PING, PONG, UNSENT, Settings
 from duologue.serve.tls import self_signed
 from duologue.weights import load
+
+log = logging.getLogger(__name__)
 
 FIELDS = ("conversation", "protocol", "reason", "seconds", "frames", "late", "missing", "dropped")
 
@@ -54,7 +58,7 @@ def serve(
         pair = stack.enter_context(self_signed(host)) if self_sign else certificate
         if pair is not None:
             check_certificate(*pair)
-        opened = load(model, device)
+        opened = load(model, device, lora=options.lora)
         backend = open_backend(opened, settings.sessions, options)
         service = Service(backend, opened.tokenizer, opened.sampling, opened.name, settings, record)
         gc.freeze()  # what is there by now stays: to look through it for garbage stops every conversation for 150 ms
@@ -116,22 +120,51 @@ def check_certificate(certificate: Path, key: Path) -> None:
 async def serve_until_told(
     service: Service, listening: socket.socket, pair: tuple[Path, Path] | None, greeting: str
 ) -> None:
-    """Serve on a socket until a signal; then end the conversations, and return."""
-    server = _Server(configured(service, pair))
+    """Serve on a socket until a signal; then end the conversations, and return. Raises SystemExit with 1 if the engine
+    has given up: whoever supervises the process starts another."""
+    server = web_server(service, pair)
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_log_exception)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: asyncio.ensure_future(stop(server, service)))
     print(greeting, flush=True)
-    await server.serve([listening])
+    watching = asyncio.create_task(watch(server, service))
+    try:
+        await server.serve([listening])
+    finally:
+        watching.cancel()
+        faulthandler.cancel_dump_traceback_later()
+    if service.engine.gave_up:
+        raise SystemExit(1)
 
 
-def configured(
+async def watch(server: uvicorn.Server, service: Service) -> None:
+    """Stop serving once the engine has given up; and should this loop itself stand still, end the process."""
+    while not service.engine.gave_up:
+        faulthandler.dump_traceback_later(HUNG, exit=True)
+        await asyncio.sleep(1.0)
+    log.critical("the engine does not run any more: the process ends, so that another can be started")
+    server.should_exit = True
+
+
+def _log_exception(_: asyncio.AbstractEventLoop, context: dict) -> None:
+    error = context.get("exception")
+    log.error("%s: %s", context.get("message"), error, exc_info=error)
+
+
+def web_server(
     service: Service, pair: tuple[Path, Path] | None = None, ping: float = PING, pong: float = PONG
-) -> uvicorn.Config:
+) -> WebServer:
+    config = configured(service, pair, ping, pong)
+    return WebServer(config, service.metrics.refused.labels("connections").inc)
+
+
+def configured(service: Service, pair: tuple[Path, Path] | None, ping: float, pong: float) -> uvicorn.Config:
     """What the web server is told."""
     return uvicorn.Config(
         create_app(service),
-        ws=_Socket,
+        http=Http,
+        ws=Socket,
         ws_max_size=MESSAGE,
         ws_ping_interval=ping,
         ws_ping_timeout=pong,
@@ -141,6 +174,7 @@ def configured(
         log_config=None,
         access_log=False,  # queries may hold keys
         server_header=False,
+        forwarded_allow_ips=service.settings.forwarded_allow_ips,
         timeout_graceful_shutdown=3,
     )
 
@@ -152,21 +186,6 @@ async def stop(server: uvicorn.Server, service: Service) -> None:
     else:
         await service.pool.drain()
     server.should_exit = True
-
-
-class _Socket(WebSocketsSansIOProtocol):
-    """Keeps little that is not sent yet: what a slow peer does not read waits in its session, which drops the old."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.transport.set_write_buffer_limits(UNSENT)
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals are ours: uvicorn would raise them again at the end, for an exit code other than 0."""
-        yield
 
 
 class _Lines(logging.Formatter):
@@ -184,11 +203,28 @@ class _Lines(logging.Formatter):
         return json.dumps(line)
 
 
+class _Seldom(logging.Filter):
+    """What a library has to say, once a second: a stranger could make it say the same thousands of times."""
+
+    def __init__(self):
+        super().__init__()
+        self._said: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("duologue") and record.levelno < logging.WARNING:
+            return True
+        place, now = (record.pathname, record.lineno), time.monotonic()
+        if now - self._said.get(place, -1.0) < 1.0:
+            return False
+        self._said[place] = now
+        return True
+
+
 def log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines())
-    logger = logging.getLogger("duologue")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn").addHandler(handler)
+    handler.addFilter(_Seldom())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("duologue").setLevel(logging.INFO)

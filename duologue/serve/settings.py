@@ -7,10 +7,19 @@ from tyro.conf import Suppress
 AUDIO_BURST = (
     30.0  # seconds of sound a client may be ahead of real time: what a stalled link delivers at once
 )
+MESSAGES, MESSAGES_BURST = (
+    200.0,
+    4000.0,
+)  # that a client may send a second, and at once; each KiB counts as one more
+RESTARTS, RESTARTS_BURST = 1.0, 5.0  # "start over" a second, and at once
 MESSAGE_SOUND = 2.0  # seconds of sound that one message may hold
-FIRST_SOUND = 15.0  # seconds in which a client of /api/chat must send its first sound
+FIRST_SOUND = 15.0  # seconds in which a client of /api/chat or WebRTC must send its first sound
 SEND_LIMIT = 10.0  # seconds that sending one message may take
 UNSENT = 1 << 13  # bytes that may wait below a conversation: about one second of Opus
+PIECE = 1 << 12  # bytes of a connection that are read before others have their turn
+CONNECTIONS, FROM_ONE = 1000, 64  # in all, and from one address that is no trusted proxy
+SPARE = 200  # files that the process may have open beside its connections
+REQUEST, ANSWER = 10.0, 60.0  # seconds in which a request must be there, and its answer be taken
 QUEUE_NOTICE = 5.0  # seconds between messages to those who wait
 WARN_BEFORE = {"time_limit": 30.0, "idle": 10.0}  # seconds
 CHAT_MESSAGE = 1 << 16  # bytes of a message to /api/chat
@@ -36,6 +45,8 @@ class Settings:
     """Seconds that conversations may go on after SIGTERM."""
     origins: tuple[str, ...] = ()
     """Pages of other sites that may connect, such as https://talk.example.com; "*" for all."""
+    forwarded_allow_ips: str = "127.0.0.1"
+    """Proxies in front, whose X-Forwarded-For tells who a client is: addresses or networks with commas between."""
     ice_servers: tuple[str, ...] = ()
     """For WebRTC across routers: stun:host:port, or turn:user:password@host:port."""
     keys: Suppress[tuple[str, ...]] = ()

@@ -102,6 +102,7 @@ class _Phone:
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", 1006))
             text = message.get("text") or ""
+            await limiter.message(len(text or message.get("bytes") or b""))
             if len(text) > CHAT_MESSAGE:
                 raise Ended("too_big")
             try:
@@ -116,7 +117,6 @@ class _Phone:
                     raise Ended("hung up")
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
                 raise Ended("invalid", "This is no media stream of Twilio.") from None
-            await asyncio.sleep(0)
 
     def _begin(self, start: dict[str, Any]) -> None:
         form = start.get("mediaFormat") or {}

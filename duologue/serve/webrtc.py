@@ -25,7 +25,8 @@ from duologue.lm.sampling import Sampling
 from duologue.serve.link import RATE, Pcm16, first_to_end
 from duologue.serve.openai_realtime import Conversation
 from duologue.serve.pool import Call, Ended, Pool
-from duologue.serve.settings import FIRST_SOUND, PONG
+from duologue.serve.sdp import Offer
+from duologue.serve.settings import FIRST_SOUND
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,10 @@ SLACK = 8  # pieces that may wait to be sent; with more, silence is skipped
 WAITING = 50  # pieces that may wait at all: 1 s
 EVENTS = 200  # from or to a client that may wait
 BYTES = 1 << 18  # of events that may wait to be sent
+CHANNELS = 8  # that a peer may open
 OFFER = 1 << 16  # bytes
+AWAY = 0.5  # seconds without a packet after which the user is heard as silent
+CLOSING = 10.0  # seconds that a goodbye may take
 
 
 class Calls:
@@ -43,6 +47,7 @@ class Calls:
     def __init__(self, pool: Pool, default: Sampling):
         self._pool, self._default = pool, default
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def offer(self, request: Request) -> Response:
         """Answer an offer; the conversation then goes on by itself."""
@@ -63,14 +68,20 @@ class Calls:
         except Exception as error:  # whatever the offer makes the library raise
             log.info("an offer was not understood: %s", error)
             call.close("invalid")
-            await peer.close(0, "")
+            self._end(peer)
             return JSONResponse({"error": "the offer cannot be answered"}, 400)
         except BaseException:
             call.close("gone")
+            self._end(peer)
             raise
         task = asyncio.create_task(peer.hold(Conversation(peer, self._pool, model)))
         self._tasks[call.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(call.id, None))
+
+        def over(_: asyncio.Task[None]) -> None:
+            del self._tasks[call.id]
+            self._end(peer)
+
+        task.add_done_callback(over)
         where = f"{request.url.path.rstrip('/')}/{call.id}"
         return Response(answer, 201, {"Location": where}, "application/sdp")
 
@@ -82,12 +93,20 @@ class Calls:
         task.cancel()
         return Response(status_code=200)
 
+    def _end(self, peer: "Peer") -> None:
+        """Close a peer, in a task that nothing else cancels: one that is closed by halves keeps its sockets for ever,
+        and closing it sets off the events that end whoever held the call."""
+        task = asyncio.create_task(peer.end())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
     async def close(self) -> None:
         """End all of them."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._closing)
 
 
 async def _body(request: Request) -> bytes:
@@ -111,6 +130,7 @@ class Peer:
         self._peer = RTCPeerConnection(RTCConfiguration([ice_server(url) for url in ice_servers]))
         self._voice = AgentTrack()
         self._channel = None
+        self._channels = 0
         self._events: asyncio.Queue[str | bytes] = asyncio.Queue(EVENTS)
         self._unsent: deque[str] = deque(maxlen=EVENTS)  # until the channel is open
         self._gone = asyncio.Event()
@@ -122,15 +142,14 @@ class Peer:
         self._peer.on("track", self._on_track)
         self._peer.on("datachannel", self._on_channel)
         self._peer.on("connectionstatechange", self._on_state)
-        await self._peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
-        if not any(transceiver.kind == "audio" for transceiver in self._peer.getTransceivers()):
-            raise ValueError("there is no sound in the offer")
+        reduced = Offer(offer)
+        await self._peer.setRemoteDescription(RTCSessionDescription(reduced.text, "offer"))
         self._peer.addTrack(self._voice)
         await self._peer.setLocalDescription(await self._peer.createAnswer())
-        return self._peer.localDescription.sdp
+        return reduced.complete(self._peer.localDescription.sdp)
 
     async def hold(self, conversation: Conversation) -> None:
-        """Hold the conversation until one side ends it."""
+        """Hold the conversation until one side ends it. Whoever calls closes the peer after it, with `end`."""
 
         async def admitted() -> Call:
             return self._call
@@ -144,7 +163,20 @@ class Peer:
             log.exception("call %s failed", self._call.id)
         finally:
             self._call.close("gone")
-            await self._peer.close()
+
+    async def end(self) -> None:
+        """Free the sockets. It must not be cancelled."""
+        self._voice.stop()
+        try:
+            async with asyncio.timeout(CLOSING):
+                transports = {t.receiver.transport.transport for t in self._peer.getTransceivers()}
+                await self._peer.close()
+                # One that connects in the very moment it is closed would ask for consent for ever (aioice 0.13).
+                await asyncio.sleep(0.1)
+                for transport in transports:
+                    await transport._connection.close()
+        except Exception as error:
+            log.error("call %s could not be closed: %s", self._call.id, error)
 
     def _on_track(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio" and self._track is None:
@@ -152,6 +184,11 @@ class Peer:
             self._tracked.set()
 
     def _on_channel(self, channel) -> None:
+        self._channels += 1
+        if self._channels > CHANNELS:
+            self._gone.set()
+        if self._channel is not None or channel.label != "oai-events":
+            return
         self._channel = channel
         channel.on("message", self._on_message)
         channel.on("close", self._gone.set)
@@ -172,20 +209,25 @@ class Peer:
         await self._gone.wait()
 
     async def _listen(self, conversation: Conversation) -> None:
-        """The user's sound, as it comes; a peer that sends none, not even silence, is gone."""
+        """The user's sound, as it comes. One who is muted may send nothing at all; that a peer is gone is found by ICE,
+        which asks for its consent every few seconds."""
         await self._tracked.wait()
         assert self._track is not None
         resampler = av.AudioResampler("s16", "mono", RATE)
-        patience = FIRST_SOUND
+        frame = await self._track.recv()
         while True:
-            try:
-                async with asyncio.timeout(patience):
-                    frame = await self._track.recv()
-            except TimeoutError:
-                return
-            patience = PONG
             for part in resampler.resample(frame):  # pyright: ignore[reportArgumentType]
                 await conversation.hear(part.to_ndarray()[0].astype(np.float32) / 32768)
+            frame = await self._next_heard(conversation, self._track)
+
+    async def _next_heard(self, conversation: Conversation, track: MediaStreamTrack) -> av.AudioFrame:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AWAY):
+                    frame = await track.recv()
+                    assert isinstance(frame, av.AudioFrame)
+                    return frame
+            await conversation.hush(AWAY)
 
     # The wire of the conversation
 
@@ -206,9 +248,7 @@ class Peer:
         self._voice.push(wav_S)
 
     async def close(self, code: int, reason: str) -> None:
-        await asyncio.sleep(0.1)  # what was sent last is still on its way
-        with contextlib.suppress(Exception):
-            await self._peer.close()
+        await asyncio.sleep(0.1)  # what was sent last is still on its way; then `end` closes the peer
 
 
 class AgentTrack(MediaStreamTrack):

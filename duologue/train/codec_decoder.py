@@ -1,8 +1,9 @@
 """Third stage of a codec: the decoder alone. It changes no code.
 
 All from the codes on is trained (output projections, upsampling, transformer, decoder). SEANet with hinge, feature and
-mel losses behind the balancer (section 3.3.4 of the Moshi paper); `adversarial_only` is the setting of the released
-Mimi. A decoder by frames, whose voice has its phases from the start, from mel spectra and the pitch alone.
+mel losses behind the balancer (section 3.3.4 of the Moshi paper); without the reconstruction losses (their weights 0)
+it is the setting of the released Mimi. A decoder by frames, whose voice has its phases from the start, is trained from
+mel spectra and the pitch alone.
 """
 
 import math

@@ -36,11 +36,6 @@ class CodecLossConfig:
         return {name: weight for name, weight in weights.items() if weight > 0}
 
 
-def adversarial_only() -> CodecLossConfig:
-    """No reconstruction loss at all: what the released Mimi was trained with (Moshi paper, section 3.3)."""
-    return CodecLossConfig(waveform=0.0, mel=0.0)
-
-
 def reconstruction_losses(
     config: CodecLossConfig, mel: "MultiScaleMel", wav_hat_BS: Tensor, wav_BS: Tensor
 ) -> dict[str, Tensor]:

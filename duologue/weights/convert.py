@@ -148,6 +148,7 @@ def _config_json(job: Job, names: dict[str, Any]) -> dict[str, Any]:
         "temp_text": how.text_temperature,
         "top_k": how.top_k,
         "top_k_text": how.text_top_k,
+        **({"cfg_coef": how.guidance} if how.guidance != 1 else {}),
     }
     kept = {
         key: value for key, value in config.task.items() if key in ("tts_config", "stt_config", "model_id")

@@ -8,13 +8,23 @@ from pathlib import Path
 
 from duologue.errors import InputError
 from duologue.weights.hf_config import hf_model_config, is_hf
-from duologue.weights.published import LM_FILE, ModelConfig, model_config, read_json
+from duologue.weights.published import (
+    CODEC_FILE,
+    LM_FILE,
+    ModelConfig,
+    as_its_tensors_say,
+    model_config,
+    read_json,
+)
+from duologue.weights.read import tensor_names
 
 # What a language model's file may be called where the configuration names none (or is not there).
 LM_FILES = (
-    LM_FILE, "model.safetensors.index.json", "model.q8.safetensors", "model.q4.safetensors", "model.q8.gguf",
+    LM_FILE, "consolidated.safetensors", "model.safetensors.index.json", "model.q8.safetensors",
+    "model.q4.safetensors", "model.q8.gguf",
 )  # fmt: skip
 REPOSITORY = r"[\w.-]+/[\w.-]+"  # owner/name
+ADAPTER = "lora.safetensors"  # as moshi-finetune saves it
 
 
 @dataclass(frozen=True)
@@ -26,57 +36,97 @@ class ModelFiles:
     find: Callable[[str], Path]
 
 
-def locate(model: str) -> ModelFiles:
-    """The files of `model`: a folder, or `hf://owner/repo` with an optional `@revision`.
+def locate(model: str, weights: str | None = None) -> ModelFiles:
+    """The files of `model`: a folder, or `hf://owner/repo` with an optional `@revision`. `weights`: the file in the
+    folder that counts as the model's.
 
     Nothing but `config.json` is downloaded before `find` asks for it.
     """
     if model.startswith("hf://"):
-        repository, _, revision = model.removeprefix("hf://").partition("@")
-        if not re.fullmatch(REPOSITORY, repository):
-            raise InputError(f"{model}: a hub model is written hf://owner/repo or hf://owner/repo@revision")
-
-        def find(name: str) -> Path:
-            return _named(name) or download(repository, _inside(model, name), revision or None)
-
-        try:
-            config = read_config(find("config.json"), f"{model}: config.json")
-        except Missing:
-            config = model_config({})
-        return ModelFiles(model, config, find)
+        return _on_the_hub(model)
     folder = Path(model)
     if not model or not folder.is_dir():
         raise InputError(
             f"there is no model {model}: give a name, a folder, a .safetensors file or hf://owner/repo"
         )
 
-    def find_local(name: str) -> Path:
-        path = _named(name) or folder / _inside(model, name)
+    def find(name: str) -> Path:
+        path = _named(model, folder, name)
         if not path.is_file():
             raise Missing(f"{model}: the file {name} is missing")
         return path
 
+    there = [name for name in ([weights] if weights else LM_FILES) if (folder / name).is_file()]
     path = folder / "config.json"
-    config = read_config(path, str(path)) if path.exists() else model_config({})
-    return ModelFiles(str(folder), config, find_local)
+    if path.exists():
+        config = read_config(path, str(path))
+    elif there or (folder / CODEC_FILE).is_file():
+        config = model_config({})
+    else:
+        raise InputError(f"{model} holds no model: it has neither a config.json nor weights ({LM_FILE})")
+    if not there and (folder / ADAPTER).is_file() and config.lm_file == LM_FILE:
+        raise InputError(
+            f"{model} holds an adapter without its model: give the model it was trained on, and "
+            f"--lora {folder / ADAPTER}"
+        )
+    if config.guessed and there and not there[0].endswith(".json"):
+        config = as_its_tensors_say(config, tensor_names(folder / there[0]))
+    return ModelFiles(str(folder), config, find)
 
 
-def _named(name: str) -> Path | None:
-    """A file that the configuration names outside its own folder."""
+def _on_the_hub(model: str) -> ModelFiles:
+    """All files of a repository come from one commit: the one its first file was found in."""
+    repository, _, asked = model.removeprefix("hf://").partition("@")
+    if not re.fullmatch(REPOSITORY, repository):
+        raise InputError(f"{model}: a hub model is written hf://owner/repo or hf://owner/repo@revision")
+    revision = asked or None
+
+    def find(name: str) -> Path:
+        nonlocal revision
+        inside = _inside(model, name.removeprefix(f"hf://{repository}/"))
+        path = download(repository, inside, revision, model)
+        revision = _commit(path, inside) or revision
+        return path
+
+    try:
+        config = read_config(find("config.json"), f"{model}: config.json")
+    except Missing:
+        if not any(on_hub(repository, name, revision) for name in (*LM_FILES, CODEC_FILE)):
+            raise InputError(
+                f"{model} holds no model: it has neither a config.json nor weights ({LM_FILE})"
+            ) from None
+        config = model_config({})
+    return ModelFiles(model, config, find)
+
+
+def _commit(path: Path, name: str) -> str | None:
+    """Which commit a file in the hub's cache is of."""
+    snapshot = path.parents[len(Path(name).parts) - 1].name
+    return snapshot if re.fullmatch("[0-9a-f]{40}", snapshot) else None
+
+
+def _named(model: str, folder: Path, name: str) -> Path:
+    """A file that the configuration of a folder names: in it, or on the hub at a revision that is said."""
     if name.startswith("file://"):
-        return Path(name.removeprefix("file://"))
+        path = Path(os.path.normpath(folder.absolute() / name.removeprefix("file://")))
+        if not path.is_relative_to(os.path.normpath(folder.absolute())):
+            raise InputError(f"{model}: the file name {name!r} leads out of the model's folder")
+        return path
     if name.startswith("hf://"):
-        found = re.fullmatch(rf"hf://({REPOSITORY})/(.+)", name)
+        found = re.fullmatch(rf"hf://({REPOSITORY})@([^/]+)/(.+)", name)
         if not found:
-            raise InputError(f"{name}: a file on the hub is written hf://owner/repo/file")
-        return download(found[1], _inside(name, found[2]), None)
-    return None
+            raise InputError(
+                f"{model}: {name} must say which revision: a file on the hub is written "
+                "hf://owner/repo@revision/file"
+            )
+        return download(found[1], _inside(name, found[3]), found[2])
+    return folder / _inside(model, name)
 
 
 def _inside(model: str, name: str) -> str:
     """The name of a file, refused if it leads out of the model's folder (a link that the folder's owner made may)."""
     path = os.path.normpath(name)
-    if os.path.isabs(path) or Path(path).parts[:1] == ("..",):
+    if name.startswith(("file://", "hf://")) or os.path.isabs(path) or Path(path).parts[:1] == ("..",):
         raise InputError(f"{model}: the file name {name!r} leads out of the model's folder")
     return path
 
@@ -113,12 +163,12 @@ def _first(files: ModelFiles, names: tuple[str, ...]) -> Path:
     raise missing
 
 
-def download(repository: str, name: str, revision: str | None) -> Path:
-    """One file of a hub repository, from the local cache or fetched."""
+def download(repository: str, name: str, revision: str | None, where: str = "") -> Path:
+    """One file of a hub repository, from the local cache or fetched. `where` is what to call it in complaints."""
     import huggingface_hub as hub
     from huggingface_hub import errors
 
-    where = f"hf://{repository}" + (f"@{revision}" if revision else "")
+    where = where or f"hf://{repository}" + (f"@{revision}" if revision else "")
     try:
         return Path(hub.hf_hub_download(repository, name, revision=revision))
     except errors.LocalEntryNotFoundError as error:
@@ -138,3 +188,17 @@ def download(repository: str, name: str, revision: str | None) -> Path:
     except Exception as error:  # whatever a network or a full disk may do
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{where}: cannot fetch {name}: {reason}") from error
+
+
+def on_hub(repository: str, name: str, revision: str | None) -> bool:
+    """Whether a repository has a file; InputError where it cannot be known."""
+    import huggingface_hub as hub
+
+    if isinstance(hub.try_to_load_from_cache(repository, name, revision=revision), str):
+        return True
+    try:
+        return hub.file_exists(repository, name, revision=revision)
+    except Exception as error:  # whatever a network may do
+        raise InputError(
+            f"hf://{repository}: the hub cannot be reached and no weights are in the cache"
+        ) from error

@@ -294,7 +294,10 @@ def check_hf(config: LMConfig) -> None:
     missing = [
         (d is None or n < 2, "a model without a depth transformer"),
         (not t.norm.startswith("rms") or not t.gated or t.layer_scale is not None, "this kind of layer"),
-        (t.positions == "none" or t.context is None, "this kind of positions"),
+        (
+            t.positions in ("sin", "none") or t.context is None or (d and d.max_period),
+            "this kind of positions",
+        ),
         (bool(config.conditioning.conditioners) or t.cross_attention, "conditions"),
         (config.second_text_stream or config.text_card_out != config.text_card, "this kind of text stream"),
         (d is not None and bool(d.low_rank or d.norm_out), "low-rank embeddings or norms in depth"),

@@ -146,7 +146,7 @@ class Model:
 def codebooks_of(config: ModelConfig) -> int:
     """How many of its codec's codebooks a model uses."""
     lm = config.lm
-    codebooks = max(lm.depth_steps, lm.heard)
+    codebooks = max(lm.spoken, lm.heard)
     return codebooks // 2 if config.task.get("tts_config", {}).get("multistream") else codebooks
 
 
@@ -184,7 +184,7 @@ def load(
 def _single_file(path: Path) -> ModelFiles:
     """A codec's weights alone, or a language model's with the rest of the model around it."""
     names = tensor_names(path)
-    files = locate(str(path.parent.resolve()))
+    files = locate(str(path.parent.resolve()), path.name)
     if holds_codec(names):
         config = replace(files.config, codec_file=path.name, lm_file="")
         if path.with_suffix(".json").is_file():  # as `train export-codec` writes it

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
@@ -27,6 +27,7 @@ T = TypeVar("T")
 LM_FILE = "model.safetensors"
 CODEC_FILE = "tokenizer-e351c8d8-checkpoint125.safetensors"
 TOKENIZER_FILE = "tokenizer_spm_32k_3.model"
+MODEL_TYPES = ("moshi", "personaplex", "hibiki", "stt", "tts")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class ModelConfig:
     model_type: str = "moshi"
     sampling: Sampling = field(default_factory=Sampling)
     task: dict[str, Any] = field(default_factory=dict)
+    guessed: bool = (
+        False  # nothing said what the language model is: it is one of the first two published ones
+    )
 
 
 class Fields:
@@ -135,12 +139,29 @@ def model_config(values: dict[str, Any], where: str = "config.json") -> ModelCon
         "lora_file": f.take("lora_name", str | None, None),
     }
     model_type = f.take("model_type", str, "moshi")
+    if "dim" not in f.values and model_type not in MODEL_TYPES:
+        raise InputError(
+            f"{where}: models of type {model_type!r} are not supported: {', '.join(MODEL_TYPES)} are, and the "
+            "Hugging Face ports of mimi and moshi"
+        )
     sampling = _sampling(Fields(f.take("lm_gen_config", dict, {}), f"{where}: lm_gen_config"))
     for key in ("lora", "lora_rank", "lora_scaling", "quantize"):
         if f.values.pop(key, None):
             task[key] = values[key]
-    lm = _lm(f) if f.values else presets.moshi_7b()
-    return ModelConfig(lm, **files, model_type=model_type, sampling=sampling, task=task)
+    if guessed := f.values.keys() <= {"version"}:
+        lm = presets.personaplex_7b() if model_type == "personaplex" else presets.moshi_7b()
+    else:
+        lm = _lm(f, model_type)
+    if sampling.guidance != 1 and not lm.conditioning.conditioners:
+        raise InputError(f"{where}: cfg_coef {sampling.guidance} needs conditions, and the model has none")
+    return ModelConfig(lm, **files, model_type=model_type, sampling=sampling, task=task, guessed=guessed)
+
+
+def as_its_tensors_say(config: ModelConfig, names: set[str]) -> ModelConfig:
+    """PersonaPlex is published without a configuration: its depth transformer has twice the steps of Moshi's."""
+    if f"linears.{presets.personaplex_7b().depth_steps - 1}.weight" not in names:
+        return config
+    return replace(config, lm=presets.personaplex_7b(), model_type="personaplex")
 
 
 def _sampling(f: Fields) -> Sampling:
@@ -148,12 +169,19 @@ def _sampling(f: Fields) -> Sampling:
     audio = f.take("temp", float, Sampling.temperature)
     text = f.take("temp_text", float, f.take("text_temp", float, Sampling.text_temperature))
     top_k, text_top_k = f.take("top_k", int, Sampling.top_k), f.take("top_k_text", int, Sampling.text_top_k)
-    f.take("cfg_coef", float | None, None)
+    guidance = f.take("cfg_coef", float | None, None)
     f.finish()
-    return f.build(Sampling, 0.0 if greedy else audio, top_k, 0.0 if greedy else text, text_top_k)
+    return f.build(
+        Sampling,
+        temperature=0.0 if greedy else audio,
+        top_k=top_k,
+        text_temperature=0.0 if greedy else text,
+        text_top_k=text_top_k,
+        guidance=1.0 if guidance is None else guidance,
+    )
 
 
-def _lm(f: Fields) -> LMConfig:
+def _lm(f: Fields, model_type: str) -> LMConfig:
     dim, scale = f.take("dim", int), f.take("hidden_scale", float, 4.0)
     f.expect(causal=True, norm_emb=False, bias_proj=False)
     gating = f.take("gating", str, "none")
@@ -169,7 +197,7 @@ def _lm(f: Fields) -> LMConfig:
         norm=f.take("norm", str, "layer_norm"),
         gated=gating == "silu",
         layer_scale=f.take("layer_scale", float | None, None),
-        positions=f.take("positional_embedding", str, "rope"),
+        positions=f.take("positional_embedding", str, "sin"),
         max_period=f.take("max_period", float, 10_000.0),
         kv_repeat=f.take("kv_repeat", int, 1),
         cross_attention=f.take("cross_attention", bool, False),
@@ -177,7 +205,8 @@ def _lm(f: Fields) -> LMConfig:
     text_card = f.take("text_card", int)
     second = f.take("demux_second_text_stream", bool, False)
     second = f.take("demux_second_stream", bool, second)
-    depth = _depth(f, f.take("dep_q", int, 8), scale, temporal)
+    depth_steps = f.take("dep_q", int, 8)
+    depth = _depth(f, depth_steps, scale, temporal)
     conditioning = _conditioning(f)
     config = f.build(
         LMConfig,
@@ -194,6 +223,7 @@ def _lm(f: Fields) -> LMConfig:
         extra_heads=f.take("extra_heads_num_heads", int, 0),
         extra_heads_dim=f.take("extra_heads_dim", int, 6),
         conditioning=conditioning,
+        told=depth_steps // 2 if model_type == "personaplex" else 0,
     )
     f.finish()
     return config
@@ -202,11 +232,12 @@ def _lm(f: Fields) -> LMConfig:
 def _depth(f: Fields, dep_q: int, scale: float, temporal: TransformerConfig) -> DepthConfig | None:
     """The keys of the depth transformer, which by default are the temporal transformer's. A model without one (speech
     recognition) may still carry them."""
-    f.expect(depformer_causal=True, depformer_pos_emb="none")
-    for key in ("depformer_context", "depformer_max_period"):
-        f.take(
-            key, float | None, None
-        )  # no meaning in a frame of at most 32 steps whose positions are not marked
+    f.expect(depformer_causal=True)
+    f.take("depformer_context", float | None, None)  # no meaning in a frame of at most 64 steps
+    marked = f.take("depformer_pos_emb", str, "sin")
+    max_period = f.take("depformer_max_period", float | None, None) or temporal.max_period
+    if marked not in ("sin", "none"):
+        raise InputError(f"{f.where}: depformer_pos_emb {marked!r} is not supported")
     gating = f.take("depformer_gating", str, "silu" if temporal.gated else "none")
     layer_scale = f.take("depformer_layer_scale", float | None, temporal.layer_scale)
     own_weights = f.take("depformer_weights_per_step", bool, False)
@@ -221,6 +252,7 @@ def _depth(f: Fields, dep_q: int, scale: float, temporal: TransformerConfig) -> 
         "kv_repeat": f.take("depformer_kv_repeat", int, temporal.kv_repeat),
         "low_rank": f.take("depformer_low_rank_embeddings", int | None, None),
         "norm_out": f.take("depformer_norm", str | None, None),
+        "max_period": max_period if marked == "sin" else None,
     }
     if dep_q == 0:
         return None

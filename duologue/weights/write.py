@@ -149,6 +149,8 @@ def lm_json(config: LMConfig) -> dict[str, Any]:
             "depformer_low_rank_embeddings": d.low_rank,
             "depformer_norm": d.norm_out,
         }
+        if d.max_period is not None:
+            values |= {"depformer_pos_emb": "sin", "depformer_max_period": d.max_period}
     if c.conditioners:
         values["conditioners"] = {
             one.name: {"type": one.kind, one.kind: _conditioner_json(one)} for one in c.conditioners

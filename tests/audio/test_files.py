@@ -1,10 +1,18 @@
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
 import soundfile
 
-from duologue.audio.files import check_audio_path, read_audio, read_mono, write_audio
+from duologue.audio.files import (
+    audio_writer,
+    check_audio_path,
+    open_audio,
+    read_audio,
+    read_mono,
+    write_audio,
+)
 from duologue.errors import InputError
 
 
@@ -182,3 +190,35 @@ def test_a_path_can_be_checked_before_there_is_anything_to_write(tmp_path):
     for path in (tmp_path / "x.txt", tmp_path / "absent" / "x.wav"):
         with pytest.raises(InputError, match="cannot write"):
             check_audio_path(path)
+
+
+def test_memory_does_not_grow_with_a_recording(tmp_path):
+    sound_SC = np.random.default_rng(0).integers(-3000, 3000, (48_000, 2), np.int16)
+    grown = []
+    for seconds in (10, 40):
+        path = tmp_path / f"{seconds}.wav"
+        with audio_writer(path, 2, 48_000) as writer:
+            for _ in range(seconds):
+                writer.write(sound_SC.T / 32768)
+        tracemalloc.start()
+        samples = sum(frame_CS.shape[1] for frame_CS in open_audio(path).frames(1920))
+        grown.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert samples == seconds * 24_000
+    assert grown[1] < 1.1 * grown[0] < 5e6
+
+
+def test_frames_are_those_of_the_whole(tmp_path):
+    soundfile.write(tmp_path / "in.wav", np.random.default_rng(0).standard_normal((70_000, 2)) * 0.1, 44_100)
+    wav_CS, frames = read_audio(tmp_path / "in.wav"), list(open_audio(tmp_path / "in.wav").frames(1920))
+    assert all(frame_CS.shape == (2, 1920) for frame_CS in frames)
+    whole_CS = np.concatenate(frames, axis=1)
+    np.testing.assert_array_equal(whole_CS[:, : wav_CS.shape[1]], wav_CS)
+    assert not whole_CS[:, wav_CS.shape[1] :].any() and whole_CS.shape[1] - wav_CS.shape[1] < 1920
+
+
+def test_a_writer_that_is_interrupted_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt), audio_writer(tmp_path / "x.wav", 1) as writer:
+        writer.write(np.zeros((1, 100)))
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []

@@ -11,8 +11,9 @@ import pytest
 import soundfile
 
 import duologue
-from duologue import cli
+from duologue.audio import files
 from duologue.audio.files import read_audio
+from duologue.cli import app as cli
 from duologue.cli import commands
 from duologue.errors import InputError
 from duologue.eval import picture
@@ -201,6 +202,19 @@ class TestBadInput:
 
 
 class TestVerbs:
+    def test_no_verb_takes_a_whole_recording_into_memory(self, folder, monkeypatch):
+        """Hours of it would not fit."""
+        soundfile.write("talk.wav", 0.1 * np.random.default_rng(0).standard_normal((24_000, 2)), 24_000)
+        (folder / "talk.json").write_text('{"alignments": []}')
+        (folder / "set.jsonl").write_text('{"path": "talk.wav"}')
+        monkeypatch.setattr(files, "MOST_IN_MEMORY", 4096)
+        with pytest.raises(InputError, match="too long"):
+            read_audio("talk.wav")
+        cli.main(["encode", "talk.wav", "codes.npz", "--model", "tiny"])
+        cli.main(["talk", "talk.wav", "out.wav", "--model", "tiny", "--tail", "0", "--stereo"])
+        cli.main(["data", "encode", "set.jsonl", "out", "--model", "tiny"])
+        assert (folder / "out" / "shards" / "000000.tar").exists()
+
     def test_talk_writes_the_answer_and_what_was_said(self, folder, capsys):
         flags = ["--json", "out.json", "--tail", "0.5", "--seed", "3", "--model", "tiny"]
         cli.main(["talk", "in.wav", "out.wav", *flags])
@@ -226,7 +240,8 @@ class TestVerbs:
         said = json.loads((folder / "out.json").read_text())
         _, agent_S, user_S, words = drawn[0]
         assert (folder / "out.png").read_bytes()[:4] == b"\x89PNG"
-        assert agent_S.size - 1920 >= user_S.size == 24_000
+        assert agent_S.size == user_S.size >= 24_000 + 1920
+        assert user_S[:24_000].any() and not user_S[24_000:].any()
         for who, shown in ((AGENT, said["words"]), (USER, said["user"]["words"])):
             assert [w.text for w in words if w.speaker == who] == [w["word"] for w in shown] != []
         said_as_it_came = capsys.readouterr().out

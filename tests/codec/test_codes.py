@@ -1,3 +1,7 @@
+import io
+import tracemalloc
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -58,3 +62,54 @@ def test_other_arrays_and_pickles_are_an_input_error(tmp_path):
     for name in ("x.npz", "y.npy", "z.npz"):
         with pytest.raises(InputError, match="damaged or not"):
             load_codes(tmp_path / name)
+
+
+def zipped(path, compression=zipfile.ZIP_DEFLATED, **arrays):
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, body in arrays.items():
+            file.writestr(f"{name}.npy", body)
+
+
+def npy(array):
+    body = io.BytesIO()
+    np.save(body, array)
+    return body.getvalue()
+
+
+GOOD = {"sample_rate": npy(24_000), "frame_rate": npy(12.5), "model": npy("tiny")}
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("duologue.codec.codes.LARGEST", 1 << 20)
+    codes = npy(np.zeros((8, 100_000), np.int16))  # 1.6 MB in 2 KB
+    zipped(tmp_path / "x.npz", codes=codes, **GOOD)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="damaged or not"):
+        load_codes(tmp_path / "x.npz")
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+    monkeypatch.undo()
+    assert load_codes(tmp_path / "x.npz").codes_QT.shape == (8, 100_000)
+
+
+def test_other_damage_is_an_input_error(tmp_path):
+    codes, path = npy(np.zeros((8, 3), np.int16)), tmp_path / "x.npz"
+    for bad in (
+        {"frame_rate": npy(np.nan)}, {"frame_rate": npy(0.0)}, {"sample_rate": npy(-1)}, {"sample_rate": npy([1, 2])},
+        {"sample_rate": npy(np.inf)}, {"codes": codes.replace(b"(8, 3)", b"(8, 9)")}, {"codes": codes[:-1]},
+    ):  # fmt: skip
+        zipped(path, **GOOD | {"codes": codes} | bad)
+        with pytest.raises(InputError, match="damaged or not"):
+            load_codes(path)
+    zipped(path, zipfile.ZIP_LZMA, codes=codes, **GOOD)
+    with pytest.raises(InputError, match="damaged or not"):
+        load_codes(path)
+    zipped(path, codes=npy(np.full((8, 3), 2**15)), **GOOD)
+    with pytest.raises(InputError, match="no codec has so many"):
+        load_codes(path)
+    zipped(path, codes=codes, **GOOD)
+    body = bytearray(path.read_bytes())
+    body[60:70] = bytes(10)  # inside the packed data: zlib's own error
+    path.write_bytes(body)
+    with pytest.raises(InputError, match="damaged or not"):
+        load_codes(path)

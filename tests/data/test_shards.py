@@ -1,3 +1,4 @@
+import gzip
 import io
 import json
 import tarfile
@@ -139,3 +140,71 @@ def test_foreign_tars_without_an_index_are_read(tmp_path):
     ]
     with pytest.raises(InputError, match="no shards"):
         ShardReader(tmp_path / "nothing")
+
+
+def tar_of(path, *members):
+    with tarfile.open(path, "w") as tar:
+        for name, body in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            tar.addfile(info, io.BytesIO(body))
+    return path
+
+
+def npy_of(array, **options):
+    body = io.BytesIO()
+    np.save(body, array, **options)
+    return body.getvalue()
+
+
+def test_a_shard_that_would_be_run_is_refused(tmp_path):
+    pickled = npy_of(np.array([[[{}]]], object), allow_pickle=True)
+    path = tar_of(tmp_path / "x.tar", ("a.codes.npy", pickled))
+    with pytest.raises(InputError, match=r"x.tar, a.codes.npy: .*no array of numbers"):
+        read_shard(path)
+
+
+CODES = npy_of(np.zeros((2, 8, 3), np.int16))
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("a.codes.npy", npy_of(np.zeros((2, 8), np.int16))),
+        ("a.codes.npy", npy_of(np.zeros((3, 8, 4), np.int16))),
+        ("a.codes.npy", npy_of(np.zeros((2, 8, 0), np.int16))),
+        ("a.codes.npy", npy_of(np.zeros((2, 8, 4)))),
+        ("a.codes.npy", npy_of(np.full((2, 8, 4), -1))),
+        ("a.codes.npy", CODES[:-1]),
+        ("b.json", b"[]"),
+        ("b.json", b'{"alignments": [[" 42", [null, null], "SPEAKER_MAIN"]]}'),
+        ("b.json", b'{"alignments": null}'),
+        ("b.json", b"[" * 100_000),
+        ("b.codes.npy", CODES),
+    ],
+)
+def test_a_sample_of_another_kind_is_named(tmp_path, name, body):
+    path = tar_of(tmp_path / "x.tar", ("b.codes.npy", CODES), (name, body))
+    with pytest.raises(InputError, match=rf"x.tar, {name}: ") as caught:
+        read_shard(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tar_that_unpacks_to_more_than_it_is_is_refused(tmp_path):
+    """Compressed, sparse, or longer by its header than the file."""
+    whole = tar_of(tmp_path / "x.tar", ("a.json", b"1"))
+    for compressed in (gzip.compress(bytes(10_000_000)), gzip.compress(whole.read_bytes())):
+        (tmp_path / "z.tar").write_bytes(compressed)
+        with pytest.raises(InputError, match=r"z.tar is damaged or no tar"):
+            read_shard(tmp_path / "z.tar")
+    info = tarfile.TarInfo("a.json")
+    info.type, info.size = tarfile.GNUTYPE_SPARSE, 512
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:398] = header[398:410] = b"00000000000\0"  # where the one piece lies, and its length
+    header[483:495] = b"77777777777\0"  # 8 GiB, unpacked
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:512]))
+    info.type, info.size = tarfile.REGTYPE, 1 << 32
+    for head in (bytes(header), info.tobuf(tarfile.GNU_FORMAT)):
+        (tmp_path / "s.tar").write_bytes(head + bytes(512 * 10))
+        with pytest.raises(InputError, match="longer than the tar"):
+            read_shard(tmp_path / "s.tar")

@@ -10,7 +10,6 @@ import torch
 
 from duologue.data.voices import (
     SAMPLE_RATE,
-    Clips,
     Espeak,
     Kokoro,
     PocketTTS,
@@ -40,7 +39,7 @@ def test_a_clip_is_trimmed_and_kept_below_the_peak():
     assert len(tidy(silence(1))) == 0
 
 
-def test_clips_in_folders_and_tars_are_played_back(tmp_path):
+def test_clips_in_folders_and_tars_are_the_same(tmp_path):
     folder = tmp_path / "some"
     clip_folder(folder, [("hi-0", "user", "ann", "hello there"), ("hi-1", "user", "bob", "hello there")])
     with tarfile.open(tmp_path / "some.tar", "w") as tar:
@@ -48,12 +47,7 @@ def test_clips_in_folders_and_tars_are_played_back(tmp_path):
             tar.add(path, path.name)
     for place in (folder, tmp_path / "some.tar"):
         assert [row["voice"] for row in read_index(place)] == ["ann", "bob"]
-        clips = Clips(place)
-        wav_S = clips.speak("hello there", "bob")
-        np.testing.assert_array_equal(wav_S, read_clip(read_index(folder)[1]))
-        assert len(clips.speak("hello there", "", 2.0)) == pytest.approx(len(wav_S) / 2, abs=2)
-        with pytest.raises(InputError, match="no clip"):
-            clips.speak("hello there", "eve")
+        np.testing.assert_array_equal(read_clip(read_index(place)[1]), read_clip(read_index(folder)[1]))
     with pytest.raises(InputError, match="neither"):
         read_index(tmp_path / "nowhere")
 
@@ -171,3 +165,39 @@ def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pocket_tts", None)
     with pytest.raises(InputError, match="pip install pocket-tts"):
         PocketTTS()
+
+
+BAD_CLIPS = [
+    "[]", "null", "{", "", '{"text": 3}', '{"text": "a", "voice": []}', '{"text": "a", "words": 3}',
+    '{"text": "a", "words": [["a", 1]]}', '{"text": "a", "words": [["a", null, 1]]}', '{"text": "a", "seconds": "3"}',
+    '{"text": "a", "words": [["a", 2, 1]]}', "[" * 100_000, "\udcff", '{"text": "a", "text": "b"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", BAD_CLIPS)
+def test_a_clip_that_is_none_is_named(tmp_path, body):
+    folder = tmp_path / "some"
+    clip_folder(folder, [("hi-0", "user", "ann", "hello there")])
+    (folder / "hi-0.json").write_bytes(body.encode(errors="surrogateescape"))
+    with tarfile.open(tmp_path / "some.tar", "w") as tar:
+        for path in sorted(folder.iterdir()):
+            tar.add(path, path.name)
+    for place in (folder, tmp_path / "some.tar"):
+        with pytest.raises(InputError, match=r"hi-0.json") as caught:
+            read_index(place)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_clip_is_named(tmp_path):
+    clip_folder(tmp_path, [("hi-0", "user", "ann", "hello there")])
+    (row,) = read_index(tmp_path)
+    body = (tmp_path / "hi-0.flac").read_bytes()
+    (tmp_path / "hi-0.flac").write_bytes(body[: len(body) // 2])
+    with tarfile.open(tmp_path / "some.tar", "w") as tar:
+        for name in ("hi-0.json", "hi-0.flac"):
+            tar.add(tmp_path / name, name)
+    for bad in (row, *read_index(tmp_path / "some.tar"), row | {"file": "absent.flac"}):
+        with pytest.raises(InputError, match=r"hi-0.flac|absent.flac"):
+            read_clip(bad)
+    with pytest.raises(InputError, match=r"some.tar is damaged"):
+        read_clip(row | {"place": str(tmp_path / "some.tar"), "file": "absent.flac"})

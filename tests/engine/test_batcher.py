@@ -1,10 +1,12 @@
+import time
 from threading import Event
 
 import numpy as np
 import pytest
 
-from duologue.engine.batcher import Batcher, Busy, Down
-from duologue.engine.live_session import BACKLOG, BEHIND, EARLY, FRAME, GRACE, UNREAD
+from duologue.engine import batcher as engine
+from duologue.engine.batcher import TRIES, WELL, Batcher, Busy, Down
+from duologue.engine.live_session import BACKLOG, BEHIND, EARLY, FRAME, GRACE, PATIENCE, UNREAD
 from duologue.engine.session import Session
 from duologue.lm.sampling import Sampling
 from duologue.weights import load
@@ -285,9 +287,11 @@ def test_a_step_that_fails_ends_all_and_the_engine_is_back(echo):
         assert [c.session.ended for c in callers] == ["error"] * 4
         while not echo.batcher.ready:
             echo.run(0.05)
-        assert echo.clock.time - before < 5
+        assert echo.clock.time - before < 1
         echo.callers.clear()
+        echo.run(WELL)
     assert echo.batcher.restarts == 50
+    assert not echo.batcher.gave_up
     assert echo.batcher.used == 0
 
 
@@ -302,6 +306,160 @@ def test_an_engine_that_cannot_recover_keeps_trying_and_says_so(echo):
     assert not echo.batcher.ready
     echo.run(12)
     assert echo.batcher.ready
+
+
+class Panic(BaseException):
+    """As a panic in a library written in Rust arrives: it is no Exception."""
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("boom"), Panic("boom"), SystemExit(0)])
+def test_whatever_a_step_raises_the_engine_is_back(echo, fault):
+    caller = echo.call(noise(10))
+    echo.run(0.2)
+    echo.backend.faults = [fault]
+    echo.run(1.0)
+    assert caller.session.ended == "error"
+    assert echo.batcher.ready
+
+
+def test_an_error_in_planning_is_a_failure_as_any_other(echo):
+    caller = echo.call(noise(10))
+    echo.run(0.2)
+    caller.session.next = None  # nothing can be compared with it
+    echo.run(1.0)
+    assert caller.session.ended == "error"
+    assert echo.batcher.ready
+    assert echo.batcher.restarts == 1
+
+
+def test_failures_in_a_row_wait_longer_each_time_until_the_engine_gives_up(echo):
+    failed = []
+    for _ in range(TRIES):
+        assert not echo.batcher.gave_up
+        while not echo.batcher.ready:
+            echo.run(0.05)
+        echo.call(noise(10))
+        echo.backend.faults = [RuntimeError("boom")]
+        echo.run(0.1)
+        failed.append(echo.clock.time)
+        echo.callers.clear()
+    assert echo.batcher.gave_up
+    waits = np.diff(failed)
+    assert waits[0] < 0.5
+    assert all(waits[1:4] * 1.3 < waits[2:5])
+    assert waits[-1] < 5
+
+
+def test_who_comes_in_the_middle_of_a_failure_is_told(echo):
+    """A new session is found by the failure, or is refused: never forgotten."""
+    later = []
+
+    def wake():
+        try:
+            later.append(echo.batcher.open(Sampling(), lambda: None))
+        except Down:
+            later.append(None)
+
+    echo.batcher.open(Sampling(), wake)
+    echo.backend.faults = [RuntimeError("boom")]
+    echo.run(1.0)
+    assert later
+    assert all(session is None or session.ended for session in later)
+
+
+def test_a_thread_that_has_died_is_no_engine(tiny, monkeypatch):
+    monkeypatch.setattr(Batcher, "_run", lambda self: None)
+    batcher = Batcher(EchoBackend(1), tiny.tokenizer)
+    assert batcher.ready
+    batcher.start()
+    batcher._thread.join()
+    assert (batcher.ready, batcher.stuck, batcher.gave_up) == (False, True, True)
+    with pytest.raises(Down):
+        batcher.open(tiny.sampling, lambda: None)
+    batcher.close()
+
+
+@pytest.mark.parametrize("hangs", ["step", "start"])
+def test_a_step_that_hangs_is_known(tiny, monkeypatch, hangs):
+    monkeypatch.setattr(engine, "STUCK", 0.1)
+    monkeypatch.setattr(engine, "HUNG", 0.4)
+    backend, go_on = EchoBackend(1), Event()
+    monkeypatch.setattr(backend, hangs, lambda *_: go_on.wait(30))
+    batcher = Batcher(backend, tiny.tokenizer)
+    batcher.start()
+    batcher.open(tiny.sampling, lambda: None)
+    began = time.monotonic()
+    while not batcher.stuck:
+        assert time.monotonic() - began < 30
+    assert not batcher.ready
+    assert not batcher.gave_up
+    while not batcher.gave_up:
+        assert time.monotonic() - began < 30
+    assert time.monotonic() - began >= 0.4
+    go_on.set()
+    batcher.close()
+
+
+def test_starting_over_all_the_time_keeps_nobody_waiting(echo):
+    """A start takes a while, and one client starts over whenever it can."""
+    speaker, other = echo.call(noise(50)), echo.call(noise(0))
+    original = echo.backend.start
+
+    def start(sampling):
+        echo.clock.time += 0.01
+        original(sampling)
+        if other.session.slot in sampling:
+            other.session.restart(Sampling(seed=other.session.sampling.seed + 1))
+
+    echo.backend.start = start
+    echo.run(4.0)
+    counts = speaker.session.counts()
+    assert counts.frames >= 45
+    assert counts.response < FRAME
+
+
+def test_newcomers_are_started_between_the_steps_of_those_who_speak(tiny):
+    here = Room(EchoBackend(33), tiny.tokenizer)
+    speaker = here.call(noise(50))
+    here.run(1.0)
+    original = here.backend.start
+
+    def start(sampling):
+        here.clock.time += 0.03
+        original(sampling)
+
+    here.backend.start = start
+    for seed in range(32):
+        here.call(noise(0, seed))
+    here.run(2.0)
+    assert speaker.session.counts().late == 0
+
+
+def test_what_was_asked_for_in_the_middle_of_a_start_is_what_runs(echo):
+    caller = echo.call(noise(5))
+    original, ran = echo.backend.start, []
+
+    def start(sampling):
+        ran.append(sampling[caller.session.slot].seed)
+        original(sampling)
+        if ran == [0]:
+            caller.session.restart(Sampling(seed=1))
+
+    echo.backend.start = start
+    echo.run(0.5)
+    assert ran == [0, 1]
+    assert caller.said
+
+
+def test_a_seat_that_is_ready_waits_for_the_others_as_long_as_it_can(echo):
+    """Not so long that its answer would be late; with a step that takes longer than that, not at all."""
+    for phase in (0.0, 0.9 * PATIENCE, 1.5 * PATIENCE):
+        echo.call(noise(50), after=phase)
+    echo.run(3.0)
+    groups = echo.backend.steps[-12:-2]
+    assert [0, 1] in groups
+    assert [2] in groups
+    assert [0, 1, 2] not in groups
 
 
 def test_slots_are_limited_and_come_back_however_a_conversation_ends(echo):

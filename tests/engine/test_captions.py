@@ -22,6 +22,7 @@ def model() -> Model:
     return listening()
 
 
+@torch.no_grad()
 def test_the_likeliest_token_of_the_first_head_is_written_down(model):
     """Whatever the sampling; and what the agent says does not change by it."""
     plain, alone = TorchBackend(load("tiny")), np.ones(1, bool)
@@ -46,7 +47,7 @@ def test_heads_that_mean_something_else_write_down_nothing(heads: int, vocabular
     assert not model.files.config.lm.writes_down_user
     session = Session(model)
     said = [session.push(wav_S) for wav_S in noise(3)]
-    assert [(s.heard, s.user_token) for s in said] == [("", -1)] * 3
+    assert [(s.user_text, s.user_token) for s in said] == [("", -1)] * 3
     assert "user" not in talk(model, noise(2).ravel(), tail=0).report
 
 
@@ -72,8 +73,8 @@ def test_a_conversation_of_many_writes_down_what_one_alone_and_a_recording_do(mo
     begin = next(i for i, said in enumerate(caller.said) if said.frame == 1)
     together = caller.said[begin : begin + 20]
     assert [s.user_token for s in together] == [s.user_token for s in alone]
-    assert [s.heard for s in together] == [s.heard for s in alone]
-    assert "".join(s.heard for s in alone).strip() == offline["user"]["text"] != ""
+    assert [s.user_text for s in together] == [s.user_text for s in alone]
+    assert "".join(s.user_text for s in alone).strip() == offline["user"]["text"] != ""
     assert offline["user"]["text"] != offline["text"]
     assert all(0 <= word["start"] < word["end"] <= 1.6 for word in offline["user"]["words"])
     recorded = json.loads((tmp_path / "one.json").read_text())["user"]["words"]
@@ -94,4 +95,4 @@ def test_words_that_a_slow_reader_missed_are_kept(model):
             pass
     said = session.take()
     assert len(said) == 25
-    assert "".join(s.heard for s in said).split() == words
+    assert "".join(s.user_text for s in said).split() == words

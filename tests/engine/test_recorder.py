@@ -1,4 +1,8 @@
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -104,3 +108,89 @@ def test_a_folder_that_cannot_be_written_is_an_input_error(tiny, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot record"):
         Recorder(tmp_path / "file", tiny.tokenizer, 24_000)
+
+
+def frames(track, count):
+    codes = np.zeros(9, np.int64)
+    for frame in range(count):
+        track(noise(1)[0], AgentFrame(frame, noise(1)[0], "", 3), codes, codes)
+
+
+def test_recordings_of_one_name_are_all_kept(tiny, tmp_path):
+    """Whoever starts over within a second has the name of the conversation before; so may another server."""
+    recorder, other = (Recorder(tmp_path, tiny.tokenizer, 24_000) for _ in range(2))
+    tracks = [who.track("one", "tiny", tiny.sampling) for who in (recorder, recorder, other)]
+    for count, track in enumerate(tracks, 1):
+        frames(track, count)
+    for track in tracks:
+        track.close()
+    last = recorder.track("one", "tiny", tiny.sampling)
+    frames(last, 4)
+    last.close()
+    recorder.close()
+    other.close()
+    lengths = [len(soundfile.read(path)[0]) // 1920 for path in tmp_path.glob("*.wav")]
+    assert sorted(lengths) == [1, 2, 3, 4]
+    assert len(list(tmp_path.iterdir())) == 12
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are a matter of POSIX")
+def test_nobody_else_may_read_a_recording(recorded, tmp_path):
+    _, folder = recorded
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+KILLED = """
+import sys, time
+import numpy as np
+from pathlib import Path
+from duologue.engine.recorder import Recorder
+from duologue.engine.session import AgentFrame
+from duologue.lm.sampling import Sampling
+recorder = Recorder(Path(sys.argv[1]), None, 24_000)
+from duologue.engine import recorder as module
+module.Words = module.UserWords = lambda tokenizer: type("W", (), {"push": lambda *_: None})()
+track = recorder.track("killed", "tiny", Sampling())
+silence = np.zeros(1920, np.float32)
+for frame in range(3):
+    track(silence, AgentFrame(frame, silence, "", 3), np.zeros(8, int), np.zeros(9, int))
+while recorder._queue.qsize():
+    time.sleep(0.01)
+time.sleep(0.1)
+print("there", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks are a matter of POSIX")
+def test_what_was_killed_is_removed_and_what_is_alive_is_not(tiny, tmp_path):
+    (tmp_path / ".mine.json").touch()
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "there\n"
+    hidden = {".killed.wav", ".killed.trace.jsonl", ".mine.json"}
+    Recorder(tmp_path, tiny.tokenizer, 24_000).close()
+    assert {path.name for path in tmp_path.iterdir()} == hidden
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert {path.name for path in tmp_path.iterdir()} == hidden
+    Recorder(tmp_path, tiny.tokenizer, 24_000).close()
+    assert {path.name for path in tmp_path.iterdir()} == {".mine.json"}
+
+
+@pytest.mark.parametrize(
+    "row", ["[" * 100_000, "9" * 400, "[99999999999999999999]", "null", "\x00", "{}", '["a"]']
+)
+def test_a_damaged_trace_is_an_input_error(tiny, recorded, tmp_path, row):
+    _, folder = recorded
+    header, first, *_ = (folder / "one.trace.jsonl").read_text().splitlines()
+    too_large = json.loads(first)
+    too_large[-1] = 10**6
+    for text in (row, f"{header}\n{row}", f"{header}\n{first}\n{row}", f"{header}\n{json.dumps(too_large)}"):
+        (tmp_path / "trace.jsonl").write_text(text)
+        with pytest.raises(InputError, match="not a trace"):
+            replay(tiny, tmp_path / "trace.jsonl")

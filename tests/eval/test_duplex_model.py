@@ -114,7 +114,7 @@ def test_what_is_written_down_of_the_user_is_what_a_conversation_writes_down(lib
     seed = zlib.crc32(f"0 {scene.scene.name}".encode())
     session = Session(model, replace(model.sampling, seed=seed))
     said = [session.push(frame_S) for frame_S in scene.user_S.reshape(-1, session.frame_size)]
-    assert scene.captions == "".join(s.heard for s in said) != ""
+    assert scene.captions == "".join(s.user_text for s in said) != ""
     assert report.scores[0].heard is not None and report.value("turn", "WER of the user's words") is not None
 
 

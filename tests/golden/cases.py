@@ -183,6 +183,31 @@ LM_CASES = {
         "seed": 404,
         "forced_steps": 24,
     },
+    # the defaults of the reference where a configuration says nothing: sinusoids that are added, layer norms, no gates
+    "lm_sin": _DEFAULTS
+    | {
+        "config": {
+            "n_q": 3,
+            "dep_q": 3,
+            "delays": [0, 1, 2, 4],
+            "card": 32,
+            "text_card": 48,
+            "dim": 16,
+            "num_layers": 2,
+            "num_heads": 1,
+            "hidden_scale": 1,
+            "context": 16,
+            "depformer_dim": 16,
+            "depformer_multi_linear": True,
+            "depformer_weights_per_step": True,
+            "depformer_weights_per_step_schedule": [0, 1, 1],
+            "depformer_low_rank_embeddings": 8,
+            "depformer_num_heads": 1,
+            "depformer_gating": "silu",
+        },
+        "seed": 801,
+        "forced_steps": 40,
+    },
     # streaming speech to text: no depth transformer, extra heads for the pause
     "lm_heads": _DEFAULTS
     | {

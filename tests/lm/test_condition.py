@@ -5,9 +5,10 @@ from torch.testing import assert_close
 from duologue.config import ConditionerConfig, ConditioningConfig
 from duologue.errors import InputError
 from duologue.lm import LM, Sampling
-from duologue.lm.condition import Conditioning, bin_of, sinusoids
+from duologue.lm.condition import Conditioning, bin_of
 from duologue.lm.embedding import TokenEmbedding
 from duologue.lm.step import init_state, step
+from duologue.nn.rope import sinusoids
 from tests import golden
 
 TABLE = ConditionerConfig("mood", "lut", 3, 4, ("sad", "glad"))
@@ -30,7 +31,7 @@ def test_what_conditions_add_up_to() -> None:
     mood = parts["mood"].projection(parts["mood"].table.weight[1])
     assert_close(out.summed_B1D[0, 0], mood + parts["name"].missing)
     expected = torch.cat([parts["voice"].projection(voice), mood[None]])
-    assert_close(out.crossed_BSD[0], expected + 0.5 * sinusoids(expected[None]))
+    assert_close(out.crossed_BSD[0], expected + 0.5 * sinusoids(torch.arange(3)[None], 8)[0])
 
 
 @torch.no_grad()
@@ -40,7 +41,9 @@ def test_vectors_that_are_masked_count_as_missing() -> None:
     full, part = module({"voice": voice}).crossed_BSD, module({"voice": (voice, mask)}).crossed_BSD
     assert torch.equal(part[1], full[1])
     assert torch.equal(part[0, :2], full[0, :2])
-    assert_close(part[0, 2] - 0.5 * sinusoids(part)[2], module.conditioners["voice"].missing)
+    assert_close(
+        part[0, 2] - 0.5 * sinusoids(torch.arange(3)[None], 8)[0, 2], module.conditioners["voice"].missing
+    )
 
 
 def test_any_text_falls_into_a_bin() -> None:

@@ -12,7 +12,7 @@ from duologue.lm.step import init_state, step
 from tests import golden
 from tests.golden.cases import LM_CASES
 
-CASES = ["lm_moshi", "lm_shared", "lm_heads", "lm_cond", "lm_hibiki"]
+CASES = ["lm_moshi", "lm_shared", "lm_heads", "lm_cond", "lm_hibiki", "lm_sin"]
 
 
 def conditions(case: str, lm: LM, io: dict[str, Tensor]) -> Condition | None:
@@ -47,7 +47,7 @@ def test_teacher_forced(case: str) -> None:
 
 RUNS = [
     *((case, "greedy") for case in CASES),
-    *((f"lm_{name}", "forced") for name in ("moshi", "cond", "shared")),
+    *((f"lm_{name}", "forced") for name in ("moshi", "cond", "shared", "sin")),
 ]
 
 

@@ -69,7 +69,7 @@ def test_it_writes_down_what_torch_does() -> None:
     session = Session(model, Sampling.greedy(), MLX)
     said = [session.push(frame_S) for frame_S in noise(12)]
     assert len({s.user_token for s in said}) > 3
-    assert "".join(s.heard for s in said)
+    assert "".join(s.user_text for s in said)
     other = Session(listening(4, 6), Sampling.greedy(), MLX)
     assert [other.push(frame_S).user_token for frame_S in noise(2)] == [-1, -1]
 

@@ -26,7 +26,7 @@ from tests.golden.cases import LM_CASES
 from tests.mlx import mirror
 from tests.mlx.mirror import back, of, same_bits
 
-CASES = ["lm_moshi", "lm_shared", "lm_heads", "lm_cond", "lm_hibiki"]
+CASES = ["lm_moshi", "lm_shared", "lm_heads", "lm_cond", "lm_hibiki", "lm_sin"]
 SETTINGS = [
     Sampling.greedy(),
     Sampling(seed=-5),
@@ -78,7 +78,7 @@ def test_teacher_forced_it_gives_the_references_logits(case: str) -> None:
 
 RUNS = [
     *((case, "greedy") for case in CASES),
-    *((f"lm_{name}", "forced") for name in ("moshi", "cond", "shared")),
+    *((f"lm_{name}", "forced") for name in ("moshi", "cond", "shared", "sin")),
 ]
 
 

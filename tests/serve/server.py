@@ -7,13 +7,12 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
-import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from duologue.lm.sampling import Sampling
 from duologue.serve.app import Service
-from duologue.serve.run import configured, listen
+from duologue.serve.run import listen, web_server
 from duologue.serve.settings import Settings
 from duologue.weights import load
 from tests.engine.virtual import EchoBackend
@@ -30,10 +29,14 @@ class Server:
         self.service = Service(self.backend, tiny.tokenizer, Sampling(), "echo", settings, record)
         self.socket = listen("127.0.0.1", 0)
         self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
-        self.uvicorn = uvicorn.Server(configured(self.service, ping=ping, pong=ping))
+        self.uvicorn = web_server(self.service, ping=ping, pong=ping)
         self.thread = threading.Thread(target=self.uvicorn.run, args=([self.socket],), daemon=True)
         self.thread.start()
         until(lambda: self.uvicorn.started)
+
+    def tasks(self) -> list[asyncio.Task]:
+        """What its event loop has to do."""
+        return [task for task in asyncio.all_tasks(self.uvicorn.servers[0].loop) if not task.done()]
 
     def close(self) -> None:
         self.uvicorn.should_exit = True

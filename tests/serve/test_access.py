@@ -73,16 +73,48 @@ def test_the_page_of_the_server_itself_may_connect(server):
 def test_who_guesses_is_told_to_wait(server):
     codes = [status(server, f"auth_id={guess}") for guess in range(BAD_KEYS + 1)]
     assert codes == [401] * BAD_KEYS + [429]
-    assert status(server, "auth_id=secret") == 429
+    assert status(server, "auth_id=secret") == 101  # whoever has the key is not locked out by others
 
 
+def test_behind_a_proxy_each_client_guesses_for_itself(server):
+    codes = [status(server, "auth_id=x", **{"X-Forwarded-For": "192.0.2.1"}) for _ in range(BAD_KEYS + 1)]
+    assert codes[-1] == 429
+    assert status(server, "auth_id=x", **{"X-Forwarded-For": "192.0.2.2"}) == 401
+
+
+@pytest.mark.parametrize("bad", ["[", "[::1", "]", "a b", "[x]:y", "%", "http://[", "\xff"])
+def test_a_host_or_origin_that_cannot_be_is_refused(server, bad, caplog):
+    headers = (
+        {"Host": bad},
+        {"Host": server.address, "Origin": bad},
+        {"Host": "localhost", "Origin": f"http://{bad}"},
+    )
+    for each in headers:
+        for path in ("/api/chat?auth_id=secret", "/api/status?auth_id=secret", "/v1/twilio", "/nothing"):
+            link = http.client.HTTPConnection(server.address, timeout=PATIENCE)
+            upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+            upgrade["Sec-WebSocket-Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+            link.request("GET", path, headers=each | (upgrade if "chat" in path or "twilio" in path else {}))
+            assert 400 <= link.getresponse().status < 500
+            link.close()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("path", ["/api/status?auth_id=secret", "/metrics", "/", "/index.html"])
 @pytest.mark.parametrize(
     ("host", "code"),
     [("rebound.example.com", 403), ("talk.example.com", 200), ("localhost:1", 200), ("", 403)],
 )
-def test_a_name_that_is_not_ours_is_refused(server, host, code):
+def test_a_name_that_is_not_ours_is_refused(server, path, host, code):
     """A page of another site may have made its own name lead to this machine."""
     link = http.client.HTTPConnection(server.address, timeout=PATIENCE)
-    link.request("GET", "/api/status?auth_id=secret", headers={"Host": host})
+    link.request("GET", path, headers={"Host": host})
     assert link.getresponse().status == code
+    link.close()
+
+
+def test_a_load_balancer_may_call_us_anything(server):
+    link = http.client.HTTPConnection(server.address, timeout=PATIENCE)
+    link.request("GET", "/healthz", headers={"Host": "10-0-0-7.pod.example.com"})
+    assert link.getresponse().status == 200
     link.close()

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import fractions
+import gc
 import http.client
 import json
+import re
 import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 
 aiortc = pytest.importorskip("aiortc", reason="the extra webrtc is not installed")
@@ -16,8 +19,10 @@ av = pytest.importorskip("av")
 
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack  # noqa: E402
 
+from duologue.serve import webrtc  # noqa: E402
+from duologue.serve.openai_realtime import MISTAKES  # noqa: E402
 from duologue.serve.settings import Settings  # noqa: E402
-from duologue.serve.webrtc import PIECE, SLACK, AgentTrack, ice_server  # noqa: E402
+from duologue.serve.webrtc import CHANNELS, EVENTS, PIECE, SLACK, AgentTrack, ice_server  # noqa: E402
 from tests.serve.server import PATIENCE, Server, until  # noqa: E402
 
 RATE = 48_000
@@ -178,6 +183,174 @@ def test_one_who_vanishes_frees_the_slot(server):
 
     run(server, script)
     until(lambda: server.service.engine.used == 0, 30)
+
+
+@pytest.fixture(scope="module")
+def strict():
+    """A server that ends calls by itself."""
+    server = Server(Settings(sessions=2, time_limit=3.0, idle_limit=1.0))
+    yield server
+    server.close()
+
+
+def left_behind(server) -> tuple[int, int]:
+    """UDP sockets, and tasks of the server, once nobody is there."""
+    until(lambda: server.service.engine.used == 0 and not server.uvicorn.server_state.connections)
+    gc.collect()
+    return len(psutil.Process().net_connections("udp")), len(server.tasks())
+
+
+async def to_the_end(client) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while client.channel.readyState == "open":
+            await asyncio.sleep(0.05)
+
+
+async def until_the_limit(server, client):
+    await client.call(server)
+    await client.until("session.created")
+    await to_the_end(client)
+
+
+async def hung_up_on(server, client):
+    place = await client.call(server)
+    await client.until("session.created")
+    await asyncio.to_thread(post, server, "", "/" + place.rsplit("/", 1)[1], "DELETE")
+    await to_the_end(client)
+
+
+async def hung_up_on_twice(server, client):
+    place = await client.call(server)
+    for _ in range(2):
+        await asyncio.to_thread(post, server, "", "/" + place.rsplit("/", 1)[1], "DELETE")
+
+
+async def too_many_mistakes(server, client):
+    await client.call(server)
+    await client.until("session.created")
+    for _ in range(30):
+        client.channel.send("no event")
+    await to_the_end(client)
+
+
+async def no_one_there(server, client):
+    """An offer whose only address is dead."""
+    offer = re.sub(r"(a=candidate:\S+ \d \S+ \d+) \S+ \d+ ", r"\1 127.0.0.1 9 ", await client.offer())
+    status, _, answer = await asyncio.to_thread(post, server, offer)
+    assert status == 201, answer
+
+
+async def not_understood(server, client):
+    offer = (await client.offer()).replace("a=setup:actpass", "a=setup:nonsense")
+    assert (await asyncio.to_thread(post, server, offer))[0] == 400
+
+
+@pytest.mark.parametrize(
+    "end",
+    [until_the_limit, hung_up_on, hung_up_on_twice, too_many_mistakes, no_one_there, not_understood],
+)
+def test_a_call_that_the_server_ends_leaves_nothing(strict, end, monkeypatch):
+    monkeypatch.setattr("duologue.serve.webrtc.FIRST_SOUND", 1.0)
+    before = left_behind(strict)
+    for _ in range(2):
+        run(strict, lambda client: end(strict, client))
+    until(lambda: left_behind(strict) == before, 15)
+
+
+@pytest.fixture
+def peers(monkeypatch):
+    """The server's ends of the calls that are made in a test."""
+    made = []
+
+    class Known(webrtc.Peer):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr(webrtc, "Peer", Known)
+    return made
+
+
+def test_offered_video_is_not_looked_at(server, peers):
+    class Picture(aiortc.VideoStreamTrack):
+        pass
+
+    async def script(client):
+        client.peer.addTrack(Picture())
+        client.peer.addTransceiver("audio")
+        await client.call(server)
+        await client.until("session.created")
+        await client.until("response.done")
+        return [(t.kind, t.currentDirection) for t in peers[0]._peer.getTransceivers()], [
+            (t.kind, t.currentDirection) for t in client.peer.getTransceivers()
+        ]
+
+    here, there = run(server, script)
+    assert here == [("audio", "sendrecv")]
+    assert there == [("audio", "sendrecv"), ("video", "inactive"), ("audio", "inactive")]
+
+
+def test_the_first_channel_of_that_name_carries_the_events(server):
+    async def script(client):
+        other, late, told = client.peer.createDataChannel("telemetry"), None, []
+        other.on("message", told.append)
+        await client.call(server)
+        await client.until("session.created")
+        late = client.peer.createDataChannel("oai-events")
+        late.on("message", told.append)
+        while "connecting" in (other.readyState, late.readyState):
+            await asyncio.sleep(0.01)
+        other.send("hello there")
+        await asyncio.sleep(0.3)
+        other.close()
+        late.close()
+        await asyncio.sleep(0.5)
+        client.send("session.update", session={"type": "realtime"})
+        await client.until("session.updated")
+        return told, client.channel.readyState, client.events
+
+    told, state, events = run(server, script)
+    assert (told, state) == ([], "open")
+    assert not any(event["type"] == "error" for event in events)
+
+
+def test_one_who_opens_many_channels_is_ended(server):
+    async def script(client):
+        await client.call(server)
+        await client.until("session.created")
+        for i in range(CHANNELS):
+            client.peer.createDataChannel(str(i))
+        await to_the_end(client)
+
+    run(server, script)
+
+
+def test_one_who_sends_more_events_than_can_wait_is_ended(server, peers):
+    async def script(client):
+        await client.call(server)
+        await client.until("session.created")
+        for _ in range(EVENTS + 1):
+            peers[0]._on_message("{}")
+        await to_the_end(client)
+        return [event["type"] for event in client.events].count("error")
+
+    assert run(server, script) < MISTAKES
+
+
+def test_a_muted_track_is_silence_and_no_dead_peer(strict):
+    """It sends nothing at all, for longer than the idle limit."""
+
+    async def script(client):
+        await client.call(strict)
+        await client.until("input_audio_buffer.speech_started")
+        (sender,) = client.peer.getSenders()
+        sender.replaceTrack(None)  # in the middle of a turn: half a second of it is over at most
+        muted = time.monotonic()
+        await client.until("input_audio_buffer.speech_stopped")
+        await to_the_end(client)
+        return time.monotonic() - muted
+
+    assert run(strict, script) > 1.5
 
 
 def test_a_full_server_refuses_with_a_hint(server):

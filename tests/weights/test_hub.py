@@ -15,6 +15,7 @@ import pytest
 from duologue.errors import InputError
 from duologue.weights import load
 from duologue.weights.model import ASSETS
+from duologue.weights.published import CODEC_FILE
 from tests import golden
 
 COMMIT = {"main": "1" * 40, "v2": "2" * 40}
@@ -22,27 +23,28 @@ COMMIT = {"main": "1" * 40, "v2": "2" * 40}
 
 def repositories() -> dict[str, dict[str, bytes]]:
     """Files by `owner/name@revision`."""
-    case = golden.FOLDER / "lm_moshi"
+    case, codec = golden.FOLDER / "lm_moshi", golden.FOLDER / "mimi_small"
     config = json.loads((case / "config.json").read_text())
     config |= {
-        "mimi_name": "hf://kit/codec/codec.safetensors",
-        "mimi_config_name": "hf://kit/codec/codec.json",
+        "mimi_name": "hf://kit/duplex/codec.safetensors",
+        "mimi_config_name": "codec.json",
     }
     files = {
         "config.json": json.dumps(config | {"tokenizer_name": "text.model"}).encode(),
         "model.safetensors": (case / "model.safetensors").read_bytes(),
         "text.model": (ASSETS / "tiny" / "tokenizer.model").read_bytes(),
+        "codec.safetensors": (codec / "model.safetensors").read_bytes(),
+        "codec.json": (codec / "config.json").read_bytes(),
     }
-    codec = golden.FOLDER / "mimi_small"
     return {
         "kit/duplex@main": files,
         "kit/duplex@v2": files | {"config.json": json.dumps(config | {"unheard_of": 1}).encode()},
-        "kit/codec@main": {
-            "codec.safetensors": (codec / "model.safetensors").read_bytes(),
-            "codec.json": (codec / "config.json").read_bytes(),
+        "kit/seven@main": {CODEC_FILE: b"no config, as the first published models"},
+        "kit/nothing@main": {"README.md": b"no model"},
+        "kit/escape@main": {
+            "config.json": b'{"moshi_name": "../../secret", "tokenizer_name": "hf://kit/seven/x"}'
         },
-        "kit/seven@main": {"README.md": b"no config, as the first published models"},
-        "kit/escape@main": {"config.json": b'{"moshi_name": "../../secret"}'},
+        "kit/passwd@main": {"config.json": b'{"tokenizer_name": "file:///etc/passwd"}'},
     }
 
 
@@ -138,7 +140,7 @@ def ask(endpoint: str, cache: Path, *lines: str) -> dict[str, str]:
 
 def test_models_of_the_hub(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
     endpoint = f"http://127.0.0.1:{hub.server_port}"
-    log_in = "run `hf auth login`"
+    log_in, out = "run `hf auth login`", "leads out of the model's folder"
     expected = {
         "hf://kit/duplex": "24",
         "hf://kit/duplex name": "hf://kit/duplex",
@@ -152,21 +154,24 @@ def test_models_of_the_hub(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
         "hf://kit/duplex@v3": "InputError: hf://kit/duplex@v3: the repository has no revision v3",
         "hf://kit/absent": f"InputError: hf://kit/absent: no such repository; if it is private, {log_in}",
         "hf://closed/model": f"InputError: hf://closed/model: accept its terms on the hub's page, then {log_in}",
-        "hf://kit/escape lm": "InputError: hf://kit/escape: "
-        "the file name '../../secret' leads out of the model's folder",
+        "hf://kit/nothing": "InputError: hf://kit/nothing holds no model: "
+        "it has neither a config.json nor weights (model.safetensors)",
+        "hf://kit/escape lm": f"InputError: hf://kit/escape: the file name '../../secret' {out}",
+        "hf://kit/escape tokenizer": f"InputError: hf://kit/escape: the file name 'hf://kit/seven/x' {out}",
+        "hf://kit/passwd tokenizer": f"InputError: hf://kit/passwd: the file name 'file:///etc/passwd' {out}",
     }
     assert ask(endpoint, tmp_path, *expected) == expected
     seen: list[str] = hub.seen  # pyright: ignore
     first = seen.index("GET kit/duplex@main config.json")
     assert seen.index("GET kit/duplex@main model.safetensors") > first
     assert seen.count("GET kit/duplex@main model.safetensors") == 1
-    assert seen.count("GET kit/codec@main codec.safetensors") == 1
+    assert seen.count("GET kit/duplex@main codec.safetensors") == 1
     assert not any("README" in line or "secret" in line for line in seen)
 
     away = f"http://127.0.0.1:{closed_port()}"
     expected = {
         "hf://kit/duplex lm": "LM",
-        "hf://kit/seven": "4096",
+        "hf://kit/seven": "InputError: hf://kit/seven: the hub cannot be reached and no weights are in the cache",
         "hf://kit/other": "InputError: hf://kit/other: the hub cannot be reached and config.json is not in the cache",
     }
     assert ask(away, tmp_path, *expected) == expected

@@ -14,10 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from duologue import presets
+from duologue.config import LMConfig
 from duologue.errors import InputError
-from duologue.lm import Sampling
+from duologue.lm import LM, Sampling
 from duologue.weights import load
 from duologue.weights.model import ASSETS
+from duologue.weights.names import lm_sources
 from tests import golden
 
 Tensors = dict[str, Tensor]
@@ -206,12 +208,67 @@ def test_models_that_are_none(name: str) -> None:
         load(name)
 
 
+def empty_file_of(path: Path, config: LMConfig) -> None:
+    """Every tensor of the model in the PyTorch format's names, none of them with a value."""
+    with torch.device("meta"):
+        names = LM(config).state_dict()
+    save_file({lm_sources(name, config)[0].name: torch.zeros(0) for name in names}, path)
+
+
 def test_without_a_config_it_is_moshi(tmp_path: Path) -> None:
+    empty_file_of(tmp_path / "model.safetensors", presets.moshi_7b())
     model = load(str(tmp_path))
+    (tmp_path / "model.safetensors").unlink()
     assert model.files.config.lm == presets.moshi_7b()
     assert model.codec_config == presets.mimi()
     with pytest.raises(InputError, match="model.safetensors is missing"):
         _ = model.lm
+
+
+@pytest.mark.parametrize("config", [None, "{}", '{"model_type": "personaplex", "version": "7b-v1"}'])
+def test_personaplex_is_seen_by_its_tensors_or_its_name(tmp_path: Path, config: str | None) -> None:
+    empty_file_of(tmp_path / "model.safetensors", presets.personaplex_7b())
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    model = load(str(tmp_path))
+    assert model.files.config.lm == presets.personaplex_7b()
+    assert model.files.config.model_type == "personaplex"
+    assert (model.files.config.lm.depth_steps, model.files.config.lm.heard) == (16, 8)
+    assert model.codec_config == presets.mimi(8)
+
+
+def test_folders_that_hold_no_model(tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(InputError, match="holds no model: it has neither a config.json nor weights"):
+        load(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^\. holds no model"):
+        load(".")
+
+
+def test_a_fine_tuned_model_as_moshi_finetune_saves_it(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+    assert torch.equal(load(str(folder)).lm.text_head.weight, golden.lm("lm_moshi").text_head.weight)
+
+
+def test_an_adapter_without_its_model(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "lora.safetensors")
+    with pytest.raises(InputError, match=r"without its model: .* --lora .*/lora.safetensors"):
+        load(str(folder))
+
+
+def test_files_of_other_folders_are_not_read(folder: Path) -> None:
+    outside = folder.parent / "secret.model"
+    shutil.copy(folder / "text.model", outside)
+    for name in (f"file://{outside}", "file://../secret.model", str(outside), "../secret.model"):
+        edit_config(folder, tokenizer_name=name)
+        with pytest.raises(InputError, match="leads out of the model's folder"):
+            _ = load(str(folder)).tokenizer
+    for name in (f"file://{folder / 'text.model'}", "file://text.model", "text.model"):
+        edit_config(folder, tokenizer_name=name)
+        assert load(str(folder)).tokenizer.size
+    edit_config(folder, tokenizer_name="hf://kit/codec/text.model")
+    with pytest.raises(InputError, match="must say which revision"):
+        _ = load(str(folder)).tokenizer
 
 
 def test_a_file_of_a_language_model(folder: Path) -> None:

@@ -16,9 +16,10 @@ from duologue.errors import InputError
 from duologue.lm import LM, Sampling
 from duologue.weights.names import codec_sources, lm_sources
 from duologue.weights.published import codec_config, model_config, read_json
+from duologue.weights.write import lm_json
 from tests import golden
 from tests.golden.cases import LM_CASES
-from tests.weights.published import MIMI, MODELS, MOSHIKO_7B, STT_1B, STT_2_6B, TTS_1_6B
+from tests.weights.published import HIBIKI_2B, MIMI, MODELS, MOSHIKO_7B, STT_1B, STT_2_6B, TTS_1_6B
 
 # Parameters and tensors, as the reference package builds them from the same configurations (on the meta device; without
 # the ones that no model reads).
@@ -158,20 +159,23 @@ def test_every_wrong_value_is_understood_or_refused_in_a_line(case: str) -> None
         ({"kv_repeat": 5}, "32 heads do not share keys in groups of 5"),
         ({"norm": "batch_norm"}, "norm 'batch_norm' is not one of layer_norm,"),
         ({"gating": "relu"}, "gating 'relu' is not supported"),
-        ({"positional_embedding": "sin"}, "positions 'sin' are not one of rope,"),
+        ({"positional_embedding": "sin_rope"}, "positions 'sin_rope' are not one of rope,"),
+        ({"positional_embedding": "sin", "dim": 3, "num_heads": 1}, "positions are added to an even width"),
         ({"dim": 2**40}, "dim is a whole number from 1 to"),
         ({"n_q": 4, "delays": [0] * 5}, "speaks 8 codebooks but has 4 audio streams"),
         ({"existing_text_padding_id": 40_000}, "the padding token 40000 is not in the text vocabulary"),
         ({"cross_attention": True}, "needs conditions to attend to"),
         ({"depformer_weights_per_step_schedule": [0, 1]}, "a number for each of 8 steps"),
         ({"depformer_weights_per_step_schedule": [0, 2] * 4}, "without gaps"),
-        ({"depformer_pos_emb": "rope"}, 'only depformer_pos_emb = "none" is supported'),
+        ({"depformer_pos_emb": "rope"}, "depformer_pos_emb 'rope' is not supported"),
+        ({"depformer_pos_emb": "sin", "depformer_dim": 3, "depformer_num_heads": 1}, "added to an even width"),
         ({"depformer_multi_linear": False}, "both true or both false"),
         ({"conditioners": {"a": {"type": "wav"}}}, "conditioner a: type 'wav' is not supported"),
         ({"conditioners": {"a": {"type": "lut", "lut": {"dim": 4}}}}, "conditioner a: lut: bins is a whole number"),
         ({"conditioners": {"a": VOICE | {"tensor": {"dim": 4, "x": 1}}}}, "tensor: unknown key 'x'"),
         ({"conditioners": {"a": VOICE}, "fuser": {"sum": ["b"]}}, "there is no conditioner 'b'"),
         ({"lm_gen_config": {"temp": -1}}, "lm_gen_config: temperature is a number from 0 up"),
+        ({"lm_gen_config": {"cfg_coef": 2.0}}, "cfg_coef 2.0 needs conditions, and the model has none"),
         ({"lm_gen_config": {"tmp": 1}}, "lm_gen_config: unknown key 'tmp'"),
         ({"moshi_name": 3}, "moshi_name must be of type str"),
         ({"tts_config": []}, "tts_config must be of type dict"),
@@ -211,3 +215,24 @@ def test_files_that_are_no_json(tmp_path, text: str, message: str) -> None:
     path.write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=message):
         read_json(path)
+
+
+@pytest.mark.parametrize("kind", ["llama", "moshi_depth", "csm"])
+def test_models_of_other_kinds_are_called_so(kind: str) -> None:
+    foreign = {"model_type": kind, "hidden_size": 4096, "num_hidden_layers": 32}
+    with pytest.raises(InputError, match=f"models of type '{kind}' are not supported: moshi, personaplex, "):
+        model_config(foreign)
+
+
+def test_where_positions_are_not_named_they_are_sinusoids() -> None:
+    """As the reference takes it, whose own files all name them."""
+    values = {k: v for k, v in MOSHIKO_7B.items() if k not in ("positional_embedding", "depformer_pos_emb")}
+    config = model_config(values).lm
+    assert config.depth is not None
+    assert (config.temporal.positions, config.depth.max_period) == ("sin", 10_000.0)
+    assert model_config(lm_json(config)).lm == config
+
+
+def test_the_strength_of_guidance_is_read() -> None:
+    assert model_config(HIBIKI_2B | {"lm_gen_config": {"cfg_coef": 3}}).sampling.guidance == 3.0
+    assert model_config(HIBIKI_2B | {"lm_gen_config": {"cfg_coef": None}}).sampling.guidance == 1.0

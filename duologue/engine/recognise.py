@@ -1,0 +1,322 @@
+"""Streaming speech recognition: sound comes in, words with their times go out, many recordings on one model.
+
+Two kinds of models write down what they hear. Those made for it write each word a fixed delay after it was said, and
+may tell pauses (`stt_config`, extra heads); a model that holds conversations does so by its first extra head, and is
+kept silent. Knows nothing of clocks and threads: `tick` moves on every recording that has a frame.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from duologue.audio.activity import rms_of
+from duologue.audio.framing import Framer
+from duologue.engine.options import DEFAULT, Options
+from duologue.engine.script import FRAME_RATE, PAD, WORD
+from duologue.engine.streams import open_streams, pause_heads
+from duologue.engine.words import FRAME, UserWords
+from duologue.errors import InputError
+from duologue.lm.model import NO_INPUT
+from duologue.lm.monologue import USER_TEXT_DELAY
+from duologue.lm.sampling import Sampling
+from duologue.lm.tokenizer import TextStream, Tokenizer
+from duologue.types import Word
+from duologue.weights import Model
+
+PAUSE_HEAD = 2  # tells that no new word comes for two seconds
+PAUSE = 0.5  # of its probability
+TAIL = 1.0  # seconds of silence after a recording, beyond the model's delay
+LONGEST_LAST = 1.0  # seconds that the last word may last
+NOWHERE = -1  # the slot of a recording that waits for one
+
+
+@dataclass(frozen=True)
+class RecognitionConfig:
+    """What a model needs to be given. `delay`: seconds from the end of a word to its text. `prefix`: seconds of silence
+    that it hears first. `made_for_it` says of which of the two kinds it is."""
+
+    made_for_it: bool
+    delay: float
+    prefix: float
+    pauses: bool = False
+
+    @staticmethod
+    def of(model: Model) -> "RecognitionConfig":
+        """Raises InputError for a model that writes nothing down."""
+        lm, task = model.files.config.lm, model.files.config.task.get("stt_config")
+        if lm.heard and not lm.depth_steps:
+            task = task or {}
+            delay = float(task.get("audio_delay_seconds", 0.0))
+            prefix = float(task.get("audio_silence_prefix_seconds", 0.0))
+            return RecognitionConfig(True, delay, prefix, pause_heads(model) > PAUSE_HEAD)
+        if not lm.writes_down_user:
+            raise InputError(
+                f"{model.name} does not write down what it hears: use a model of recognition, or nano"
+            )
+        return RecognitionConfig(False, USER_TEXT_DELAY * FRAME, FRAME)
+
+    @property
+    def delay_frames(self) -> int:
+        """Frames from a word to its text, as the published servers count them."""
+        return int(self.delay * FRAME_RATE)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What one frame of a recording added. `step` counts the model's steps, this one included; `text` is what comes to
+    the transcript at once. `began` is a word whose text is whole (and when it begins, in seconds), `ended` when it
+    ends; `words` are those that are over. `pauses` are the heads' probabilities that the user pauses; `pause` is true
+    where a pause begins."""
+
+    step: int
+    text: str = ""
+    began: tuple[str, float] | None = None
+    ended: float | None = None
+    words: tuple[Word, ...] = ()
+    pauses: tuple[float, ...] = ()
+    pause: bool = False
+
+
+class DelayedWords:
+    """Words and times from the tokens of a model of recognition: WORD stands between words, PAD where nothing new is
+    known."""
+
+    def __init__(self, tokenizer: Tokenizer, config: RecognitionConfig):
+        self._tokenizer, self._config = tokenizer, config
+        self._stream = TextStream(tokenizer)
+        self._tokens: list[int] = []  # of the word that is being written
+        self._open: tuple[list[int], float] | None = None  # a word without its end
+        self._last = 0.0  # when the last word ended
+
+    def push(self, step: int, token: int) -> Heard:
+        """The token of a step; `step` includes it."""
+        if step < self._config.delay_frames:
+            return Heard(step)
+        began, ended, words = None, None, ()
+        boundary = token in (WORD, PAD)
+        text = "" if boundary else self._stream.push(token)
+        if boundary and self._tokens:
+            began = self._begin()
+        elif not boundary and not self._tokenizer.is_control(token):
+            self._tokens.append(token)
+        if token == WORD:
+            now = self._time(step)
+            if self._open is not None:
+                ended, words = now, self._close(now)
+            self._last = now
+        return Heard(step, text, began, ended, words)
+
+    def finish(self, step: int) -> Heard:
+        """No more tokens come: the last word ends."""
+        began = self._begin() if self._tokens else None
+        if self._open is None:
+            return Heard(step)
+        ended = max(self._open[1], min(self._time(step), self._open[1] + LONGEST_LAST))
+        return Heard(step, "", began, ended, self._close(ended))
+
+    def _time(self, step: int) -> float:
+        return max(0.0, step / FRAME_RATE - self._config.delay - self._config.prefix)
+
+    def _begin(self) -> tuple[str, float]:
+        self._open, self._tokens = (self._tokens, self._last), []
+        return self._tokenizer.decode(self._open[0]).strip(), self._last
+
+    def _close(self, end: float) -> tuple[Word, ...]:
+        """The words of a segment. It mostly is one; of several each takes a frame for each of its tokens."""
+        assert self._open is not None
+        (tokens, start), self._open = self._open, None
+        groups: list[list[int]] = []
+        for token in tokens:
+            if not groups or self._tokenizer.piece(token).startswith(" "):
+                groups.append([])
+            groups[-1].append(token)
+        words = []
+        for i, group in enumerate(groups):
+            until = end if i + 1 == len(groups) else min(end, start + len(group) * FRAME)
+            if text := self._tokenizer.decode(group).strip():
+                words.append(Word(text, start, until))
+            start = until
+        return tuple(words)
+
+
+class OverheardWords:
+    """The same from the head of a model that holds conversations."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._words, self._told = UserWords(tokenizer), 0
+
+    def push(self, step: int, token: int, rms: float) -> Heard:
+        piece = self._words.push(step, token, rms)
+        return Heard(step, piece, words=self._over(len(self._words.words) - 1))
+
+    def finish(self, step: int) -> Heard:
+        return Heard(step, words=self._over(len(self._words.words)))
+
+    def _over(self, until: int) -> tuple[Word, ...]:
+        new = tuple(self._words.words[self._told : until])
+        self._told = max(self._told, until)
+        return new
+
+
+class Hearing:
+    """One recording as it is heard. `push` gives it sound, `finish` says that this was all."""
+
+    def __init__(self, model: Model, config: RecognitionConfig, sampling: Sampling):
+        self.config, self.sampling = config, sampling
+        self.slot = NOWHERE
+        self.ended = False
+        self.error: str | None = None
+        self.steps = 0  # of the model, that which only begins included
+        self._frames: deque[np.ndarray] = deque()
+        self._rate = model.codec_config.sample_rate
+        self._framer = Framer(model.codec_config.frame_size)
+        self._words = (
+            DelayedWords(model.tokenizer, config) if config.made_for_it else OverheardWords(model.tokenizer)
+        )
+        self._finished = self._paused = False
+        self._rms = 0.0
+        self._silence(config.prefix)
+
+    def push(self, wav_S: np.ndarray) -> None:
+        """Float32 at the model's rate, any number of samples."""
+        self._frames.extend(self._framer.push(wav_S))
+
+    def finish(self) -> None:
+        """The recording is over: what the model is still to write about it comes from silence after it."""
+        if not self._finished:
+            self._silence(self.config.delay + TAIL)
+            self._frames.extend(self._framer.flush())
+            self._finished = True
+
+    def flush(self) -> None:
+        """The user pauses: have the text of what was said at once, from silence that is not waited for."""
+        frames = math.ceil(self.config.delay / FRAME) + 1
+        self.push(np.zeros(frames * self._framer.frame_size, np.float32))
+
+    @property
+    def waiting(self) -> int:
+        """Samples that were not heard yet."""
+        return len(self._frames) * self._framer.frame_size + self._framer.waiting
+
+    @property
+    def ready(self) -> bool:
+        return not self.ended and (bool(self._frames) or self._finished)
+
+    def _silence(self, seconds: float) -> None:
+        self.push(np.zeros(int(seconds * self._rate), np.float32))
+
+    def take(self) -> np.ndarray | None:
+        """The next frame to hear; None where there is none, and the recording is over."""
+        if not self._frames:
+            return None
+        frame_S = self._frames.popleft()
+        self._rms = rms_of(frame_S)
+        return frame_S
+
+    def written(self, text: int, heard: int, pauses: tuple[float, ...]) -> Heard:
+        """What the model wrote in a step."""
+        self.steps += 1
+        if isinstance(self._words, OverheardWords):  # the first step is the silent frame before the recording
+            return self._words.push(self.steps - 1, heard, self._rms)
+        heard_now = self._words.push(self.steps, text)
+        paused = len(pauses) > PAUSE_HEAD and pauses[PAUSE_HEAD] > PAUSE
+        begins, self._paused = paused and not self._paused, paused
+        return Heard(**{**vars(heard_now), "pauses": pauses, "pause": begins})
+
+    def last(self) -> Heard:
+        """What there is to say once everything was heard."""
+        self.ended = True
+        return self._words.finish(self.steps)
+
+
+class Recogniser:
+    """A model that hears `slots` recordings at a time; more wait in line."""
+
+    def __init__(self, model: Model, slots: int = 1, options: Options = DEFAULT):
+        self.model, self.config = model, RecognitionConfig.of(model)
+        self._lm = model.files.config.lm
+        self._streams = open_streams(model, slots, options)
+        self._free = list(range(slots))[::-1]
+        self._line: list[Hearing] = []
+        self._going: list[Hearing] = []
+        self.frame_size = model.codec_config.frame_size
+
+    @property
+    def slots(self) -> int:
+        return self._streams.slots
+
+    @property
+    def used(self) -> int:
+        """Slots that are taken or waited for."""
+        return sum(not h.ended for h in (*self._going, *self._line))
+
+    def open(self, sampling: Sampling | None = None) -> Hearing:
+        """A new recording."""
+        hearing = Hearing(self.model, self.config, sampling or self.model.sampling)
+        self._line.append(hearing)
+        return hearing
+
+    @property
+    def busy(self) -> bool:
+        """Whether a tick would move anything on."""
+        return any(h.ready for h in self._going) or any(h.ready for h in self._line)
+
+    def tick(self) -> Iterator[tuple[Hearing, Heard]]:
+        """Hear one frame of every recording that has one."""
+        self._session()
+        due = [h for h in self._going if h.ready]
+        wav_BS = np.zeros((self._streams.slots, self.frame_size), np.float32)
+        exec_B = np.zeros(self._streams.slots, bool)
+        for hearing in due:
+            frame_S = hearing.take()
+            if frame_S is None:
+                yield hearing, hearing.last()
+            else:
+                wav_BS[hearing.slot], exec_B[hearing.slot] = frame_S, True
+        due = [h for h in due if exec_B[h.slot] and not h.ended]
+        if due:
+            yield from self._hear(due, wav_BS, exec_B)
+
+    def _session(self) -> None:
+        for hearing in [h for h in self._going if h.ended]:
+            self._going.remove(hearing)
+            self._free.append(hearing.slot)
+        self._line = [h for h in self._line if not h.ended]
+        while self._free and self._line:
+            hearing = self._line.pop(0)
+            hearing.slot = self._free.pop()
+            self._streams.start(hearing.slot, hearing.sampling)
+            self._going.append(hearing)
+
+    def _hear(
+        self, due: list[Hearing], wav_BS: np.ndarray, exec_B: np.ndarray
+    ) -> Iterator[tuple[Hearing, Heard]]:
+        codes_BQ = self._streams.encode(wav_BS, exec_B)[:, : self._lm.heard]
+        if self.config.made_for_it and (new := [h for h in due if not h.steps]):
+            # The first codes are replaced by the initial token: they are given once more.
+            first_B = np.zeros(self._streams.slots, bool)
+            first_B[[h.slot for h in new]] = True
+            yield from self._listen(new, codes_BQ, first_B)
+        yield from self._listen(due, codes_BQ, exec_B)
+
+    def _listen(
+        self, due: list[Hearing], codes_BQ: np.ndarray, exec_B: np.ndarray
+    ) -> Iterator[tuple[Hearing, Heard]]:
+        out = self._streams.listen(codes_BQ, exec_B)
+        written_B = out.text_B
+        if not self.config.made_for_it:  # it has nothing to say
+            written_B = np.full_like(written_B, self._lm.pad_id)
+        nothing_BQ = np.full((len(exec_B), self._lm.depth_steps), NO_INPUT, np.int64)
+        self._streams.speak(written_B, nothing_BQ, exec_B, depth=False)
+        for hearing in due:
+            if not out.finite_B[hearing.slot]:
+                hearing.ended, hearing.error = True, "the model has left the finite numbers"
+                continue
+            pauses = tuple(float(p) for p in out.pauses_BH[hearing.slot])
+            written = hearing.written(
+                int(out.text_B[hearing.slot]), int(out.user_text_B[hearing.slot]), pauses
+            )
+            yield hearing, written

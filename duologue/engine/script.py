@@ -1,0 +1,210 @@
+"""From text to a token a frame: words wait in a queue, and the model's own choices say when the next one begins.
+
+`WordMachine` serves models trained for it (Delayed Streams Modeling, arXiv 2509.08753, section 3): the model writes
+WORD where a word may begin, and the word's tokens are put into its text stream. `MonologueMachine` serves models that
+hold conversations, whose text runs ahead of their voice anyway: where the model would write a word, the next one of the
+text is written. Framework-free.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from duologue.lm.tokenizer import Tokenizer
+
+FRAME_RATE = 12.5
+WORD, MAIN, OTHER, PAD = 0, 1, 2, 3  # of a published model of this kind; MAIN and OTHER say who speaks next
+NO_TEXT = -1  # of the second text stream
+BREAK = re.compile(r'<break\s+time="([0-9]+(?:\.[0-9]*)?)s"\s*/?>')
+END = re.compile(BREAK.pattern + r"|\s")  # of a word
+LONGEST_BREAK = 60.0  # seconds
+REPLACED = str.maketrans({"’": "'", ":": " ", "(": "", ")": "", "–": ""})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One word to say, or a break (no tokens). No other begins within `padding` frames."""
+
+    tokens: tuple[int, ...]
+    text: str
+    padding: int = 0
+
+
+class Script:
+    """Cuts text into entries as it comes; a word is whole at white space. `<break time="0.5s"/>` is a pause.
+
+    `speakers`: the first word of a turn carries a token that says which of two voices speaks it, where that changes;
+    the turns alternate. `between` is the least number of frames between words, beyond their tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, speakers: bool = False, between: int = 1):
+        self._tokenizer, self._speakers, self._between = tokenizer, speakers, between
+        self._rest = ""
+        self._turn, self._said = -1, -1  # of whom the next word is, and of whom the last one was
+        self._begins = False
+        self.turn()
+
+    def turn(self) -> list[Entry]:
+        """The other one speaks from here on. Returns what was still waiting."""
+        waiting = self.finish()
+        self._turn += 1
+        self._begins = True
+        return waiting
+
+    def push(self, text: str) -> list[Entry]:
+        """The entries that this text completes."""
+        text = self._rest + text
+        tag = text.rfind("<")
+        unfinished = tag >= 0 and "<break ".startswith(text[tag : tag + 7]) and ">" not in text[tag:]
+        whole = 0
+        for end in END.finditer(text, 0, tag if unfinished else len(text)):
+            whole = end.end()
+        self._rest = text[whole:]
+        return self._entries(text[:whole])
+
+    def finish(self) -> list[Entry]:
+        """The last word, if one waits."""
+        rest, self._rest = self._rest, ""
+        return self._entries(rest)
+
+    def _entries(self, text: str) -> list[Entry]:
+        entries: list[Entry] = []
+        for i, part in enumerate(BREAK.split(text)):
+            if i % 2:
+                seconds = min(float(part), LONGEST_BREAK)
+                entries.append(Entry((), "", round(seconds * FRAME_RATE)))
+            else:
+                entries += [self._word(word) for word in part.translate(REPLACED).split()]
+        return entries
+
+    def _word(self, word: str) -> Entry:
+        tokens = self._tokenizer.encode(word)
+        if self._begins and self._speakers and self._said != self._turn % 2:
+            self._said = self._turn % 2
+            tokens = [OTHER if self._said else MAIN, *tokens]
+        self._begins = False
+        padding = max(0, self._between + len(tokens) - 1) if self._between > 0 else 0
+        return Entry(tuple(tokens), word, padding)
+
+
+class Machine:
+    """What both machines share: the queue, and the words that have been begun, each with the step of it."""
+
+    def __init__(self) -> None:
+        self.words: list[tuple[str, int]] = []
+        self.end_step: int | None = None
+        self._entries: deque[Entry] = deque()
+        self._finished = False
+        self._queued: deque[int] = deque()  # tokens of the word that has begun
+
+    def push(self, entries: Iterable[Entry]) -> None:
+        self._entries.extend(entries)
+
+    def finish(self) -> None:
+        """No more entries will come."""
+        self._finished = True
+
+
+class WordMachine(Machine):
+    """`text_card` is the vocabulary without the initial token. `ahead`: the model reads, in a second text stream, the
+    word so many words later; 0 if it has none. Paddings are numbers of frames: at the beginning, and at most between
+    words."""
+
+    def __init__(self, text_card: int, ahead: int = 0, max_padding: int = 8, initial_padding: int = 2):
+        super().__init__()
+        self._card, self._ahead, self._max_padding = text_card + 1, ahead, max_padding
+        self._may_pad = self._must_pad = initial_padding
+        self._queued_ahead: deque[int] = deque()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next step needs nothing that has not come: what is said must not depend on when text comes."""
+        if self._finished or self._queued or self._must_pad > 0:
+            return True
+        if self._entries and not self._entries[0].tokens:
+            return True
+        return sum(bool(entry.tokens) for entry in self._entries) > self._ahead
+
+    def process(self, step: int, token: int) -> int:
+        """The model chose `token`: what is to be written instead, both streams in one id."""
+        if self._queued or self._must_pad > 0 or token != WORD:
+            token = PAD
+        if not self._queued and self._must_pad <= 0 and self._may_pad <= 0:
+            token = WORD
+        if token == WORD:
+            token = self._begin(step)
+        written = WORD
+        if token == PAD:
+            self._may_pad, self._must_pad = max(0, self._may_pad - 1), max(0, self._must_pad - 1)
+            written = self._queued.popleft() if self._queued else PAD
+        return self._with_second(written) if self._ahead else written
+
+    def _begin(self, step: int) -> int:
+        """The next word, if there is one: WORD or, where none begins, PAD."""
+        if not self._entries:
+            first = self.end_step is None
+            if first:
+                self.end_step = step
+            return WORD if self._ahead and first else PAD
+        entry = self._entries.popleft()
+        self._must_pad = entry.padding
+        if not entry.tokens:
+            return PAD
+        self.words.append((entry.text, step))
+        self._queued.extend(entry.tokens)
+        if self._ahead:
+            later = [e for e in self._entries if e.tokens][self._ahead - 1 : self._ahead]
+            self._queued_ahead.extend(later[0].tokens if later else ())
+        self._may_pad = self._max_padding
+        return WORD
+
+    def _with_second(self, written: int) -> int:
+        """WORD goes to the second stream, so that the word's first token need not wait."""
+        second = NO_TEXT
+        if written == WORD:
+            second, written = WORD, self._queued.popleft() if self._queued else PAD
+        elif self._queued_ahead:
+            second = self._queued_ahead.popleft()
+        return (second + 1) * self._card + written
+
+
+class MonologueMachine(Machine):
+    """For a model whose text marks pauses by PAD and the frame before a word after a pause by EPAD. A word begins where
+    the model writes anything but PAD, or has padded for `max_padding` frames."""
+
+    def __init__(self, pad: int, epad: int, max_padding: int = 8, initial_padding: int = 2):
+        super().__init__()
+        self._pad, self._epad, self._max_padding = pad, epad, max_padding
+        self._may_pad = self._must_pad = initial_padding
+        self._last = pad
+
+    @property
+    def ready(self) -> bool:
+        return self._finished or bool(self._queued or self._entries) or self._must_pad > 0
+
+    def process(self, step: int, token: int) -> int:
+        """The model chose `token`: what is to be written instead."""
+        self._last = self._written(step, token)
+        return self._last
+
+    def _written(self, step: int, token: int) -> int:
+        if self._queued:
+            self._must_pad = max(0, self._must_pad - 1)
+            return self._queued.popleft()
+        if self._must_pad > 0 or (token == self._pad and self._may_pad > 0):
+            self._may_pad, self._must_pad = max(0, self._may_pad - 1), max(0, self._must_pad - 1)
+            return self._pad
+        if not self._entries:
+            if self.end_step is None:
+                self.end_step = step
+            return self._pad
+        entry = self._entries.popleft()
+        self._must_pad = entry.padding
+        if not entry.tokens:
+            return self._pad
+        self._may_pad = self._max_padding
+        self._queued.extend(entry.tokens)
+        after_pause = self._last == self._pad
+        self.words.append((entry.text, step + after_pause))
+        return self._epad if after_pause else self._queued.popleft()

@@ -1,0 +1,271 @@
+"""Streaming speech synthesis: text comes in, sound goes out, many utterances on one model.
+
+Two kinds of models speak. Those made for it follow a script word by word, a fixed delay behind their text
+(`tts_config`); a model that holds conversations is made to write the script as its own text, and hears silence. Knows
+nothing of clocks and threads: `tick` moves on whatever can be moved on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from duologue.audio.activity import LOUD, rms_of
+from duologue.config import LMConfig
+from duologue.engine.options import DEFAULT, Options
+from duologue.engine.script import MonologueMachine, Script, WordMachine
+from duologue.engine.streams import Unguided, open_streams
+from duologue.engine.voices import SpeechConfig, Voice, no_voice
+from duologue.engine.words import FRAME
+from duologue.errors import InputError
+from duologue.lm.model import NO_INPUT, TO_GENERATE
+from duologue.lm.sampling import Sampling
+from duologue.types import Word
+from duologue.weights import Model
+
+FINAL_PADDING = 4  # frames after the last word
+YOUNG_STEPS = 2  # further steps of a young utterance beside one step of the others
+QUIET_FRAMES = 8  # without voice after which a model that holds conversations has said its text
+LONGEST_TAIL = 40  # frames that it may go on after the last word
+NOWHERE = -1  # the slot of an utterance that waits for one
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """One frame of an utterance, and the words whose ends are known since: times in seconds of the utterance."""
+
+    wav_S: np.ndarray
+    words: tuple[Word, ...] = ()
+
+
+class Utterance:
+    """One text as it is spoken. `push` and `turn` give it text, `finish` says that this was all."""
+
+    def __init__(self, config: SpeechConfig, lm: LMConfig, script: Script, voice: Voice, sampling: Sampling):
+        self.voice, self.sampling = voice, sampling
+        self.slot = NOWHERE
+        self.steps = 0
+        self.ended = False
+        self.error: str | None = None
+        self.machine = (
+            WordMachine(lm.text_card, config.ahead)
+            if config.delayed
+            else MonologueMachine(lm.pad_id, lm.epad_id)
+        )
+        self._script, self._config = script, config
+        self._lm_delay = max(lm.delays)
+        self._decoded = 0
+        self._told = 0  # words that were handed out
+        self._quiet = 0
+        self.finished = False
+
+    def push(self, text: str) -> None:
+        self.machine.push(self._script.push(text))
+
+    def turn(self) -> None:
+        """The other of two voices speaks from here on."""
+        self.machine.push(self._script.turn())
+
+    def finish(self) -> None:
+        self.machine.push(self._script.finish())
+        self.machine.finish()
+        self.finished = True
+
+    @property
+    def ready(self) -> bool:
+        """Whether its next step needs no more text."""
+        return not self.ended and (self.steps < self.voice.frames or self.machine.ready)
+
+    @property
+    def young(self) -> bool:
+        """Whether its sound has not begun: the model writes text, and says nothing."""
+        return self.steps < self._config.delay
+
+    def text(self, token: int) -> int:
+        """What is written in this step, where the model chose `token`."""
+        return NO_INPUT if self.steps < self.voice.frames else self.machine.process(self.steps, token)
+
+    def audio(self, delays: Sequence[int]) -> np.ndarray:
+        """The codes that are said in this step, `[Q]`: none at first, then those of the voice's recording, and -2."""
+        codes_Q = np.full(len(delays), TO_GENERATE, np.int64)
+        for q, delay in enumerate(delays):
+            frame = self.steps - delay - self._config.delay
+            if frame < 0 and self._config.delayed:
+                codes_Q[q] = NO_INPUT
+            elif self.voice.prefix_QT is not None and frame < self.voice.frames:
+                codes_Q[q] = self.voice.prefix_QT[q, frame]
+        return codes_Q
+
+    def frame(self) -> int | None:
+        """Which frame of sound the step that was just made completes; None before the first."""
+        frame = self.steps - 1 - self._lm_delay - self._config.delay
+        return frame if frame >= 0 else None
+
+    def sound(self, frame: int, wav_S: np.ndarray) -> Spoken | None:
+        """Take a frame of sound; None where it belongs to the voice's recording."""
+        self._decoded = frame + 1
+        self._quiet = 0 if rms_of(wav_S) > LOUD else self._quiet + 1
+        end = self.machine.end_step
+        if end is not None:
+            last = end + FINAL_PADDING if self._config.delayed else end + LONGEST_TAIL
+            quiet = not self._config.delayed and frame > end and self._quiet >= QUIET_FRAMES
+            self.ended = self._decoded >= last or quiet
+        if frame < self.voice.frames:
+            return None
+        return Spoken(wav_S.clip(-1, 1), self._words())
+
+    def _words(self) -> tuple[Word, ...]:
+        """Those that are over: a word ends where the next begins, the last one with the sound."""
+        words, first = self.machine.words, self.voice.frames
+        until = len(words) if self.ended else len(words) - 1
+        new = []
+        for i in range(self._told, until):
+            text, step = words[i]
+            end = words[i + 1][1] if i + 1 < len(words) else self._decoded - self._quiet
+            new.append(Word(text, (step - first) * FRAME, (max(end, step + 1) - first) * FRAME))
+        self._told = max(self._told, until)
+        return tuple(new)
+
+
+class Synthesiser:
+    """A model that speaks `slots` utterances at a time; more wait in line."""
+
+    def __init__(
+        self,
+        model: Model,
+        slots: int = 1,
+        options: Options = DEFAULT,
+        codebooks: int | None = None,
+        guidance: float | None = None,
+    ):
+        """`codebooks`: how many are spoken, of a model of synthesis; fewer are faster. `guidance`: how strictly it
+        keeps to voice and text; None: as is usual for the model."""
+        self.model, self.config = model, SpeechConfig.of(model)
+        self._lm = model.files.config.lm
+        self.guidance = _checked(model, self.config, guidance)
+        undistilled = self.config.delayed and not self.config.distilled and self.guidance != 1
+        self._codebooks = _codebooks(model, codebooks)
+        unguided = Unguided({}, text=False) if undistilled else None
+        self._voice = no_voice(model, self.config)
+        self._streams = open_streams(model, slots, options, self._voice.conditions, unguided, self._codebooks)
+        self._undistilled = undistilled
+        self._free = list(range(slots))[::-1]
+        self._line: list[Utterance] = []
+        self._going: list[Utterance] = []
+        self._silence_Q: np.ndarray | None = None
+        self.frame_size = model.codec_config.frame_size
+
+    @property
+    def sampling(self) -> Sampling:
+        """What the model is sampled with by default."""
+        own = self.model.sampling
+        return replace(own, temperature=0.6, text_temperature=0.6) if self.config.delayed else own
+
+    def open(self, voice: Voice | None = None, sampling: Sampling | None = None) -> Utterance:
+        """A new utterance."""
+        voice = voice or self._voice
+        settings = sampling or self.sampling
+        if self._undistilled:
+            settings = replace(settings, guidance=self.guidance)
+        names = {conditioner.name for conditioner in self._lm.conditioning.conditioners}
+        told = {**({"control": "ok"} if "control" in names else {}), **voice.conditions}
+        if self.config.distilled:
+            told = {"cfg": f"{self.guidance:.1f}", **told}
+        script = Script(self.model.tokenizer, self.config.speakers, 1 if self.config.delayed else 0)
+        utterance = Utterance(self.config, self._lm, script, replace(voice, conditions=told), settings)
+        self._line.append(utterance)
+        return utterance
+
+    def close(self, utterance: Utterance) -> None:
+        """Nobody wants the rest of it."""
+        utterance.ended = True
+
+    def tick(self) -> list[tuple[Utterance, Spoken]]:
+        """Move on every utterance that can be: the frames that this gave. Nothing is returned for those that are too
+        young to be heard, so ask `busy` whether to go on."""
+        self._session()
+        spoken = []
+        if ready := [u for u in self._going if u.ready]:
+            spoken += self._step(ready)
+        for _ in range(YOUNG_STEPS):
+            if young := [u for u in self._going if u.ready and u.young]:
+                spoken += self._step(young)
+        return spoken
+
+    @property
+    def busy(self) -> bool:
+        """Whether a tick would move anything on."""
+        return any(u.ready for u in self._going) or bool(self._line and (self._free or self._over()))
+
+    def _over(self) -> bool:
+        return any(u.ended for u in self._going)
+
+    def _session(self) -> None:
+        for utterance in [u for u in self._going if u.ended]:
+            self._going.remove(utterance)
+            self._free.append(utterance.slot)
+        self._line = [u for u in self._line if not u.ended]
+        while self._free and self._line:
+            utterance = self._line.pop(0)
+            utterance.slot = self._free.pop()
+            voice = utterance.voice
+            null_until = voice.frames + self.config.delay if voice.frames else 0
+            self._streams.start(utterance.slot, utterance.sampling, voice.conditions, null_until)
+            self._going.append(utterance)
+
+    def _step(self, utterances: list[Utterance]) -> list[tuple[Utterance, Spoken]]:
+        slots, lm = self._streams.slots, self._lm
+        exec_B = np.zeros(slots, bool)
+        exec_B[[u.slot for u in utterances]] = True
+        # A model of synthesis hears nothing; one that converses hears nobody.
+        out = self._streams.listen(np.full((slots, lm.heard), NO_INPUT, np.int64), exec_B)
+        text_B = np.full(slots, lm.pad_id, np.int64)
+        audio_BQ = np.full((slots, self._codebooks), TO_GENERATE, np.int64)
+        for u in utterances:
+            text_B[u.slot] = u.text(int(out.text_B[u.slot]))
+            audio_BQ[u.slot] = u.audio(lm.delays[1 : 1 + self._codebooks])
+        depth = not all(u.young for u in utterances)
+        tokens_BK = self._streams.speak(text_B, audio_BQ, exec_B, depth)
+        return self._decode(utterances, out.finite_B, tokens_BK)
+
+    def _decode(
+        self, utterances: list[Utterance], finite_B: np.ndarray, tokens_BK: np.ndarray
+    ) -> list[tuple[Utterance, Spoken]]:
+        loud = []
+        for u in utterances:
+            u.steps += 1
+            if not finite_B[u.slot]:
+                u.ended, u.error = True, "the model has left the finite numbers"
+            elif (frame := u.frame()) is not None:
+                loud.append((u, frame))
+        if not loud:
+            return []
+        exec_B = np.zeros(self._streams.slots, bool)
+        exec_B[[u.slot for u, _ in loud]] = True
+        wav_BS = self._streams.decode(tokens_BK[:, 1:], exec_B)
+        spoken = [(u, u.sound(frame, wav_BS[u.slot].copy())) for u, frame in loud]
+        return [(u, s) for u, s in spoken if s is not None]
+
+
+def _checked(model: Model, config: SpeechConfig, guidance: float | None) -> float:
+    if not config.delayed:
+        if guidance not in (None, 1.0):
+            raise InputError(f"{model.name} has no guidance")
+        return 1.0
+    if guidance is None:
+        return 2.0
+    if not config.distilled:
+        return guidance
+    table = next(c for c in model.files.config.lm.conditioning.conditioners if c.name == "cfg")
+    if table.values and f"{guidance:.1f}" not in table.values:
+        raise InputError(f"guidance of {model.name} is one of {', '.join(table.values)}, not {guidance:g}")
+    return guidance
+
+
+def _codebooks(model: Model, codebooks: int | None) -> int:
+    have = model.files.config.lm.depth_steps
+    if codebooks is None:
+        return have
+    if not 1 <= codebooks <= have:
+        raise InputError(f"{model.name} speaks 1 to {have} codebooks, not {codebooks}")
+    return codebooks

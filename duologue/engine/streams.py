@@ -1,0 +1,209 @@
+"""A codec and a language model, each with slots, in numpy: what recognition and synthesis run on. A small interface,
+its torch version, and the choice between that and the one in MLX. It knows slots and frames, not text or clocks.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from duologue.engine.backend import FEW, SMALL, one_thread
+from duologue.engine.options import DEFAULT, Options
+from duologue.lm.sampling import Sampling
+from duologue.lm.step import Guidance, StepOutput, Thought, init_state, listen, speak, tell
+from duologue.weights import Model
+from duologue.weights.quantized import halved_codec, quantized_lm
+
+# By the name of each condition: a text, or vectors float32 [S, D] and which of them are given, bool [S].
+Conditions: TypeAlias = Mapping[str, str | tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Listened:
+    """What the first half of a step gave each slot. Rows of slots that did not run mean nothing."""
+
+    text_B: np.ndarray  # the token that the model would write
+    user_text_B: np.ndarray  # the token that writes down the user's words; -1 if the model does not
+    pauses_BH: np.ndarray  # how likely the user pauses, by each of the heads that tell; H is 0 without
+    finite_B: np.ndarray  # false: the model produced NaN or infinity
+
+
+@dataclass(frozen=True)
+class Unguided:
+    """What the null half of a guided batch is told, and whether it reads the text (`lm.step.Guidance`)."""
+
+    conditions: Conditions
+    text: bool
+
+
+class Streams(Protocol):
+    """One thread uses it at a time. `exec_B` (bool `[B]`): the slots that run; others keep their state."""
+
+    slots: int
+
+    def start(
+        self, slot: int, sampling: Sampling, conditions: Conditions | None = None, null_until: int = 0
+    ) -> None:
+        """Make a slot as new. The null half of a guided model does not read its first `null_until` frames."""
+        ...
+
+    def encode(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
+        """Codes `[B, Q]` of one frame of samples."""
+        ...
+
+    def listen(self, heard_BQ: np.ndarray, exec_B: np.ndarray) -> Listened:
+        """The first half of a step: hear a frame, choose a text token."""
+        ...
+
+    def speak(
+        self, text_B: np.ndarray, audio_BQ: np.ndarray, exec_B: np.ndarray, depth: bool = True
+    ) -> np.ndarray:
+        """The second half: write `text_B`, and say `audio_BQ` (-2: as the model chooses; without `depth`, nothing is
+        chosen). Returns the newest whole frame `[B, 1 + Q]`, -2 where there is none."""
+        ...
+
+    def decode(self, codes_BQ: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
+        """Samples `[B, S]` of one frame of codes."""
+        ...
+
+
+def open_streams(
+    model: Model,
+    slots: int = 1,
+    options: Options = DEFAULT,
+    conditions: Conditions | None = None,
+    unguided: Unguided | None = None,
+    codebooks: int | None = None,
+) -> Streams:
+    """Read a model's weights into the backend that the options, or this machine, ask for. `conditions` hold for slots
+    that were not started with others, which must be as long."""
+    if options.resolved() == "torch":
+        if options.quantize:
+            model.lm, model.codec = quantized_lm(model, options.quantize), halved_codec(model)
+        return TorchStreams(model, slots, conditions, unguided, codebooks)
+    from duologue.mlx.streams import MLXStreams
+
+    return MLXStreams(model, slots, options.quantize, conditions, unguided, codebooks)
+
+
+def pause_heads(model: Model) -> int:
+    """How many heads of a model tell pauses from speech."""
+    lm = model.files.config.lm
+    return 0 if lm.writes_down_user else lm.extra_heads
+
+
+class TorchStreams:
+    """In torch, on the device that the model was loaded to."""
+
+    def __init__(
+        self,
+        model: Model,
+        slots: int,
+        conditions: Conditions | None = None,
+        unguided: Unguided | None = None,
+        codebooks: int | None = None,
+    ):
+        self.slots = slots
+        self._lm, self._codec = model.lm, model.codec
+        self._heads = pause_heads(model)
+        self._small = model.device.type == "cpu" and self._lm.config.temporal.dim <= SMALL
+        self._codec_state = self._codec.init_state(slots)
+        guidance = None
+        if unguided is not None:
+            guidance = Guidance(self._condition(unguided.conditions), unguided.text)
+        condition = self._condition(conditions or {})
+        self._state = init_state(self._lm, [model.sampling] * slots, condition, guidance, codebooks)
+        self._thought: Thought | None = None
+        self._part = self._state  # of the slots that run in this step
+
+    def _condition(self, values: Conditions) -> Any:
+        if self._lm.conditioning is None:
+            return None
+        given: dict[str, Any] = {
+            name: value if isinstance(value, str) else tuple(torch.from_numpy(part) for part in value)
+            for name, value in values.items()
+        }
+        with torch.no_grad():
+            return self._lm.conditioning(given)
+
+    def start(
+        self, slot: int, sampling: Sampling, conditions: Conditions | None = None, null_until: int = 0
+    ) -> None:
+        mask_B = torch.zeros(self.slots, dtype=torch.bool, device=self._lm.device)
+        mask_B[slot] = True
+        self._codec_state.reset(mask_B)
+        self._state.reset(mask_B)
+        self._state.sampling.set(slot, sampling)
+        self._state.null_until_B[slot] = null_until
+        if self._lm.conditioning is not None:
+            tell(self._lm, self._state, slot, self._condition(conditions or {}))
+
+    def encode(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
+        return self._codec_step(self._codec.encode_step, wav_BS, exec_B)[..., 0]
+
+    def decode(self, codes_BQ: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
+        return self._codec_step(self._codec.decode_step, codes_BQ.clip(min=0)[..., None], exec_B)
+
+    def _codec_step(self, step: Callable[..., Tensor], x: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
+        def run(slots_N: Tensor | None, given: Tensor, exec_: Tensor) -> Tensor:
+            if slots_N is None:
+                return step(self._codec_state, given, exec_)
+            part = self._codec_state.gather(slots_N)
+            out = step(part, given)
+            self._codec_state.scatter(slots_N, part)
+            return out
+
+        return self._each(run, exec_B, x)[0]
+
+    def listen(self, heard_BQ: np.ndarray, exec_B: np.ndarray) -> Listened:
+        def run(slots_N: Tensor | None, heard: Tensor, exec_: Tensor) -> tuple[Tensor, ...]:
+            if slots_N is None:
+                self._thought = thought = listen(self._lm, self._state, heard, exec_)
+            else:
+                self._part = self._state.gather(slots_N)
+                self._thought = thought = listen(self._lm, self._part, heard)
+            z_BD = thought.hidden_BD[: len(heard)]
+            with torch.inference_mode():
+                pauses = [head(z_BD).float().softmax(-1)[:, 0] for head in self._lm.extra_heads][
+                    : self._heads
+                ]
+                pauses_BH = torch.stack(pauses, 1) if pauses else z_BD.new_zeros(len(z_BD), 0)
+                return thought.text_B, self._lm.write_down(z_BD), pauses_BH.float(), z_BD.isfinite().all(-1)
+
+        return Listened(*self._each(run, exec_B, heard_BQ))
+
+    def speak(
+        self, text_B: np.ndarray, audio_BQ: np.ndarray, exec_B: np.ndarray, depth: bool = True
+    ) -> np.ndarray:
+        def run(slots_N: Tensor | None, text: Tensor, audio: Tensor, exec_: Tensor) -> Tensor:
+            assert self._thought is not None
+            if slots_N is None:
+                return speak(self._lm, self._state, self._thought, text, audio, exec_, depth).tokens_BK
+            out: StepOutput = speak(self._lm, self._part, self._thought, text, audio, None, depth)
+            self._state.scatter(slots_N, self._part)
+            return out.tokens_BK
+
+        return self._each(run, exec_B, text_B, audio_BQ)[0]
+
+    def _each(
+        self, run: Callable[..., Tensor | tuple[Tensor, ...]], exec_B: np.ndarray, *inputs: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """`run` on the device, with its outputs in numpy. What a small model takes grows with the slots of a step:
+        those that rest are left out, and `run` is told which are there."""
+        device, count = self._lm.device, int(exec_B.sum())
+        part = self._small and 0 < count < self.slots
+        slots_N = torch.from_numpy(exec_B.nonzero()[0]) if part else None
+        given = [torch.from_numpy(x[exec_B] if part else x).to(device) for x in inputs]
+        with one_thread(self._small and count <= FEW):
+            out = run(slots_N, *given, torch.from_numpy(exec_B).to(device))
+        arrays = [x.cpu().numpy() for x in (out if isinstance(out, tuple) else (out,))]
+        return tuple(_spread(x, exec_B) if part else x for x in arrays)
+
+
+def _spread(rows: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
+    among = np.zeros((len(exec_B), *rows.shape[1:]), rows.dtype)
+    among[exec_B] = rows
+    return among

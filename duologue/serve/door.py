@@ -1,0 +1,296 @@
+"""The web server's doors: who is let in as a connection, how long a request may take, how much is read at once.
+
+uvicorn has no deadline for a request, no bound of connections from one address, and takes what a peer sent at once as
+one piece of work. One stranger could so close the server to everybody, or keep every conversation waiting.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import resource
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, cast
+
+import h11
+import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from duologue.serve.link import Budget
+from duologue.serve.settings import (
+    ANSWER,
+    CONNECTIONS,
+    FROM_ONE,
+    MESSAGES,
+    MESSAGES_BURST,
+    PIECE,
+    REQUEST,
+    SPARE,
+    UNSENT,
+)
+
+log = logging.getLogger(__name__)
+
+NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class Http(H11Protocol):
+    """A connection that must send a whole request in time, and take the answer in time."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    began = 0.0
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing is being answered: it is idle, or its request is not complete."""
+        return self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # pyright: ignore[reportArgumentType]
+        self.began = self.loop.time()
+        self._within(REQUEST)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._within(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        complete = not self.waits
+        super().data_received(data)
+        if self.transport.get_protocol() is not self:
+            return
+        if self.waits:
+            if self._deadline is None:
+                self._within(REQUEST)
+        elif not complete:
+            self._within(ANSWER)
+
+    def on_response_complete(self) -> None:
+        self._within(None)
+        super().on_response_complete()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._within(None)
+        super().handle_websocket_upgrade(event)
+        upgraded = self.transport.get_protocol()
+        if not getattr(
+            upgraded, "handshake_initiated", True
+        ):  # a line that is too long for the WebSocket library
+            self.transport.write(TOO_LARGE)
+            self.transport.close()
+
+    def _within(self, seconds: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._late)
+
+    def _late(self) -> None:
+        if self.waits and self.conn.our_state is h11.IDLE:
+            self.transport.write(TOO_SLOW)
+            self.transport.close()
+        else:
+            self.transport.abort()
+
+
+class Socket(WebSocketsSansIOProtocol):
+    """A WebSocket that keeps little unsent (what a slow peer does not read waits in its session, which drops the old)
+    and reads little at once, so that whoever sends much keeps nobody waiting."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._unread = b""
+        self._reads = False  # soon
+        self._frames = Budget(MESSAGES, MESSAGES_BURST)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(UNSENT)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.handshake_initiated:
+            super().data_received(data)
+            return
+        self._unread += data
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Read on if all that was read has been taken."""
+        if self.transport.is_closing():
+            return
+        if self._unread and not self.read_paused and not self._reads:
+            self._reads = True
+            self.loop.call_soon(self._read)
+        if self._unread or self.read_paused:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def _read(self) -> None:
+        self._reads = False
+        if self.transport.is_closing() or self.read_paused:
+            return
+        piece, self._unread = self._unread[:PIECE], self._unread[PIECE:]
+        super().data_received(piece)
+        self._go_on()
+
+    async def receive(self):
+        message = await self.queue.get()
+        if self.read_paused and self.queue.empty():
+            self.read_paused = False
+            self._go_on()
+        return message
+
+    async def send(self, message) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # it was refused, which uvicorn takes for an error
+        if self.close_sent:  # the peer's goodbye may be among what is not read yet
+            self._go_on()
+
+    def handle_ping(self) -> None:
+        if self._counted():
+            super().handle_ping()
+
+    def handle_pong(self, event) -> None:
+        if self._counted():
+            super().handle_pong(event)
+
+    def handle_cont(self, event) -> None:
+        if self._counted():
+            super().handle_cont(event)
+
+    def _counted(self) -> bool:
+        """Frames that are no message of their own, which the application counts: pings, and pieces of one."""
+        if not self._frames.take() and not self.close_sent:
+            self.conn.fail(1008, "too many frames")
+            self.handle_parser_exception()
+        return not self.close_sent
+
+
+class Door:
+    """Accepts connections at a socket, as one of `uvicorn.Server.servers`: so many in all, and so many from one address
+    that is no trusted proxy. Beyond that, one that waits for its request goes, or else the newcomer."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        connect: Callable[[], asyncio.Protocol],
+        connections: set,
+        tls: ssl.SSLContext | None,
+        trusted,
+        on_refused: Callable[[], object],
+    ):
+        listening.setblocking(False)
+        self._listening, self._connect, self._connections = listening, connect, connections
+        self._tls, self._trusted, self._on_refused = tls, trusted, on_refused
+        self._most = most_connections()
+        self._beginning: dict[
+            asyncio.Task[None], str
+        ] = {}  # those that shake hands for TLS, and their addresses
+        self.loop = asyncio.get_running_loop()
+        self._task = self.loop.create_task(self._run())
+
+    def close(self) -> None:
+        for task in (self._task, *self._beginning):
+            task.cancel()
+
+    async def wait_closed(self) -> None:
+        await asyncio.gather(self._task, *self._beginning, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await asyncio.sleep(0)  # to accept one that waits already does not let the others go first
+                link, address = await self.loop.sock_accept(self._listening)
+            except OSError as error:  # a peer that has gone already, or a machine that has no more to give
+                if error.errno in NO_ROOM:
+                    log.error("no connection can be accepted: %s", error.strerror)
+                    await asyncio.sleep(1.0)
+                continue
+            host = address[0] if isinstance(address, tuple) else ""
+            if not self._makes_room(host):
+                self._on_refused()
+                link.close()
+                continue
+            task = self.loop.create_task(self._begin(link))
+            self._beginning[task] = host
+            task.add_done_callback(self._beginning.pop)
+
+    async def _begin(self, link: socket.socket) -> None:
+        try:
+            wait = REQUEST if self._tls else None
+            await self.loop.connect_accepted_socket(
+                self._connect, link, ssl=self._tls, ssl_handshake_timeout=wait
+            )
+        except (OSError, asyncio.CancelledError):
+            link.close()
+
+    def _makes_room(self, host: str) -> bool:
+        """Whether there is room for one more from an address, if need be in the place of another."""
+        if host and host not in self._trusted:
+            mine = [link for link in self._connections if link.client and link.client[0] == host]
+            if len(mine) + list(self._beginning.values()).count(host) >= FROM_ONE:
+                return _end_oldest(mine)
+        if len(self._connections) + len(self._beginning) < self._most:
+            return True
+        if self._tls and self._beginning:
+            next(iter(self._beginning)).cancel()
+            return True
+        return _end_oldest(self._connections)
+
+
+def _end_oldest(links) -> bool:
+    """End the connection that has waited longest for a request, if there is one."""
+    waiting = [
+        link for link in links if isinstance(link, Http) and link.waits and not link.transport.is_closing()
+    ]
+    if waiting:
+        min(waiting, key=lambda link: link.began).transport.abort()
+    return bool(waiting)
+
+
+def most_connections() -> int:
+    """As many as this process may have files open, less what everything else needs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + SPARE
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return CONNECTIONS if soft == resource.RLIM_INFINITY else max(8, min(CONNECTIONS, soft - SPARE))
+
+
+class WebServer(uvicorn.Server):
+    """uvicorn behind these doors."""
+
+    def __init__(self, config: uvicorn.Config, on_refused: Callable[[], object]):
+        super().__init__(config)
+        self._on_refused = on_refused
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            raise SystemExit(1)
+
+        def connect() -> asyncio.Protocol:
+            return Http(self.config, self.server_state, self.lifespan.state)
+
+        trusted = ProxyHeadersMiddleware(
+            cast(Any, self.config.loaded_app), self.config.forwarded_allow_ips
+        ).trusted_hosts
+        self.servers: Any = [
+            Door(
+                listening, connect, self.server_state.connections, self.config.ssl, trusted, self._on_refused
+            )
+            for listening in sockets or []
+        ]
+        self.started = True
+
+    def capture_signals(self):
+        """Signals are ours: uvicorn would raise them again at the end, for an exit code other than 0."""
+        return contextlib.nullcontext()

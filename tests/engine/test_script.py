@@ -1,0 +1,91 @@
+"""From text to entries, and from entries to a token a frame."""
+
+import pytest
+
+from duologue.engine.script import MonologueMachine, Script, WordMachine
+from tests.golden.speech_cases import TEXT_CARD, Letters
+
+PAD, EPAD = 3, 0
+
+
+def entries(*texts: str, **settings) -> list[tuple[str, int, int]]:
+    """(word, number of tokens, padding)"""
+    script = Script(Letters(), **settings)  # pyright: ignore[reportArgumentType]
+    found = [entry for text in texts for entry in script.push(text)] + script.finish()
+    return [(entry.text, len(entry.tokens), entry.padding) for entry in found]
+
+
+def test_words_are_whole_at_white_space() -> None:
+    expected = [("Hello,", 3, 3), ("it's", 3, 3), ("me", 2, 2)]
+    assert entries("Hello, it’s me") == expected
+    assert entries(*"Hello, it’s me") == expected
+    assert entries("Hel", "lo, it’s m", "e ") == expected
+    assert entries("a: b(c)–d", between=0) == [("a", 1, 0), ("bcd", 3, 0)]
+    assert entries("a < b") == entries(*"a < b") == [("a", 1, 1), ("<", 1, 1), ("b", 1, 1)]
+    assert entries("  ", "") == []
+
+
+@pytest.mark.parametrize("mark", ['<break time="0.5s"/>', '<break time="0.5s">', '<break  time="0.5s" />'])
+def test_breaks(mark: str) -> None:
+    expected = [("one", 3, 3), ("", 0, 6), ("two", 3, 3)]
+    assert entries(f"one {mark} two") == expected
+    assert entries(f"one{mark}two") == expected
+    assert entries(*f"one {mark} two") == expected
+    assert entries('a <break time="9999s"/>')[1] == ("", 0, 750)  # a minute
+
+
+def test_turns_alternate_between_two_speakers() -> None:
+    script = Script(Letters(), speakers=True)  # pyright: ignore[reportArgumentType]
+    found = script.push("one two")
+    found += script.turn()
+    found += script.turn()  # an empty turn: the first speaker goes on
+    found += script.push("three ")
+    found += script.turn() + script.push("four five")
+    found += script.finish()
+    assert [entry.tokens[0] for entry in found] == [
+        1,
+        4 + ord("t") % 19,
+        4 + ord("t") % 19,
+        2,
+        4 + ord("f") % 19,
+    ]
+
+
+def test_it_waits_for_the_words_that_it_must_know() -> None:
+    script = Script(Letters())  # pyright: ignore[reportArgumentType]
+    machine = WordMachine(TEXT_CARD, ahead=2, initial_padding=0)
+    assert not machine.ready
+    machine.push(script.push("one two "))
+    assert not machine.ready
+    machine.push(script.push("three "))
+    assert machine.ready
+    machine.process(0, 0)
+    assert machine.ready  # tokens of the first word are still to be written
+    while machine.ready:
+        machine.process(1, PAD)
+    machine.push(script.push('<break time="1s"/> '))
+    assert not machine.ready
+    machine.finish()
+    assert machine.ready
+
+
+def test_a_conversationalist_begins_words_where_it_would_write_one() -> None:
+    script = Script(Letters(), between=0)  # pyright: ignore[reportArgumentType]
+    machine = MonologueMachine(PAD, EPAD, max_padding=3, initial_padding=1)
+    machine.push(script.push("ab c ") + script.finish())
+    a, b, c = (4 + ord(letter) % 19 for letter in "abc")
+    choices = [9, PAD, 9, PAD, PAD, 9, PAD, PAD, PAD, PAD]
+    written = [machine.process(step, token) for step, token in enumerate(choices)]
+    assert written == [PAD, EPAD, a, b, PAD, EPAD, c, PAD, PAD, PAD]
+    assert machine.words == [("ab", 2), ("c", 6)]
+    assert machine.end_step is None
+    machine.process(10, PAD)
+    assert machine.end_step == 10
+
+
+def test_it_may_not_pad_for_ever() -> None:
+    machine = MonologueMachine(PAD, EPAD, max_padding=3, initial_padding=0)
+    machine.push(Script(Letters(), between=0).push("a b "))  # pyright: ignore[reportArgumentType]
+    written = [machine.process(step, PAD) for step in range(8)]
+    a, b = (4 + ord(letter) % 19 for letter in "ab")
+    assert written == [EPAD, a, PAD, PAD, PAD, EPAD, b, PAD]
