@@ -201,10 +201,10 @@ def train_tokenizer(options: TrainTokenizer) -> None:
     """A SentencePiece vocabulary with the ids that the published models use."""
     import sentencepiece
 
-    from duologue.data.script import Script
+    from duologue.data.script import LAST_ANSWER, Script
 
     items = Script.read(options.script).items.values()
-    texts = [text for item in items for text in (*item.phrasings, item.answer)]
+    texts = [text.replace(LAST_ANSWER, "") for item in items for text in (*item.phrasings, item.answer)]
     # Words, not sentences: each word is written on its own, when it is spoken.
     words = (word for text in texts for word in text.split())
     with atomic_write(check_writable(options.out)) as temporary:
