@@ -216,6 +216,8 @@ def main(arguments: list[str] | None = None) -> None:
             sys.stdout.flush()  # here, where a reader that has gone can be noticed
     except InputError as error:
         sys.exit(_complain(str(error)))
+    except FloatingPointError as error:
+        sys.exit(_complain(f"{error}: give another model, or take back --quantize"))
     except BrokenPipeError:  # nothing to say, and no one to say it to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
