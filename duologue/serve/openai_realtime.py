@@ -276,9 +276,7 @@ class Conversation:
 
     async def _on_session_update(self, event: Event) -> None:
         before, self._settings = self._settings, self._settings.updated(event["session"])
-        reads, writes = (
-            self._settings.codecs()
-        )  # they remember the sound before: only a new format needs another
+        reads, writes = self._settings.codecs()  # each remembers the sound before: it is kept with its format
         if self._settings.reads != before.reads:
             self._reads = reads
         if self._settings.writes != before.writes:

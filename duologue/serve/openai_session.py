@@ -61,7 +61,7 @@ class SessionSettings:
 
     def codecs(self) -> tuple[Pcm16 | G711, Pcm16 | G711]:
         """What reads the user's sound, and what writes the agent's."""
-        return _codec(self.reads), _codec(self.writes)
+        return sound_of(self.reads), sound_of(self.writes)
 
 
 def session_object(model: str, seconds: float) -> Event:
@@ -96,6 +96,12 @@ def described(session: Event, settings: SessionSettings) -> Event:
     return session | {"audio": {"input": heard, "output": said}}
 
 
+def sound_of(form: Event | None) -> Pcm16 | G711:
+    """How the samples of a format are read and written. Raises ValueError for one that is not known."""
+    form = _format(form or PCM)
+    return G711(LAWS[form["type"]]) if form["type"] in LAWS else Pcm16()
+
+
 def _format(wanted: Event) -> Event:
     kind = wanted["type"]
     if kind == "audio/pcm" and wanted.get("rate", 24_000) == 24_000:
@@ -103,10 +109,6 @@ def _format(wanted: Event) -> Event:
     if kind in LAWS:
         return {"type": kind}
     raise ValueError
-
-
-def _codec(form: Event) -> Pcm16 | G711:
-    return G711(LAWS[form["type"]]) if form["type"] in LAWS else Pcm16()
 
 
 def _transcription(wanted: Event | None) -> Event | None:
