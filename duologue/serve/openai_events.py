@@ -15,6 +15,15 @@ def new_id(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(10)}"
 
 
+def merged(old: Event, new: Event) -> Event:
+    """`old` with the values of `new`, object by object."""
+    result = dict(old)
+    for key, value in new.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result
+
+
 def message_item(role: str, content: list[Event], status: str = "completed", id: str = "") -> Event:
     return {
         "id": id or new_id("item"),

@@ -142,6 +142,7 @@ class Session:
                     message = await self._wire.receive()
             except TimeoutError:
                 raise Ended("idle", "no message has come for two minutes") from None
+            await self._limiter.message(len(message))
             own_id = None
             try:
                 event = json.loads(message)
@@ -153,7 +154,6 @@ class Session:
                     await handle(self, event)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 await self._mistake("invalid_value", "the message cannot be understood", own_id)
-            await asyncio.sleep(0)
 
     async def _mistake(self, code: str, text: str, event_id: str | None) -> None:
         self._mistakes += 1
