@@ -10,6 +10,7 @@ from duologue.errors import InputError
 from duologue.eval.card import read_about, read_results, write_card
 from duologue.eval.result import Result, write_result
 
+LIMITS = "Bias, risks, and limitations"
 NANO = Path(__file__).parents[2] / "duologue/assets/nano/card.toml"
 
 

@@ -15,10 +15,13 @@ from duologue.errors import InputError
 from duologue.eval.abx import Item, abx_error, distance, read_items
 from duologue.eval.artefacts import Thresholds, artefacts, entropies
 from duologue.eval.bits import score_bits
+from duologue.eval.codebooks import score_codebooks
+from duologue.eval.codec import load_clips
 from duologue.eval.likelihood import prompt, read_mmlu, read_pairs, spoken_score, text_log_probs
 from duologue.eval.questions import is_answered, read_questions
 from duologue.eval.result import Result, read_result
 from duologue.eval.safety import Passages, Prompt, score_regurgitation, score_toxicity
+from duologue.eval.speech import fit, stoi
 from duologue.eval.turns import confirmed_words, turn_statistics
 from duologue.eval.voices import voice_consistency
 from duologue.lm.model import NO_INPUT
@@ -384,7 +387,14 @@ def test_confirmed_words_stand_in_order() -> None:
     assert confirmed_words("", "hello") == 0
 
 
-def test_codebooks_verb(tmp_path: Path) -> None:
-    main(["eval", "codebooks", "--model", "tiny", "--limit", "1", "--json", str(tmp_path / "c.json")])
-    names = [figure.name for figure in read_result(tmp_path / "c.json").figures]
-    assert "1 codebooks: stoi" in names and "8 codebooks: dnsmos" in names
+def test_every_number_of_codebooks_is_judged(tiny) -> None:
+    clips = load_clips(SPEECH[0].parent, 24_000, limit=1)
+    result = Result("codebooks", "tiny")
+    score_codebooks(tiny.codec, clips, {"stoi": stoi}, result, asr=lambda wav_S: clips[0].text or "")
+    assert [f.name for f in result.figures if "stoi" in f.name] == [
+        f"{n} codebooks: stoi" for n in range(1, 9)
+    ]
+    assert result.value("3 codebooks: WER") == 0
+    whole_1S = tiny.codec.decode(tiny.codec.encode(torch.from_numpy(clips[0].wav_S)[None]))
+    expected = stoi(clips[0].wav_S, fit(whole_1S[0].numpy(), len(clips[0].wav_S)))
+    assert result.value("8 codebooks: stoi") == pytest.approx(expected)
