@@ -15,8 +15,11 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 from duologue import DEFAULT_MODEL, __version__
 from duologue.cli import bench, data, train
 from duologue.cli import eval as eval_
+from duologue.cli.card import Card
 from duologue.cli.convert import Convert
+from duologue.cli.detect import Detect
 from duologue.cli.serve import Call, Serve
+from duologue.cli.speech import Say, Transcribe
 from duologue.engine.options import BackendName, Options
 from duologue.errors import InputError
 
@@ -26,6 +29,8 @@ A spoken-dialogue model that listens and speaks at the same time.
 examples:
   duologue talk question.wav answer.wav       what the model answers to a recording
   duologue talk                               talk to it with microphone and headphones
+  duologue transcribe speech.wav              what is said in a recording, with --srt as subtitles
+  duologue say "Hello there." hello.wav       a text, spoken
   duologue translate in.wav out.wav --model M what a model of translation says of a recording
   duologue info MODEL                         what a model is made of
   duologue encode speech.wav speech.npz       a recording as the codec's tokens ...
@@ -229,10 +234,14 @@ Verb: TypeAlias = (
     | Encode
     | Decode
     | Talk
+    | Transcribe
+    | Say
     | Translate
     | Serve
     | Call
     | Convert
+    | Card
+    | Detect
     | Annotated[DataVerbs, subcommand("data")]
     | Annotated[TrainVerbs, subcommand("train")]
     | Annotated[EvalVerbs, subcommand("eval")]

@@ -21,6 +21,8 @@ CONNECTIONS, FROM_ONE = 1000, 64  # in all, and from one address that is no trus
 SPARE = 200  # files that the process may have open beside its connections
 SHUNNED = 10.0  # seconds in which an address that has flooded the server may not connect
 REQUEST, ANSWER = 10.0, 60.0  # seconds in which a request must be there, and its answer be taken
+SOUND_PATHS = "/v1/audio/", "/api/asr-streaming", "/api/tts_streaming"  # requests that carry recordings
+SOUND_ANSWER = 3600.0  # seconds in which the answer to one must be taken: it may be as long as what is spoken
 QUEUE_NOTICE = 5.0  # seconds between messages to those who wait
 WARN_BEFORE = {"time_limit": 30.0, "idle": 10.0}  # seconds
 CHAT_MESSAGE = 1 << 16  # bytes of a message to /api/chat
@@ -51,6 +53,8 @@ class Settings:
     """Proxies in front, whose X-Forwarded-For tells who a client is: addresses or networks with commas between."""
     ice_servers: tuple[str, ...] = ()
     """For WebRTC across routers: stun:host:port, or turn:user:password@host:port."""
+    watermark: bool = False
+    """Mark the agent's sound, so that `duologue detect` can tell that it was made here."""
     keys: Suppress[tuple[str, ...]] = ()
     """Keys, one of which a client must show; none: everyone may talk."""
     twilio_token: Suppress[str] = ""
