@@ -21,6 +21,7 @@ from duologue.errors import InputError
 from duologue.lm import LM, Sampling
 from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.step import StepState, init_state, step
+from duologue.nn.attention import first_weight
 from duologue.weights import Model
 from duologue.weights.read import is_finite
 
@@ -152,7 +153,7 @@ class Prefix:
     def _replay(self, inputs_ND: Tensor, tokens_K2: Tensor) -> None:
         state = self.state
         for x_D in inputs_ND:
-            self._lm.temporal.step(state.temporal, x_D.view(1, 1, -1).to(self._lm.out_norm.weight.dtype))
+            self._lm.temporal.step(state.temporal, x_D.view(1, 1, -1).to(first_weight(self._lm).dtype))
         state.frame_B += len(inputs_ND)
         ring = state.tokens_BKC.shape[-1]
         for i in (0, 1):
