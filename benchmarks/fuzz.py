@@ -42,7 +42,7 @@ async def messages(options: Any, server: Server) -> tuple[str, bool]:
     async def crowd(count: int) -> None:
         await asyncio.gather(*[visit(seed, count // 12) for seed in range(12)])
 
-    await crowd(3000)
+    await crowd(options.messages // 5)
     await asyncio.to_thread(server.until_free)
     before, began, sent = server.size(), time.monotonic(), 0
     await crowd(options.messages)
