@@ -47,7 +47,10 @@ class LMBatchConfig:
     agent_stream_dropout: float = 0.0
     """Share of crops in which it hears nothing of itself."""
     user_stream_dropout: float = 0.0
-    """Share of crops in which it hears nothing of the user: how an answer goes on is to follow from its words."""
+    """Share of crops in which it hears nothing of the user: what to answer is to follow from the words that it reads,
+    of both."""
+    drop_user_text: float = 0.0
+    """Share of the user's tokens that it does not read, where it reads them (`LMConfig.reads_user_text`)."""
 
     def whole(self) -> "LMBatchConfig":
         """From the start of each conversation, and nothing dropped: to judge by."""
@@ -58,7 +61,8 @@ class LMBatches:
     """Endless batches over shards of conversations; resumes at the very next sample.
 
     A batch: "codes" int64 [B, 1 + 2 Q, T] as the model predicts them (text, agent, user), "inputs" the same with
-    frames dropped here and there, "heard" int64 [B, T] (the user's words). -1 where there is nothing.
+    frames dropped here and there, "heard" int64 [B, T] (the user's words), "user_text" the same as the model reads
+    them. -1 where there is nothing.
     """
 
     def __init__(
@@ -95,10 +99,11 @@ class LMBatches:
         crop_KT[:, : cut_KT.shape[1]] = cut_KT
         heard = np.full(frames, NO_INPUT, np.int64)
         heard[: cut_KT.shape[1]] = user_text_T[start : start + frames]
-        inputs_KT = self._drop(crop_KT, rng)
+        inputs_KT, user_text = self._drop(crop_KT, rng), heard.copy()
+        user_text[rng.random(frames) < self.config.drop_user_text] = NO_INPUT
         if (inputs_KT[-(len(inputs_KT) // 2) :] == NO_INPUT).all():
             heard[:] = NO_INPUT
-        return {"codes": crop_KT, "inputs": inputs_KT, "heard": heard}
+        return {"codes": crop_KT, "inputs": inputs_KT, "heard": heard, "user_text": user_text}
 
     def _drop(self, crop_KT: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         inputs_KT, config = crop_KT.copy(), self.config
