@@ -45,9 +45,11 @@ class TransformerConfig:
     max_period: float = 10_000.0
     kv_repeat: int = 1
     cross_attention: bool = False
+    bias: bool = False
+    block: int = 1  # positions of a block see one another
 
     def __post_init__(self) -> None:
-        _require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat")
+        _require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat", "block")
         _require(self.context is None or self.context >= 1, f"a context of {self.context} holds nothing")
         _require(self.norm in NORMS, f"norm {self.norm!r} is not one of {', '.join(NORMS)}")
         _require(
@@ -87,14 +89,36 @@ class SeanetConfig:
 
 @dataclass(frozen=True)
 class QuantizerConfig:
-    """Split residual vector quantiser: 1 semantic codebook beside `codebooks - 1` acoustic ones."""
+    """Split residual vector quantiser: `semantic` codebooks beside acoustic ones, `codebooks` in all."""
 
     dim: int = 256
     codebooks: int = 32
     entries: int = 2048
+    semantic: int = 1
 
     def __post_init__(self) -> None:
-        _require_sizes(self, "dim", "codebooks", "entries")
+        _require_sizes(self, "dim", "codebooks", "entries", "semantic")
+        _require(
+            self.semantic <= self.codebooks,
+            f"{self.semantic} semantic codebooks are more than the {self.codebooks} that there are",
+        )
+
+
+@dataclass(frozen=True)
+class WhisperConfig:
+    """An encoder with the layers of Whisper's, made causal (see `codec.whisper`). Positions last 20 ms."""
+
+    mels: int = 80
+    dim: int = 384
+    heads: int = 6
+    layers: int = 4
+    feedforward: int = 1536
+    context: int = 200
+    period: int = 1500  # positions after which the position embeddings repeat
+
+    def __post_init__(self) -> None:
+        _require_sizes(self, "mels", "dim", "heads", "layers", "feedforward", "context", "period")
+        _require_heads(self.dim, self.heads, 1, rotary=True)
 
 
 @dataclass(frozen=True)
@@ -121,8 +145,8 @@ class FramesConfig:
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """A Mimi-shaped codec. Mono; rates in Hz; `codebooks` of the quantiser's are in use. With `frames`, the decoder is
-    not SEANet's but `codec.frames`'."""
+    """A Mimi-shaped codec. Mono; rates in Hz; `codebooks` of the quantiser's are in use. With `whisper`, the encoder is
+    not SEANet's but `codec.whisper`'s; with `frames`, the decoder is `codec.frames`'."""
 
     sample_rate: int = 24_000
     frame_rate: float = 12.5
@@ -131,6 +155,7 @@ class CodecConfig:
     transformer: TransformerConfig = TransformerConfig(512, 8, 8, 2048, 250, layer_scale=0.01)
     quantizer: QuantizerConfig = QuantizerConfig()
     frames: FramesConfig | None = None
+    whisper: WhisperConfig | None = None
 
     def __post_init__(self) -> None:
         have = self.quantizer.codebooks

@@ -17,6 +17,7 @@ from .config import (
     QuantizerConfig,
     SeanetConfig,
     TransformerConfig,
+    WhisperConfig,
 )
 from .lm import LM
 
@@ -32,8 +33,9 @@ def nano_codec() -> CodecConfig:
     return CodecConfig(
         seanet=SeanetConfig(dim=256, filters=16),
         transformer=TransformerConfig(256, 4, 4, 1024, 50, layer_scale=0.2),
-        quantizer=QuantizerConfig(dim=128, codebooks=8, entries=512),
+        quantizer=QuantizerConfig(dim=128, codebooks=8, entries=1024, semantic=3),
         frames=FramesConfig(),
+        whisper=WhisperConfig(),
     )
 
 

@@ -41,8 +41,9 @@ def scale_to_speech(codec: Codec, wav_BS: Tensor) -> None:
     if by_frames:  # whose gains are logarithms
         hooks.append(codec.decoder.voice.register_forward_hook(louder))
     z_BDT = codec.to_latent(wav_BS)
-    for branch in (codec.quantizer.semantic, codec.quantizer.acoustic):
-        branch.out_proj(branch.in_proj(z_BDT))
-    codec.to_wave(z_BDT)
+    quantizer = codec.quantizer
+    semantic_BDT = quantizer.semantic.out_proj(quantizer.semantic.in_proj(quantizer.semantic_part(z_BDT)))
+    acoustic_BDT = quantizer.acoustic.out_proj(quantizer.acoustic.in_proj(z_BDT))
+    codec.to_wave(semantic_BDT + acoustic_BDT if codec.config.whisper else z_BDT)
     for hook in hooks:
         hook.remove()

@@ -16,6 +16,7 @@ from ..nn.transformer import Transformer, TransformerState
 from .frames import FrameDecoder, FramesState
 from .quantizer import SplitQuantizer
 from .seanet import Decoder, Encoder, SeanetState
+from .whisper import WhisperEncoder, WhisperState
 
 
 @dataclass
@@ -36,7 +37,7 @@ class DecoderState(State):
 class CodecState(State):
     """State of both directions for a batch of slots. Either half may be stepped without the other."""
 
-    encode: EncoderState
+    encode: EncoderState | WhisperState
     decode: DecoderState
 
 
@@ -51,10 +52,14 @@ class Codec(nn.Module):
         super().__init__()
         self.config = config
         dim, resample = config.seanet.dim, config.resample
-        self.encoder = Encoder(config.seanet)
-        self.encoder_transformer = Transformer(config.transformer)
-        self.downsample = CausalConv1d(dim, dim, 2 * resample, resample, bias=False, pad="edge")
-        self.quantizer = SplitQuantizer(config.quantizer, dim)
+        if config.whisper:
+            self.encoder = WhisperEncoder(config.whisper, config.frame_size)
+            self.quantizer = SplitQuantizer(config.quantizer, dim, config.whisper.dim, config.whisper.dim)
+        else:
+            self.encoder = Encoder(config.seanet)
+            self.encoder_transformer = Transformer(config.transformer)
+            self.downsample = CausalConv1d(dim, dim, 2 * resample, resample, bias=False, pad="edge")
+            self.quantizer = SplitQuantizer(config.quantizer, dim)
         # Channel-wise: what the published weights were trained with.
         self.upsample = CausalConvTranspose1d(dim, dim, 2 * resample, resample, groups=dim, bias=False)
         self.decoder_transformer = Transformer(config.transformer)
@@ -80,7 +85,10 @@ class Codec(nn.Module):
         """Latents before the quantiser, `[B, D, T]`; differentiable."""
         frame = self.config.frame_size
         short = math.ceil(wav_BS.shape[-1] / frame) * frame - wav_BS.shape[-1]
-        z_BDT = self.encoder(F.pad(wav_BS, (0, short))[:, None])
+        wav_BS = F.pad(wav_BS, (0, short))
+        if isinstance(self.encoder, WhisperEncoder):
+            return self.encoder(wav_BS)
+        z_BDT = self.encoder(wav_BS[:, None])
         z_BDT = self.encoder_transformer(z_BDT.transpose(1, 2)).transpose(1, 2)
         return self.downsample(z_BDT)
 
@@ -95,12 +103,16 @@ class Codec(nn.Module):
     def init_state(self, batch: int) -> CodecState:
         """State of `batch` slots that have heard and said nothing."""
         n = self.config.resample
-        return CodecState(
-            EncoderState(
+        if isinstance(self.encoder, WhisperEncoder):
+            encode = self.encoder.init_state(batch)
+        else:
+            encode = EncoderState(
                 self.encoder.init_state(batch),
                 self.encoder_transformer.init_state(batch, n),
                 self.downsample.init_state(batch),
-            ),
+            )
+        return CodecState(
+            encode,
             DecoderState(
                 self.upsample.init_state(batch),
                 self.decoder_transformer.init_state(batch, n),
@@ -113,10 +125,13 @@ class Codec(nn.Module):
         their codes."""
         self._check_frame(wav_BS)
         with torch.inference_mode():
-            inner, exec_B = state.encode, running(exec_B)
-            z_BTD = self.encoder.step(inner.encoder, clean(wav_BS)[..., None], exec_B)
-            z_BTD = self.encoder_transformer.step(inner.transformer, z_BTD, exec_B)
-            z_BTD = self.downsample.step(inner.downsample, z_BTD, exec_B)
+            inner, exec_B, wav_BS = state.encode, running(exec_B), clean(wav_BS)
+            if isinstance(inner, WhisperState):
+                z_BTD = self.encoder.step(inner, wav_BS, exec_B)
+            else:
+                z_BTD = self.encoder.step(inner.encoder, wav_BS[..., None], exec_B)
+                z_BTD = self.encoder_transformer.step(inner.transformer, z_BTD, exec_B)
+                z_BTD = self.downsample.step(inner.downsample, z_BTD, exec_B)
             codes_BQT = self.quantizer.encode(z_BTD.transpose(1, 2), self.config.codebooks)
         return codes_BQT.clone()  # a tensor like any other
 

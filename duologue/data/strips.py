@@ -201,8 +201,8 @@ def train_strips(corpus: Path, block: int, size: int) -> list[tuple[np.ndarray, 
     rng = random.Random(block)
     sets = load_corpus(corpus)
     agent = Pool(sets, {"agent": 1}, rng)
-    speech = Pool(sets, {"user": 0.55, "human": 0.45}, rng)
-    kinds = ["agent" if n < 0.3 * size else "speech" for n in range(size)]
+    speech = Pool(sets, {"user": 0.5, "human": 0.5}, rng)
+    kinds = ["agent" if n < 0.12 * size else "speech" for n in range(size)]
     strips = [pack(agent if kind == "agent" else speech, rng, kind, vary=True) for kind in kinds]
     return rng.sample(strips, len(strips))
 

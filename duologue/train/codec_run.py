@@ -1,5 +1,6 @@
 """From the options of `duologue train codec` to a run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from duologue.train.commands import ExportCodec, TrainCodec
 from duologue.train.loop import LoopConfig, run
 from duologue.train.parallel import World
 from duologue.train.stage import Data, Stage
+from duologue.weights.ctranslate2 import load_whisper_encoder
 from duologue.weights.write import write_codec
 
 PRESETS = {"nano": presets.nano_codec, "mimi": presets.mimi, "tiny": presets.tiny_codec}
@@ -53,6 +55,11 @@ def _semantic(options: TrainCodec, world: World) -> tuple[Stage, Data]:
     codec = Codec(PRESETS[options.preset]())
     scale_to_speech(codec, data.make(0)["clean"])
     config = SemanticConfig(lr=options.lr or SemanticConfig.lr, steps=options.run_config.steps)
+    if options.whisper:
+        if not codec.config.whisper:
+            raise InputError(f"the encoder of {options.preset} is not Whisper's: leave out --whisper")
+        load_whisper_encoder(codec.encoder, options.whisper)
+        config = replace(config, continuous_steps=300)  # it knows words from the first step on
     valid = _held_out(options, tokenizer)
     return SemanticStage(parallel.parallelize(codec, world), tokenizer, sample_TD, config, valid, world), data
 
@@ -120,9 +127,14 @@ def _crops(
 
 def _held_out(
     options: TrainCodec, tokenizer: sentencepiece.SentencePieceProcessor
-) -> list[dict[str, torch.Tensor]]:
+) -> dict[str, list[dict[str, torch.Tensor]]]:
+    """Batches of each kind of held-out strips."""
     data = CropBatches(options.strips / "valid", tokenizer, 8, options.seconds or 6.4, 0.0, 1, noisy=0.0)
-    return [data.make(i) for i in range(12)]
+    batches, speech = {}, data.speech
+    for kind in sorted({block.meta[i]["kind"] for block, i in speech}):
+        data.speech = [(block, i) for block, i in speech if block.meta[i]["kind"] == kind]
+        batches[kind] = [data.make(i) for i in range(6)]
+    return batches
 
 
 def _word_pieces(folder: Path, out: Path, size: int = 400) -> sentencepiece.SentencePieceProcessor:

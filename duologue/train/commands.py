@@ -40,6 +40,8 @@ class TrainCodec:
     start: Annotated[Path | None, arg(metavar="DIR")] = None
     """The run of the stage before."""
     preset: Literal["nano", "mimi", "tiny"] = "nano"
+    whisper: Annotated[Path | None, arg(metavar="DIR")] = None
+    """semantic: a Whisper model for CTranslate2, of the size of the codec's encoder, whose weights it starts from."""
     batch: int | None = None
     """Crops in a batch. This and what follows: by the stage if not given."""
     seconds: float | None = None
