@@ -122,6 +122,20 @@ class WhisperConfig:
 
 
 @dataclass(frozen=True)
+class AcousticConfig:
+    """The encoder of how something is said, beside Whisper's of what is said (see `codec.acoustic`)."""
+
+    width: int = 192
+    hidden: int = 512
+    blocks: int = 3
+    kernel: int = 7
+
+    def __post_init__(self) -> None:
+        _require_sizes(self, "width", "hidden", "blocks")
+        _require(2 <= self.kernel <= LARGEST, f"the kernel of an acoustic encoder is at least 2, not {self.kernel}")
+
+
+@dataclass(frozen=True)
 class FramesConfig:
     """A decoder whose layers all run at `sample_rate / samples` (see `codec.frames`)."""
 
@@ -146,7 +160,8 @@ class FramesConfig:
 @dataclass(frozen=True)
 class CodecConfig:
     """A Mimi-shaped codec. Mono; rates in Hz; `codebooks` of the quantiser's are in use. With `whisper`, the encoder is
-    not SEANet's but `codec.whisper`'s; with `frames`, the decoder is `codec.frames`'."""
+    not SEANet's but `codec.whisper`'s, beside the one that `acoustic` describes; with `frames`, the decoder is
+    `codec.frames`'."""
 
     sample_rate: int = 24_000
     frame_rate: float = 12.5
@@ -156,8 +171,10 @@ class CodecConfig:
     quantizer: QuantizerConfig = QuantizerConfig()
     frames: FramesConfig | None = None
     whisper: WhisperConfig | None = None
+    acoustic: AcousticConfig | None = None
 
     def __post_init__(self) -> None:
+        _require((self.whisper is None) == (self.acoustic is None), "whisper and acoustic belong together")
         have = self.quantizer.codebooks
         _require(
             1 <= self.codebooks <= have, f"{self.codebooks} codebooks are asked for, the codec has {have}"

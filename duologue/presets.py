@@ -10,6 +10,7 @@ from .codec import Codec
 from .codec.codebook import Codebook
 from .codec.init import scale_to_speech
 from .config import (
+    AcousticConfig,
     CodecConfig,
     DepthConfig,
     FramesConfig,
@@ -36,6 +37,7 @@ def nano_codec() -> CodecConfig:
         quantizer=QuantizerConfig(dim=128, codebooks=8, entries=1024, semantic=3),
         frames=FramesConfig(),
         whisper=WhisperConfig(),
+        acoustic=AcousticConfig(),
     )
 
 

@@ -13,6 +13,7 @@ from ..nn.attention import first_weight
 from ..nn.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
 from ..nn.state import State, running
 from ..nn.transformer import Transformer, TransformerState
+from .acoustic import AcousticEncoder, AcousticState
 from .frames import FrameDecoder, FramesState
 from .quantizer import SplitQuantizer
 from .seanet import Decoder, Encoder, SeanetState
@@ -27,6 +28,12 @@ class EncoderState(State):
 
 
 @dataclass
+class TwoEncodersState(State):
+    semantic: WhisperState
+    acoustic: AcousticState
+
+
+@dataclass
 class DecoderState(State):
     upsample: ConvTransposeState
     transformer: TransformerState
@@ -37,7 +44,7 @@ class DecoderState(State):
 class CodecState(State):
     """State of both directions for a batch of slots. Either half may be stepped without the other."""
 
-    encode: EncoderState | WhisperState
+    encode: EncoderState | TwoEncodersState
     decode: DecoderState
 
 
@@ -52,9 +59,11 @@ class Codec(nn.Module):
         super().__init__()
         self.config = config
         dim, resample = config.seanet.dim, config.resample
-        if config.whisper:
+        if config.whisper and config.acoustic:
             self.encoder = WhisperEncoder(config.whisper, config.frame_size)
-            self.quantizer = SplitQuantizer(config.quantizer, dim, config.whisper.dim, config.whisper.dim)
+            self.acoustic_encoder = AcousticEncoder(config.acoustic, config.frame_size)
+            latent_dim = config.whisper.dim + config.acoustic.width
+            self.quantizer = SplitQuantizer(config.quantizer, dim, latent_dim, config.whisper.dim)
         else:
             self.encoder = Encoder(config.seanet)
             self.encoder_transformer = Transformer(config.transformer)
@@ -87,7 +96,7 @@ class Codec(nn.Module):
         short = math.ceil(wav_BS.shape[-1] / frame) * frame - wav_BS.shape[-1]
         wav_BS = F.pad(wav_BS, (0, short))
         if isinstance(self.encoder, WhisperEncoder):
-            return self.encoder(wav_BS)
+            return torch.cat([self.encoder(wav_BS), self.acoustic_encoder(wav_BS)], 1)
         z_BDT = self.encoder(wav_BS[:, None])
         z_BDT = self.encoder_transformer(z_BDT.transpose(1, 2)).transpose(1, 2)
         return self.downsample(z_BDT)
@@ -104,7 +113,9 @@ class Codec(nn.Module):
         """State of `batch` slots that have heard and said nothing."""
         n = self.config.resample
         if isinstance(self.encoder, WhisperEncoder):
-            encode = self.encoder.init_state(batch)
+            encode = TwoEncodersState(
+                self.encoder.init_state(batch), self.acoustic_encoder.init_state(batch)
+            )
         else:
             encode = EncoderState(
                 self.encoder.init_state(batch),
@@ -126,8 +137,9 @@ class Codec(nn.Module):
         self._check_frame(wav_BS)
         with torch.inference_mode():
             inner, exec_B, wav_BS = state.encode, running(exec_B), clean(wav_BS)
-            if isinstance(inner, WhisperState):
-                z_BTD = self.encoder.step(inner, wav_BS, exec_B)
+            if isinstance(inner, TwoEncodersState):
+                said_BTD = self.encoder.step(inner.semantic, wav_BS, exec_B)
+                z_BTD = torch.cat([said_BTD, self.acoustic_encoder.step(inner.acoustic, wav_BS, exec_B)], -1)
             else:
                 z_BTD = self.encoder.step(inner.encoder, wav_BS[..., None], exec_B)
                 z_BTD = self.encoder_transformer.step(inner.transformer, z_BTD, exec_B)

@@ -82,7 +82,7 @@ class CodeBatches:
         self.hop, self.rate = codec.config.frame_size, codec.config.sample_rate
         self.codes_NQT = encode_all(codec, self.wav_NS)
         by = codec.config.frames
-        self.pitches = [self._pitch(wav_S, by.samples) for wav_S in self.wav_NS] if by else []
+        self.pitches = [pitch_track(wav_S, self.rate, by.samples) for wav_S in self.wav_NS] if by else []
         self.batch, self.frames, self.context, self.agent_share = batch, frames, context, agent_share
         self.seed, self.rank, self.index = seed, rank, 0
 
@@ -121,10 +121,11 @@ class CodeBatches:
             batch |= dict(zip(("pitch", "voiced"), torch.from_numpy(np.stack(pitches, 1)), strict=True))
         return batch
 
-    def _pitch(self, wav_S: np.ndarray, hop: int) -> np.ndarray:
-        """[2, T]: octaves, and 1 where there is a voice."""
-        half = soxr.resample(wav_S.astype(np.float32) / 32768, 2, 1)
-        return np.stack(pitch_of(half, self.rate // 2, hop // 2)).astype(np.float32)
+
+def pitch_track(wav_S: np.ndarray, sample_rate: int, hop: int) -> np.ndarray:
+    """Of an int16 waveform, [2, T]: octaves, and 1 where there is a voice."""
+    half = soxr.resample(wav_S.astype(np.float32) / 32768, 2, 1)
+    return np.stack(pitch_of(half, sample_rate // 2, hop // 2)).astype(np.float32)
 
 
 def encode_all(codec: Codec, wav_NS: np.ndarray, batch: int = 4) -> np.ndarray:

@@ -13,6 +13,7 @@ from duologue.codec.init import scale_to_speech
 from duologue.data.strips import load_blocks
 from duologue.errors import InputError
 from duologue.train import checkpoint, parallel
+from duologue.train.codec_acoustic import AcousticStage, AcousticStageConfig, SoundBatches
 from duologue.train.codec_batches import CropBatches, block_words
 from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStage, by_spectra
 from duologue.train.codec_joint import JointConfig, JointStage
@@ -32,7 +33,7 @@ def train_codec(options: TrainCodec) -> None:
     how = options.run_config
     torch.manual_seed(how.seed)
     world = parallel.start(how.device, how.precision)
-    build = {"semantic": _semantic, "joint": _joint, "decoder": _decoder}[options.stage]
+    build = {"semantic": _semantic, "joint": _joint, "acoustic": _acoustic, "decoder": _decoder}[options.stage]
     stage, data = build(options, world)
     loop = LoopConfig(
         how.steps, 1, 20, how.eval_every, save_minutes=how.save_minutes, minutes=how.minutes, seed=how.seed
@@ -79,6 +80,20 @@ def _joint(options: TrainCodec, world: World) -> tuple[Stage, Data]:
     return stage, data
 
 
+def _acoustic(options: TrainCodec, world: World) -> tuple[Stage, Data]:
+    codec = trained(_start(options), options.preset, new_half=True)
+    frames = round((options.seconds or 3.84) * codec.config.frame_rate)
+    share = 0.85 if options.agent_share is None else options.agent_share
+    seed, batch = options.run_config.seed, options.batch or 4
+    data = SoundBatches(codec, options.strips / "train", batch, frames, share, seed, world.rank)
+    held_out = SoundBatches(codec, options.strips / "valid-agent", 4, 50, 1.0)
+    if options.start != options.out:
+        scale_to_speech(codec, data.make(0)["wav"], frozen=codec.encoder)
+    config = AcousticStageConfig(options.lr or AcousticStageConfig.lr, steps=options.run_config.steps)
+    codec = parallel.parallelize(codec, world)
+    return AcousticStage(codec, config, [held_out.make(i) for i in range(6)], world), data
+
+
 def _decoder(options: TrainCodec, world: World) -> tuple[Stage, Data]:
     codec = parallel.parallelize(trained(_start(options), options.preset, new_decoder=True), world)
     frames = round((options.seconds or 0.96) * codec.config.frame_rate)
@@ -97,16 +112,21 @@ def _start(options: TrainCodec) -> Path:
     return options.start
 
 
-def trained(start: Path, preset: str, new_decoder: bool = False) -> Codec:
-    """The codec of a run. With `new_decoder` its convolutional decoder may be missing, and starts from nothing."""
+NOT_SEMANTIC = ("acoustic_encoder.", "quantizer.acoustic.", "quantizer.semantic.out_proj", "upsample.", "decoder")
+
+
+def trained(start: Path, preset: str, new_decoder: bool = False, new_half: bool = False) -> Codec:
+    """The codec of a run. With `new_decoder` its decoder may be missing, and starts from nothing; with `new_half` so
+    does all that the semantic stage does not train."""
     codec = Codec(PRESETS[preset]())
+    new = NOT_SEMANTIC if new_half else ("decoder.",)
     weights = checkpoint.load_weights(start)
     found = {n.removeprefix("codec."): w for n, w in weights.items() if n.startswith("codec.")}
     own = codec.state_dict()
     other = found.keys() ^ own.keys() | {n for n in own if n in found and own[n].shape != found[n].shape}
-    if new_decoder and other and all(name.startswith("decoder.") for name in other):
-        found = {n: own[n] if n.startswith("decoder.") else w for n, w in found.items() if n in own}
-        found |= {n: w for n, w in own.items() if n.startswith("decoder.")}
+    if (new_half or (new_decoder and other)) and all(name.startswith(new) for name in other):
+        found = {n: own[n] if n.startswith(new) else w for n, w in found.items() if n in own}
+        found |= {n: w for n, w in own.items() if n.startswith(new)}
     elif other:
         raise InputError(f"{start} holds another codec than {preset}: {min(other)!r} does not fit")
     codec.load_state_dict(found)

@@ -29,11 +29,12 @@ class Run:
 class TrainCodec:
     """Train a codec, one stage after another.
 
-    semantic: the encoder and codebook 0 learn the words. joint: all of it learns to rebuild the sound. decoder: against
-    discriminators, with codes that no longer change.
+    semantic: the encoder and the semantic codebooks learn the words. joint: all of it learns to rebuild the sound;
+    acoustic: the same where the semantic encoder began as Whisper's and stays as it is. decoder: against discriminators,
+    with codes that no longer change.
     """
 
-    stage: Literal["semantic", "joint", "decoder"]
+    stage: Literal["semantic", "joint", "acoustic", "decoder"]
     strips: Annotated[Path, arg(metavar="DIR")]
     """Training blocks in DIR/train, held-out ones in DIR/valid and DIR/valid-agent (see docs/data.md)."""
     out: Annotated[Path, arg(metavar="DIR")]
