@@ -1,8 +1,15 @@
-"""Mel filterbanks."""
+"""Windows and mel filterbanks of spectrograms."""
 
 import math
 
 import numpy as np
+
+
+
+def hann(size: int) -> np.ndarray:
+    """The periodic Hann window, float32 `[size]`."""
+    return np.hanning(size + 1)[:-1].astype(np.float32)
+
 
 LINEAR_HZ, LINEAR_MEL = 1000.0, 15.0  # below, 200/3 Hz a mel; above, 27 mels for a factor of 6.4
 

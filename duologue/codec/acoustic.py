@@ -5,11 +5,12 @@ It stands beside an encoder that knows only what is said (`codec.whisper`), whos
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..audio.mel import mel_filterbank
+from ..audio.mel import hann, mel_filterbank
 from ..config import AcousticConfig
 from ..nn.conv import CausalConv1d, ConvState
 from ..nn.linear import Linear
@@ -42,11 +43,12 @@ class AcousticEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         self.stack = CausalConv1d(config.width, config.width, each, each)
-        windows = [torch.hann_window(WINDOW), F.pad(torch.hann_window(WINDOW // 4), (WINDOW * 3 // 4, 0))]
-        windows = torch.stack([window / window.square().sum().sqrt() for window in windows])
+        windows = [hann(WINDOW), np.pad(hann(WINDOW // 4), (WINDOW * 3 // 4, 0))]
+        windows = np.stack([window / np.sqrt(np.square(window).sum()) for window in windows])
         filters_FM = mel_filterbank(WINDOW, MELS, 24_000)
         filters_FM = filters_FM / filters_FM.sum(0).clip(1e-9)
-        self.register_buffer("windows", windows, False)
+        # From numpy: real also where modules are made without memory.
+        self.register_buffer("windows", torch.from_numpy(windows), False)
         self.register_buffer("filters_FM", torch.from_numpy(filters_FM), False)
         self.windows: Tensor
         self.filters_FM: Tensor

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..audio.mel import mel_filterbank
+from ..audio.mel import hann, mel_filterbank
 from ..config import TransformerConfig, WhisperConfig
 from ..nn.conv import CausalConv1d, ConvState
 from ..nn.mlp import gelu
@@ -60,8 +60,9 @@ class WhisperEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.dim, eps=1e-5)
         self.stack = CausalConv1d(config.dim, config.dim, each, each)
+        # From numpy: real also where modules are made without memory.
         self.register_buffer("filters_FM", torch.from_numpy(mel_filterbank(400, config.mels, 16_000)), False)
-        self.register_buffer("window", torch.hann_window(WINDOW), False)
+        self.register_buffer("window", torch.from_numpy(hann(WINDOW)), False)
         self.register_buffer("positions_PD", torch.from_numpy(positions(config.period, config.dim)), False)
         self.filters_FM: Tensor
         self.window: Tensor
