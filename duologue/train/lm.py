@@ -163,5 +163,8 @@ class LMStage(Stage):
             )
             hits += int((self.module.text_head(z_BTD).argmax(-1) == text_BT)[word_BT].sum())
             total += int(word_BT.sum())
-        result = {f"{name}_loss": float((s := torch.stack(v).sum(0))[0] / s[1]) for name, v in sums.items()}
+        totals = {name: torch.stack(values).sum(0) for name, values in sums.items()}
+        result = {
+            f"{name}_loss": float(total[0] / total[1]) for name, total in totals.items() if total[1] > 0
+        }
         return result | ({"text_accuracy": hits / total} if total else {})

@@ -119,15 +119,21 @@ class LMBatches:
 def conversation_rows(
     sample: Sample, tokenizer: Tokenizer, heard_delay: int = HEARD_DELAY, ahead: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The streams of a conversation, int64 [1 + 2 Q, T], and the user's words as they are written down, int64 [T]."""
+    """The streams of a conversation, int64 [1 + 2 Q, T], and the user's words as they are written down, int64 [T].
+
+    What nobody wrote down is unknown, not silence: without "alignments" there is no text, and where a transcript has no
+    word of the user's, as those of many data sets, none of the user's words are learnt.
+    """
     agent_QT, user_QT = sample["codes.npy"].astype(np.int64)
     agent_QT = agent_QT[:, AS_HEARD:]
     frames = agent_QT.shape[1]
-    words = sample["json"].get("alignments", [])
-    heard = [(tokenizer.encode(text.strip()), end) for text, (_, end), who in words if who == USER]
-    text_T = _agent_text(words, sample["json"].get("cuts", []), tokenizer, frames, ahead)
-    rows_KT = np.concatenate([text_T[None], agent_QT, user_QT[:, :frames]])
-    return rows_KT, np.array(heard_row(heard, frames, heard_delay), np.int64)
+    text_T = heard_T = np.full(frames, NO_INPUT, np.int64)
+    words = sample["json"].get("alignments")
+    if words is not None:
+        text_T = _agent_text(words, sample["json"].get("cuts", []), tokenizer, frames, ahead)
+        if heard := [(tokenizer.encode(text.strip()), end) for text, (_, end), who in words if who == USER]:
+            heard_T = np.array(heard_row(heard, frames, heard_delay), np.int64)
+    return np.concatenate([text_T[None], agent_QT, user_QT[:, :frames]]), heard_T
 
 
 def _agent_text(
@@ -138,7 +144,7 @@ def _agent_text(
     edges = sorted(cuts)
     utterances: list[list[tuple[list[int], float, float]]] = [[] for _ in (*edges, None)]
     for text, (start, end), who in words:
-        if who in (AGENT, UNSAID) and end > start:
+        if who in (AGENT, UNSAID):
             number = bisect_right(edges, start - (ABOUT_TO_SAY if who == UNSAID else 0))
             late = AS_HEARD / FRAME_RATE
             utterances[number].append((tokenizer.encode(text.strip()), max(0.0, start - late), end - late))
