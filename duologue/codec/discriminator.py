@@ -15,6 +15,7 @@ from duologue.errors import InputError
 
 _KERNEL = (3, 9)  # time, frequency
 _SLOPE = 0.2
+_FLOOR = 1e-3  # of magnitudes: what is below is not heard
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class DiscriminatorConfig:
     n_ffts: tuple[int, ...] = (2048, 1024, 512, 256, 128)
     filters: int = 32
     dilations: tuple[int, ...] = (1, 2, 4)
+    magnitude: bool = False
+    """Judge the logarithms of magnitudes instead of the complex spectrogram: for a decoder by source and filter, whose
+    phases are its own (multi-resolution spectrogram discriminators, UnivNet, arXiv 2106.07889)."""
 
 
 class Judgement(NamedTuple):
@@ -37,15 +41,17 @@ class Judgement(NamedTuple):
 
 
 class StftDiscriminator(nn.Module):
-    """2-D convolutions over one complex STFT: dilated in time, strided by 2 in frequency, no pooling over time."""
+    """2-D convolutions over one STFT: dilated in time, strided by 2 in frequency, no pooling over time."""
 
     window: Tensor
 
-    def __init__(self, n_fft: int, filters: int, dilations: tuple[int, ...]) -> None:
+    def __init__(
+        self, n_fft: int, filters: int, dilations: tuple[int, ...], magnitude: bool = False
+    ) -> None:
         super().__init__()
-        self.n_fft = n_fft
+        self.n_fft, self.magnitude = n_fft, magnitude
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        layers = [_conv(2, filters, _KERNEL)]
+        layers = [_conv(1 if magnitude else 2, filters, _KERNEL)]
         layers += [_conv(filters, filters, _KERNEL, dilation=d, stride=2) for d in dilations]
         layers.append(_conv(filters, filters, (3, 3)))
         self.layers = nn.ModuleList(layers)
@@ -61,13 +67,17 @@ class StftDiscriminator(nn.Module):
         return self.head(x_BCTF), features
 
     def spectrogram(self, wav_BS: Tensor) -> Tensor:
-        """Real and imaginary part [B, 2, T, n_fft/2 + 1], hop n_fft/4 (torch's own), scaled to unit window energy."""
+        """Real and imaginary part [B, 2, T, n_fft/2 + 1], hop n_fft/4 (torch's own), scaled to unit window energy; or
+        the logarithms of their magnitude [B, 1, T, n_fft/2 + 1]."""
         # Half precision loses the quiet bins, so the transform stays in float32 whatever autocast says.
         with torch.autocast(wav_BS.device.type, enabled=False):
             spec_BFT = torch.stft(
                 wav_BS.float(), self.n_fft, window=self.window, center=False, return_complex=True
             )
-            spec_BFT /= self.window.square().sum().sqrt()
+            spec_BFT = spec_BFT / self.window.square().sum().sqrt()
+            if self.magnitude:
+                power_BFT = spec_BFT.real.square() + spec_BFT.imag.square()
+                return (power_BFT + _FLOOR**2).log().transpose(1, 2)[:, None] / 4 + 1
         # These are the strides of channels_last, without a copy: convolutions of few channels run faster in it.
         return torch.view_as_real(spec_BFT.transpose(1, 2)).permute(0, 3, 1, 2)
 
@@ -79,7 +89,8 @@ class Discriminator(nn.Module):
         super().__init__()
         self.config = config = config or DiscriminatorConfig()
         self.scales = nn.ModuleList(
-            StftDiscriminator(n_fft, config.filters, config.dilations) for n_fft in config.n_ffts
+            StftDiscriminator(n_fft, config.filters, config.dilations, config.magnitude)
+            for n_fft in config.n_ffts
         )
 
     def forward(self, wav_BS: Tensor) -> Judgement:

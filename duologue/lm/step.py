@@ -302,6 +302,10 @@ def _say(
     depth: bool,
 ) -> StepOutput:
     config = lm.config
+    conditional_BD = z_BD if state.guidance is None else z_BD.chunk(2)[0]
+    heard_B, text_B = lm.write_down(conditional_BD), said_B
+    if config.reads_user_text:
+        said_B = lm.with_user_text(said_B, heard_B)
     spoken, said_BK = config.depth_steps, said_B[:, None]
     if spoken:
         codes_BQ = _speak(lm, state, z_BD, said_B, audio_BQ) if depth else audio_BQ
@@ -309,9 +313,12 @@ def _say(
     next_B = state.frame_B + 1
     _write(state.tokens_BKC, 0, next_B[:, None].expand_as(said_BK), said_BK, exec_B)
     state.frame_B.copy_(next_B if exec_B is None else torch.where(exec_B, next_B, state.frame_B))
-    z_BD = z_BD if state.guidance is None else z_BD.chunk(2)[0]
     tokens_BK = _complete(state, delays_K[: 1 + state.codebooks], exec_B)
-    return StepOutput(said_B, tokens_BK, lm.write_down(z_BD), z_BD)
+    if config.reads_user_text:  # the agent's alone
+        tokens_BK[:, 0] = torch.where(
+            tokens_BK[:, 0] < 0, tokens_BK[:, 0], tokens_BK[:, 0] % (config.text_card + 1)
+        )
+    return StepOutput(text_B, tokens_BK, heard_B, conditional_BD)
 
 
 def _filled(codes_BQ: Tensor | None, batch: int, codebooks: int, device: torch.device) -> Tensor:
