@@ -58,7 +58,7 @@ def by_spectra(config: DecoderConfig) -> DecoderConfig:
     return replace(
         config,
         losses=CodecLossConfig(adversarial=1.0, feature=2.0, waveform=0.0, mel=2.0),
-        discriminator=DiscriminatorConfig((1024, 512, 256), 16, (1, 2), magnitude=True),
+        discriminator=DiscriminatorConfig((2048, 1024, 512), 16, (1, 2), mels=96),
         mel=MelConfig(n_mels=100, first=9, floor=1e-3, plain=True),
         spectra_first=0,  # it has learnt from spectra in the stage before
     )
