@@ -312,6 +312,12 @@ class LMConfig:
         return self.extra_heads > 0 and self.extra_heads_dim == self.text_card_out
 
     @property
+    def reads_user_text(self) -> bool:
+        """Whether what was written down of the user's words goes back in with the next frame, as the second text
+        stream."""
+        return self.second_text_stream and self.writes_down_user
+
+    @property
     def depth_steps(self) -> int:
         """Codebooks that the model speaks (`dep_q`)."""
         return len(self.depth.schedule) if self.depth else 0

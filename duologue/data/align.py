@@ -14,7 +14,17 @@ import numpy as np
 import soxr
 
 from duologue.audio.files import read_audio
-from duologue.data.manifest import AGENT, USER, Row, Transcript, Word, sidecar, write_transcript
+from duologue.data.fingerprint import fingerprint
+from duologue.data.manifest import (
+    AGENT,
+    USER,
+    Row,
+    Transcript,
+    Word,
+    read_transcript,
+    sidecar,
+    write_transcript,
+)
 from duologue.data.voices import SAMPLE_RATE, read_clip
 from duologue.errors import InputError
 from duologue.files import atomic_write
@@ -162,7 +172,8 @@ class Align:
     """Writes the transcript of conversations: left channel SPEAKER_MAIN, right channel SPEAKER_USER.
 
     Where a row has "turns" ([{"role", "said", "start", "end"}]), their text is aligned inside these times; other
-    channels are transcribed. A recording that has a transcript already is left as it is.
+    channels are transcribed. A recording that has a transcript already is left as it is, unless this stage made it
+    ("aligned") and the recording has changed since.
     """
 
     def __init__(self, aligner: WhisperAligner, both: bool = True):
@@ -171,8 +182,10 @@ class Align:
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         for row in rows:
-            if not sidecar(row["path"]).exists():
-                write_transcript(row["path"], Transcript(self._words(row)))
+            now = fingerprint(Path(row["path"]))
+            there = sidecar(row["path"]).exists()
+            if not there or read_transcript(row["path"]).extra.get("aligned", now) != now:
+                write_transcript(row["path"], Transcript(self._words(row), extra={"aligned": now}))
         return rows
 
     def _words(self, row: Row) -> list[Word]:

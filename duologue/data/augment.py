@@ -5,16 +5,19 @@ and sub-frame offsets are ours. Everything is numpy, deterministic in the genera
 `change_speed`.
 """
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import soxr
 
-from duologue.audio.files import read_audio, write_audio
+from duologue.audio.files import WRITTEN_AS, read_audio, write_audio
+from duologue.data.fingerprint import fingerprint, output_name
 from duologue.data.manifest import Row, read_transcript, sidecar, write_transcript
 from duologue.data.options import Recipe
-from duologue.data.split import fraction
+from duologue.data.runner import name_of
 from duologue.data.voices import SAMPLE_RATE
+from duologue.errors import InputError
 from duologue.types import StrPath
 
 NOISES = ("white", "pink", "brown", "hum", "clicks", "babble")
@@ -171,10 +174,11 @@ def _fit(wav_S: np.ndarray, samples: int) -> np.ndarray:
 
 
 class Augment:
-    """Stage: writes each stereo conversation with another user channel into `folder`, and its transcript unchanged.
+    """Stage: writes each stereo conversation with another user channel into `folder`, named by what it is made of, and
+    its transcript unchanged.
 
-    `seed` and the row's id decide what happens, so that a second run writes the same; `take` numbers one of several
-    versions of the same conversation.
+    `seed`, the row's id and its recording decide what happens, so that a second run writes the same; `take` numbers one
+    of several versions of the same conversation.
     """
 
     def __init__(
@@ -188,23 +192,29 @@ class Augment:
         self.folder = Path(folder)
         self.recipe = recipe or Recipe()
         self.seed, self.take, self.speech = seed, take, speech
+        self.settings = {
+            "recipe": asdict(self.recipe), "seed": seed, "take": take, "babble": fingerprint(*(speech or [])),
+        }  # fmt: skip
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         return [self._one(row) for row in rows]
 
     def _one(self, row: Row) -> Row:
         source = Path(row["path"])
-        target = self.folder / f"{source.stem}-{self.take}{source.suffix}"
+        suffix = source.suffix.lower() if source.suffix.lower() in WRITTEN_AS else ".flac"
+        name = output_name(source, self.settings, name_of(row), sidecar(source))
+        target = self.folder / f"{name}{suffix}"
         if not target.exists():
             wav_CS = read_audio(source)
             if len(wav_CS) != 2:
-                raise ValueError(f"{source} has {len(wav_CS)} channels: a conversation has two")
-            rng = np.random.default_rng(
-                [self.seed, self.take, int(fraction(str(row.get("id", source.stem))) * 2**31)]
-            )
+                raise InputError(f"{source} has {len(wav_CS)} channels: a conversation has two (agent, user)")
+            drawn = int(fingerprint(row.get("id"), source)[:8], 16)
+            rng = np.random.default_rng([self.seed, self.take, drawn])
             wav_CS[1] = augment_user(wav_CS[1], wav_CS[0], self.recipe, rng, self.speech)
             self.folder.mkdir(parents=True, exist_ok=True)
             if sidecar(source).exists():
-                write_transcript(target, read_transcript(source))
+                transcript = read_transcript(source)
+                extra = {name: value for name, value in transcript.extra.items() if name != "aligned"}
+                write_transcript(target, replace(transcript, extra=extra))
             write_audio(target, wav_CS)
         return row | {"path": str(target)}

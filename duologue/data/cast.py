@@ -4,6 +4,7 @@ import random
 from typing import Protocol
 
 from duologue.data.disguise import Disguise
+from duologue.data.fingerprint import fingerprint
 from duologue.data.manifest import Row, Word
 from duologue.data.script import BACKCHANNELS, Line, Script
 from duologue.data.timeline import Utterance
@@ -12,7 +13,9 @@ from duologue.errors import InputError
 
 
 class Cast(Protocol):
-    """Who may speak: gives utterances of the agent and of users."""
+    """Who may speak: gives utterances of the agent and of users. `settings`: what they depend on."""
+
+    settings: dict[str, str]
 
     def users(self) -> list[str]:
         """The voices that a conversation may have as its user."""
@@ -36,6 +39,7 @@ class SpokenCast:
 
     def __init__(self, voice: Voice, script: Script, agent: str, users: list[str]):
         self._voice, self._agent, self._users = voice, agent, users
+        self.settings = {"voice": type(voice).__name__, "agent": agent, "users": " ".join(users)}
         self._lines = [
             Line(item.id, k, text) for item in script.items.values() for k, text in enumerate(item.phrasings)
         ]
@@ -66,6 +70,8 @@ class ClipCast:
     """
 
     def __init__(self, clips: list[Row], script: Script, agent: str, disguised: float = 0.6, least: int = 20):
+        told = [{name: value for name, value in row.items() if name != "place"} for row in clips]
+        self.settings = {"clips": fingerprint(told), "agent": agent, "disguised": str(disguised)}
         texts = {
             text: Line(i.id, k, text) for i in script.items.values() for k, text in enumerate(i.phrasings)
         }

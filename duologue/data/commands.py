@@ -189,16 +189,23 @@ class Encode:
     """cpu or cuda."""
     per_shard: int = 256
     """Conversations in a shard."""
+    audio_only: bool = False
+    """Pack recordings without a transcript too, with their sound alone: nothing is learnt of what they say."""
 
     def run(self) -> None:
         from duologue.data import encode
-        from duologue.data.manifest import read_manifest
+        from duologue.data.manifest import read_manifest, sidecar
         from duologue.data.runner import run
         from duologue.data.shards import write_shards
         from duologue.weights import load
 
         stage = encode.Encode(load(self.model, self.device).codec, self.out / "codes")
-        done = run(stage, read_manifest(self.source), in_folder(self.out), label="conversations")
+        rows = read_manifest(self.source)
+        if self.audio_only:
+            rows = [row if sidecar(row["path"]).exists() else row | {"audio_only": True} for row in rows]
+        done = run(stage, rows, in_folder(self.out), label="conversations")
+        if rows and not done.rows:
+            raise InputError(f"nothing could be encoded: see {self.out / 'manifest.errors'}")
         write_shards(self.out / "shards", encode.samples_of(done.rows), self.per_shard)
 
 

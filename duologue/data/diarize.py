@@ -12,7 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from duologue.audio.files import read_mono, write_audio
+from duologue.data.fingerprint import output_name
 from duologue.data.manifest import Row
+from duologue.data.runner import name_of
 from duologue.data.voices import SAMPLE_RATE
 from duologue.errors import InputError
 from duologue.types import StrPath
@@ -53,6 +55,7 @@ class Pyannote:
             raise InputError(f"{model} is closed to you: accept its conditions on the hub and pass --token")
         pipeline.to(torch.device(device))
         self._pipeline: Any = pipeline
+        self.settings = {"model": model, "speakers": speakers}
         self._speakers = speakers
 
     def __call__(self, wav_S: np.ndarray) -> list[Turn]:
@@ -84,7 +87,8 @@ def separate(wav_S: np.ndarray, turns: list[Turn], main: str, fade: float = 0.01
 
 
 class Diarize:
-    """Stage: writes each recording as a stereo conversation into `folder`; rows get "main" and "speech".
+    """Stage: writes each recording as a stereo conversation into `folder`, named by what it is made of; rows get "main"
+    and "speech".
 
     A recording that is stereo already is mixed down first. The main speaker is drawn from those that speak for at least
     `least` of the speech, by `seed` and the row's id.
@@ -92,13 +96,14 @@ class Diarize:
 
     def __init__(self, diarizer: Diarizer, folder: StrPath, seed: int = 0, least: float = 0.1):
         self.diarizer, self.folder, self.seed, self.least = diarizer, Path(folder), seed, least
+        self.settings = {"seed": seed, "least": least} | getattr(diarizer, "settings", {})
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         self.folder.mkdir(parents=True, exist_ok=True)
         return [self._one(row) for row in rows]
 
     def _one(self, row: Row) -> Row:
-        target = self.folder / f"{Path(row['path']).stem}.flac"
+        target = self.folder / f"{output_name(row['path'], self.settings, name_of(row))}.flac"
         wav_S = read_mono(row["path"])
         turns = self.diarizer(wav_S)
         spoken: dict[str, float] = {}

@@ -11,11 +11,14 @@ as they are: SPEAKER_UNSAID are the words that the agent was about to say when i
 
 import gzip
 import json
-from collections.abc import Iterable
+import math
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from duologue.data.strict_json import LARGEST, parse_json, read_json
 from duologue.errors import InputError
 from duologue.files import atomic_write
 from duologue.types import StrPath
@@ -24,6 +27,8 @@ Row = dict[str, Any]
 AGENT = "SPEAKER_MAIN"
 USER = "SPEAKER_USER"
 UNSAID = "SPEAKER_UNSAID"
+PLACES = ("path", "codes")  # keys of a row that name a file: relative to the manifest's folder
+LARGEST_MANIFEST = 1 << 30  # bytes, uncompressed
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ def read_manifest(path: StrPath) -> list[Row]:
     """Rows of a manifest, or of every *.jsonl below a folder; each "path" is resolved to an existing place.
 
     A relative path is looked for beside the manifest, and else from the current folder. Raises InputError, with the
-    number of the line, if a row is no json object or has no "path".
+    number of the line, if a row is no json object or has no "path", and for a file that is damaged or unpacks to more
+    than a GiB.
     """
     path = Path(path)
     if path.is_dir():
@@ -67,24 +73,47 @@ def read_manifest(path: StrPath) -> list[Row]:
         return [row for one in found for row in read_manifest(one)]
     if not path.exists():
         raise InputError(f"there is no manifest {path}")
-    rows = []
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                rows.append(_parse(line, path, number))
-    return rows
-
-
-def _parse(line: str, manifest: Path, number: int) -> Row:
     try:
-        row = json.loads(line)
-        place = Path(row["path"])
-    except (ValueError, KeyError, TypeError):
+        return [_parse(line, path, number) for number, line in _lines(path) if line.strip()]
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is damaged or cannot be read: {error}") from None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines with their numbers; no more is in memory than may be."""
+    total, number = 0, 0
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        while line := file.readline(LARGEST + 1):
+            number += 1
+            total += len(line)
+            if len(line) > LARGEST:
+                raise InputError(f"{path}, line {number}: longer than {LARGEST >> 20} MiB")
+            if total > LARGEST_MANIFEST:
+                raise InputError(
+                    f"{path} is larger than {LARGEST_MANIFEST >> 20} MiB: divide it into several"
+                )
+            yield number, line
+
+
+def _parse(line: bytes, manifest: Path, number: int) -> Row:
+    try:
+        row = parse_json(line)
+        if not isinstance(row, dict) or not isinstance(row["path"], str) or "\0" in row["path"]:
+            raise ValueError
+    except (ValueError, KeyError):
         raise InputError(
             f'{manifest}, line {number}: expected an object like {{"path": ..., "duration": ...}}'
         ) from None
-    beside = manifest.parent / place
-    return row | {"path": str(beside if beside.exists() or not place.exists() else place)}
+    return row | {key: _found(row[key], manifest.parent) for key in PLACES if isinstance(row.get(key), str)}
+
+
+def _found(name: str, folder: Path) -> str:
+    """A place in a row: beside the manifest, or else from the current folder."""
+    beside, place = folder / name, Path(name)
+    try:
+        return str(beside if beside.exists() or not place.exists() else place)
+    except (OSError, ValueError):  # a name that no file can have
+        return str(beside)
 
 
 def write_manifest(path: StrPath, rows: Iterable[Row]) -> None:
@@ -98,9 +127,13 @@ def write_manifest(path: StrPath, rows: Iterable[Row]) -> None:
 
 
 def relative_row(row: Row, folder: Path) -> Row:
-    """The row with "path" relative to `folder` where it lies below it, else absolute."""
-    place, folder = Path(row["path"]).resolve(), folder.resolve()
-    return row | {"path": str(place.relative_to(folder) if place.is_relative_to(folder) else place)}
+    """The row with "path" (and "codes") relative to `folder` where it lies below it, else absolute."""
+    folder = folder.resolve()
+    places = {key: Path(row[key]).resolve() for key in PLACES if isinstance(row.get(key), str)}
+    return row | {
+        key: str(place.relative_to(folder) if place.is_relative_to(folder) else place)
+        for key, place in places.items()
+    }
 
 
 def sidecar(path: StrPath) -> Path:
@@ -109,33 +142,55 @@ def sidecar(path: StrPath) -> Path:
 
 
 def read_transcript(path: StrPath) -> Transcript:
-    """The transcript of the recording at `path` (its sound file). InputError if it is missing or malformed."""
+    """The transcript of the recording at `path` (its sound file), sorted by start. InputError if it is missing or
+    malformed; a word must have a text, a speaker, and a time at which it starts and, no earlier, ends."""
     place = sidecar(path)
     if not place.exists():
         raise InputError(f"{path} has no transcript {place.name}: run `duologue data align` first")
-    try:
-        found = json.loads(place.read_text())
-        words = [
-            Word(text, float(start), float(end), who) for text, (start, end), who in found.pop("alignments")
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    found = read_json(place)
+    if not isinstance(found, dict) or not isinstance(found.get("alignments"), list):
         raise InputError(
             f'{place} is not a transcript: expected {{"alignments": [[word, [start, end], who], ...]}}'
+        )
+    words = [_word(entry, place, number) for number, entry in enumerate(found.pop("alignments"), 1)]
+    cuts = found.get("cuts", [])
+    if not isinstance(cuts, list) or not all(_is_time(cut) for cut in cuts):
+        raise InputError(f'{place} is not a transcript: "cuts" must be a list of seconds')
+    conditions = found.pop("text_conditions", None)
+    return Transcript(sorted(words, key=lambda word: (word.start, word.end)), conditions, found)
+
+
+def _word(entry: Any, place: Path, number: int) -> Word:
+    try:
+        text, (start, end), who = entry
+        if not (isinstance(text, str) and isinstance(who, str)):
+            raise ValueError
+        if not (_is_time(start) and _is_time(end) and start <= end):
+            raise ValueError
+    except (ValueError, TypeError):
+        raise InputError(
+            f"{place} is not a transcript: its word {number} is {json.dumps(entry)[:80]}, expected "
+            "[word, [start, end], who] in seconds"
         ) from None
-    return Transcript([_stripped(word) for word in words], found.pop("text_conditions", None), found)
+    return Word(text.strip(), float(start), float(end), who)
 
 
-def _stripped(word: Word) -> Word:
-    return Word(word.text.strip(), word.start, word.end, word.speaker)
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
-def write_transcript(path: StrPath, transcript: Transcript) -> None:
-    """Write the transcript beside the recording at `path`; words are sorted by start, times to a millisecond."""
+def transcript_body(transcript: Transcript) -> dict[str, Any]:
+    """A transcript as json: words sorted by start, times to a millisecond."""
     words = sorted(transcript.words, key=lambda word: (word.start, word.end))
     body: dict[str, Any] = {
         "alignments": [[" " + w.text, [round(w.start, 3), round(w.end, 3)], w.speaker] for w in words]
     }
     if transcript.text_conditions:
         body["text_conditions"] = transcript.text_conditions
+    return body | transcript.extra
+
+
+def write_transcript(path: StrPath, transcript: Transcript) -> None:
+    """Write the transcript (`transcript_body`) beside the recording at `path`."""
     with atomic_write(sidecar(path)) as temporary:
-        temporary.write_text(json.dumps(body | transcript.extra))
+        temporary.write_text(json.dumps(transcript_body(transcript)))

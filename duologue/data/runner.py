@@ -2,7 +2,8 @@
 
 A stage is a class whose `__init__` loads what it needs and whose `__call__(rows) -> rows` is idempotent: called again
 on the same rows it gives the same rows, and files already written are not written again. It knows nothing of this
-module, so a cluster engine can run it as well (`dataset.map_batches(Stage, ...)`).
+module, so a cluster engine can run it as well (`dataset.map_batches(Stage, ...)`). Its `settings`, if it has any, are
+what its outputs depend on besides the rows: one folder holds outputs of one setting.
 """
 
 import json
@@ -12,9 +13,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from duologue.data.manifest import Row, read_manifest, write_manifest
+from duologue.data.fingerprint import fingerprint
+from duologue.data.manifest import PLACES, Row, read_manifest, sidecar, write_manifest
+from duologue.data.strict_json import one_line, parse_json, read_json
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
 from duologue.progress import progress
@@ -42,20 +45,28 @@ def run(stage: Stage, rows: list[Row], out: StrPath, batch: int = 1, label: str 
     """Apply `stage` to `rows` and write the manifest `out`, in the order of `rows`.
 
     A row is known by its "id", or else by its "path", which then becomes its id. Finished rows are kept in OUT.part as
-    they come: a killed run goes on from there, and a run whose manifest exists does the rows that are new. Rows that
-    raised are listed in OUT.errors and tried again by the next run.
+    they come: a killed run goes on from there, and a run whose manifest exists does the rows that are new, and those
+    whose recording, transcript or row has changed since ("made_from"). Rows that raised are listed in OUT.errors and
+    tried again by the next run. Raises InputError if OUT was made with other settings of the stage.
     """
     out = check_writable(out)
     part = out.with_name(out.name + ".part")
     names = _names(rows)
     done = {name_of(row): row for row in (read_manifest(out) if out.exists() else [])} | _read_part(part)
-    result = Result(resumed=sum(name in done for name in names))
-    todo = [row for row, name in zip(rows, names, strict=True) if name not in done]
+    settings = getattr(stage, "settings", {})
+    _same_settings(out, settings, bool(done))
+    todo = [
+        row for row, name in zip(rows, names, strict=True) if not _is_current(row, done.get(name), settings)
+    ]
+    result = Result(resumed=len(rows) - len(todo))
+    for row in todo:
+        done.pop(name_of(row), None)
     with part.open("a") as log:
         for row, made in _each(stage, todo, batch, label, result.bad):
-            done[name_of(row)] = made | {"id": name_of(row)}
-            log.write(json.dumps(done[name_of(row)]) + "\n")
+            made |= {"id": name_of(row), "made_from": _made_from(row, settings)}
+            log.write(json.dumps(made) + "\n")
             log.flush()
+            done[name_of(row)] = made
     result.rows = [done[name] for name in names if name in done]
     write_manifest(out, result.rows)
     _report(out, result.bad)
@@ -85,6 +96,36 @@ def _names(rows: list[Row]) -> list[str]:
     return names
 
 
+def _same_settings(out: Path, settings: dict[str, Any], begun: bool) -> None:
+    """Write the settings down beside `out`, or make sure that what is there already was made with them."""
+    place = out.with_name(out.name.removesuffix(".gz").removesuffix(".jsonl") + ".settings.json")
+    now = json.loads(json.dumps(settings, default=str))
+    if begun:
+        then = read_json(place) if place.exists() else {}
+        other = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
+        if other:
+            told = ", ".join(f"{key} was {then.get(key)}, is {now.get(key)}" for key in other)
+            raise InputError(
+                f"{out} was made with other settings ({told}): name another folder, or delete this one"
+            )
+    with atomic_write(place) as temporary:
+        temporary.write_text(json.dumps(now, indent=1) + "\n")
+
+
+def _made_from(row: Row, settings: dict[str, Any]) -> str:
+    """A hash of all that the outputs of a row depend on; moving the recordings changes nothing."""
+    path = Path(row["path"])
+    rest = {name: value for name, value in row.items() if name != "path"}
+    return fingerprint(settings, rest, path, sidecar(path) if path.name else None)
+
+
+def _is_current(row: Row, made: Row | None, settings: dict[str, Any]) -> bool:
+    """Whether a finished row is there and still what the stage would make."""
+    if made is None or not all(Path(made[key]).exists() for key in PLACES if isinstance(made.get(key), str)):
+        return False
+    return made.get("made_from") == _made_from(row, settings)
+
+
 def _each(stage: Stage, rows: list[Row], batch: int, label: str, bad: list[Row]) -> Iterator[tuple[Row, Row]]:
     """Rows that went well, with what became of them; the others are added to `bad`."""
     with progress(label, len(rows)) as advance:
@@ -110,7 +151,7 @@ def _attempt(stage: Stage, chunk: list[Row], bad: list[Row]) -> list[Row | None]
         return [*made]
     except Exception as error:  # whatever a damaged file makes a library raise
         if len(chunk) == 1:
-            bad.append({"id": name_of(chunk[0]), "error": f"{type(error).__name__}: {error}"})
+            bad.append({"id": name_of(chunk[0]), "error": f"{type(error).__name__}: {one_line(error)}"})
             return [None]
     return [_attempt(stage, [row], bad)[0] for row in chunk]
 
@@ -120,8 +161,13 @@ def _read_part(part: Path) -> dict[str, Row]:
     if not part.exists():
         return {}
     whole = part.read_bytes()
-    os.truncate(part, whole.rfind(b"\n") + 1)
-    return {row["id"]: row for row in map(json.loads, whole[: whole.rfind(b"\n") + 1].splitlines())}
+    end = whole.rfind(b"\n") + 1
+    try:
+        rows = {row["id"]: row for row in map(parse_json, whole[:end].split(b"\n")[:-1])}
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{part} is damaged: delete it to have its rows made again") from None
+    os.truncate(part, end)
+    return rows
 
 
 def _report(out: Path, bad: list[Row]) -> None:

@@ -1,10 +1,10 @@
 """What may be said: questions in several phrasings with their answers, or whole conversations."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from duologue.data.strict_json import parse_json
 from duologue.data.text import spoken_words
 from duologue.errors import InputError
 from duologue.types import StrPath
@@ -49,9 +49,9 @@ class Script:
         script = cls()
         if not Path(path).exists():
             raise InputError(f"there is no script {path}")
-        for number, text in enumerate(Path(path).read_text().splitlines(), 1):
+        for number, text in enumerate(Path(path).read_bytes().splitlines(), 1):
             try:
-                script._add(json.loads(text))
+                script._add(parse_json(text))
             except (ValueError, KeyError, TypeError):
                 raise InputError(
                     f'{path}, line {number}: expected {{"id", "user": [..], "moshi"}} or {{"id", "turns": [[q, a]]}}'
@@ -62,10 +62,17 @@ class Script:
 
     def _add(self, row: dict[str, Any]) -> None:
         if "turns" not in row:
-            self.items[row["id"]] = Item(row["id"], tuple(row["user"]), row["moshi"])
+            if not isinstance(row["user"], list):
+                raise TypeError
+            self._add_item(row["id"], row["user"], row["moshi"])
             return
         lines = []
         for k, (question, answer) in enumerate(row["turns"]):
-            self.items[f"{row['id']}.{k}"] = Item(f"{row['id']}.{k}", (question,), answer)
+            self._add_item(f"{row['id']}.{k}", [question], answer)
             lines.append(Line(f"{row['id']}.{k}", 0, question))
         self.conversations.append(lines)
+
+    def _add_item(self, name: str, phrasings: list[str], answer: str) -> None:
+        if not phrasings or not all(isinstance(text, str) for text in (name, *phrasings, answer)):
+            raise TypeError
+        self.items[name] = Item(name, tuple(phrasings), answer)

@@ -1,6 +1,7 @@
 """Scripts -> two-channel conversations: chooses what is said and in which situation; `timeline` places it."""
 
 import random
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from duologue.audio.files import write_audio
 from duologue.data.augment import NOISES, noise
 from duologue.data.cast import Cast
+from duologue.data.fingerprint import fingerprint
 from duologue.data.manifest import Row, write_transcript
 from duologue.data.options import Situations, Timing
 from duologue.data.script import Line, Script
@@ -107,6 +109,11 @@ class Synth:
         babble: list[np.ndarray] | None = None,
     ):
         self.director, self.folder, self.suffix, self.babble = director, Path(folder), suffix, babble
+        self.settings = {
+            **director.cast.settings, **asdict(director.situations), **asdict(director.timing),
+            "seconds": director.seconds, "script": fingerprint(asdict(director.script)),
+            "babble": fingerprint(*(babble or [])), "format": suffix,
+        }  # fmt: skip
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """The depth transformer: from one frame's context to its codebooks, one after the other (section 3.4.1)."""
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import torch
@@ -115,15 +116,22 @@ class DepthTransformer(nn.Module):
         logits = [head(norm(x_ND)) for head, norm, x_ND in outputs]
         return torch.stack(logits, 1).unflatten(0, (batch, frames)).transpose(1, 2)
 
-    def sample(self, z_BD: Tensor, text_B: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """One frame's codes `[B, Q]`; `choose(q, logits_BV)` gives the token of codebook q."""
+    def sample(
+        self,
+        z_BD: Tensor,
+        text_B: Tensor,
+        choose: Callable[[int, Tensor], Tensor],
+        codebooks: int | None = None,
+    ) -> Tensor:
+        """One frame's codes `[B, Q]`, or only the first `codebooks` of them; `choose(q, logits_BV)` gives the token of
+        codebook q."""
         told = [project(z_BD) for project in self.in_projs]
         layers = [(layer, layer.init_past(len(z_BD), z_BD)) for layer in self.layers]
         steps = zip(
             self.config.schedule, [self.text_emb, *self.audio_embs], self.norms, self.heads, strict=True
         )
         codes = [text_B]
-        for q, (which, embedding, norm, head) in enumerate(steps):
+        for q, (which, embedding, norm, head) in enumerate(islice(steps, codebooks)):
             x_BD = told[which] + embedding(codes[-1])
             for layer, past_2NQD in layers:
                 x_BD = layer.step(q, x_BD, past_2NQD)

@@ -18,7 +18,7 @@ from ..nn.stack import Stack
 from ..nn.transformer import KeysValues, Transformer
 from .condition import Condition, Conditioning
 from .depth import DepthTransformer
-from .embedding import TokenEmbedding, all_given
+from .embedding import TokenEmbedding, all_given, two_in_one
 
 NO_INPUT = -1  # gives no input and no loss
 TO_GENERATE = -2  # to be sampled
@@ -110,6 +110,13 @@ class LM(nn.Module):
         if not self.config.writes_down_user:
             return torch.full(z_BD.shape[:1], NO_INPUT, device=z_BD.device)
         return self.extra_heads[0](z_BD).argmax(-1)
+
+    def with_user_text(self, text: Tensor, user: Tensor) -> Tensor:
+        """Ids of the text stream as the next frame reads them: the agent's token and what was written down of the user's
+        words, in one id. `text` of -1 stays: no input."""
+        config = self.config
+        both = two_in_one(text, user, config.text_card + 1, config.pad_id)
+        return torch.where(text < 0, text, both)
 
     def forward(self, codes_BKT: Tensor, condition: Condition | None = None) -> LMOutput:
         """Predict every code of `codes_BKT` from the frames before it and, in depth, the codes before it in its frame.

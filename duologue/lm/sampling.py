@@ -27,6 +27,8 @@ class Sampling:
     pad_bias: float = 0.0
     """Added to the logit of PAD: above 0 the agent speaks later and less."""
     seed: int = 0
+    guidance: float = 1.0
+    """Of classifier-free guidance (`lm.step.Guidance`): 1 is none, above 1 the condition counts for more."""
 
     def __post_init__(self) -> None:
         for name in ("temperature", "text_temperature"):
@@ -37,6 +39,8 @@ class Sampling:
                 raise InputError(f"{name} is a whole number from 0 up, not {getattr(self, name)}")
         if not isfinite(self.pad_bias):
             raise InputError(f"pad_bias is a number, not {self.pad_bias}")
+        if not isfinite(self.guidance):
+            raise InputError(f"guidance is a number, not {self.guidance}")
         if not -(2**63) <= self.seed < 2**63:
             raise InputError(f"seed is a whole number of 64 bits, not {self.seed}")
 
@@ -60,6 +64,7 @@ class SlotSampling(State):
     text_top_k_B: Tensor
     pad_bias_B: Tensor
     seed_B: Tensor
+    guidance_B: Tensor
     settings: list[Sampling]
 
     def __post_init__(self) -> None:

@@ -1,6 +1,11 @@
-"""One frame of a conversation at a time: the state of a batch of slots, and the step that moves it on."""
+"""One frame of a conversation at a time: the state of a batch of slots, and the step that moves it on.
+
+`step` is `listen`, which ends with the choice of the text token, and then `speak`, which begins with the depth
+transformer. Whoever must look at that token or replace it (speech synthesis) calls the two by turns.
+"""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -8,30 +13,101 @@ from torch import Tensor
 from ..nn.state import State, per_slot, running
 from ..nn.transformer import KeysValues, TransformerState
 from .condition import Condition
-from .model import LM, TO_GENERATE
+from .model import LM, NO_INPUT, TO_GENERATE
 from .sampling import Sampling, SlotSampling
 
 
 @dataclass(frozen=True)
-class Told:
-    """A condition as the step uses it. It belongs to the slots, not to their past: a reset leaves it."""
+class Guidance:
+    """Classifier-free guidance: the batch is doubled, logits become null + guidance * (conditional - null) with the
+    `Sampling.guidance` of each slot.
 
-    condition: Condition | None
-    crossed: list[KeysValues] | None
+    `condition` is what the null half is told. With `text`, the choice of the text token is guided too; without, the
+    null half does not read the text, and the conditional half alone chooses it.
+    """
+
+    condition: Condition | None = None
+    text: bool = True
+
+
+@dataclass
+class Told(State):
+    """Conditions as the step uses them, for each slot. They belong to the slots, not to their past: a reset leaves
+    them; `tell` changes them."""
+
+    summed_B1D: Tensor | None
+    keys: list[Tensor]  # of each layer, `[B, H, S, D]`; empty without cross-attention
+    values: list[Tensor]
+
+    def reset(self, mask_B: Tensor | None = None) -> None:
+        """Conditions are not part of a conversation's past."""
+
+    @property
+    def crossed(self) -> list[KeysValues] | None:
+        return list(zip(self.keys, self.values, strict=True)) or None
+
+
+@dataclass
+class Backbone(State):
+    """What the temporal transformer remembers and is told."""
+
+    temporal: TransformerState
+    told: Told
+
+
+@dataclass
+class Doubled(State):
+    """The same of 2B slots for B conversations: the conditional half, then the null half."""
+
+    both: Backbone
+    batch: int
+
+    def reset(self, mask_B: Tensor | None = None) -> None:
+        self.both.reset(None if mask_B is None else mask_B.repeat(2))
+
+    def take(self, slots_N: Tensor) -> "Doubled":
+        return Doubled(self.both.take(torch.cat([slots_N, slots_N + self.batch])), len(slots_N))
+
+    def put(self, slots_N: Tensor, taken: State) -> None:
+        assert isinstance(taken, Doubled)
+        self.both.put(torch.cat([slots_N, slots_N + self.batch]), taken.both)
 
 
 @dataclass
 class StepState(State):
-    """Everything a batch of conversations remembers between frames."""
+    """Everything a batch of conversations remembers between frames.
 
-    temporal: TransformerState
+    `null_until_B` (int64): with guidance, the null half reads nothing of a stream up to this frame plus the stream's
+    delay: the voice at the beginning is hidden from it. A reset clears it.
+    """
+
+    backbone: Backbone | Doubled
     tokens_BKC: Tensor  # the last frames of every stream, a ring of max_delay + 2
     frame_B: Tensor  # int64: frames since the slot began
+    null_until_B: Tensor
     sampling: SlotSampling
-    told: Told
+    guidance: Guidance | None
+    codebooks: int  # how many are spoken; the model reads no input for the rest
 
     def fresh(self, name: str) -> float:
         return TO_GENERATE if name == "tokens_BKC" else 0
+
+    @property
+    def inner(self) -> Backbone:
+        return self.backbone.both if isinstance(self.backbone, Doubled) else self.backbone
+
+    @property
+    def temporal(self) -> TransformerState:
+        return self.inner.temporal
+
+
+@dataclass
+class Thought:
+    """What `listen` gives: the text token that the model chose for this frame, and the context of the depth
+    transformer (`[B, D]`; with guidance `[2B, D]`, the conditional half first)."""
+
+    text_B: Tensor
+    hidden_BD: Tensor
 
 
 @dataclass
@@ -49,20 +125,68 @@ class StepOutput:
     hidden_BD: Tensor
 
 
-def init_state(lm: LM, sampling: list[Sampling], condition: Condition | None = None) -> StepState:
-    """State for `len(sampling)` slots, each with its own settings; `condition` holds for all of them."""
+def init_state(
+    lm: LM,
+    sampling: list[Sampling],
+    condition: Condition | None = None,
+    guidance: Guidance | None = None,
+    codebooks: int | None = None,
+) -> StepState:
+    """State for `len(sampling)` slots, each with its own settings.
+
+    `condition` holds for all slots, or has a row for each; `tell` changes a slot's. `codebooks`: how many the depth
+    transformer speaks, all by default; the rest are no input.
+    """
     config, batch = lm.config, len(sampling)
     ring = max(config.delays) + 2
-    crossed = lm.crossed(condition)
-    if crossed is not None:
-        crossed = [(k.expand(batch, -1, -1, -1), v.expand(batch, -1, -1, -1)) for k, v in crossed]
+    backbone: Backbone | Doubled
+    if guidance is None:
+        backbone = Backbone(lm.temporal.init_state(batch), _told(lm, condition, batch))
+    else:
+        halves = [_told(lm, c, batch) for c in (condition, guidance.condition)]
+        backbone = Doubled(Backbone(lm.temporal.init_state(2 * batch), _joined(*halves)), batch)
     return StepState(
-        lm.temporal.init_state(batch),
+        backbone,
         torch.full((batch, config.streams, ring), TO_GENERATE, device=lm.device),
         torch.zeros(batch, dtype=torch.int64, device=lm.device),
+        torch.zeros(batch, dtype=torch.int64, device=lm.device),
         SlotSampling.of(sampling, lm.device),
-        Told(condition, crossed),
+        guidance,
+        config.depth_steps if codebooks is None else codebooks,
     )
+
+
+def tell(lm: LM, state: StepState, slot: int, condition: Condition) -> None:
+    """Another condition for one slot, from its next step on. Its attended part must be as long as that of the others;
+    with guidance, the null half keeps what it was told."""
+    told, new = state.inner.told, _told(lm, condition, 1)
+    if told.summed_B1D is not None and new.summed_B1D is not None:
+        told.summed_B1D[slot] = new.summed_B1D[0]
+    for mine, its in zip([*told.keys, *told.values], [*new.keys, *new.values], strict=True):
+        mine[slot] = its[0]
+
+
+def _told(lm: LM, condition: Condition | None, batch: int) -> Told:
+    """Each slot's own copy of a condition of 1 or `batch` rows."""
+    crossed = lm.crossed(condition) or []
+    summed = None if condition is None else condition.summed_B1D
+
+    def each(rows: Tensor) -> Tensor:
+        return rows.detach().expand(batch, *rows.shape[1:]).clone()
+
+    return Told(
+        None if summed is None else each(summed), [each(k) for k, _ in crossed], [each(v) for _, v in crossed]
+    )
+
+
+def _joined(conditional: Told, null: Told) -> Told:
+    if (conditional.summed_B1D is None) != (null.summed_B1D is None):
+        raise ValueError("guidance needs a condition for both halves")
+    summed = None
+    if conditional.summed_B1D is not None and null.summed_B1D is not None:
+        summed = torch.cat([conditional.summed_B1D, null.summed_B1D])
+    keys = [torch.cat(pair) for pair in zip(conditional.keys, null.keys, strict=True)]
+    return Told(summed, keys, [torch.cat(pair) for pair in zip(conditional.values, null.values, strict=True)])
 
 
 def step(
@@ -86,7 +210,40 @@ def step(
         with torch.no_grad():
             return _step(lm, state, heard_BQ, exec_B, text_B, audio_BQ)
     with torch.inference_mode():  # a tenth faster: nothing is noted for gradients
-        out = _step(lm, state, heard_BQ, running(exec_B), text_B, audio_BQ)
+        return _outside(_step(lm, state, heard_BQ, running(exec_B), text_B, audio_BQ))
+
+
+def listen(lm: LM, state: StepState, heard_BQ: Tensor, exec_B: Tensor | None = None) -> Thought:
+    """The first half of `step`: hear one frame and choose its text token."""
+    if torch.compiler.is_compiling():
+        with torch.no_grad():
+            return _listen(lm, state, _delays(lm), heard_BQ, exec_B)
+    with torch.inference_mode():
+        thought = _listen(lm, state, _delays(lm), heard_BQ, running(exec_B))
+        return Thought(thought.text_B.clone(), thought.hidden_BD)
+
+
+def speak(
+    lm: LM,
+    state: StepState,
+    thought: Thought,
+    text_B: Tensor | None = None,
+    audio_BQ: Tensor | None = None,
+    exec_B: Tensor | None = None,
+    depth: bool = True,
+) -> StepOutput:
+    """The second half, once for each `listen` and with the same `exec_B`: say the text token `text_B` (None: what was
+    chosen) and the codes that go with it. Without `depth` no code is sampled: `audio_BQ`, or no input, is said."""
+    said_B = thought.text_B if text_B is None else text_B
+    if torch.compiler.is_compiling():
+        with torch.no_grad():
+            return _say(lm, state, _delays(lm), thought.hidden_BD, said_B, audio_BQ, exec_B, depth)
+    with torch.inference_mode():
+        out = _say(lm, state, _delays(lm), thought.hidden_BD, said_B, audio_BQ, running(exec_B), depth)
+        return _outside(out)
+
+
+def _outside(out: StepOutput) -> StepOutput:
     return StepOutput(out.text_B.clone(), out.tokens_BK.clone(), out.heard_B.clone(), out.hidden_BD.clone())
 
 
@@ -98,26 +255,96 @@ def _step(
     text_B: Tensor | None,
     audio_BQ: Tensor | None,
 ) -> StepOutput:
-    config = lm.config
+    delays_K = _delays(lm)
+    thought = _listen(lm, state, delays_K, heard_BQ, exec_B)
+    said_B = thought.text_B
+    if text_B is not None:
+        said_B = torch.where(text_B == TO_GENERATE, said_B, text_B)
+    return _say(lm, state, delays_K, thought.hidden_BD, said_B, audio_BQ, exec_B, True)
+
+
+def _delays(lm: LM) -> Tensor:
+    return torch.tensor(lm.config.delays, device=lm.device)
+
+
+def _listen(lm: LM, state: StepState, delays_K: Tensor, heard_BQ: Tensor, exec_B: Tensor | None) -> Thought:
+    config, inner = lm.config, state.inner
     spoken = config.depth_steps
-    delays_K = torch.tensor(config.delays, device=heard_BQ.device)
     if config.heard:
         frame_BQ = state.frame_B[:, None] + delays_K[1 + spoken :]
         _write(state.tokens_BKC, 1 + spoken, frame_BQ, heard_BQ, exec_B)
-    input_BK1 = _read(lm, state, delays_K, exec_B)
-    x_B1D = lm.embed_frame(input_BK1, state.told.condition)
-    x_B1D = lm.temporal.step(state.temporal, x_B1D, exec_B, state.told.crossed)
+    input_BK1, before_BK1 = _read(lm, state, delays_K, exec_B)
+    run_B = exec_B
+    if state.guidance is not None:
+        input_BK1 = torch.cat([input_BK1, _hidden(state, delays_K, input_BK1, before_BK1)])
+        run_B = None if exec_B is None else exec_B.repeat(2)
+    told = inner.told.summed_B1D
+    x_B1D = lm.embed_frame(input_BK1, None if told is None else Condition(told, None))
+    x_B1D = lm.temporal.step(inner.temporal, x_B1D, run_B, inner.told.crossed)
     z_BD = lm.out_norm(x_B1D)[:, 0]
-    said_B = state.sampling.choose_text(lm.text_head(z_BD), state.frame_B, config.pad_id)
-    if text_B is not None:
-        said_B = torch.where(text_B == TO_GENERATE, said_B, text_B)
-    said_BK = said_B[:, None]
-    if lm.depth is not None:
-        said_BK = torch.cat([said_BK, _speak(lm, state, z_BD, said_B, audio_BQ)], 1)
+    if state.guidance is None:
+        logits_BV = lm.text_head(z_BD)
+    elif state.guidance.text:
+        logits_BV = _guided(lm.text_head(z_BD), state.sampling.guidance_B)
+    else:
+        logits_BV = lm.text_head(z_BD.chunk(2)[0])
+    return Thought(state.sampling.choose_text(logits_BV, state.frame_B, config.pad_id), z_BD)
+
+
+def _say(
+    lm: LM,
+    state: StepState,
+    delays_K: Tensor,
+    z_BD: Tensor,
+    said_B: Tensor,
+    audio_BQ: Tensor | None,
+    exec_B: Tensor | None,
+    depth: bool,
+) -> StepOutput:
+    config = lm.config
+    conditional_BD = z_BD if state.guidance is None else z_BD.chunk(2)[0]
+    heard_B, text_B = lm.write_down(conditional_BD), said_B
+    if config.reads_user_text:
+        said_B = lm.with_user_text(said_B, heard_B)
+    spoken, said_BK = config.depth_steps, said_B[:, None]
+    if spoken:
+        codes_BQ = _speak(lm, state, z_BD, said_B, audio_BQ) if depth else audio_BQ
+        said_BK = torch.cat([said_BK, _filled(codes_BQ, len(said_B), spoken, said_B.device)], 1)
     next_B = state.frame_B + 1
     _write(state.tokens_BKC, 0, next_B[:, None].expand_as(said_BK), said_BK, exec_B)
     state.frame_B.copy_(next_B if exec_B is None else torch.where(exec_B, next_B, state.frame_B))
-    return StepOutput(said_B, _complete(state, delays_K[: 1 + spoken], exec_B), lm.write_down(z_BD), z_BD)
+    tokens_BK = _complete(state, delays_K[: 1 + state.codebooks], exec_B)
+    if config.reads_user_text:  # the agent's alone
+        tokens_BK[:, 0] = torch.where(
+            tokens_BK[:, 0] < 0, tokens_BK[:, 0], tokens_BK[:, 0] % (config.text_card + 1)
+        )
+    return StepOutput(text_B, tokens_BK, heard_B, conditional_BD)
+
+
+def _filled(codes_BQ: Tensor | None, batch: int, codebooks: int, device: torch.device) -> Tensor:
+    """With no input for the codebooks that are not spoken."""
+    given = 0 if codes_BQ is None else codes_BQ.shape[1]
+    if codes_BQ is not None and given == codebooks:
+        return codes_BQ
+    nothing_BQ = torch.full((batch, codebooks - given), NO_INPUT, device=device)
+    return nothing_BQ if codes_BQ is None else torch.cat([codes_BQ, nothing_BQ], 1)
+
+
+def _hidden(state: StepState, delays_K: Tensor, input_BK1: Tensor, before_BK1: Tensor) -> Tensor:
+    """What the null half reads."""
+    guidance = cast(Guidance, state.guidance)
+    late_BK1 = state.frame_B[:, None, None] > delays_K[:, None] + state.null_until_B[:, None, None]
+    seen_BK1 = late_BK1 | before_BK1
+    if not guidance.text:
+        seen_BK1 = torch.cat([before_BK1[:, :1], seen_BK1[:, 1:]], 1)
+    return torch.where(seen_BK1, input_BK1, NO_INPUT)
+
+
+def _guided(logits_BV: Tensor, guidance_B: Tensor) -> Tensor:
+    """`[2B, V]` to `[B, V]`; a slot whose guidance is 1 has the conditional logits to the bit."""
+    conditional, null = logits_BV.float().chunk(2)
+    guidance_B1 = guidance_B[:, None]
+    return torch.where(guidance_B1 == 1, conditional, null + (conditional - null) * guidance_B1)
 
 
 def _write(ring_BKC: Tensor, first: int, frame_BK: Tensor, tokens_BK: Tensor, exec_B: Tensor | None) -> None:
@@ -129,29 +356,34 @@ def _write(ring_BKC: Tensor, first: int, frame_BK: Tensor, tokens_BK: Tensor, ex
     streams.scatter_(-1, index, new)
 
 
-def _read(lm: LM, state: StepState, delays_K: Tensor, exec_B: Tensor | None) -> Tensor:
-    """The input of this step, `[B, K, 1]`: the initial token until a stream's delay has passed."""
+def _read(lm: LM, state: StepState, delays_K: Tensor, exec_B: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The input of this step, `[B, K, 1]`, and where it is the initial token: until a stream's delay has passed."""
     ring = state.tokens_BKC.shape[-1]
     index = (state.frame_B % ring)[:, None, None].expand(-1, lm.config.streams, 1)
     before_BK1 = (state.frame_B[:, None] <= delays_K)[..., None]
     if exec_B is not None:  # a slot at rest may hold nothing yet
         before_BK1 = before_BK1 | ~exec_B[:, None, None]
-    return torch.where(before_BK1, lm.initial_tokens()[:, None], state.tokens_BKC.gather(-1, index))
+    tokens_BK1 = state.tokens_BKC.gather(-1, index)
+    return torch.where(before_BK1, lm.initial_tokens()[:, None], tokens_BK1), before_BK1
 
 
 def _speak(lm: LM, state: StepState, z_BD: Tensor, text_B: Tensor, audio_BQ: Tensor | None) -> Tensor:
-    codebooks, entries = lm.config.depth_steps, lm.config.card
-    noise_BQV = state.sampling.audio_noise(state.frame_B, codebooks, entries)
+    """The codes of this frame, as many as are spoken. With guidance both halves read the same tokens."""
+    guided, codebooks = state.guidance is not None, state.codebooks
+    noise_BQV = state.sampling.audio_noise(state.frame_B, codebooks, lm.config.card)
 
     def choose(q: int, logits_BV: Tensor) -> Tensor:
+        if guided:
+            logits_BV = _guided(logits_BV, state.sampling.guidance_B)
         noise_BV = None if noise_BQV is None else noise_BQV[:, q]
-        sampled_B = state.sampling.choose_audio(logits_BV, state.frame_B, q, noise_BV)
-        if audio_BQ is None:
-            return sampled_B
-        return torch.where(audio_BQ[:, q] == TO_GENERATE, sampled_B, audio_BQ[:, q])
+        chosen_B = state.sampling.choose_audio(logits_BV, state.frame_B, q, noise_BV)
+        if audio_BQ is not None:
+            chosen_B = torch.where(audio_BQ[:, q] == TO_GENERATE, chosen_B, audio_BQ[:, q])
+        return chosen_B.repeat(2) if guided else chosen_B
 
     assert lm.depth is not None
-    return lm.depth.sample(z_BD, text_B, choose)
+    codes_BQ = lm.depth.sample(z_BD, text_B.repeat(2) if guided else text_B, choose, codebooks)
+    return codes_BQ.chunk(2)[0] if guided else codes_BQ
 
 
 def _complete(state: StepState, delays_K: Tensor, exec_B: Tensor | None) -> Tensor:

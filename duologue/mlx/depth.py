@@ -86,12 +86,17 @@ class DepthTransformer(nn.Module):
         return mx.stack(logits, 1).reshape(batch, frames, len(steps), -1).swapaxes(1, 2)
 
     def sample(
-        self, z_BD: mx.array, text_B: mx.array, choose: Callable[[int, mx.array], mx.array]
+        self,
+        z_BD: mx.array,
+        text_B: mx.array,
+        choose: Callable[[int, mx.array], mx.array],
+        codebooks: int | None = None,
     ) -> mx.array:
-        """One frame's codes `[B, Q]`; `choose(q, logits_BV)` gives the token of codebook q."""
+        """One frame's codes `[B, Q]`, or only the first `codebooks` of them; `choose(q, logits_BV)` gives the token of
+        codebook q."""
         before: list[KeysValues | None] = [None] * len(self.layers)
         codes: list[mx.array] = []
-        for q in range(len(self.heads)):
+        for q in range(len(self.heads))[:codebooks]:
             x_B1D = self._input(q, z_BD, codes[-1] if codes else text_B)[:, None]
             for i, layer in enumerate(self.layers):
                 x_B1D, before[i] = layer.step(q, x_B1D, before[i])

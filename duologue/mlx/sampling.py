@@ -19,6 +19,7 @@ class SlotSampling(State):
     text_top_k_B: mx.array
     pad_bias_B: mx.array
     seed_B: mx.array  # uint32: the low half, which is all the noise depends on
+    guidance_B: mx.array
     settings: list[Sampling]
 
     @staticmethod

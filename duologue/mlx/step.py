@@ -7,32 +7,92 @@ import mlx.core as mx
 
 from ..lm.sampling import Sampling
 from .condition import Condition
-from .model import LM, TO_GENERATE
+from .model import LM, NO_INPUT, TO_GENERATE
 from .sampling import SlotSampling
 from .state import State, keep
 from .transformer import KeysValues, TransformerState
 
 
 @dataclass(frozen=True)
-class Told:
-    """A condition as the step uses it. It belongs to the slots, not to their past: a reset leaves it."""
+class Guidance:
+    """Classifier-free guidance; what it does is described at the torch version."""
 
-    condition: Condition | None
-    crossed: list[KeysValues] | None
+    condition: Condition | None = None
+    text: bool = True
+
+
+@dataclass
+class Told(State):
+    """Conditions as the step uses them, for each slot. They belong to the slots, not to their past: a reset leaves
+    them; `tell` changes them."""
+
+    summed_B1D: mx.array | None
+    crossed: "list[Crossed]"  # one a layer; empty without cross-attention
+
+    def reset(self, mask_B: mx.array | None = None) -> None:
+        """Conditions are not part of a conversation's past."""
+
+    @property
+    def pairs(self) -> list[KeysValues] | None:
+        return [(layer.keys_BHSD, layer.values_BHSD) for layer in self.crossed] or None
+
+
+@dataclass
+class Crossed(State):
+    """What one layer attends to."""
+
+    keys_BHSD: mx.array
+    values_BHSD: mx.array
+
+
+@dataclass
+class Backbone(State):
+    """What the temporal transformer remembers and is told."""
+
+    temporal: TransformerState
+    told: Told
+
+
+@dataclass
+class Doubled(State):
+    """The same of 2B slots for B conversations: the conditional half, then the null half."""
+
+    both: Backbone
+
+    def reset(self, mask_B: mx.array | None = None) -> None:
+        self.both.reset(None if mask_B is None else mx.concatenate([mask_B, mask_B]))
 
 
 @dataclass
 class StepState(State):
     """Everything a batch of conversations remembers between frames."""
 
-    temporal: TransformerState
+    backbone: Backbone | Doubled
     tokens_BKC: mx.array  # int32: the last frames of every stream, a ring of max_delay + 2
     frame_B: mx.array  # int32: frames since the slot began
+    null_until_B: mx.array  # int32: as in torch
     sampling: SlotSampling
-    told: Told
+    guidance: Guidance | None
+    codebooks: int  # how many are spoken; the model reads no input for the rest
 
     def fresh(self, name: str) -> float:
         return TO_GENERATE if name == "tokens_BKC" else 0
+
+    @property
+    def inner(self) -> Backbone:
+        return self.backbone.both if isinstance(self.backbone, Doubled) else self.backbone
+
+    @property
+    def temporal(self) -> TransformerState:
+        return self.inner.temporal
+
+
+class Thought(NamedTuple):
+    """What `listen` gives: the text token that the model chose for this frame, and the context of the depth
+    transformer (`[B, D]`; with guidance `[2B, D]`, the conditional half first)."""
+
+    text_B: mx.array
+    hidden_BD: mx.array
 
 
 class StepOutput(NamedTuple):
@@ -45,23 +105,73 @@ class StepOutput(NamedTuple):
     hidden_BD: mx.array
 
 
-def init_state(lm: LM, sampling: list[Sampling], condition: Condition | None = None) -> StepState:
-    """State for `len(sampling)` slots, each with its own settings; `condition` holds for all of them."""
+def init_state(
+    lm: LM,
+    sampling: list[Sampling],
+    condition: Condition | None = None,
+    guidance: Guidance | None = None,
+    codebooks: int | None = None,
+) -> StepState:
+    """State for `len(sampling)` slots, each with its own settings.
+
+    `condition` holds for all slots, or has a row for each; `tell` changes a slot's. `codebooks`: how many the depth
+    transformer speaks, all by default; the rest are no input.
+    """
     config, batch = lm.config, len(sampling)
     ring = max(config.delays) + 2
-    crossed = lm.crossed(condition)
-    if crossed is not None:
-        crossed = [
-            (mx.broadcast_to(k, (batch, *k.shape[1:])), mx.broadcast_to(v, (batch, *v.shape[1:])))
-            for k, v in crossed
-        ]
+    if guidance is None:
+        rows, told = batch, _told(lm, condition, batch)
+    else:
+        halves = [_told(lm, c, batch) for c in (condition, guidance.condition)]
+        rows, told = 2 * batch, _joined(*halves)
+    backbone = Backbone(lm.temporal.init_state(rows, dtype=lm.dtype), told)
     return StepState(
-        lm.temporal.init_state(batch, dtype=lm.dtype),
+        backbone if guidance is None else Doubled(backbone),
         mx.full((batch, config.streams, ring), TO_GENERATE, mx.int32),
         mx.zeros(batch, mx.int32),
+        mx.zeros(batch, mx.int32),
         SlotSampling.of(sampling),
-        Told(condition, crossed),
+        guidance,
+        config.depth_steps if codebooks is None else codebooks,
     )
+
+
+def tell(lm: LM, state: StepState, slot: int, condition: Condition) -> None:
+    """Another condition for one slot, from its next step on. Its attended part must be as long as that of the others;
+    with guidance, the null half keeps what it was told."""
+    told, new = state.inner.told, _told(lm, condition, 1)
+    if told.summed_B1D is not None and new.summed_B1D is not None:
+        told.summed_B1D[slot] = new.summed_B1D[0]
+    for mine, its in zip(told.crossed, new.crossed, strict=True):
+        mine.keys_BHSD[slot] = its.keys_BHSD[0]
+        mine.values_BHSD[slot] = its.values_BHSD[0]
+
+
+def _told(lm: LM, condition: Condition | None, batch: int) -> Told:
+    """Each slot's own copy of a condition of 1 or `batch` rows."""
+    crossed = lm.crossed(condition) or []
+    summed = None if condition is None else condition.summed_B1D
+
+    def each(rows: mx.array) -> mx.array:
+        return mx.contiguous(mx.broadcast_to(rows, (batch, *rows.shape[1:])))
+
+    return Told(None if summed is None else each(summed), [Crossed(each(k), each(v)) for k, v in crossed])
+
+
+def _joined(conditional: Told, null: Told) -> Told:
+    if (conditional.summed_B1D is None) != (null.summed_B1D is None):
+        raise ValueError("guidance needs a condition for both halves")
+    summed = None
+    if conditional.summed_B1D is not None and null.summed_B1D is not None:
+        summed = mx.concatenate([conditional.summed_B1D, null.summed_B1D])
+    crossed = [
+        Crossed(
+            mx.concatenate([one.keys_BHSD, other.keys_BHSD]),
+            mx.concatenate([one.values_BHSD, other.values_BHSD]),
+        )
+        for one, other in zip(conditional.crossed, null.crossed, strict=True)
+    ]
+    return Told(summed, crossed)
 
 
 def step(
@@ -90,26 +200,87 @@ def step_frame(
     audio_BQ: mx.array | None = None,
 ) -> StepOutput:
     """`step` in a state that has room, as what is compiled calls it."""
-    config = lm.config
+    thought = listen(lm, state, heard_BQ, exec_B)
+    said_B = thought.text_B
+    if text_B is not None:
+        said_B = mx.where(text_B == TO_GENERATE, said_B, text_B)
+    return speak(lm, state, thought, said_B, audio_BQ, exec_B)
+
+
+def listen(lm: LM, state: StepState, heard_BQ: mx.array, exec_B: mx.array | None = None) -> Thought:
+    """The first half of `step`, in a state that has room (`state.grow()`): hear one frame and choose its text token."""
+    config, inner = lm.config, state.inner
     spoken = config.depth_steps
     delays_K = mx.array(config.delays)
     if config.heard:
         frame_BQ = state.frame_B[:, None] + delays_K[1 + spoken :]
         state.tokens_BKC = _written(state.tokens_BKC, 1 + spoken, frame_BQ, heard_BQ, exec_B)
-    input_BK1 = _read(lm, state, delays_K, exec_B)
-    x_B1D = lm.embed(input_BK1, state.told.condition)
-    x_B1D = lm.temporal.step(state.temporal, x_B1D, exec_B, state.told.crossed)
+    input_BK1, before_BK1 = _read(lm, state, delays_K, exec_B)
+    run_B = exec_B
+    if state.guidance is not None:
+        input_BK1 = mx.concatenate([input_BK1, _hidden(state, delays_K, input_BK1, before_BK1)])
+        run_B = None if exec_B is None else mx.concatenate([exec_B, exec_B])
+    told = inner.told.summed_B1D
+    x_B1D = lm.embed(input_BK1, None if told is None else Condition(told, None))
+    x_B1D = lm.temporal.step(inner.temporal, x_B1D, run_B, inner.told.pairs)
     z_BD = lm.out_norm(x_B1D)[:, 0]
-    said_B = state.sampling.choose_text(lm.text_head(z_BD), state.frame_B, config.pad_id)
-    if text_B is not None:
-        said_B = mx.where(text_B == TO_GENERATE, said_B, text_B)
+    if state.guidance is None:
+        logits_BV = lm.text_head(z_BD)
+    elif state.guidance.text:
+        logits_BV = _guided(lm.text_head(z_BD), state.sampling.guidance_B)
+    else:
+        logits_BV = lm.text_head(z_BD[: len(z_BD) // 2])
+    return Thought(state.sampling.choose_text(logits_BV, state.frame_B, config.pad_id), z_BD)
+
+
+def speak(
+    lm: LM,
+    state: StepState,
+    thought: Thought,
+    text_B: mx.array | None = None,
+    audio_BQ: mx.array | None = None,
+    exec_B: mx.array | None = None,
+    depth: bool = True,
+) -> StepOutput:
+    """The second half, once for each `listen` and with the same `exec_B`: say the text token `text_B` (None: what was
+    chosen) and the codes that go with it. Without `depth` no code is sampled: `audio_BQ`, or no input, is said."""
+    config, z_BD = lm.config, thought.hidden_BD
+    spoken = config.depth_steps
+    text_B = thought.text_B if text_B is None else text_B
+    conditional_BD = z_BD if state.guidance is None else z_BD[: len(z_BD) // 2]
+    heard_B = lm.write_down(conditional_BD)
+    said_B = lm.with_user_text(text_B, heard_B) if config.reads_user_text else text_B
     said_BK = said_B[:, None]
-    if lm.depth is not None:
-        said_BK = mx.concatenate([said_BK, _speak(lm, state, z_BD, said_B, audio_BQ)], 1)
+    if spoken:
+        codes_BQ = _speak(lm, state, z_BD, said_B, audio_BQ) if depth else audio_BQ
+        given = 0 if codes_BQ is None else codes_BQ.shape[1]
+        nothing_BQ = mx.full((len(said_B), spoken - given), NO_INPUT, mx.int32)
+        said_BK = mx.concatenate([said_BK, *([] if codes_BQ is None else [codes_BQ]), nothing_BQ], 1)
     next_B = state.frame_B + 1
     state.tokens_BKC = _written(state.tokens_BKC, 0, next_B[:, None], said_BK, exec_B)
     state.frame_B = keep(state.frame_B, next_B, exec_B)
-    return StepOutput(said_B, _complete(state, delays_K[: 1 + spoken], exec_B), lm.write_down(z_BD), z_BD)
+    tokens_BK = _complete(state, mx.array(config.delays[: 1 + state.codebooks]), exec_B)
+    if config.reads_user_text:  # the agent's alone
+        first_B1, codes_BQ = tokens_BK[:, :1], tokens_BK[:, 1:]
+        first_B1 = mx.where(first_B1 < 0, first_B1, first_B1 % (config.text_card + 1))
+        tokens_BK = mx.concatenate([first_B1, codes_BQ], 1)
+    return StepOutput(text_B, tokens_BK, heard_B, conditional_BD)
+
+
+def _hidden(state: StepState, delays_K: mx.array, input_BK1: mx.array, before_BK1: mx.array) -> mx.array:
+    """What the null half reads."""
+    late_BK1 = state.frame_B[:, None, None] > delays_K[:, None] + state.null_until_B[:, None, None]
+    seen_BK1 = late_BK1 | before_BK1
+    if state.guidance is not None and not state.guidance.text:
+        seen_BK1 = mx.concatenate([before_BK1[:, :1], seen_BK1[:, 1:]], 1)
+    return mx.where(seen_BK1, input_BK1, NO_INPUT)
+
+
+def _guided(logits_BV: mx.array, guidance_B: mx.array) -> mx.array:
+    """`[2B, V]` to `[B, V]`; a slot whose guidance is 1 has the conditional logits to the bit."""
+    conditional, null = mx.split(logits_BV.astype(mx.float32), 2)
+    guidance_B1 = guidance_B[:, None]
+    return mx.where(guidance_B1 == 1, conditional, null + (conditional - null) * guidance_B1)
 
 
 def _written(
@@ -123,26 +294,32 @@ def _written(
     return mx.concatenate([ring_BKC[:, :first], streams, ring_BKC[:, last:]], 1)
 
 
-def _read(lm: LM, state: StepState, delays_K: mx.array, exec_B: mx.array | None) -> mx.array:
-    """The input of this step, `[B, K, 1]`: the initial token until a stream's delay has passed."""
+def _read(lm: LM, state: StepState, delays_K: mx.array, exec_B: mx.array | None) -> tuple[mx.array, mx.array]:
+    """The input of this step, `[B, K, 1]`, and where it is the initial token: until a stream's delay has passed."""
     ring = state.tokens_BKC.shape[-1]
     index = mx.broadcast_to((state.frame_B % ring)[:, None, None], (*state.tokens_BKC.shape[:2], 1))
     before_BK1 = (state.frame_B[:, None] <= delays_K)[..., None]
     if exec_B is not None:  # a slot at rest may hold nothing yet
         before_BK1 = before_BK1 | ~exec_B[:, None, None]
     tokens_BK1 = mx.take_along_axis(state.tokens_BKC, index, -1)
-    return mx.where(before_BK1, lm.initial_tokens()[:, None], tokens_BK1)
+    return mx.where(before_BK1, lm.initial_tokens()[:, None], tokens_BK1), before_BK1
 
 
 def _speak(lm: LM, state: StepState, z_BD: mx.array, text_B: mx.array, audio_BQ: mx.array | None) -> mx.array:
+    """The codes of this frame, as many as are spoken. With guidance both halves read the same tokens."""
+    guided = state.guidance is not None
+
     def choose(q: int, logits_BV: mx.array) -> mx.array:
-        sampled_B = state.sampling.choose_audio(logits_BV, state.frame_B, q)
-        if audio_BQ is None:
-            return sampled_B
-        return mx.where(audio_BQ[:, q] == TO_GENERATE, sampled_B, audio_BQ[:, q])
+        if guided:
+            logits_BV = _guided(logits_BV, state.sampling.guidance_B)
+        chosen_B = state.sampling.choose_audio(logits_BV, state.frame_B, q)
+        if audio_BQ is not None:
+            chosen_B = mx.where(audio_BQ[:, q] == TO_GENERATE, chosen_B, audio_BQ[:, q])
+        return mx.concatenate([chosen_B, chosen_B]) if guided else chosen_B
 
     assert lm.depth is not None
-    return lm.depth.sample(z_BD, text_B, choose)
+    text_B = mx.concatenate([text_B, text_B]) if guided else text_B
+    return lm.depth.sample(z_BD, text_B, choose, state.codebooks)[: len(state.frame_B)]
 
 
 def _complete(state: StepState, delays_K: mx.array, exec_B: mx.array | None) -> mx.array:

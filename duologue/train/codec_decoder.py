@@ -54,9 +54,14 @@ class DecoderConfig:
 
 
 def by_spectra(config: DecoderConfig) -> DecoderConfig:
-    """For a decoder by frames: no discriminators, no waveform, and spectra that tell harmonics apart."""
-    losses = CodecLossConfig(adversarial=0.0, feature=0.0, waveform=0.0)
-    return replace(config, losses=losses, mel=MelConfig(n_mels=100, first=9, floor=1e-3, plain=True))
+    """For a decoder by frames: nothing that depends on phases, which are its own; spectra that tell harmonics apart."""
+    return replace(
+        config,
+        losses=CodecLossConfig(adversarial=1.0, feature=2.0, waveform=0.0, mel=2.0),
+        discriminator=DiscriminatorConfig((2048, 1024, 512), 16, (1, 2), mels=96),
+        mel=MelConfig(n_mels=100, first=9, floor=1e-3, plain=True),
+        spectra_first=0,  # it has learnt from spectra in the stage before
+    )
 
 
 class CodeBatches:

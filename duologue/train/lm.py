@@ -82,8 +82,9 @@ class LMStage(Stage):
         """Each loss as (weighted sum, sum of weights)."""
         lm, config = self.module, self.config
         early: list[Tensor] = []
+        inputs_BKT = self._inputs(batch)
         with self._watched(early):
-            z_BTD, _ = lm.context(batch["inputs"])
+            z_BTD, _ = lm.context(inputs_BKT)
         terms = {}
         if config.text:
             logits_BTV = lm.text_head(z_BTD)
@@ -96,8 +97,17 @@ class LMStage(Stage):
         if config.heard_early:
             terms["heard_early"] = self._text(lm.extra_heads[0](lm.out_norm(early[0])), batch["heard"])
         if config.audio and (batch["codes"][:, 1:] >= 0).any():
-            terms["audio"] = self._audio(z_BTD, lm.delayed(batch["codes"]))
+            # The depth transformer reads the text as the step does: with the user's words, where the model reads them.
+            codes_BKT = torch.cat([inputs_BKT[:, :1], batch["codes"][:, 1:]], 1)
+            terms["audio"] = self._audio(z_BTD, lm.delayed(codes_BKT))
         return terms
+
+    def _inputs(self, batch: dict[str, Tensor]) -> Tensor:
+        """What the model reads, with the user's words in the text row of a model that reads them."""
+        if not self.module.config.reads_user_text:
+            return batch["inputs"]
+        text_BT = self.module.with_user_text(batch["inputs"][:, 0], batch["user_text"])
+        return torch.cat([text_BT[:, None], batch["inputs"][:, 1:]], 1)
 
     @contextmanager
     def _watched(self, early: list[Tensor]) -> Iterator[None]:
@@ -154,7 +164,7 @@ class LMStage(Stage):
         for batch in self.valid:
             for name, (value, weight) in self.terms(batch).items():
                 sums.setdefault(name, []).append(torch.stack([value, weight]))
-            z_BTD, _ = self.module.context(batch["inputs"])
+            z_BTD, _ = self.module.context(self._inputs(batch))
             text_BT = batch["codes"][:, 0]
             word_BT = (
                 (text_BT >= 0)
@@ -163,5 +173,8 @@ class LMStage(Stage):
             )
             hits += int((self.module.text_head(z_BTD).argmax(-1) == text_BT)[word_BT].sum())
             total += int(word_BT.sum())
-        result = {f"{name}_loss": float((s := torch.stack(v).sum(0))[0] / s[1]) for name, v in sums.items()}
+        totals = {name: torch.stack(values).sum(0) for name, values in sums.items()}
+        result = {
+            f"{name}_loss": float(total[0] / total[1]) for name, total in totals.items() if total[1] > 0
+        }
         return result | ({"text_accuracy": hits / total} if total else {})

@@ -46,7 +46,10 @@ class LMBatchConfig:
     deaf_to_itself: float = 0.0
     """Share of pieces in which it hears nothing of itself."""
     deaf_to_user: float = 0.0
-    """Share of pieces in which it hears nothing of the user: how an answer goes on is to follow from its words."""
+    """Share of pieces in which it hears nothing of the user: what to answer is to follow from the words that it reads, of
+    both."""
+    drop_user_text: float = 0.0
+    """Share of the user's tokens that it does not read, where it reads them (`LMConfig.reads_user_text`)."""
 
     def whole(self) -> "LMBatchConfig":
         """From the start of each conversation, and nothing dropped: to judge by."""
@@ -57,7 +60,8 @@ class LMBatches:
     """Endless batches over shards of conversations; resumes at the very next sample.
 
     A batch: "codes" int64 [B, 1 + 2 Q, T] as the model predicts them (text, agent, user), "inputs" the same with
-    frames dropped here and there, "heard" int64 [B, T] (the user's words). -1 where there is nothing.
+    frames dropped here and there, "heard" int64 [B, T] (the user's words), "user_text" the same as the model reads them.
+    -1 where there is nothing.
     """
 
     def __init__(
@@ -94,10 +98,11 @@ class LMBatches:
         piece_KT[:, : cut_KT.shape[1]] = cut_KT
         heard = np.full(frames, NO_INPUT, np.int64)
         heard[: cut_KT.shape[1]] = heard_T[start : start + frames]
-        inputs_KT = self._drop(piece_KT, rng)
+        inputs_KT, user_text = self._drop(piece_KT, rng), heard.copy()
+        user_text[rng.random(frames) < self.config.drop_user_text] = NO_INPUT
         if (inputs_KT[-(len(inputs_KT) // 2) :] == NO_INPUT).all():
             heard[:] = NO_INPUT
-        return {"codes": piece_KT, "inputs": inputs_KT, "heard": heard}
+        return {"codes": piece_KT, "inputs": inputs_KT, "heard": heard, "user_text": user_text}
 
     def _drop(self, piece_KT: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         inputs_KT, config = piece_KT.copy(), self.config
@@ -119,15 +124,21 @@ class LMBatches:
 def conversation_rows(
     sample: Sample, tokenizer: Tokenizer, heard_delay: int = HEARD_DELAY, ahead: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The streams of a conversation, int64 [1 + 2 Q, T], and the user's words as they are written down, int64 [T]."""
+    """The streams of a conversation, int64 [1 + 2 Q, T], and the user's words as they are written down, int64 [T].
+
+    What nobody wrote down is unknown, not silence: without "alignments" there is no text, and where a transcript has no
+    word of the user's, as those of many data sets, none of the user's words are learnt.
+    """
     agent_QT, user_QT = sample["codes.npy"].astype(np.int64)
     agent_QT = agent_QT[:, AS_HEARD:]
     frames = agent_QT.shape[1]
-    words = sample["json"].get("alignments", [])
-    heard = [(tokenizer.encode(text.strip()), end) for text, (_, end), who in words if who == USER]
-    text_T = _agent_text(words, sample["json"].get("cuts", []), tokenizer, frames, ahead)
-    rows_KT = np.concatenate([text_T[None], agent_QT, user_QT[:, :frames]])
-    return rows_KT, np.array(heard_row(heard, frames, heard_delay), np.int64)
+    text_T = heard_T = np.full(frames, NO_INPUT, np.int64)
+    words = sample["json"].get("alignments")
+    if words is not None:
+        text_T = _agent_text(words, sample["json"].get("cuts", []), tokenizer, frames, ahead)
+        if heard := [(tokenizer.encode(text.strip()), end) for text, (_, end), who in words if who == USER]:
+            heard_T = np.array(heard_row(heard, frames, heard_delay), np.int64)
+    return np.concatenate([text_T[None], agent_QT, user_QT[:, :frames]]), heard_T
 
 
 def _agent_text(
@@ -138,7 +149,7 @@ def _agent_text(
     edges = sorted(cuts)
     utterances: list[list[tuple[list[int], float, float]]] = [[] for _ in (*edges, None)]
     for text, (start, end), who in words:
-        if who in (AGENT, UNSAID) and end > start:
+        if who in (AGENT, UNSAID):
             number = bisect_right(edges, start - (ABOUT_TO_SAY if who == UNSAID else 0))
             late = AS_HEARD / FRAME_RATE
             utterances[number].append((tokenizer.encode(text.strip()), max(0.0, start - late), end - late))

@@ -66,6 +66,17 @@ def test_known_turns_are_aligned_inside_their_times(conversation):
     assert oracle.asked == [TEXT, "oh no"]  # a transcript that is there stays
 
 
+def test_a_replaced_recording_is_aligned_again(tmp_path, conversation):
+    Align(Oracle())([conversation])
+    write_audio(conversation["path"], np.stack([np.concatenate([silence(2.0), spoken("hi", edge=0)[0]])] * 2))
+    Align(Oracle())([conversation])
+    assert read_transcript(conversation["path"]).words[0].start == pytest.approx(2.0, abs=0.011)
+    by_hand = '{"alignments": [[" by hand", [0.1, 0.2], "SPEAKER_MAIN"]]}'
+    (tmp_path / "talk.json").write_text(by_hand)
+    Align(Oracle())([conversation])
+    assert (tmp_path / "talk.json").read_text() == by_hand  # it is not ours to replace
+
+
 def test_a_broken_file_in_the_middle_does_not_stop_the_rest(tmp_path, conversation):
     (tmp_path / "cut.wav").write_bytes((tmp_path / "talk.wav").read_bytes()[:5000])
     write_audio(tmp_path / "mono.wav", spoken("just me")[0])

@@ -152,3 +152,30 @@ def test_the_stage_leaves_the_agent_alone_and_reports_a_bad_file(tmp_path):
     other = Augment(tmp_path / "two", always, take=1)([rows[0]])[0]
     np.testing.assert_array_equal(read_audio(same["path"]), made)
     assert not np.array_equal(read_audio(other["path"]), made)
+
+
+def test_recordings_of_one_name_are_kept_apart(tmp_path):
+    rows = []
+    for number, text in enumerate(("one", "two")):
+        path = tmp_path / f"s{number}" / "0001.wav"
+        path.parent.mkdir()
+        write_audio(path, np.stack([buzz(0.5 + number), buzz(0.5 + number, 200)]))
+        write_transcript(path, Transcript([Word(text, 0.1, 0.4)], extra={"aligned": "0123"}))
+        rows.append({"path": str(path)})
+    made = run(Augment(tmp_path / "out", NEVER), rows, tmp_path / "out.jsonl").rows
+    assert [read_audio(row["path"]).shape[1] for row in made] == [12_000, 36_000]
+    transcripts = [read_transcript(row["path"]) for row in made]
+    assert [t.words[0].text for t in transcripts] == ["one", "two"]
+    assert all("aligned" not in t.extra for t in transcripts)  # the sound is another one now
+    # the words change, the sound does not
+    write_transcript(rows[0]["path"], Transcript([Word("three", 0.1, 0.4)]))
+    made = run(Augment(tmp_path / "out", NEVER), rows, tmp_path / "out.jsonl").rows
+    assert [read_transcript(row["path"]).words[0].text for row in made] == ["three", "two"]
+
+
+def test_what_cannot_be_written_in_its_format_becomes_flac(tmp_path):
+    write_audio(tmp_path / "a.wav", np.stack([buzz(0.5), buzz(0.5)]))
+    (tmp_path / "a.wav").rename(tmp_path / "a.mp3")
+    (row,) = Augment(tmp_path / "out", NEVER)([{"path": str(tmp_path / "a.mp3")}])
+    assert row["path"].endswith(".flac")
+    assert read_audio(row["path"]).shape == (2, 12_000)

@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 import types
 
@@ -67,7 +68,8 @@ def test_conversations_are_aligned_augmented_and_encoded(tmp_path, manifest, mon
     assert [row["id"] for row in read_manifest(tmp_path / "codes" / "manifest.jsonl")] == ["a", "c"]
     reader = ShardReader(tmp_path / "codes" / "shards", shuffle=False)
     sample = next(reader)
-    assert (len(reader), sample["key"], sample["codes.npy"].shape) == (2, "a-2", (2, 8, 7))
+    assert (len(reader), sample["json"]["id"], sample["codes.npy"].shape) == (2, "a", (2, 8, 7))
+    assert re.fullmatch("a-[0-9a-f]{16}", sample["key"])
     assert sample["json"]["alignments"][0] == [" heard", [0.1, 0.3], "SPEAKER_MAIN"]
     for place in ("set.errors", "loud/manifest.errors"):
         assert json.loads((tmp_path / place).read_text())["id"] == "b"

@@ -85,6 +85,17 @@ def test_the_stage_draws_a_main_speaker_and_reports_what_is_silent(tmp_path):
         Diarize(lambda wav_S: [], tmp_path / "none")(rows[:1])
 
 
+def test_recordings_of_one_name_are_kept_apart(tmp_path):
+    rows = []
+    for number in range(2):
+        path = tmp_path / f"s{number}" / "0001.wav"
+        path.parent.mkdir()
+        write_audio(path, buzz(1.0 + number))
+        rows.append({"path": str(path)})
+    made = run(Diarize(lambda wav_S: [Turn(0, 1, "A")], tmp_path / "out"), rows, tmp_path / "out.jsonl").rows
+    assert [read_audio(row["path"]).shape[1] for row in made] == [24_000, 48_000]
+
+
 def test_the_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyannote.audio", None)
     with pytest.raises(InputError, match="pip install pyannote.audio"):

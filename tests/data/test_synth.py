@@ -2,6 +2,7 @@ import json
 import random
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -237,11 +238,26 @@ def test_the_verb_writes_a_manifest_that_is_resumed(tmp_path, script):
     turns = [turn for turn in rows[0]["turns"] if turn["kind"] in ("question", "answer")]
     assert turns[1]["start"] - turns[0]["end"] == pytest.approx(0.4, abs=0.045)
     assert {w.speaker for w in read_transcript(rows[0]["path"]).words} == {AGENT, USER}
+    with pytest.raises(InputError, match="response was 0.4, is 0.5"):
+        tyro.cli(SynthVerb, args=[*args, "--count", "2", "--response", "0.5"], config=CONFIG).run()
+    Path(args[0]).write_text(Path(args[0]).read_text().replace("Paris", "Rome"))
+    with pytest.raises(InputError, match="other settings .*script"):
+        tyro.cli(SynthVerb, args=[*args, "--count", "2"], config=CONFIG).run()
+    assert read_manifest(tmp_path / "out" / "manifest.jsonl") == rows
 
 
-@pytest.mark.parametrize("line", ["{}", '{"id": 1}', '{"id": "a", "turns": [["q"]]}', "nonsense", "[]"])
+BAD_LINES = [
+    "{}", '{"id": 1}', '{"id": "a", "turns": [["q"]]}', "nonsense", "[]", "[" * 100_000, "\udcff",
+    '{"id": "a", "user": "Hello.", "moshi": "Hi."}', '{"id": "a", "user": [], "moshi": "Hi."}',
+    '{"id": "a", "user": ["Hello."], "moshi": null}', '{"id": ["a"], "user": ["Hello."], "moshi": "Hi."}',
+    '{"id": "a", "turns": [["q", 1]]}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", BAD_LINES)
 def test_a_bad_script_is_named(tmp_path, line):
-    (tmp_path / "s.jsonl").write_text(json.dumps(ITEMS[0]) + "\n" + line)
+    body = json.dumps(ITEMS[0]) + "\n" + line
+    (tmp_path / "s.jsonl").write_bytes(body.encode(errors="surrogateescape"))
     with pytest.raises(InputError, match="line 2"):
         Script.read(tmp_path / "s.jsonl")
     (tmp_path / "empty.jsonl").write_text("")

@@ -51,6 +51,36 @@ def test_the_agent_is_ahead_by_what_it_takes_to_be_heard() -> None:
     assert heard_T[17 : 17 + len(TOKENIZER.encode("hello"))].tolist() == TOKENIZER.encode("hello")
 
 
+def test_what_nobody_wrote_down_is_not_learnt_as_silence() -> None:
+    sample = conversation(0)
+    agent_alone = [word for word in sample["json"]["alignments"] if word[2] == "SPEAKER_MAIN"]
+    sample["json"] = {"alignments": agent_alone}
+    rows_KT, heard_T = conversation_rows(sample, TOKENIZER)
+    assert (rows_KT[0] >= 0).all() and (heard_T == -1).all()
+    sample["json"] = {"audio_only": True}
+    rows_KT, heard_T = conversation_rows(sample, TOKENIZER)
+    assert (rows_KT[0] == -1).all() and (heard_T == -1).all() and (rows_KT[1:] >= 0).all()
+    batch = {key: torch.from_numpy(value)[None] for key, value in whole_piece(sample).items()}
+    trained = stage(LMLossConfig(heard=1.0), valid=[batch])
+    assert {name: float(weight) > 0 for name, (_, weight) in trained.terms(batch).items()} == {
+        "text": False, "heard": False, "audio": True,
+    }  # fmt: skip
+    with torch.no_grad():
+        assert trained.evaluate().keys() == {"audio_loss"}
+
+
+def whole_piece(sample: dict) -> dict[str, np.ndarray]:
+    batches = LMBatches(None, TOKENIZER, LMBatchConfig(batch=1, frames=40, from_start=1.0))  # type: ignore
+    return batches.piece(sample, np.random.default_rng(0))
+
+
+def test_a_word_of_no_length_is_said() -> None:
+    sample = conversation(0)
+    sample["json"]["alignments"][1][1] = [1.68, 1.68]
+    yes = TOKENIZER.encode("yes")
+    assert conversation_rows(sample, TOKENIZER)[0][0, 20 : 20 + len(yes)].tolist() == yes
+
+
 def test_batches_resume_at_the_next_sample(shards: Path) -> None:
     one, two = batches(shards), batches(shards)
     for _, _ in zip(range(3), one, strict=False):

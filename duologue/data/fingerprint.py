@@ -1,0 +1,40 @@
+"""What an output was made from: a short hash, so that files of one name are never taken for each other."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LONGEST_STEM = 48  # bytes: names in a tar have at most 100
+
+
+def fingerprint(*parts: Any) -> str:
+    """32 hexadecimal digits. Of a Path the file's content counts, not its name or date; a missing file is like none;
+    anything that is no array is taken as json."""
+    whole = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        whole.update(_digest(part))
+    return whole.hexdigest()
+
+
+def _digest(part: Any) -> bytes:
+    if isinstance(part, Path):
+        if not part.is_file():
+            return b"no file"
+        with part.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    if isinstance(part, np.ndarray):
+        head = f"{part.dtype} {part.shape}".encode()
+        return hashlib.sha256(head + np.ascontiguousarray(part).tobytes()).digest()
+    return hashlib.sha256(json.dumps(part, sort_keys=True, default=str).encode()).digest()
+
+
+def output_name(path: str | Path, *parts: Any) -> str:
+    """A file name without suffix for what is made of the recording at `path`: its stem, for people, and a hash of the
+    recording and of `parts`, which tells recordings of one name in several folders apart."""
+    stem = re.sub(r"-[0-9a-f]{16}$", "", Path(path).stem)  # the hash of the step before
+    stem = re.sub(r"[^\w-]", "_", stem).encode()[:LONGEST_STEM].decode(errors="ignore")
+    return f"{stem}-{fingerprint(Path(path), *parts)[:16]}"
