@@ -51,6 +51,10 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         _require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat", "block")
         _require(self.context is None or self.context >= 1, f"a context of {self.context} holds nothing")
+        _require(
+            self.context is None or self.context >= self.block,
+            f"a context of {self.context} positions does not hold a block of {self.block}",
+        )
         _require(self.norm in NORMS, f"norm {self.norm!r} is not one of {', '.join(NORMS)}")
         _require(
             self.positions in POSITIONS, f"positions {self.positions!r} are not one of {', '.join(POSITIONS)}"

@@ -14,11 +14,13 @@ from ..audio.mel import hann, mel_filterbank
 from ..config import AcousticConfig
 from ..nn.conv import CausalConv1d, ConvState
 from ..nn.linear import Linear
+from ..nn.spectrum import Filterbank, power_spectrum
 from ..nn.stack import Stack
 from ..nn.state import State, keep
 from .frames import FrameBlock, FrameBlockState
 
 WINDOW, HOP = 2048, 240  # samples at 24 kHz: long enough to tell harmonics apart, 100 spectra a second
+BINS = WINDOW // 2 + 1
 LOW_BINS = 128  # of 11.7 Hz, up to 1.5 kHz: where the pitch is read
 MELS = 80
 FLOOR = 1e-3  # magnitude
@@ -46,12 +48,10 @@ class AcousticEncoder(nn.Module):
         windows = [hann(WINDOW), np.pad(hann(WINDOW // 4), (WINDOW * 3 // 4, 0))]
         windows = np.stack([window / np.sqrt(np.square(window).sum()) for window in windows])
         filters_FM = mel_filterbank(WINDOW, MELS, 24_000)
-        filters_FM = filters_FM / filters_FM.sum(0).clip(1e-9)
+        self.filterbank = Filterbank(filters_FM / filters_FM.sum(0).clip(1e-9))
         # From numpy: real also where modules are made without memory.
         self.register_buffer("windows", torch.from_numpy(windows), False)
-        self.register_buffer("filters_FM", torch.from_numpy(filters_FM), False)
         self.windows: Tensor
-        self.filters_FM: Tensor
 
     def forward(self, wav_BS: Tensor) -> Tensor:
         x_BTC = self.inp(self.spectra(F.pad(wav_BS, (WINDOW - HOP, 0))))
@@ -76,7 +76,7 @@ class AcousticEncoder(nn.Module):
     def spectra(self, wav_BS: Tensor) -> Tensor:
         """Logarithms `[B, T, C]` of every whole window: low bins and mels of 85 ms, and mels of its last 21 ms."""
         seen_BTWS = wav_BS.unfold(-1, WINDOW, HOP)[:, :, None] * self.windows
-        magnitude_BTWF = torch.fft.rfft(seen_BTWS).abs()
-        mels_BTM = (magnitude_BTWF @ self.filters_FM).flatten(2)
+        magnitude_BTWF = power_spectrum(seen_BTWS, BINS).sqrt()
+        mels_BTM = self.filterbank(magnitude_BTWF).flatten(2)
         found = torch.cat([magnitude_BTWF[:, :, 0, :LOW_BINS], mels_BTM], -1)
         return (found + FLOOR).log() / 4 + 1

@@ -18,12 +18,13 @@ from ..audio.mel import hann, mel_filterbank
 from ..config import TransformerConfig, WhisperConfig
 from ..nn.conv import CausalConv1d, ConvState
 from ..nn.mlp import gelu
+from ..nn.spectrum import Filterbank, power_spectrum
 from ..nn.state import State, keep
 from ..nn.transformer import Transformer, TransformerState
 
 WINDOW, HOP = 600, 240  # samples at 24 kHz: 25 and 10 ms
 BINS = 201  # of 40 Hz, up to 8 kHz
-LOUDER = (WINDOW / 400) ** 2  # power of these windows beside that of Whisper's
+LOUDER = WINDOW / 400  # magnitudes of these windows beside those of Whisper's
 FLOOR = 1e-6  # power; Whisper's is 80 dB below the loudest moment
 POSITION = 2 * HOP  # samples
 
@@ -60,11 +61,10 @@ class WhisperEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.dim, eps=1e-5)
         self.stack = CausalConv1d(config.dim, config.dim, each, each)
+        self.filterbank = Filterbank(mel_filterbank(400, config.mels, 16_000))
         # From numpy: real also where modules are made without memory.
-        self.register_buffer("filters_FM", torch.from_numpy(mel_filterbank(400, config.mels, 16_000)), False)
-        self.register_buffer("window", torch.from_numpy(hann(WINDOW)), False)
+        self.register_buffer("window", torch.from_numpy(hann(WINDOW) / np.float32(LOUDER)), False)
         self.register_buffer("positions_PD", torch.from_numpy(positions(config.period, config.dim)), False)
-        self.filters_FM: Tensor
         self.window: Tensor
         self.positions_PD: Tensor
 
@@ -103,9 +103,8 @@ class WhisperEncoder(nn.Module):
 
     def log_mel(self, wav_BS: Tensor) -> Tensor:
         """Whisper's log-mel spectrum `[B, T, M]` of every whole window of 25 ms, 100 a second."""
-        windows_BTS = wav_BS.unfold(-1, WINDOW, HOP) * self.window
-        power_BTF = torch.view_as_real(torch.fft.rfft(windows_BTS)[..., :BINS]).square().sum(-1)
-        return (power_BTF @ self.filters_FM / LOUDER).clamp(min=FLOOR).log10() / 4 + 1
+        power_BTF = power_spectrum(wav_BS.unfold(-1, WINDOW, HOP) * self.window, BINS)
+        return self.filterbank(power_BTF).clamp(min=FLOOR).log10() / 4 + 1
 
 
 def positions(period: int, dim: int) -> np.ndarray:

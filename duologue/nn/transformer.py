@@ -119,6 +119,9 @@ class Transformer(nn.Module):
         exec_B: Tensor | None = None,
         condition: list[KeysValues] | None = None,
     ) -> Tensor:
+        """The next positions `[B, T, D]`; T is a multiple of `config.block`."""
+        if x_BTD.shape[1] % self.block:
+            raise ValueError(f"a step of {x_BTD.shape[1]} positions is not of whole blocks of {self.block}")
         place = state.ring.advance(x_BTD.shape[1], exec_B, x_BTD.dtype)
         turned = self.layers[0].attention.step_turns(place.position_BT)
         for i, layer in enumerate(self.layers):
