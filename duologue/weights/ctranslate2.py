@@ -50,7 +50,9 @@ def read_ctranslate2(folder: StrPath) -> dict[str, np.ndarray]:
             arrays[name] = np.frombuffer(data[at : at + size], DTYPES[kind]).reshape(shape)
             at += size
     except (struct.error, KeyError, ValueError):
-        raise InputError(f"{path} is not a model of CTranslate2, or is damaged") from None
+        arrays = {}
+    if not arrays:
+        raise InputError(f"{path} is not a model of CTranslate2, or is damaged")
     return arrays
 
 
@@ -79,8 +81,12 @@ def load_whisper_encoder(encoder: WhisperEncoder, folder: StrPath) -> None:
         norms[f"layer_{number}/ffn/layer_norm"] = layer.norm2
     for name, norm in norms.items():
         wanted |= {f"{name}/gamma": norm.weight, f"{name}/beta": norm.bias}
+    heads = arrays.get("encoder/num_heads")
+    if heads is None or heads.size != 1 or heads.item() != encoder.config.heads:
+        raise InputError(f"{folder} holds no Whisper encoder of this size: encoder/num_heads does not fit")
     for name, parameter in wanted.items():
         found = arrays.get(f"encoder/{name}")
         if found is None or found.shape != parameter.shape or found.dtype.kind != "f":
             raise InputError(f"{folder} holds no Whisper encoder of this size: encoder/{name} does not fit")
-        parameter.copy_(torch.from_numpy(found.astype(np.float32)))
+    for name, parameter in wanted.items():
+        parameter.copy_(torch.from_numpy(arrays[f"encoder/{name}"].astype(np.float32)))
