@@ -45,12 +45,9 @@ class AcousticEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         self.stack = CausalConv1d(config.width, config.width, each, each)
-        windows = [hann(WINDOW), np.pad(hann(WINDOW // 4), (WINDOW * 3 // 4, 0))]
-        windows = np.stack([window / np.sqrt(np.square(window).sum()) for window in windows])
-        filters_FM = mel_filterbank(WINDOW, MELS, 24_000)
-        self.filterbank = Filterbank(filters_FM / filters_FM.sum(0).clip(1e-9))
+        self.filterbank = Filterbank(mel_filters())
         # From numpy: real also where modules are made without memory.
-        self.register_buffer("windows", torch.from_numpy(windows), False)
+        self.register_buffer("windows", torch.from_numpy(windows()), False)
         self.windows: Tensor
 
     def forward(self, wav_BS: Tensor) -> Tensor:
@@ -80,3 +77,15 @@ class AcousticEncoder(nn.Module):
         mels_BTM = self.filterbank(magnitude_BTWF).flatten(2)
         found = torch.cat([magnitude_BTWF[:, :, 0, :LOW_BINS], mels_BTM], -1)
         return (found + FLOOR).log() / 4 + 1
+
+
+def windows() -> np.ndarray:
+    """The long one and, at its end, the short one, each of unit power, `[2, WINDOW]`."""
+    both = np.stack([hann(WINDOW), np.pad(hann(WINDOW // 4), (WINDOW * 3 // 4, 0))])
+    return both / np.sqrt(np.square(both).sum(1, keepdims=True))
+
+
+def mel_filters() -> np.ndarray:
+    """Means of the magnitudes of bands, `[BINS, MELS]`."""
+    filters_FM = mel_filterbank(WINDOW, MELS, 24_000)
+    return filters_FM / filters_FM.sum(0).clip(1e-9)

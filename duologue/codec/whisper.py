@@ -61,9 +61,9 @@ class WhisperEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.dim, eps=1e-5)
         self.stack = CausalConv1d(config.dim, config.dim, each, each)
-        self.filterbank = Filterbank(mel_filterbank(400, config.mels, 16_000))
+        self.filterbank = Filterbank(mel_filterbank(2 * BINS - 2, config.mels, 16_000))
         # From numpy: real also where modules are made without memory.
-        self.register_buffer("window", torch.from_numpy(hann(WINDOW) / np.float32(LOUDER)), False)
+        self.register_buffer("window", torch.from_numpy(window()), False)
         self.register_buffer("positions_PD", torch.from_numpy(positions(config.period, config.dim)), False)
         self.window: Tensor
         self.positions_PD: Tensor
@@ -105,6 +105,11 @@ class WhisperEncoder(nn.Module):
         """Whisper's log-mel spectrum `[B, T, M]` of every whole window of 25 ms, 100 a second."""
         power_BTF = power_spectrum(wav_BS.unfold(-1, WINDOW, HOP) * self.window, BINS)
         return self.filterbank(power_BTF).clamp(min=FLOOR).log10() / 4 + 1
+
+
+def window() -> np.ndarray:
+    """Of the samples of a position, `[WINDOW]`; as loud as Whisper's."""
+    return hann(WINDOW) / np.float32(LOUDER)
 
 
 def positions(period: int, dim: int) -> np.ndarray:
