@@ -35,6 +35,9 @@ class LMLossConfig:
     pad_bias: float = 0.0
     """Added to PAD's logits while text is learnt. Without it the model then holds its tongue less, as one that learnt
     without does with a `Sampling.pad_bias` below 0: that is written into no file, and this is."""
+    own_user_text: float = 0.0
+    """Share of the batches in which a model that reads the user's words reads them as it writes them down itself, mistakes
+    and all, and not as they were said (scheduled sampling, arXiv 1506.03099, in one pass)."""
     semantic: float = 1.0
     """Of the semantic codebook among the codebooks (the paper: 100)."""
     spoken_frames: float = 1.0
@@ -104,10 +107,20 @@ class LMStage(Stage):
 
     def _inputs(self, batch: dict[str, Tensor]) -> Tensor:
         """What the model reads, with the user's words in the text row of a model that reads them."""
-        if not self.module.config.reads_user_text:
+        lm = self.module
+        if not lm.config.reads_user_text:
             return batch["inputs"]
-        text_BT = self.module.with_user_text(batch["inputs"][:, 0], batch["user_text"])
-        return torch.cat([text_BT[:, None], batch["inputs"][:, 1:]], 1)
+        inputs_BKT = self._with_user_text(batch["inputs"], batch["user_text"])
+        if not lm.training or torch.rand(()) >= self.config.own_user_text:
+            return inputs_BKT
+        with torch.no_grad():
+            own_BT = lm.write_down(lm.context(inputs_BKT)[0])
+        heard_BT = batch["heard"] != NO_INPUT  # without a user's sound there is nothing to write down
+        return self._with_user_text(batch["inputs"], torch.where(heard_BT, own_BT, batch["user_text"]))
+
+    def _with_user_text(self, inputs_BKT: Tensor, user_BT: Tensor) -> Tensor:
+        text_BT = self.module.with_user_text(inputs_BKT[:, 0], user_BT)
+        return torch.cat([text_BT[:, None], inputs_BKT[:, 1:]], 1)
 
     @contextmanager
     def _watched(self, early: list[Tensor]) -> Iterator[None]:
