@@ -70,13 +70,17 @@ class WhisperEncoder(nn.Module):
 
     def forward(self, wav_BS: Tensor, start: int | None = None) -> Tensor:
         """`start` is the number of the first position; in training a random one unless given."""
+        return self.stack(self.states(wav_BS, start).transpose(1, 2))
+
+    def states(self, wav_BS: Tensor, start: int | None = None) -> Tensor:
+        """What Whisper's layers give, `[B, T, D]`, 50 a second."""
         if start is None:
             start = int(torch.randint(self.config.period, ())) if self.training else 0
         x_BTM = self.log_mel(F.pad(wav_BS, (WINDOW - HOP, 0)))
         x_BDT = F.gelu(self.conv2(F.gelu(self.conv1(x_BTM.transpose(1, 2)))))
         at_T = torch.arange(start, start + x_BDT.shape[-1], device=wav_BS.device) % self.config.period
         x_BTD = self.transformer(x_BDT.transpose(1, 2) + self.positions_PD[at_T])
-        return self.stack(self.norm(x_BTD).transpose(1, 2))
+        return self.norm(x_BTD)
 
     def init_state(self, batch: int) -> WhisperState:
         new = self.window.new_zeros

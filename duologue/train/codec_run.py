@@ -60,7 +60,8 @@ def _semantic(options: TrainCodec, world: World) -> tuple[Stage, Data]:
         if not codec.config.whisper:
             raise InputError(f"the encoder of {options.preset} is not Whisper's: leave out --whisper")
         load_whisper_encoder(codec.encoder, options.whisper)
-        config = replace(config, continuous_steps=300)  # it knows words from the first step on
+        # It knows words from the first step on, and must not forget them while the rest knows nothing.
+        config = replace(config, continuous_steps=500, states_weight=4.0, states_first=400)
     valid = _held_out(options, tokenizer)
     return SemanticStage(parallel.parallelize(codec, world), tokenizer, sample_TD, config, valid, world), data
 

@@ -27,7 +27,9 @@ from duologue.train.stage import Loss, Stage
 @dataclass(frozen=True)
 class SemanticConfig:
     lr: float = 8e-4
-    pretrained_lr: float = 3e-4  # of an encoder that began as Whisper's
+    pretrained_lr: float = 2e-4  # of an encoder that began as Whisper's
+    states_weight: float = 0.0  # of the distance of such an encoder's 50 Hz states to the teacher's
+    states_first: int = 0  # steps in which that distance alone teaches the encoder: what is new knows nothing yet
     steps: int = 10_000
     warmup: int = 200
     continuous_steps: int = (
@@ -66,6 +68,8 @@ class SemanticModule(nn.Module):
         dim = codec.config.seanet.dim
         self.codec = codec
         self.distill = nn.Linear(dim, teacher_dim)
+        if codec.config.whisper:
+            self.distill_states = nn.Linear(codec.config.whisper.dim, teacher_dim)
         self.reader = Reader(dim, vocabulary)
         # Some channels of the teacher are a hundred times larger than others and would be all that a cosine sees.
         self.register_buffer("teacher_mean", torch.zeros(teacher_dim))
@@ -126,8 +130,26 @@ class SemanticStage(Stage):
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         size = len(batch["wav"])
-        total, terms = self.semantic_loss(batch, self._quantize(batch))
+        z_BDT, states_BTD = self._latents(batch)
+        total, terms = self.semantic_loss(batch, self._quantize(z_BDT))
+        if states_BTD is not None:
+            terms["states"] = self._far(states_BTD, batch)
+            total = total + self.config.states_weight * terms["states"]
         return total * size, size, {name: (value * size, size) for name, value in terms.items()}
+
+    def _latents(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """What the semantic codebooks see, and the 50 Hz states of an encoder that began as Whisper's."""
+        codec = self.module.codec
+        if not codec.config.whisper:
+            return codec.to_latent(batch["wav"]), None
+        states_BTD = codec.encoder.states(batch["wav"])
+        alone = self.module.training and self.step < self.config.states_first
+        return codec.encoder.stack((states_BTD.detach() if alone else states_BTD).transpose(1, 2)), states_BTD
+
+    def _far(self, states_BTD: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        teacher_BTD = (batch["teacher"] - self.module.teacher_mean) / self.module.teacher_std
+        valid_BT = batch["valid"].repeat_interleave(states_BTD.shape[1] // batch["valid"].shape[1], 1)
+        return cosine_distance(self.module.distill_states(states_BTD), teacher_BTD, valid_BT)
 
     def semantic_loss(
         self, batch: dict[str, Tensor], quantized: Quantized
@@ -151,10 +173,9 @@ class SemanticStage(Stage):
         used = torch.tensor(float(quantized.codes_BQT.unique().numel()))
         return total, {"distill": distill, "ctc": ctc, "commitment": quantized.commitment, "codes_used": used}
 
-    def _quantize(self, batch: dict[str, Tensor], codebooks: int | None = None) -> Quantized:
+    def _quantize(self, z_BDT: Tensor, codebooks: int | None = None) -> Quantized:
         """Latents of the semantic codebooks: in training of a random number of them, so that the first says most."""
         codec = self.module.codec
-        z_BDT = codec.quantizer.semantic_part(codec.to_latent(batch["wav"]))
         semantic = codec.quantizer.semantic
         most = codec.config.quantizer.semantic
         if not self.module.training:
@@ -178,9 +199,12 @@ class SemanticStage(Stage):
         values, codes = {}, []
         for name, batches in self.valid.items():
             for label, codebooks in (("_first", 1), ("", None)):
-                distances, truths, guesses = [], [], []
+                distances, states, truths, guesses = [], [], [], []
                 for batch in batches:
-                    quantized = self._quantize(batch, codebooks)
+                    z_BDT, states_BTD = self._latents(batch)
+                    quantized = self._quantize(z_BDT, codebooks)
+                    if states_BTD is not None and codebooks is None:
+                        states.append(float(self._far(states_BTD, batch)))
                     guess_BTD = self.module.distill(quantized.z_BDT.transpose(1, 2))
                     distances.append(
                         float(cosine_distance(guess_BTD, self._teacher(batch["teacher"]), batch["valid"]))
@@ -188,6 +212,8 @@ class SemanticStage(Stage):
                     self._read(batch, quantized, truths, guesses)
                     codes.append(quantized.codes_BQT[:, 0].flatten())
                 values[f"distill_{name}{label}"] = sum(distances) / len(distances)
+                if states:
+                    values[f"states_{name}"] = sum(states) / len(states)
                 if truths:
                     values[f"wer_{name}{label}"] = float(jiwer.wer(truths, guesses))
         if codes:
