@@ -192,6 +192,13 @@ class CodecConfig:
         _require(self.hop % stretch == 0, f"{self.hop} samples are no multiple of {stretch}")
 
     @property
+    def only_here(self) -> str | None:
+        """What of this codec no other program and no other format has, in words."""
+        if self.whisper:
+            return "two encoders"
+        return "a decoder by frames" if self.frames else None
+
+    @property
     def frame_size(self) -> int:
         """Samples in a frame (1920 for Mimi)."""
         return round(self.sample_rate / self.frame_rate)
