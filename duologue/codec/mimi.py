@@ -60,7 +60,7 @@ class Codec(nn.Module):
         self.config = config
         dim, resample = config.seanet.dim, config.resample
         if config.whisper and config.acoustic:
-            self.encoder = WhisperEncoder(config.whisper, config.frame_size)
+            self.encoder: Any = WhisperEncoder(config.whisper, config.frame_size)
             self.acoustic_encoder = AcousticEncoder(config.acoustic, config.frame_size)
             latent_dim = config.whisper.dim + config.acoustic.width
             self.quantizer = SplitQuantizer(config.quantizer, dim, latent_dim, config.whisper.dim)

@@ -42,8 +42,9 @@ def read_ctranslate2(folder: StrPath) -> dict[str, np.ndarray]:
 
     arrays: dict[str, np.ndarray] = {}
     try:
-        take("I"), text(), take("I")
-        (count,) = take("I")
+        take("I")
+        text()
+        _, count = take("I", 2)
         for _ in range(count):
             name = text()
             shape = take("I", take("B")[0])
