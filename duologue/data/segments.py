@@ -212,7 +212,7 @@ def train_segments(
     return rng.sample(segments, len(segments))
 
 
-def agent_strips(corpus: Path) -> list[tuple[np.ndarray, dict[str, Any]]]:
+def agent_segments(corpus: Path) -> list[tuple[np.ndarray, dict[str, Any]]]:
     """Everything that the agent's voice says, as conversations have it: from a frame boundary on, as loud as it is."""
     rng = random.Random(5)
     rows = sorted(load_corpus(corpus)["agent"], key=lambda row: row["key"])
@@ -277,7 +277,7 @@ def main() -> None:
         if args.what == "train":
             segments = train_segments(args.corpus, block, args.size, args.human)
         elif args.what == "agent":
-            segments = agent_strips(args.corpus)
+            segments = agent_segments(args.corpus)
         else:
             segments = valid_segments(args.corpus, VALID_SETS[args.what])
         write_block(place, segments, teacher)
