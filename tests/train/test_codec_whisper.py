@@ -94,10 +94,20 @@ def test_semantic_stage_learns_words(segments: Path, spelling: sentencepiece.Sen
     stage.module.eval()
     with torch.no_grad():
         found = stage.evaluate()
-    assert found.keys() == {
-        "distill_speech_first", "wer_speech_first", "distill_speech", "wer_speech", "perplexity",
-    }  # fmt: skip
+    words = {f"{term}_speech{label}" for term in ("distill", "wer") for label in ("", "_first")}
+    assert found.keys() == words | {"states_speech", "perplexity"}
     assert found["distill_speech"] != found["distill_speech_first"]
+
+
+@pytest.mark.parametrize(("states_weight", "learns"), [(0.0, False), (4.0, True)])
+def test_at_first_states_alone_teach_the_encoder(segments: Path, spelling, states_weight, learns) -> None:
+    """What is new knows nothing yet, and must not spoil what Whisper knew."""
+    stage, data = semantic(segments, spelling, steps=10, states_first=2, states_weight=states_weight)
+    encoder, batch = stage.module.codec.encoder, data.make(0)
+    for step in range(3):
+        stage.train_step([batch], step)
+        assert bool(encoder.conv1.weight.grad.abs().sum() > 0) == (learns or step == 2)
+        assert encoder.stack.weight.grad.abs().sum() > 0
 
 
 def test_what_whisper_knows_is_trained_more_gently(segments: Path, spelling) -> None:
