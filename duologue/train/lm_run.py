@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from duologue import presets
+from duologue.data.corpus.pack import PackedRows
 from duologue.data.shards import ShardReader
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
@@ -22,7 +24,7 @@ from duologue.train import checkpoint, parallel
 from duologue.train.lm import LMLossConfig, LMStage
 from duologue.train.lm_batches import LMBatchConfig, LMBatches
 from duologue.train.lm_speech_text import SpeechTextStage
-from duologue.train.lm_text_batches import MixedBatches, MixedConfig, TextBatches
+from duologue.train.lm_text_batches import MixedBatches, MixedConfig, PackedBatches, TextBatches
 from duologue.train.loop import LoopConfig, run
 from duologue.train.optim import OptimConfig
 from duologue.train.options import ExportLM, ExportLoRA, TrainLM, TrainTokenizer
@@ -131,7 +133,13 @@ def _text(
     options: TrainLM, plan: Plan, lm: LM, tokenizer: Tokenizer, optim: OptimConfig, world: World
 ) -> tuple[LMStage, Data]:
     data = _texts(options, lm, tokenizer, world)
-    return LMStage(lm, plan.losses, optim, world=world), data
+    valid: list[dict[str, Tensor]] = []
+    for folder in options.valid:
+        rows = iter(
+            PackedBatches(PackedRows(folder), lm.config.streams, options.batch, options.frames, seed=1)
+        )
+        valid += [next(rows) for _ in range(8)]
+    return LMStage(lm, plan.losses, optim, valid=valid, world=world), data
 
 
 def _speech_text(
@@ -146,7 +154,7 @@ def _speech_text(
 def _conversations(
     options: TrainLM, plan: Plan, lm: LM, tokenizer: Tokenizer, optim: OptimConfig, world: World
 ) -> tuple[LMStage, Data]:
-    rows = replace(plan.rows, batch=options.batch, frames=options.frames)
+    rows = replace(plan.rows, batch=options.batch, frames=options.frames, codebooks=lm.config.depth_steps)
     data = LMBatches(_reader(options, world), tokenizer, rows, options.run_config.seed, world.rank)
     valid = _held_out(options.valid, tokenizer, rows)
     silence = silent_codes(ShardReader(*options.shards, shuffle=False))
@@ -159,11 +167,16 @@ def _reader(options: TrainLM, world: World) -> ShardReader:
     return ShardReader(*options.shards, seed=options.run_config.seed, rank=world.rank, world=world.size)
 
 
-def _texts(options: TrainLM, lm: LM, tokenizer: Tokenizer, world: World) -> TextBatches:
+def _texts(options: TrainLM, lm: LM, tokenizer: Tokenizer, world: World) -> TextBatches | PackedBatches:
+    streams, seed = lm.config.streams, options.run_config.seed
+    if packed := [place for place in options.texts if place.is_dir()]:
+        if len(packed) < len(options.texts):
+            raise InputError("--texts are files, or folders of packed text, not both")
+        rows = PackedRows(*packed)
+        return PackedBatches(rows, streams, options.batch, options.frames, seed, world.rank, world.size)
     return TextBatches(
-        options.texts, tokenizer, lm.config.streams, options.batch, options.frames, options.run_config.seed,
-        world.rank, world.size,
-    )  # fmt: skip
+        options.texts, tokenizer, streams, options.batch, options.frames, seed, world.rank, world.size
+    )
 
 
 def _fill(lm: LM, weights: dict[str, Tensor]) -> None:
@@ -188,9 +201,11 @@ def _held_out(
 
 def silent_codes(reader: ShardReader, samples: int = 20) -> Tensor:
     """The agent's most frequent code of each codebook, `[Q]`: those of digital silence, of which there is most."""
-    codes_QT = np.concatenate(
-        [next(reader)["codes.npy"][0] for _ in range(min(samples, len(reader)))], axis=1
-    )
+    spoken = (sample for _ in range(len(reader)) if "codes.npy" in (sample := next(reader)))
+    found = [sample["codes.npy"][0] for sample in islice(spoken, samples)]
+    if not found:
+        raise InputError("none of the conversations has any sound: give --shards with codes too")
+    codes_QT = np.concatenate(found, axis=1)
     return torch.tensor([int(np.bincount(row.clip(0)).argmax()) for row in codes_QT])
 
 
@@ -198,10 +213,10 @@ def train_tokenizer(options: TrainTokenizer) -> None:
     """A SentencePiece vocabulary with the ids that the published models use."""
     import sentencepiece
 
-    from duologue.data.script import Script
+    from duologue.data.script import LAST_ANSWER, Script
 
     items = Script.read(options.script).items.values()
-    texts = [text for item in items for text in (*item.phrasings, item.answer)]
+    texts = [text.replace(LAST_ANSWER, "") for item in items for text in (*item.phrasings, item.answer)]
     # Words, not sentences: each word is written on its own, when it is spoken.
     words = (word for text in texts for word in text.split())
     with atomic_write(check_writable(options.out)) as temporary:
