@@ -206,7 +206,7 @@ def test_a_tar_that_unpacks_to_more_than_it_is_is_refused(tmp_path):
     info.type, info.size = tarfile.GNUTYPE_SPARSE, 512
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
     header[386:398] = header[398:410] = b"00000000000\0"  # where the one piece lies, and its length
-    header[483:495] = b"77777777777\0"  # 8 GiB, unpacked
+    header[483:495] = b"00400000000\0"  # 64 MiB, unpacked
     header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:512]))
     info.type, info.size = tarfile.REGTYPE, 1 << 32
     for head in (bytes(header), info.tobuf(tarfile.GNU_FORMAT)):
