@@ -196,6 +196,16 @@ def timed(tick: Callable[[], object], frames: int) -> list[float]:
     return times
 
 
+def sentences(path: Path | None, count: int) -> list[str]:
+    """Of a script every so many-th answer."""
+    if path is None:
+        return SENTENCES[:count]
+    lines = path.read_text().splitlines()
+    if path.suffix == ".jsonl":
+        lines = [json.loads(line)["moshi"] for line in lines][:: max(1, len(lines) // count)]
+    return lines[:count]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -204,14 +214,14 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--clips", type=Path, nargs="*", default=[])
     parser.add_argument("--whisper")
-    parser.add_argument("--sentences", type=Path, help="one a line, in place of the hundred")
+    parser.add_argument(
+        "--sentences", type=Path, help="one a line, or answers of a script (.jsonl), in place of the hundred"
+    )
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--show", action="store_true", help="print the texts")
     options = parser.parse_args()
-    options.texts = (options.sentences.read_text().splitlines() if options.sentences else SENTENCES)[
-        : options.count
-    ]
+    options.texts = sentences(options.sentences, options.count)
     {"hear": hear, "say": say, "both": both, "streams": streams, "computed": computed}[options.what](options)
 
 
