@@ -71,8 +71,8 @@ def word_time_errors(truth: Sequence[Word], heard: Sequence[Word]) -> list[float
     if not all(sides):
         return []
     # One token a word, whatever it reads as: "4:30" stays one.
-    texts = [" ".join(plain.replace(" ", "_") for _, plain in side) for side in sides]
-    chunks = jiwer.process_words(*texts).alignments[0]
+    said, written = (" ".join(plain.replace(" ", "_") for _, plain in side) for side in sides)
+    chunks = jiwer.process_words(said, written).alignments[0]
     pairs = [
         (sides[0][chunk.ref_start_idx + k][0], sides[1][chunk.hyp_start_idx + k][0])
         for chunk in chunks
