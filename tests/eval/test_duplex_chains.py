@@ -3,6 +3,8 @@
 import pytest
 
 from duologue.data.script import Item
+from duologue.errors import InputError
+from duologue.eval.duplex import read_library
 from duologue.eval.duplex_chains import kind_of
 from duologue.eval.duplex_kinds import ASIDE, CHAINS
 from duologue.eval.duplex_play import play
@@ -123,3 +125,14 @@ def test_repeating_is_judged_by_what_was_said():
     assert repeats("One plus two is four.", "one plus two is 4")
     assert not repeats("I said: One plus two is three.", "One plus two is four, and more of it.")
     assert not repeats("", "")
+
+
+def test_other_voices_may_ask(library, tmp_path):
+    folder = tmp_path / "clips"
+    duplex_actor.make_clips(folder, ("espeak:en-029",))
+    mine = read_library(folder, library.script, voices=("espeak:en-029",))
+    assert mine.speakers_of["heard"].users() == ["espeak:en-029"]
+    assert read_library(folder, library.script).speakers_of["heard"].users() == ["af_river"]
+    for voice in ("nobody", "af_bella"):  # the latter is a voice of training
+        with pytest.raises(InputError, match=f"by {voice}"):
+            read_library(folder, library.script, voices=(voice,))
