@@ -1,6 +1,7 @@
 """What the model writes down of the user's words goes back in with the next frame (`LMConfig.reads_user_text`)."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def test_a_step_reads_what_the_step_before_wrote_down(lm: LM) -> None:
 
 def test_frames_tell_the_agents_text_alone(lm: LM) -> None:
     outputs = run(lm)
-    for before, out in zip(outputs, outputs[1:], strict=False):
+    for before, out in pairwise(outputs):
         assert torch.equal(out.tokens_BK[:, 0], before.text_B)
         assert (out.text_B < CONFIG.text_card).all()
 
