@@ -97,6 +97,8 @@ class TrainLM:
     """What to build, with random weights, unless --model is given."""
     model: str | None = None
     """A model to go on from: a name, a folder or hf://owner/name@revision."""
+    codec: Annotated[Path | None, arg(metavar="CODEC.safetensors")] = None
+    """With random weights: the embeddings of semantic codes start as the codebook vectors of this codec."""
     lora_rank: int = 0
     """Train adapters of this rank beside the weights, which stay as they are; 0: the weights."""
     lora_scaling: float = 2.0
