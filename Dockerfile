@@ -9,7 +9,7 @@ COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY duologue duologue
 # PyTorch's CPU build; for a GPU leave the first line out.
 RUN pip install --no-cache-dir -c constraints.txt torch --index-url https://download.pytorch.org/whl/cpu \
-    && pip install --no-cache-dir -c constraints.txt '.[serve]'
+    && pip install --no-cache-dir -c constraints.txt '.[serve,webrtc]'
 USER talk
 EXPOSE 8998
 HEALTHCHECK --interval=10s --start-period=120s CMD \

@@ -90,7 +90,7 @@ def hear(options: argparse.Namespace) -> None:
 def say(options: argparse.Namespace) -> None:
     synthesiser = Synthesiser(load(options.model))
     said(synthesiser, "Hello.")  # the first lays out the weights
-    spoken = [said(synthesiser, text) for text in SENTENCES[: options.count]]
+    spoken = [said(synthesiser, text) for text in options.texts]
     wavs, firsts = [wav_S for wav_S, _ in spoken], [first for _, first in spoken]
     report(options, "Whisper", list(map(Recognizer(options.whisper), wavs)))
     median, worst = np.median(firsts), max(firsts)
@@ -100,7 +100,7 @@ def say(options: argparse.Namespace) -> None:
 def both(options: argparse.Namespace) -> None:
     model = load(options.model)
     synthesiser = Synthesiser(model)
-    wavs = [said(synthesiser, text)[0] for text in SENTENCES[: options.count]]
+    wavs = [said(synthesiser, text)[0] for text in options.texts]
     report(options, options.model, heard(Recogniser(model, options.slots), wavs))
     if options.whisper:
         report(options, "Whisper", list(map(Recognizer(options.whisper), wavs)))
@@ -108,8 +108,8 @@ def both(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace, who: str, texts: list[str]) -> None:
     if options.show:
-        print(*(f"  {a}\n  -> {b}" for a, b in zip(SENTENCES, texts, strict=False)), sep="\n")
-    rate = 100 * word_error_rate(SENTENCES[: len(texts)], texts)
+        print(*(f"  {a}\n  -> {b}" for a, b in zip(options.texts, texts, strict=True)), sep="\n")
+    rate = 100 * word_error_rate(options.texts, texts)
     print(f"{len(texts)} sentences said by {options.model}: {who} hears {rate:.1f} % of the words wrong")
 
 
@@ -196,6 +196,16 @@ def timed(tick: Callable[[], object], frames: int) -> list[float]:
     return times
 
 
+def sentences(path: Path | None, count: int) -> list[str]:
+    """Of a script every so many-th answer."""
+    if path is None:
+        return SENTENCES[:count]
+    lines = path.read_text().splitlines()
+    if path.suffix == ".jsonl":
+        lines = [json.loads(line)["moshi"] for line in lines][:: max(1, len(lines) // count)]
+    return lines[:count]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -204,10 +214,14 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--clips", type=Path, nargs="*", default=[])
     parser.add_argument("--whisper")
+    parser.add_argument(
+        "--sentences", type=Path, help="one a line, or answers of a script (.jsonl), in place of the hundred"
+    )
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--show", action="store_true", help="print the texts")
     options = parser.parse_args()
+    options.texts = sentences(options.sentences, options.count)
     {"hear": hear, "say": say, "both": both, "streams": streams, "computed": computed}[options.what](options)
 
 

@@ -373,6 +373,34 @@ class EvalBits(Measured):
         show(result, self.json)
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvalRecognition(Measured):
+    """Word errors of what the model writes down of speech (LibriSpeech, long recordings), and errors of word times."""
+
+    data: Annotated[Positional[Path], arg(metavar="DIR")]
+    """LibriSpeech's folder, or recordings with their text (and word times) in a .txt or .json beside each."""
+    limit: int | None = None
+    """At most this many recordings."""
+    slots: int = 4
+    """Recordings heard at a time."""
+
+    def run(self) -> None:
+        from duologue.engine.transcribe import transcribe
+        from duologue.eval.recognition import read_utterances, score_recognition
+        from duologue.progress import progress
+        from duologue.weights import load
+
+        utterances, model = read_utterances(self.data)[: self.limit], load(self.model, "cpu")
+        transcripts = []
+        with progress("recordings", len(utterances)) as advance:
+            for transcript in transcribe(model, [u.path for u in utterances], self.slots):
+                transcripts.append(transcript)
+                advance(1)
+        result = Result("recognition", model.name)
+        score_recognition(utterances, transcripts, result)
+        show(result, self.json)
+
+
 PaperEval: TypeAlias = (
     Annotated[EvalFDB, subcommand("fdb")]
     | Annotated[EvalTurns, subcommand("turns")]
@@ -388,4 +416,5 @@ PaperEval: TypeAlias = (
     | Annotated[EvalWatermark, subcommand("watermark")]
     | Annotated[EvalCodebooks, subcommand("codebooks")]
     | Annotated[EvalBits, subcommand("bits")]
+    | Annotated[EvalRecognition, subcommand("recognition")]
 )

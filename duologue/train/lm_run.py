@@ -23,6 +23,7 @@ from duologue.lm.tokenizer import Tokenizer
 from duologue.train import checkpoint, parallel
 from duologue.train.lm import LMLossConfig, LMStage
 from duologue.train.lm_batches import LMBatchConfig, LMBatches
+from duologue.train.lm_init import embed_semantic_codes
 from duologue.train.lm_speech_text import SpeechTextStage
 from duologue.train.lm_text_batches import MixedBatches, MixedConfig, PackedBatches, TextBatches
 from duologue.train.loop import LoopConfig, run
@@ -58,6 +59,7 @@ NANO_ROWS = LMBatchConfig(
     agent_frame_dropout=0.2,
     agent_stream_dropout=0.6,
     user_stream_dropout=0.08,
+    user_text_dropout=0.05,
 )
 
 PLANS = {
@@ -65,12 +67,13 @@ PLANS = {
     "text": Plan(LMLossConfig(audio=0.0, padding=1.0), lr=3e-4),
     "speech-text": Plan(LMLossConfig(semantic=100.0), lr=3e-5, depth_lr=2e-4),
     # nano's: first only the listener, which is half of the cost, then all of it
-    "listen": Plan(LMLossConfig(audio=0.0, heard=1.0), lr=1e-3, rows=NANO_ROWS),
+    "listen": Plan(LMLossConfig(audio=0.0, heard=1.0, own_user_text=0.25), lr=1e-3, rows=NANO_ROWS),
     "duplex": Plan(
         LMLossConfig(
             text=10.0,
             heard=2.0,
             asr_intermediate=2.0,
+            own_user_text=0.25,
             pad_bias=1.2,
             semantic=2.0,
             silent_frames=0.05,
@@ -126,7 +129,10 @@ def _model(options: TrainLM) -> tuple[LM, Tokenizer]:
         options.stage == "speech-text"
     ):  # the voice has longer to think while it learns what voices are (section 4.2)
         config = replace(config, delays=tuple(2 * delay for delay in config.delays))
-    return LM(config), Tokenizer(options.tokenizer)
+    lm = LM(config)
+    if options.codec is not None:
+        embed_semantic_codes(lm, load(options.codec).codec)
+    return lm, Tokenizer(options.tokenizer)
 
 
 def _text(

@@ -30,13 +30,15 @@ class TrainCodec:
     discriminators, with codes that no longer change.
     """
 
-    stage: Literal["semantic", "joint", "decoder"]
+    stage: Literal["semantic", "joint", "acoustic", "decoder"]
     segments: Annotated[Path, arg(metavar="DIR")]
     """Training blocks in DIR/train, held-out ones in DIR/valid and DIR/valid-agent (see docs/data.md)."""
     out: Annotated[Path, arg(metavar="DIR")]
     start: Annotated[Path | None, arg(metavar="DIR")] = None
     """The run of the stage before."""
     preset: Literal["nano", "mimi", "tiny"] = "nano"
+    whisper: Annotated[Path | None, arg(metavar="DIR")] = None
+    """semantic: a Whisper model for CTranslate2, of the size of the codec's encoder, whose weights it starts from."""
     batch: int | None = None
     """Crops in a batch. This and what follows: by the stage if not given."""
     seconds: float | None = None
@@ -95,6 +97,8 @@ class TrainLM:
     """What to build, with random weights, unless --model is given."""
     model: str | None = None
     """A model to go on from: a name, a folder or hf://owner/name@revision."""
+    codec: Annotated[Path | None, arg(metavar="CODEC.safetensors")] = None
+    """With random weights: the embeddings of semantic codes start as the codebook vectors of this codec."""
     lora_rank: int = 0
     """Train adapters of this rank beside the weights, which stay as they are; 0: the weights."""
     lora_scaling: float = 2.0

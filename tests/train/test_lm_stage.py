@@ -277,3 +277,44 @@ def test_what_was_misheard_is_read_and_what_was_said_is_learnt() -> None:
     assert (found["heard"] == user_text_T[:40]).all()
     yellow = TOKENIZER.encode("yellow")
     assert found["user_text"][found["user_text"] > 3].tolist() == yellow * len(words)
+
+
+def reading_stage(**losses) -> LMStage:
+    config = replace(presets.tiny_lm(), second_text_stream=True, extra_heads=1, extra_heads_dim=420)
+    torch.manual_seed(0)
+    return LMStage(LM(config), LMLossConfig(heard=1.0, **losses), OptimConfig(lr=1e-3))
+
+
+def test_the_users_words_are_in_the_text_row_of_a_model_that_reads_them(shards: Path) -> None:
+    trained = reading_stage()
+    batch = next(iter(batches(shards, from_start=1.0)))
+    inputs_BKT = trained._inputs(batch)
+    entries = trained.module.config.text_card + 1
+    spoken_BT = (batch["user_text"] >= 0) & (batch["user_text"] != 3)
+    assert spoken_BT.any()
+    assert torch.equal(inputs_BKT[:, 0] % entries, batch["inputs"][:, 0])
+    assert torch.equal((inputs_BKT[:, 0] // entries - 1)[spoken_BT], batch["user_text"][spoken_BT])
+    assert (inputs_BKT[:, 0][~spoken_BT] < entries).all()
+    assert torch.equal(inputs_BKT[:, 1:], batch["inputs"][:, 1:])
+
+
+def test_it_may_read_what_it_writes_down_itself(shards: Path) -> None:
+    """In training alone, and where there is a user's sound to write down."""
+    trained = reading_stage(own_user_text=1.0)
+    batch = next(iter(batches(shards, from_start=1.0)))
+    batch["heard"][1:] = -1  # the others hear nobody
+    told_BKT = trained._with_user_text(batch["inputs"], batch["user_text"])
+    own_BKT = trained._inputs(batch)
+    with torch.no_grad():
+        own_BT = trained.module.write_down(trained.module.context(told_BKT)[0])
+    assert torch.equal(own_BKT[0], trained._with_user_text(batch["inputs"], own_BT)[0])
+    assert not torch.equal(own_BKT[0], told_BKT[0])
+    assert torch.equal(own_BKT[1:], told_BKT[1:])
+    trained.module.eval()
+    assert torch.equal(trained._inputs(batch), told_BKT)
+
+
+def test_the_users_tokens_may_be_left_out(shards: Path) -> None:
+    all_given, none = (next(iter(batches(shards, user_text_dropout=p))) for p in (0.0, 1.0))
+    assert (none["user_text"] == -1).all() and (all_given["user_text"] >= 0).any()
+    assert torch.equal(none["heard"], all_given["heard"])

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from duologue import presets
 from duologue.cli import main
 from duologue.codec import Codec
 from duologue.errors import InputError
@@ -154,7 +153,7 @@ def test_the_same_gguf_again(tmp_path: Path) -> None:
 )
 def test_quantised(tmp_path: Path, format, quantize, kind) -> None:
     """Matrices are packed, and near; what the format cannot pack is exact."""
-    nano = presets.nano_lm()
+    nano = load("nano").files.config.lm
     odd = replace(nano.temporal, feedforward=1320)  # gates of 880 columns, which no format's groups divide
     lm = random_lm(replace(nano, temporal=odd))
     source = tmp_path / "source"
@@ -242,7 +241,7 @@ WRONG = [
     ({"format": "candle", "quantize": "q4"}, "--format candle has no q4: --quantize q8"),
     ({"format": "hf", "quantize": "q8"}, "--format hf has no q8: leave out --quantize"),
     ({"source": "absent"}, "there is no model absent"),
-    ({"source": str(golden.FOLDER / "lora")}, "the file model.safetensors is missing"),
+    ({"source": str(golden.FOLDER / "lora")}, "holds an adapter without its model"),
     ({"source": str(golden.FOLDER / "hf_mimi"), "quantize": "q8", "format": "mlx"}, "has no language model"),
     ({"source": str(golden.FOLDER / "lm_moshi"), "format": "hf"}, "has no codec"),
     ({"source": "tiny", "lora": Path("x")}, "tiny takes no adapter"),
