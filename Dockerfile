@@ -4,11 +4,10 @@ FROM python:3.12-slim
 
 RUN useradd --create-home talk
 WORKDIR /app
-COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY pyproject.toml README.md LICENSE constraints.txt install.py ./
 COPY duologue duologue
-# PyTorch's CPU build; for a GPU leave the first line out.
-RUN pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu \
-    && pip install --no-cache-dir '.[serve]'
+# PyTorch's CPU build, unless the image is built where there is an NVIDIA driver.
+RUN PIP_NO_CACHE_DIR=1 python install.py --here serve
 USER talk
 EXPOSE 8998
 HEALTHCHECK --interval=10s --start-period=120s CMD \

@@ -46,11 +46,9 @@ clean:
 newest = $(firstword $(foreach python,$(or $(PYTHON),python3 python3.13 python3.12 python3.11),$(shell \
 	$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(python))))
 
-$(BIN)/python:
-	@[ -n "$(newest)" ] || { echo "duologue needs Python 3.11 or newer: install it, or name one with PYTHON=..." >&2; exit 2; }
-	$(newest) -m venv $(VENV)
+comma := ,
 
-$(VENV)/%.stamp: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing into $(VENV): the first time takes a few minutes, PyTorch is large."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]' -c constraints.txt
+$(VENV)/%.stamp: pyproject.toml constraints.txt install.py
+	@[ -n "$(newest)" ] || { echo "duologue needs Python 3.11 or newer: install it, or name one with PYTHON=..." >&2; exit 2; }
+	$(newest) install.py $(subst $(comma), ,$*)
 	@touch $@

@@ -29,6 +29,7 @@ WRITTEN_AS = {
     ".flac": ("FLAC", "PCM_16"),
     ".ogg": ("OGG", "VORBIS"),
     ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000
 BLOCK = 1 << 16
@@ -126,7 +127,7 @@ def _bounded(blocks: Iterable[np.ndarray], name: str) -> Iterator[np.ndarray]:
 
 
 def write_audio(path: StrPath, wav_XS: np.ndarray, rate: int = SAMPLE_RATE) -> None:
-    """Writes float [S] or [C, S] in [-1, 1] as 16-bit wav or flac, Ogg Vorbis or Ogg Opus, by the suffix of `path`.
+    """Writes float [S] or [C, S] in [-1, 1] as 16-bit wav or flac, Ogg Vorbis, Ogg Opus or mp3, by the suffix.
 
     The file is there whole or not at all. Samples outside [-1, 1] are clipped, those that are no number silenced.
     Raises InputError if the suffix is unknown or the file cannot be written.
