@@ -4,7 +4,7 @@
 #   make talk    answer a spoken question        IN=question.wav OUT=answer.wav PNG=answer.png MODEL=...
 #   make serve   open the page to talk to        MODEL=...
 #   make test    run the suite                   ARGS="-k codec"
-#   make lint    ruff and pyright
+#   make lint    ruff, the direction of imports, pyright
 
 SHELL := /bin/bash
 VENV := .venv
@@ -33,6 +33,7 @@ test: $(VENV)/dev.stamp
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 format: $(VENV)/dev.stamp

@@ -7,7 +7,7 @@ block, so that memory does not grow with the length of a recording.
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +150,7 @@ class AudioWriter:
 
 
 @contextmanager
-def audio_writer(path: StrPath, channels: int, rate: int = SAMPLE_RATE) -> Iterator[AudioWriter]:
+def audio_writer(path: StrPath, channels: int, rate: int = SAMPLE_RATE) -> Generator[AudioWriter]:
     """As `write_audio`, for a recording that comes in pieces: it has its name once all is written."""
     container, encoding = check_audio_path(path)
     with atomic_write(path) as temporary:

@@ -72,7 +72,7 @@ class Script:
             lines.append(Line(f"{row['id']}.{k}", 0, question))
         self.conversations.append(lines)
 
-    def _add_item(self, name: str, phrasings: list[str], answer: str) -> None:
+    def _add_item(self, name: Any, phrasings: list[Any], answer: Any) -> None:
         if not phrasings or not all(isinstance(text, str) for text in (name, *phrasings, answer)):
             raise TypeError
         self.items[name] = Item(name, tuple(phrasings), answer)

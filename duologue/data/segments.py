@@ -180,7 +180,7 @@ def write_block(
     part = place.with_name(place.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
     np.save(part / "wav.npy", np.stack([wav for wav, _ in segments]))
-    states: np.ndarray | None = None
+    states: np.memmap | None = None
     for n, (wav, _) in enumerate(segments):
         one = teacher(wav)
         if states is None:
@@ -189,7 +189,7 @@ def write_block(
         states[n] = one
         if n % 20 == 0:
             print(f"{place.name}: teacher {n}/{len(segments)}", flush=True)
-    if states is not None and isinstance(states, np.memmap):
+    if states is not None:
         states.flush()
     (part / "meta.jsonl").write_text("".join(json.dumps(meta) + "\n" for _, meta in segments))
     part.rename(place)

@@ -48,9 +48,9 @@ def draw_conversation(
     from matplotlib.figure import Figure
 
     figure = Figure(dpi=110)
-    _draw(figure, agent_wav, user_wav, list(words), rate)
     with atomic_write(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # an untrained model may say anything
+        _draw(figure, agent_wav, user_wav, list(words), rate)
         figure.savefig(temporary)
 
 

@@ -34,7 +34,7 @@ class WeightCache:
 
     def __init__(self, module: nn.Module, make: Callable[[Any], Any]):
         self._module, self._make = module, make
-        self._weights = module._parameters  # to ask the module for each takes longer than to add two vectors
+        self._weights = module._parameters  # pyright: ignore[reportPrivateUsage]  # to ask the module for each takes longer than to add two vectors
         self._made_of: tuple[Tensor | None, int, int] = None, 0, 0
         self._data: Tensor | None = None  # held, or its address could come again as that of other weights
         self._made: Any = None

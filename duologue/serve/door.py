@@ -291,6 +291,6 @@ class WebServer(uvicorn.Server):
         ]
         self.started = True
 
-    def capture_signals(self):
+    def capture_signals(self):  # pyright: ignore[reportIncompatibleMethodOverride]
         """Signals are ours: uvicorn would raise them again at the end, for an exit code other than 0."""
         return contextlib.nullcontext()

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +195,7 @@ def download(repository: str, name: str, revision: str | None, where: str = "") 
 
 
 @contextmanager
-def _quiet_retries(where: str) -> Iterator[None]:
+def _quiet_retries(where: str) -> Generator[None]:
     """While it lasts, what the hub's client says of each retry becomes one line on stderr."""
     said = False
 

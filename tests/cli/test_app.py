@@ -76,9 +76,7 @@ class TestHelp:
     def test_version(self):
         assert command("--version").stdout == f"duologue {duologue.__version__}\n"
 
-    @pytest.mark.parametrize(
-        "arguments", [[], ["sing"], ["talk", "in.wav"], ["talk", "a", "b", "--seed", "x"]]
-    )
+    @pytest.mark.parametrize("arguments", [["sing"], ["talk", "in.wav"], ["talk", "a", "b", "--seed", "x"]])
     def test_a_usage_error_exits_with_2(self, arguments):
         done = command(*arguments)
         assert done.returncode == 2
