@@ -6,11 +6,13 @@ from typing import Any
 
 from duologue.errors import InputError
 
-LARGEST = 1 << 26  # bytes of one file or line
+LARGEST = 1 << 24  # bytes of one file or line
 
 
 def parse_json(text: str | bytes) -> Any:
     """The value of a json text. Raises ValueError for anything else, however it is broken."""
+    if len(text) > LARGEST:
+        raise ValueError(f"it is longer than {LARGEST >> 20} MiB")
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     except RecursionError:

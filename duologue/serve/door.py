@@ -11,6 +11,7 @@ import logging
 import resource
 import socket
 import ssl
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -21,20 +22,23 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from duologue.serve.link import Budget
-from duologue.serve.settings import (
+from duologue.serve.settings import (  # fmt: skip
     ANSWER,
     CONNECTIONS,
+    FLOOD,
     FROM_ONE,
     MESSAGES,
     MESSAGES_BURST,
     PIECE,
     REQUEST,
+    SHUNNED,
     SPARE,
     UNSENT,
 )
 
 log = logging.getLogger(__name__)
 
+PAUSE = 0.005  # seconds after one that is turned away: who knocks all the time must not take all of it
 NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -45,6 +49,7 @@ class Http(H11Protocol):
 
     _deadline: asyncio.TimerHandle | None = None
     began = 0.0
+    shun: Callable[[str], object] = staticmethod(lambda host: None)
 
     @property
     def waits(self) -> bool:
@@ -84,6 +89,8 @@ class Http(H11Protocol):
         ):  # a line that is too long for the WebSocket library
             self.transport.write(TOO_LARGE)
             self.transport.close()
+        elif isinstance(upgraded, Socket):
+            upgraded.shun = self.shun
 
     def _within(self, seconds: float | None) -> None:
         if self._deadline is not None:
@@ -104,6 +111,7 @@ class Socket(WebSocketsSansIOProtocol):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.shun: Callable[[str], object] = lambda host: None
         self._unread = b""
         self._reads = False  # soon
         self._frames = Budget(MESSAGES, MESSAGES_BURST)
@@ -148,6 +156,8 @@ class Socket(WebSocketsSansIOProtocol):
 
     async def send(self, message) -> None:
         await super().send(message)
+        if message["type"] == "websocket.close" and message.get("reason") == FLOOD:
+            self._shun()
         if self.initial_response is not None and self.close_sent:
             self.handshake_complete = True  # it was refused, which uvicorn takes for an error
         if self.close_sent:  # the peer's goodbye may be among what is not read yet
@@ -170,12 +180,18 @@ class Socket(WebSocketsSansIOProtocol):
         if not self._frames.take() and not self.close_sent:
             self.conn.fail(1008, "too many frames")
             self.handle_parser_exception()
+            self._shun()
         return not self.close_sent
+
+    def _shun(self) -> None:
+        if self.client:
+            self.shun(self.client[0])
 
 
 class Door:
     """Accepts connections at a socket, as one of `uvicorn.Server.servers`: so many in all, and so many from one address
-    that is no trusted proxy. Beyond that, one that waits for its request goes, or else the newcomer."""
+    that is no trusted proxy. Beyond that, one that waits for its request goes, or else the newcomer; one that flooded
+    the server is not let in again for a while."""
 
     def __init__(
         self,
@@ -190,11 +206,20 @@ class Door:
         self._listening, self._connect, self._connections = listening, connect, connections
         self._tls, self._trusted, self._on_refused = tls, trusted, on_refused
         self._most = most_connections()
+        self._shunned: OrderedDict[str, float] = OrderedDict()  # until when
         self._beginning: dict[
             asyncio.Task[None], str
         ] = {}  # those that shake hands for TLS, and their addresses
         self.loop = asyncio.get_running_loop()
         self._task = self.loop.create_task(self._run())
+
+    def shun(self, host: str) -> None:
+        """Let nobody in from an address for a while."""
+        if host not in self._trusted:
+            self._shunned[host] = self.loop.time() + SHUNNED
+            self._shunned.move_to_end(host)
+            if len(self._shunned) > CONNECTIONS:
+                self._shunned.popitem(last=False)
 
     def close(self) -> None:
         for task in (self._task, *self._beginning):
@@ -217,6 +242,7 @@ class Door:
             if not self._makes_room(host):
                 self._on_refused()
                 link.close()
+                await asyncio.sleep(PAUSE)
                 continue
             task = self.loop.create_task(self._begin(link))
             self._beginning[task] = host
@@ -233,6 +259,8 @@ class Door:
 
     def _makes_room(self, host: str) -> bool:
         """Whether there is room for one more from an address, if need be in the place of another."""
+        if self._shunned.get(host, 0.0) > self.loop.time():
+            return False
         if host and host not in self._trusted:
             mine = [link for link in self._connections if link.client and link.client[0] == host]
             if len(mine) + list(self._beginning.values()).count(host) >= FROM_ONE:
@@ -278,7 +306,9 @@ class WebServer(uvicorn.Server):
             raise SystemExit(1)
 
         def connect() -> asyncio.Protocol:
-            return Http(self.config, self.server_state, self.lifespan.state)
+            link = Http(self.config, self.server_state, self.lifespan.state)
+            link.shun = self._shun
+            return link
 
         trusted = ProxyHeadersMiddleware(
             cast(Any, self.config.loaded_app), self.config.forwarded_allow_ips
@@ -290,6 +320,10 @@ class WebServer(uvicorn.Server):
             for listening in sockets or []
         ]
         self.started = True
+
+    def _shun(self, host: str) -> None:
+        for door in self.servers:
+            door.shun(host)
 
     def capture_signals(self):  # pyright: ignore[reportIncompatibleMethodOverride]
         """Signals are ours: uvicorn would raise them again at the end, for an exit code other than 0."""

@@ -15,7 +15,7 @@ from duologue.errors import InputError
 from duologue.lm.sampling import Sampling
 from duologue.serve.link import Budget, Pcm16, RateLimiter, first_to_end, in_time
 from duologue.serve.pool import Call, Ended, Pool
-from duologue.serve.settings import CHAT_MESSAGE, FIRST_SOUND, MESSAGE_SOUND, RESTARTS, RESTARTS_BURST
+from duologue.serve.settings import CHAT_MESSAGE, FIRST_SOUND, FLOOD, MESSAGE_SOUND, RESTARTS, RESTARTS_BURST
 
 
 class Kind(IntEnum):
@@ -28,7 +28,15 @@ class Control(IntEnum):
     GO_ON, END_TURN, PAUSE, RESTART = range(4)
 
 
-CLOSE = {"full": 1013, "shutdown": 1012, "error": 1011, "slow": 1008, "invalid": 1008, "too_big": 1009}
+CLOSE = {
+    "full": 1013,
+    "shutdown": 1012,
+    "error": 1011,
+    "slow": 1008,
+    "invalid": 1008,
+    "too_big": 1009,
+    FLOOD: 1008,
+}
 PING_BYTES = 16
 LIMITS = {  # of the query: the setting, and its least and most
     "text_temperature": ("text_temperature", 0, 5),
@@ -221,7 +229,7 @@ class _Chat:
             call.session.resume()
         elif action == bytes([Control.RESTART]):
             if not self._restarts.take():
-                raise Ended("invalid", "The conversation was started over too often.")
+                raise Ended(FLOOD, "The conversation was started over too often.")
             self._sampling = replace(self._sampling, seed=self._sampling.seed + 1)
             call.restart(self._sampling)
             await self._announce(call)

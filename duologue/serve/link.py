@@ -9,7 +9,7 @@ import numpy as np
 from duologue.audio.activity import rms_of
 from duologue.audio.framing import FRAME_SIZE, Framer
 from duologue.serve.pool import Ended
-from duologue.serve.settings import AUDIO_BURST, MESSAGES, MESSAGES_BURST, SEND_LIMIT
+from duologue.serve.settings import AUDIO_BURST, FLOOD, MESSAGES, MESSAGES_BURST, SEND_LIMIT
 
 RATE = 24_000
 
@@ -73,7 +73,7 @@ class RateLimiter:
     async def message(self, size: int) -> None:
         """Take a message of so many bytes or letters, and let the others go first. Raises Ended if it is too much."""
         if not self._messages.take(1 + size / 1024):
-            raise Ended("invalid", "Too many messages came.")
+            raise Ended(FLOOD, "Too many messages came.")
         await asyncio.sleep(0)
 
     def take(self, samples: int) -> None:
@@ -81,7 +81,7 @@ class RateLimiter:
         passed = asyncio.get_running_loop().time() - self._began
         self._seconds = max(self._seconds + samples / RATE, passed)
         if self._seconds > passed + AUDIO_BURST:
-            raise Ended("invalid", "Sound must come at the rate it is spoken.")
+            raise Ended(FLOOD, "Sound must come at the rate it is spoken.")
 
 
 async def first_to_end(*coroutines: Coroutine[Any, Any, None]) -> None:

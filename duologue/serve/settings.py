@@ -19,6 +19,7 @@ UNSENT = 1 << 13  # bytes that may wait below a conversation: about one second o
 PIECE = 1 << 12  # bytes of a connection that are read before others have their turn
 CONNECTIONS, FROM_ONE = 1000, 64  # in all, and from one address that is no trusted proxy
 SPARE = 200  # files that the process may have open beside its connections
+SHUNNED = 10.0  # seconds in which an address that has flooded the server may not connect
 REQUEST, ANSWER = 10.0, 60.0  # seconds in which a request must be there, and its answer be taken
 QUEUE_NOTICE = 5.0  # seconds between messages to those who wait
 WARN_BEFORE = {"time_limit": 30.0, "idle": 10.0}  # seconds
@@ -27,6 +28,7 @@ MESSAGE = 1 << 20  # bytes of any message
 PING, PONG = 5.0, 10.0  # seconds between pings, and until a peer that does not answer is dropped
 BAD_KEYS = 10  # a minute from one address, before it is told to wait
 LINGER = 20.0  # seconds that sent bytes may go unacknowledged
+FLOOD = "flood"  # the reason with which whoever sends too much is ended
 
 
 @dataclass(frozen=True)

@@ -118,12 +118,17 @@ def test_what_changed_is_made_again(tmp_path):
 
 
 def test_an_output_that_is_gone_is_made_again(tmp_path):
+    class Writes(Doubles):
+        def __call__(self, rows):
+            for row in super().__call__(rows):
+                (tmp_path / f"{row['n']}.npy").touch()
+            return [row | {"codes": str(tmp_path / f"{row['n']}.npy")} for row in rows]
+
     out, rows = tmp_path / "out.jsonl", rows_of(tmp_path, 2)
-    run(Doubles(), rows, out)
-    (tmp_path / "1.wav").unlink()
-    again = Doubles()
-    run(again, rows, out)
-    assert again.seen == ["r1"]
+    run(Writes(), rows, out)
+    (tmp_path / "1.npy").unlink()
+    again = Writes()
+    assert (run(again, rows, out).resumed, again.seen) == (1, ["r1"])
 
 
 def test_a_folder_holds_outputs_of_one_setting(tmp_path):

@@ -244,6 +244,11 @@ def test_what_a_library_says_is_logged_once_a_second():
     assert all(seldom.filter(record("duologue.serve.pool", logging.INFO, 1)) for _ in range(3))
 
 
+UPGRADE = (
+    b"GET /api/chat?format=pcm16&events=1 HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"Sec-WebSocket-Version: 13\r\n\r\n"
+)
 MANY = int(1.2 * MESSAGES_BURST)
 FRAMES = PIECE // 6 + 1  # the smallest there are, that can be in what is read at once
 
@@ -258,11 +263,6 @@ def test_messages_that_are_no_sound_are_counted_and_others_have_their_turn(
     server, monkeypatch, frame, at_once
 ):
     """A stranger sends as many as it can: how many are worked on before something else is."""
-    upgrade = (
-        b"GET /api/chat?format=pcm16&events=1 HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-        b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        b"Sec-WebSocket-Version: 13\r\n\r\n"
-    )
     loop, counted, take = server.uvicorn.servers[0].loop, [0], Budget.take
 
     def counting(self, cost=1.0):
@@ -276,7 +276,7 @@ def test_messages_that_are_no_sound_are_counted_and_others_have_their_turn(
 
     done = False
     monkeypatch.setattr(Budget, "take", counting)
-    link = connect(server, STRANGER, upgrade)
+    link = connect(server, STRANGER, UPGRADE)
     assert b" 101 " in link.recv(1000)
     loop.call_soon_threadsafe(something_else)
     first = b"\x02\x80abcd" if frame[0] == 0 else b""
@@ -291,6 +291,46 @@ def test_messages_that_are_no_sound_are_counted_and_others_have_their_turn(
     assert b"too many" in data.lower()
     assert 0 < max(counted) <= at_once
     until(lambda: not server.uvicorn.server_state.connections)
+
+
+@pytest.fixture(autouse=True)
+def forgiven(server):
+    yield
+    server.uvicorn.servers[0]._shunned.clear()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [b"\x89\x80abcd", b"\x82\x80abcd", b"\x82\xfe\xff\xff\0\0\0\0" + b"\x01" * 65535],
+    ids=["frames", "messages", "sound"],
+)
+def test_an_address_that_floods_the_server_is_not_let_in_for_a_while(server, monkeypatch, frame):
+    monkeypatch.setattr(door, "SHUNNED", 1.5)
+
+    def flood(source: str) -> None:
+        link = connect(server, source, UPGRADE)
+        assert b" 101 " in link.recv(1000)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(40):
+                link.sendall(frame * (MANY // 20 if len(frame) < 10 else 1))
+        data = b""
+        with contextlib.suppress(ConnectionError):
+            while not (b"flood" in data or b"too many" in data) and (piece := link.recv(1 << 16)):
+                data += piece
+        link.close()
+
+    def let_in(source: str) -> bool:
+        with contextlib.closing(connect(server, source)) as link, contextlib.suppress(ConnectionError):
+            link.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return link.recv(100) != b""
+        return False
+
+    flood(STRANGER)
+    assert not let_in(STRANGER)
+    assert let_in("127.0.0.3")
+    until(lambda: let_in(STRANGER), 5)
+    flood("127.0.0.1")  # a trusted proxy, which speaks for many
+    assert let_in("127.0.0.1")
 
 
 def test_one_who_starts_over_all_the_time_is_ended(server):
