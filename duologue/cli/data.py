@@ -29,7 +29,7 @@ class Synth:
     """
 
     script: Annotated[Positional[Path], arg(metavar="SCRIPT.jsonl")]
-    """Lines of {"id", "user": [phrasing, ...], "moshi": answer} or {"id", "turns": [[question, answer], ...]}."""
+    """Lines of {"id", "user": [phrasing, ...], "agent": answer} or {"id", "turns": [[question, answer], ...]}."""
     out: Out
     """The folder to write to."""
     clips: tuple[Path, ...] = ()
@@ -230,4 +230,4 @@ def select(places: tuple[Path, ...], split: str) -> "list[Row]":
 
     wanted = {"train": {"user"}, "voice": {"voice"}, "phrasing": {"phrasing"}}.get(split)
     rows = [row for place in places for row in read_index(place) if "role" in row]
-    return [row for row in rows if row["role"] == "moshi" or wanted is None or clip_set(row) in wanted]
+    return [row for row in rows if row["role"] == "agent" or wanted is None or clip_set(row) in wanted]

@@ -54,7 +54,7 @@ class Script:
                 script._add(parse_json(text))
             except (ValueError, KeyError, TypeError):
                 raise InputError(
-                    f'{path}, line {number}: expected {{"id", "user": [..], "moshi"}} or {{"id", "turns": [[q, a]]}}'
+                    f'{path}, line {number}: expected {{"id", "user": [..], "agent"}} or {{"id", "turns": [[q, a]]}}'
                 ) from None
         if not script.items:
             raise InputError(f"{path} is empty")
@@ -64,7 +64,8 @@ class Script:
         if "turns" not in row:
             if not isinstance(row["user"], list):
                 raise TypeError
-            self._add_item(row["id"], row["user"], row["moshi"])
+            answer = row["agent"] if "agent" in row else row["moshi"]  # as older scripts call it
+            self._add_item(row["id"], row["user"], answer)
             return
         lines = []
         for k, (question, answer) in enumerate(row["turns"]):

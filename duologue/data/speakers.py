@@ -79,7 +79,7 @@ class ClipSpeakers:
         texts |= {text: Line("", k, text) for k, text in enumerate(BACKCHANNELS)}
         said: dict[str, list[tuple[Line, Row]]] = {}
         self._agent_rows = {
-            row["text"]: row for row in clips if row["role"] == "moshi" and row["voice"] == agent
+            row["text"]: row for row in clips if row["role"] == "agent" and row["voice"] == agent
         }
         for row in clips:
             if row["role"] == "user" and row["text"] in texts:

@@ -43,21 +43,23 @@ def valid_speaker(corpus: str, name: str) -> bool:
 
 
 def clip_set(row: Row) -> str:
-    """Where a clip (a row of `voices.read_index`) belongs.
+    """Where a clip (a row of `voices.read_index`) belongs: its "split", or by nano's rules if it names none.
 
     In training: "agent", "user", "human". Never trained on: "valid-agent", "voice" (a held-out voice, a phrasing heard
     in training), "phrasing" (a held-out phrasing by any voice), "valid-human".
     """
+    if "split" in row:
+        return row["split"]
     corpus = Path(row["place"]).name.removesuffix(".tar")
     if corpus in HUMAN:
         name = row["key"] if corpus in FEW_SPEAKERS else row["speaker"]
         return "valid-human" if valid_speaker(corpus, name) else "human"
     item, _, index = row["key"].rpartition("/")[2].partition("-mix")[0].rpartition("-")
-    heard = row["role"] == "moshi" and row["id"] != "extra"
+    heard = row["role"] == "agent" and row["id"] != "extra"
     if corpus == "agent-more" and item.startswith(("arctic", "libri")):
         heard = True
     unheard = item != "backchannel" and not heard and index.isdigit() and valid_phrasing(item, int(index))
-    if row["role"] == "moshi":
+    if row["role"] == "agent":
         return (
             "valid-agent"
             if (unheard and corpus == "agent-more") or valid_agent_text(row["text"])

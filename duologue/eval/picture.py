@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROW_SECONDS, ROW_INCHES = 15.0, 2.8
-LANES, LANE = 4, 0.22  # lines of words over a voice, and the distance between them
+LANES, LANE = 3, 0.22  # lines of words over a voice, and the distance between them
 COLORS = {AGENT: "#2b6cb0", USER: "#c05621"}
 SUFFIXES = (".png", ".svg", ".pdf")
 NAMES = {AGENT: "agent", USER: "user"}
@@ -80,7 +80,7 @@ def _draw(
 
 def _write(axes: "Axes", words: list[Word], base: float, color: str, first: float, span: float) -> None:
     """Each word where it begins, in the lowest of `LANES` lines that is free there; where none is, further right."""
-    axes.set(xlim=(first, first + span), ylim=(-2.0, 2.2), yticks=[1.0, -1.0])
+    axes.set(xlim=(first, first + span), ylim=(-2.0, 2.4), yticks=[1.0, -1.0])
     free = [first] * LANES
     for word in words:
         text = axes.text(

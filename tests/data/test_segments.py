@@ -61,14 +61,14 @@ def test_the_split_is_a_function_of_names():
     assert clip_set(row("user-mix", f"user-mix/{seen}-1-mix2", voice="a:1+b:1", item=seen)) == "user"
     assert clip_set(row("user-af_bella", "user/af_bella/backchannel-3", item="backchannel")) == "user"
     assert (
-        clip_set(row("agent-more", f"agent-more/{item}-{index}", "moshi", "af_heart", item="extra"))
+        clip_set(row("agent-more", f"agent-more/{item}-{index}", "agent", "af_heart", item="extra"))
         == "valid-agent"
     )
     texts = [f"some text {n}" for n in range(200)]
     kept = next(text for text in texts if valid_agent_text(text))
-    assert clip_set(row("agent", "moshi/x-1", "moshi", "af_heart", kept, "x-1")) == "valid-agent"
+    assert clip_set(row("agent", "moshi/x-1", "agent", "af_heart", kept, "x-1")) == "valid-agent"
     assert valid_agent_text(kept.upper() + "!")
-    assert clip_set(row("agent", f"moshi/{item}", "moshi", "af_heart", "hi there", item)) == "agent"
+    assert clip_set(row("agent", f"moshi/{item}", "agent", "af_heart", "hi there", item)) == "agent"
     speakers = {clip_set(row("alphanum.tar", f"k{n}", speaker=f"s{n}")) for n in range(200)}
     assert speakers == {"human", "valid-human"}
 
@@ -190,3 +190,7 @@ def test_validation_strips_are_clean_and_of_one_set(corpus):
             assert clip["set"] == meta["kind"]
             assert clip["speed"] == 1.0
             assert clip["gain_db"] == 0.0
+
+
+def test_a_clip_that_names_its_split_is_believed():
+    assert clip_set(row("user", "user/x-1", "user", "af_river") | {"split": "user"}) == "user"
