@@ -1,6 +1,7 @@
 # docker build -t duologue . && docker run --rm -p 8998:8998 duologue
 # Browsers allow the microphone at localhost and over https: see docs/serving.md.
-FROM python:3.12-slim
+# The digest of python:3.12-slim, so that the same image is built again; `docker pull python:3.12-slim` prints a newer one.
+FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea
 
 RUN useradd --create-home talk
 WORKDIR /app

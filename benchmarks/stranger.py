@@ -17,9 +17,13 @@ HALF_OPEN = 1100
 def masked(kind: int, payload: bytes) -> bytes:
     """A frame of WebSocket, masked with zeros."""
     size = len(payload)
-    short = bytes([0x80 | size]) if size < 126 else bytes([0xFE]) + size.to_bytes(2, "big")
-    head = bytes([kind]) + (short if size < 1 << 16 else bytes([0xFF]) + size.to_bytes(8, "big"))
-    return head + bytes(4) + payload
+    if size < 126:
+        length = bytes([0x80 | size])
+    elif size < 1 << 16:
+        length = bytes([0xFE]) + size.to_bytes(2, "big")
+    else:
+        length = bytes([0xFF]) + size.to_bytes(8, "big")
+    return bytes([kind]) + length + bytes(4) + payload
 
 
 ITEM = {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": []}}

@@ -25,6 +25,7 @@ class Server:
     """The server, and what it tells of itself."""
 
     options: list[str]
+    key: str = ""
     process: subprocess.Popen = field(init=False)
     address: str = field(init=False)
 
@@ -47,7 +48,7 @@ class Server:
 
     @property
     def status(self) -> dict:
-        return json.loads(self.get("/api/status")[1])
+        return json.loads(self.get(f"/api/status?auth_id={self.key}")[1])
 
     @property
     def free(self) -> int:

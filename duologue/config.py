@@ -7,6 +7,10 @@ from duologue.errors import InputError
 
 NORMS = ("layer_norm", "layer_norm_f32", "rms_norm", "rms_norm_f32")
 LARGEST = 2**20  # no size is above
+MOST_LAYERS = 1024  # of any stack
+MOST_STREAMS = 256
+LONGEST_DELAY = 1024  # frames
+LARGEST_CACHE = 2**34  # keys and values that one conversation may ask for
 POSITIONS = ("rope", "rope_concat", "sin", "none")  # rotary (neighbours or halves in pairs), added, unmarked
 
 _SIN = "positions are added to an even width of at least 4, not to {}"
@@ -50,7 +54,13 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         _require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat")
+        _require(self.layers <= MOST_LAYERS, f"layers are at most {MOST_LAYERS}, not {self.layers}")
         _require(self.context is None or self.context >= 1, f"a context of {self.context} holds nothing")
+        remembered = 2 * self.layers * self.dim // self.kv_repeat * (self.context or 1)
+        _require(
+            remembered <= LARGEST_CACHE,
+            f"a context of {self.context} asks for {remembered:,} keys and values, more than can be",
+        )
         _require(self.norm in NORMS, f"norm {self.norm!r} is not one of {', '.join(NORMS)}")
         _require(
             self.positions in POSITIONS, f"positions {self.positions!r} are not one of {', '.join(POSITIONS)}"
@@ -83,10 +93,10 @@ class SeanetConfig:
             self, "dim", "filters", "kernel", "last_kernel", "residual_kernel", "dilation_base", "compress"
         )
         _require(
-            bool(self.ratios) and min(self.ratios) >= 1,
-            f"ratios are whole numbers from 1 up, not {self.ratios}",
+            1 <= len(self.ratios) <= 16 and min(self.ratios) >= 1 and max(self.ratios) <= 4096,
+            "ratios are at most 16 whole numbers from 1 to 4096",
         )
-        _require(0 <= self.residual_layers <= LARGEST, "residual_layers is a whole number from 0 up")
+        _require(0 <= self.residual_layers <= 64, "residual_layers is a whole number from 0 to 64")
         _require(
             self.compress <= self.filters, f"{self.filters} filters compressed by {self.compress} leave none"
         )
@@ -102,6 +112,9 @@ class QuantizerConfig:
 
     def __post_init__(self) -> None:
         _require_sizes(self, "dim", "codebooks", "entries")
+        _require(
+            self.codebooks <= MOST_STREAMS, f"codebooks are at most {MOST_STREAMS}, not {self.codebooks}"
+        )
 
 
 @dataclass(frozen=True)
@@ -116,13 +129,12 @@ class FramesConfig:
     taps: int = 256  # of the filters of `codec.voice`
 
     def __post_init__(self) -> None:
-        sizes = (self.width, self.hidden, self.blocks, self.samples)
+        _require_sizes(self, "width", "hidden", "blocks", "samples", "kernel")
+        _require(self.blocks <= MOST_LAYERS, f"blocks are at most {MOST_LAYERS}, not {self.blocks}")
+        _require(self.kernel >= 2, "the kernel of a decoder by frames is at least 2")
         _require(
-            min(sizes) >= 1 and self.kernel >= 2, "sizes of a decoder by frames are at least 1, its kernel 2"
-        )
-        _require(
-            self.taps >= 16 and self.taps % 2 == 0,
-            f"taps of a decoder by frames are an even number from 16 up, not {self.taps}",
+            16 <= self.taps <= 2**16 and self.taps % 2 == 0,
+            f"taps of a decoder by frames are an even number from 16 to 65536, not {self.taps}",
         )
 
 
@@ -144,13 +156,21 @@ class CodecConfig:
         _require(
             1 <= self.codebooks <= have, f"{self.codebooks} codebooks are asked for, the codec has {have}"
         )
-        _require(self.sample_rate >= 1 and self.frame_rate > 0, "sample_rate and frame_rate are above 0")
+        _require(self.frame_rate > 0, "frame_rate is above 0")
+        _require_sizes(self, "sample_rate")
         _require(
             self.resample >= 1 and self.resample * self.hop * self.frame_rate == self.sample_rate,
             f"{self.sample_rate} Hz in strides of {self.hop} samples do not give {self.frame_rate} frames a second",
         )
         stretch = self.frames.samples if self.frames else 1
         _require(self.hop % stretch == 0, f"{self.hop} samples are no multiple of {stretch}")
+
+    @property
+    def parts(self) -> int:
+        """Layers, stages and codebooks: each has a tensor of its own at least."""
+        blocks = self.frames.blocks if self.frames else 0
+        stages = len(self.seanet.ratios) * (1 + self.seanet.residual_layers)
+        return 2 * self.transformer.layers + stages + blocks + self.quantizer.codebooks
 
     @property
     def frame_size(self) -> int:
@@ -187,6 +207,7 @@ class DepthConfig:
         if self.max_period is not None:
             _require(self.max_period > 0, f"max_period is above 0, not {self.max_period}")
             _require(self.dim >= 4 and self.dim % 2 == 0, _SIN.format(self.dim))
+        _require(self.layers <= MOST_LAYERS, f"layers are at most {MOST_LAYERS}, not {self.layers}")
         _require(
             self.low_rank is None or 1 <= self.low_rank <= LARGEST,
             f"low_rank is a width, not {self.low_rank}",
@@ -256,23 +277,37 @@ class LMConfig:
 
     def __post_init__(self) -> None:
         _require_sizes(self, "card", "text_card", "text_card_out")
+        _require(
+            0 <= self.audio_streams <= MOST_STREAMS,
+            f"audio streams are at most {MOST_STREAMS}, not {self.audio_streams}",
+        )
         spoken, streams = self.depth_steps, self.audio_streams
         _require(spoken <= streams, f"the model speaks {spoken} codebooks but has {streams} audio streams")
         _require(0 <= self.told <= spoken, f"of {spoken} codebooks it cannot be told {self.told}")
         _require(
-            len(self.delays) == self.streams and min(self.delays) >= 0,
-            f"{self.streams} streams need a delay from 0 up each, not {self.delays}",
+            len(self.delays) == self.streams and 0 <= min(self.delays) <= max(self.delays) <= LONGEST_DELAY,
+            f"{self.streams} streams need a delay from 0 up to {LONGEST_DELAY} frames each",
         )
         for token in (self.pad_id, self.epad_id):
             _require(
                 0 <= token < self.text_card_out, f"the padding token {token} is not in the text vocabulary"
             )
         _require_sizes(self, "extra_heads_dim")
-        _require(0 <= self.extra_heads <= LARGEST, "extra_heads is a whole number from 0 up")
+        _require(
+            0 <= self.extra_heads <= MOST_STREAMS, f"extra_heads is a whole number from 0 to {MOST_STREAMS}"
+        )
+        _require(len(self.conditioning.conditioners) <= MOST_STREAMS, "there are too many conditioners")
         _require(
             not self.temporal.cross_attention or bool(self.conditioning.crossed),
             "a model with cross-attention needs conditions to attend to",
         )
+
+    @property
+    def parts(self) -> int:
+        """Layers, streams, heads and conditioners: each has a tensor of its own at least."""
+        depth = self.depth.layers + self.depth_steps if self.depth else 0
+        conditioners = len(self.conditioning.conditioners)
+        return self.temporal.layers + self.audio_streams + self.extra_heads + conditioners + depth
 
     @property
     def streams(self) -> int:

@@ -1,7 +1,9 @@
 """The wheel, installed outside the clone: what a user of the package gets."""
 
+import re
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -82,3 +84,23 @@ def test_it_answers_a_question_outside_the_clone(elsewhere):
         elsewhere,
     )
     assert (elsewhere / "answer.wav").stat().st_size > 44
+
+
+# Below these, files that a model is made of could run code or write past their memory.
+FLOORS = {"torch": (2, 10), "sentencepiece": (0, 2, 1), "starlette": (1, 0, 1)}
+
+
+def test_no_version_with_a_known_hole_is_asked_for() -> None:
+    """In what is declared, in what is tested with, and in the image."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
+    for lines in (declared, (ROOT / "constraints.txt").read_text().splitlines()):
+        for name, floor in FLOORS.items():
+            (line,) = [line for line in lines if re.match(rf"{name}[>=]=", line)]
+            assert tuple(int(part) for part in re.findall(r"\d+", line)) >= floor, line
+
+
+def test_the_image_is_built_of_what_is_tested() -> None:
+    lines = (ROOT / "Dockerfile").read_text()
+    assert re.search(r"^FROM \S+@sha256:[0-9a-f]{64}$", lines, re.M)
+    assert lines.count("pip install") == lines.count("-c constraints.txt") == 2

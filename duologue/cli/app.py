@@ -18,6 +18,7 @@ from duologue.cli import bench, data, train
 from duologue.cli import eval as eval_
 from duologue.cli.convert import Convert
 from duologue.cli.serve import Call, Serve
+from duologue.cli.speech import Say, Transcribe
 from duologue.engine.options import BackendName, Options
 from duologue.errors import InputError
 
@@ -27,6 +28,8 @@ A spoken-dialogue model that listens and speaks at the same time.
 examples:
   duologue talk question.wav answer.wav       what the model answers to a recording
   duologue talk                               talk to it with microphone and headphones
+  duologue transcribe speech.wav              what is said in a recording, with --srt as subtitles
+  duologue say "Hello there." hello.wav       a text, spoken
   duologue info MODEL                         what a model is made of
   duologue encode speech.wav speech.npz       a recording as the codec's tokens ...
   duologue decode speech.npz again.wav        ... and back
@@ -193,6 +196,8 @@ Verb: TypeAlias = (
     | Encode
     | Decode
     | Talk
+    | Transcribe
+    | Say
     | Serve
     | Call
     | Convert
@@ -212,6 +217,8 @@ def main(arguments: list[str] | None = None) -> None:
             sys.stdout.flush()  # here, where a reader that has gone can be noticed
     except InputError as error:
         sys.exit(_complain(str(error)))
+    except FloatingPointError as error:
+        sys.exit(_complain(f"{error}: give another model, or take back --quantize"))
     except BrokenPipeError:  # nothing to say, and no one to say it to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

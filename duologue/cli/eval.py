@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from tyro.conf import arg, subcommand
 
+from duologue.cli.eval_paper import PaperEval
 from duologue.errors import InputError
 from duologue.eval import options
 
@@ -111,6 +112,7 @@ Eval: TypeAlias = (
     | Annotated[EvalCodes, subcommand("codes")]
     | Annotated[EvalDuplex, subcommand("duplex")]
     | Annotated[EvalQuantize, subcommand("quantize")]
+    | PaperEval
 )
 
 

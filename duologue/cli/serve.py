@@ -38,6 +38,12 @@ class Serve:
     """The auth token of a Twilio account: calls must be signed with it, and need no key."""
     record: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Keep a recording, the words and a trace of every conversation. Tell those who talk."""
+    stt: Annotated[str | None, arg(metavar="MODEL")] = None
+    """A model of recognition to serve beside, for as many recordings as there may be conversations."""
+    tts: Annotated[str | None, arg(metavar="MODEL")] = None
+    """A model of synthesis to serve beside, for as many texts."""
+    voice: Annotated[str | None, arg(metavar="VOICE")] = None
+    """Its voice for those who ask for none: a file, or a path in the repository of published voices."""
     engine: OmitArgPrefixes[Options] = field(default_factory=Options)
 
     def run(self) -> None:
@@ -63,6 +69,9 @@ class Serve:
             self.twilio_token_file,
             self.record,
             self.engine,
+            self.stt,
+            self.tts,
+            self.voice,
         )
 
 

@@ -13,7 +13,7 @@ from duologue.files import atomic_write, check_writable
 from duologue.npy import parse_npy
 from duologue.types import StrPath
 
-LARGEST = 1 << 29  # bytes of an array, unpacked: 46 hours of 32 codebooks in 64 bits
+LARGEST = {ZIP_STORED: 1 << 29, ZIP_DEFLATED: 1 << 26}  # bytes of an array, unpacked: days of codes
 DAMAGED = (
     AttributeError, BadZipFile, EOFError, KeyError, NotImplementedError, OSError, OverflowError, TypeError, ValueError,
     struct.error, zlib.error,
@@ -65,7 +65,7 @@ def load_codes(path: StrPath) -> Codes:
 def _array(file: ZipFile, name: str) -> np.ndarray:
     """One array of an .npz, once it is known how large it is."""
     info = file.getinfo(f"{name}.npy")
-    if info.file_size > LARGEST or info.flag_bits & 1 or info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+    if info.file_size > LARGEST.get(info.compress_type, -1) or info.flag_bits & 1:
         raise ValueError(f"{name} is encrypted, too large or packed in an unusual way")
     return parse_npy(file.read(info))
 

@@ -69,7 +69,7 @@ class Duplex:
         ready_B = (spoken_BQ >= 0).all(-1)
         decode_B = ready_B if exec_B is None else ready_B & exec_B
         wav_BS = self.codec.decode_step(self._codec_state, spoken_BQ.clamp(min=0)[..., None], decode_B)
-        finite_B = out.hidden_BD.isfinite().all(-1) & (wav_BS.isfinite().all(-1) | ~ready_B)
+        finite_B = out.finite_B & (wav_BS.isfinite().all(-1) | ~ready_B)
         wav_BS = torch.where(ready_B[:, None], wav_BS, 0.0)
         text_B = torch.where(ready_B, tokens_BK[:, 0], TO_GENERATE)
         user_text_B = out.user_text_B.clone()

@@ -23,12 +23,13 @@ from duologue.lm.model import NO_INPUT
 from duologue.lm.monologue import USER_TEXT_DELAY
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import TextStream, Tokenizer
-from duologue.types import Word
+from duologue.types import USER, Word
 from duologue.weights import Model
 
 PAUSE_HEAD = 2  # tells that no new word comes for two seconds
 PAUSE = 0.5  # of its probability
 TAIL = 1.0  # seconds of silence after a recording, beyond the model's delay
+SETTLED = 5  # frames without a token of it after which an overheard word is whole
 LONGEST_LAST = 1.0  # seconds that the last word may last
 NOWHERE = -1  # the slot of a recording that waits for one
 
@@ -90,6 +91,7 @@ class DelayedWords:
         self._tokens: list[int] = []  # of the word that is being written
         self._open: tuple[list[int], float] | None = None  # a word without its end
         self._last = 0.0  # when the last word ended
+        self._begun = False  # whether there was a word
 
     def push(self, step: int, token: int) -> Heard:
         """The token of a step; `step` includes it."""
@@ -98,10 +100,13 @@ class DelayedWords:
         began, ended, words = None, None, ()
         boundary = token in (WORD, PAD)
         text = "" if boundary else self._stream.push(token)
+        if text and not self._tokens and self._begun and not text[0].isspace():
+            text = " " + text  # words are apart, whatever their pieces say
         if boundary and self._tokens:
             began = self._begin()
         elif not boundary and not self._tokenizer.is_control(token):
             self._tokens.append(token)
+            self._begun = True
         if token == WORD:
             now = self._time(step)
             if self._open is not None:
@@ -137,7 +142,7 @@ class DelayedWords:
         for i, group in enumerate(groups):
             until = end if i + 1 == len(groups) else min(end, start + len(group) * FRAME)
             if text := self._tokenizer.decode(group).strip():
-                words.append(Word(text, start, until))
+                words.append(Word(text, start, until, USER))
             start = until
         return tuple(words)
 
@@ -146,11 +151,13 @@ class OverheardWords:
     """The same from the head of a model that holds conversations."""
 
     def __init__(self, tokenizer: Tokenizer):
-        self._words, self._told = UserWords(tokenizer), 0
+        self._words, self._told, self._still = UserWords(tokenizer), 0, 0
 
     def push(self, step: int, token: int, rms: float) -> Heard:
+        """A word is over once the next begins, or nothing was added to it for a while."""
         piece = self._words.push(step, token, rms)
-        return Heard(step, piece, words=self._over(len(self._words.words) - 1))
+        self._still = 0 if piece else self._still + 1
+        return Heard(step, piece, words=self._over(len(self._words.words) - (self._still < SETTLED)))
 
     def finish(self, step: int) -> Heard:
         return Heard(step, words=self._over(len(self._words.words)))
@@ -176,7 +183,7 @@ class Hearing:
         self._words = (
             DelayedWords(model.tokenizer, config) if config.made_for_it else OverheardWords(model.tokenizer)
         )
-        self._finished = self._paused = False
+        self.finished = self._paused = False
         self._rms = 0.0
         self._silence(config.prefix)
 
@@ -186,10 +193,10 @@ class Hearing:
 
     def finish(self) -> None:
         """The recording is over: what the model is still to write about it comes from silence after it."""
-        if not self._finished:
+        if not self.finished:
             self._silence(self.config.delay + TAIL)
             self._frames.extend(self._framer.flush())
-            self._finished = True
+            self.finished = True
 
     def flush(self) -> None:
         """The user pauses: have the text of what was said at once, from silence that is not waited for."""
@@ -203,7 +210,7 @@ class Hearing:
 
     @property
     def ready(self) -> bool:
-        return not self.ended and (bool(self._frames) or self._finished)
+        return not self.ended and (bool(self._frames) or self.finished)
 
     def _silence(self, seconds: float) -> None:
         self.push(np.zeros(int(seconds * self._rate), np.float32))
@@ -238,15 +245,17 @@ class Recogniser:
     def __init__(self, model: Model, slots: int = 1, options: Options = DEFAULT):
         self.model, self.config = model, RecognitionConfig.of(model)
         self._lm = model.files.config.lm
-        self._streams = open_streams(model, slots, options)
-        self._free = list(range(slots))[::-1]
-        self._line: list[Hearing] = []
-        self._going: list[Hearing] = []
+        self._open = lambda: open_streams(model, slots, options)
+        self.slots = slots
+        self.rebuild()
         self.frame_size = model.codec_config.frame_size
 
-    @property
-    def slots(self) -> int:
-        return self._streams.slots
+    def rebuild(self) -> None:
+        """Throw away the state of all slots. The weights stay."""
+        self._streams = self._open()
+        self._free = list(range(self.slots))[::-1]
+        self._line: list[Hearing] = []
+        self._going: list[Hearing] = []
 
     @property
     def used(self) -> int:
@@ -256,13 +265,17 @@ class Recogniser:
     def open(self, sampling: Sampling | None = None) -> Hearing:
         """A new recording."""
         hearing = Hearing(self.model, self.config, sampling or self.model.sampling)
-        self._line.append(hearing)
+        self.add(hearing)
         return hearing
+
+    def add(self, hearing: Hearing) -> None:
+        self._line.append(hearing)
 
     @property
     def busy(self) -> bool:
         """Whether a tick would move anything on."""
-        return any(h.ready for h in self._going) or any(h.ready for h in self._line)
+        room = self._free or any(h.ended for h in self._going)
+        return any(h.ready for h in self._going) or bool(room and any(h.ready for h in self._line))
 
     def tick(self) -> Iterator[tuple[Hearing, Heard]]:
         """Hear one frame of every recording that has one."""

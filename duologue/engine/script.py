@@ -19,6 +19,9 @@ NO_TEXT = -1  # of the second text stream
 BREAK = re.compile(r'<break\s+time="([0-9]+(?:\.[0-9]*)?)s"\s*/?>')
 END = re.compile(BREAK.pattern + r"|\s")  # of a word
 LONGEST_BREAK = 60.0  # seconds
+LEAD = 8  # frames that the text of a conversation may be ahead of where its voice can be
+# About how long a word takes at a usual pace, in frames: by its letters and by the marks that end it.
+PER_WORD, PER_LETTER, PER_MARK = 0.9, 0.67, 1.6
 REPLACED = str.maketrans({"’": "'", ":": " ", "(": "", ")": "", "–": ""})
 
 
@@ -169,19 +172,39 @@ class WordMachine(Machine):
         return (second + 1) * self._card + written
 
 
-class MonologueMachine(Machine):
-    """For a model whose text marks pauses by PAD and the frame before a word after a pause by EPAD. A word begins where
-    the model writes anything but PAD, or has padded for `max_padding` frames."""
+def usual_frames(word: str) -> float:
+    """About how many frames a word takes to say."""
+    letters = sum(letter.isalnum() for letter in word)
+    marks = sum(letter in ",;.?!" for letter in word)
+    return PER_WORD + PER_LETTER * letters + PER_MARK * marks
 
-    def __init__(self, pad: int, epad: int, max_padding: int = 8, initial_padding: int = 2):
+
+class MonologueMachine(Machine):
+    """For a model whose text marks pauses by PAD and the frame before a word after a pause by EPAD.
+
+    A word begins where the model writes anything but PAD, though no sooner than the voice can be that far; or once it
+    has padded for `max_padding` frames after that. `pace` is how many times slower than usual the voice is.
+    """
+
+    def __init__(
+        self,
+        pad: int,
+        epad: int,
+        pace: float = 1.0,
+        lead: int = LEAD,
+        max_padding: int = 4,
+        initial_padding: int = 2,
+    ):
         super().__init__()
-        self._pad, self._epad, self._max_padding = pad, epad, max_padding
-        self._may_pad = self._must_pad = initial_padding
+        self._pad, self._epad, self._pace, self._lead = pad, epad, pace, lead
+        self._max_padding = max_padding
+        self._earliest = float(initial_padding)  # the step in which the next word may begin
+        self._voice = 0.0  # the step in which the voice will have said what was begun
         self._last = pad
 
     @property
     def ready(self) -> bool:
-        return self._finished or bool(self._queued or self._entries) or self._must_pad > 0
+        return self._finished or bool(self._queued or self._entries)
 
     def process(self, step: int, token: int) -> int:
         """The model chose `token`: what is to be written instead."""
@@ -190,21 +213,22 @@ class MonologueMachine(Machine):
 
     def _written(self, step: int, token: int) -> int:
         if self._queued:
-            self._must_pad = max(0, self._must_pad - 1)
             return self._queued.popleft()
-        if self._must_pad > 0 or (token == self._pad and self._may_pad > 0):
-            self._may_pad, self._must_pad = max(0, self._may_pad - 1), max(0, self._must_pad - 1)
+        if step < self._earliest or (token == self._pad and step < self._earliest + self._max_padding):
             return self._pad
         if not self._entries:
             if self.end_step is None:
                 self.end_step = step
             return self._pad
         entry = self._entries.popleft()
-        self._must_pad = entry.padding
         if not entry.tokens:
+            self._voice = max(step, self._voice) + entry.padding
+            self._earliest = self._voice
             return self._pad
-        self._may_pad = self._max_padding
         self._queued.extend(entry.tokens)
         after_pause = self._last == self._pad
-        self.words.append((entry.text, step + after_pause))
+        first = step + after_pause
+        self.words.append((entry.text, first))
+        self._voice = max(first, self._voice) + self._pace * usual_frames(entry.text)
+        self._earliest = self._voice - self._lead
         return self._epad if after_pause else self._queued.popleft()

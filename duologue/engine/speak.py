@@ -5,6 +5,7 @@ Two kinds of models speak. Those made for it follow a script word by word, a fix
 nothing of clocks and threads: `tick` moves on whatever can be moved on.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -41,7 +42,15 @@ class Spoken:
 class Utterance:
     """One text as it is spoken. `push` and `turn` give it text, `finish` says that this was all."""
 
-    def __init__(self, config: SpeechConfig, lm: LMConfig, script: Script, voice: Voice, sampling: Sampling):
+    def __init__(
+        self,
+        config: SpeechConfig,
+        lm: LMConfig,
+        script: Script,
+        voice: Voice,
+        sampling: Sampling,
+        pace: float = 1.0,
+    ):
         self.voice, self.sampling = voice, sampling
         self.slot = NOWHERE
         self.steps = 0
@@ -50,7 +59,7 @@ class Utterance:
         self.machine = (
             WordMachine(lm.text_card, config.ahead)
             if config.delayed
-            else MonologueMachine(lm.pad_id, lm.epad_id)
+            else MonologueMachine(lm.pad_id, lm.epad_id, pace)
         )
         self._script, self._config = script, config
         self._lm_delay = max(lm.delays)
@@ -58,6 +67,7 @@ class Utterance:
         self._told = 0  # words that were handed out
         self._quiet = 0
         self.finished = False
+        self.held = False  # what it said waits to be taken: it does not go on
 
     def push(self, text: str) -> None:
         self.machine.push(self._script.push(text))
@@ -74,7 +84,7 @@ class Utterance:
     @property
     def ready(self) -> bool:
         """Whether its next step needs no more text."""
-        return not self.ended and (self.steps < self.voice.frames or self.machine.ready)
+        return not (self.ended or self.held) and (self.steps < self.voice.frames or self.machine.ready)
 
     @property
     def young(self) -> bool:
@@ -147,13 +157,24 @@ class Synthesiser:
         self._codebooks = _codebooks(model, codebooks)
         unguided = Unguided({}, text=False) if undistilled else None
         self._voice = no_voice(model, self.config)
-        self._streams = open_streams(model, slots, options, self._voice.conditions, unguided, self._codebooks)
-        self._undistilled = undistilled
-        self._free = list(range(slots))[::-1]
+        self._open = lambda: open_streams(
+            model, slots, options, self._voice.conditions, unguided, self._codebooks
+        )
+        self._undistilled, self.slots = undistilled, slots
+        self.rebuild()
+        self.frame_size = model.codec_config.frame_size
+
+    def rebuild(self) -> None:
+        """Throw away the state of all slots. The weights stay."""
+        self._streams = self._open()
+        self._free = list(range(self.slots))[::-1]
         self._line: list[Utterance] = []
         self._going: list[Utterance] = []
-        self._silence_Q: np.ndarray | None = None
-        self.frame_size = model.codec_config.frame_size
+
+    @property
+    def used(self) -> int:
+        """Slots that are taken or waited for."""
+        return sum(not u.ended for u in (*self._going, *self._line))
 
     @property
     def sampling(self) -> Sampling:
@@ -161,10 +182,24 @@ class Synthesiser:
         own = self.model.sampling
         return replace(own, temperature=0.6, text_temperature=0.6) if self.config.delayed else own
 
-    def open(self, voice: Voice | None = None, sampling: Sampling | None = None) -> Utterance:
-        """A new utterance."""
+    def open(
+        self, voice: Voice | None = None, sampling: Sampling | None = None, speed: float = 1.0
+    ) -> Utterance:
+        """A new utterance. `speed` is above 1 for faster: it makes PAD less likely."""
+        utterance = self.make(voice, sampling, speed)
+        self.add(utterance)
+        return utterance
+
+    def add(self, utterance: Utterance) -> None:
+        self._line.append(utterance)
+
+    def make(
+        self, voice: Voice | None = None, sampling: Sampling | None = None, speed: float = 1.0
+    ) -> Utterance:
+        """An utterance that is still to be added; may be called on any thread."""
         voice = voice or self._voice
         settings = sampling or self.sampling
+        settings = replace(settings, pad_bias=settings.pad_bias - 2 * math.log2(speed))
         if self._undistilled:
             settings = replace(settings, guidance=self.guidance)
         names = {conditioner.name for conditioner in self._lm.conditioning.conditioners}
@@ -172,9 +207,7 @@ class Synthesiser:
         if self.config.distilled:
             told = {"cfg": f"{self.guidance:.1f}", **told}
         script = Script(self.model.tokenizer, self.config.speakers, 1 if self.config.delayed else 0)
-        utterance = Utterance(self.config, self._lm, script, replace(voice, conditions=told), settings)
-        self._line.append(utterance)
-        return utterance
+        return Utterance(self.config, self._lm, script, replace(voice, conditions=told), settings, 1 / speed)
 
     def close(self, utterance: Utterance) -> None:
         """Nobody wants the rest of it."""

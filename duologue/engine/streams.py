@@ -171,7 +171,7 @@ class TorchStreams:
                     : self._heads
                 ]
                 pauses_BH = torch.stack(pauses, 1) if pauses else z_BD.new_zeros(len(z_BD), 0)
-                return thought.text_B, self._lm.write_down(z_BD), pauses_BH.float(), z_BD.isfinite().all(-1)
+                return thought.text_B, self._lm.write_down(z_BD), pauses_BH.float(), thought.finite_B
 
         return Listened(*self._each(run, exec_B, heard_BQ))
 

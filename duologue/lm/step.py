@@ -4,7 +4,7 @@
 transformer. Whoever must look at that token or replace it (speech synthesis) calls the two by turns.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import cast
 
 import torch
@@ -104,10 +104,11 @@ class StepState(State):
 @dataclass
 class Thought:
     """What `listen` gives: the text token that the model chose for this frame, and the context of the depth
-    transformer (`[B, D]`; with guidance `[2B, D]`, the conditional half first)."""
+    transformer (`[B, D]`; with guidance `[2B, D]`, the conditional half first). `finite_B`: see `StepOutput`."""
 
     text_B: Tensor
     hidden_BD: Tensor
+    finite_B: Tensor
 
 
 @dataclass
@@ -117,12 +118,14 @@ class StepOutput:
     `text_B` is the text token of this frame, at once. `tokens_BK` is the newest frame whose codebooks are all known
     (`[B, 1 + Q]`: text and the agent's codes, delays undone; -2 while there is none yet): the one to decode.
     `user_text_B` is the token that writes down the user's words (-1: the model does not, see `LM.write_down`).
+    Outside `finite_B` a slot has left the numbers, in its hidden state or in the logits of a head.
     """
 
     text_B: Tensor
     tokens_BK: Tensor
     user_text_B: Tensor
     hidden_BD: Tensor
+    finite_B: Tensor
 
 
 def init_state(
@@ -222,7 +225,7 @@ def listen(lm: LM, state: StepState, heard_BQ: Tensor, exec_B: Tensor | None = N
             return _listen(lm, state, _delays(lm), heard_BQ, exec_B)
     with torch.inference_mode():
         thought = _listen(lm, state, _delays(lm), heard_BQ, running(exec_B))
-        return Thought(thought.text_B.clone(), thought.hidden_BD)
+        return Thought(thought.text_B.clone(), thought.hidden_BD, thought.finite_B)
 
 
 def speak(
@@ -239,16 +242,14 @@ def speak(
     said_B = thought.text_B if text_B is None else text_B
     if torch.compiler.is_compiling():
         with torch.no_grad():
-            return _say(lm, state, _delays(lm), thought.hidden_BD, said_B, audio_BQ, exec_B, depth)
+            return _say(lm, state, _delays(lm), thought, said_B, audio_BQ, exec_B, depth)
     with torch.inference_mode():
-        out = _say(lm, state, _delays(lm), thought.hidden_BD, said_B, audio_BQ, running(exec_B), depth)
+        out = _say(lm, state, _delays(lm), thought, said_B, audio_BQ, running(exec_B), depth)
         return _outside(out)
 
 
 def _outside(out: StepOutput) -> StepOutput:
-    return StepOutput(
-        out.text_B.clone(), out.tokens_BK.clone(), out.user_text_B.clone(), out.hidden_BD.clone()
-    )
+    return StepOutput(*(getattr(out, field.name).clone() for field in fields(out)))
 
 
 def _step(
@@ -264,7 +265,7 @@ def _step(
     said_B = thought.text_B
     if text_B is not None:
         said_B = torch.where(text_B == TO_GENERATE, said_B, text_B)
-    return _say(lm, state, delays_K, thought.hidden_BD, said_B, audio_BQ, exec_B, True)
+    return _say(lm, state, delays_K, thought, said_B, audio_BQ, exec_B, True)
 
 
 def _delays(lm: LM) -> Tensor:
@@ -292,30 +293,40 @@ def _listen(lm: LM, state: StepState, delays_K: Tensor, heard_BQ: Tensor, exec_B
         logits_BV = _guided(lm.text_head(z_BD), state.sampling.guidance_B)
     else:
         logits_BV = lm.text_head(z_BD.chunk(2)[0])
-    return Thought(state.sampling.choose_text(logits_BV, state.frame_B, config.pad_id), z_BD)
+    text_B = state.sampling.choose_text(logits_BV, state.frame_B, config.pad_id)
+    return Thought(text_B, z_BD, _finite(logits_BV))
+
+
+def _finite(logits_BV: Tensor) -> Tensor:
+    """Whether there is a likeliest token, `[B]`: NaN and infinity come out as the largest. (A logit may be -inf.)"""
+    return logits_BV.amax(-1).isfinite()
 
 
 def _say(
     lm: LM,
     state: StepState,
     delays_K: Tensor,
-    z_BD: Tensor,
+    thought: Thought,
     said_B: Tensor,
     audio_BQ: Tensor | None,
     exec_B: Tensor | None,
     depth: bool,
 ) -> StepOutput:
-    config = lm.config
+    config, z_BD, finite_B = lm.config, thought.hidden_BD, thought.finite_B
     spoken, said_BK = config.spoken, said_B[:, None]
     if spoken:
-        codes_BQ = _speak(lm, state, z_BD, said_B, audio_BQ) if depth else audio_BQ
+        codes_BQ = audio_BQ
+        if depth:
+            codes_BQ, said_finite_B = _speak(lm, state, z_BD, said_B, audio_BQ)
+            finite_B = finite_B & said_finite_B
         said_BK = torch.cat([said_BK, _filled(codes_BQ, len(said_B), spoken, said_B.device)], 1)
     next_B = state.frame_B + 1
     _write(state.tokens_BKC, 0, next_B[:, None].expand_as(said_BK), said_BK, exec_B)
     state.frame_B.copy_(next_B if exec_B is None else torch.where(exec_B, next_B, state.frame_B))
     z_BD = z_BD if state.guidance is None else z_BD.chunk(2)[0]
     tokens_BK = _complete(state, delays_K[: 1 + state.codebooks], exec_B)
-    return StepOutput(said_B, tokens_BK, lm.write_down(z_BD), z_BD)
+    finite_B = finite_B & z_BD.isfinite().all(-1)
+    return StepOutput(said_B, tokens_BK, lm.write_down(z_BD), z_BD, finite_B)
 
 
 def _filled(codes_BQ: Tensor | None, batch: int, codebooks: int, device: torch.device) -> Tensor:
@@ -364,14 +375,19 @@ def _read(lm: LM, state: StepState, delays_K: Tensor, exec_B: Tensor | None) -> 
     return torch.where(before_BK1, lm.initial_tokens()[:, None], tokens_BK1), before_BK1
 
 
-def _speak(lm: LM, state: StepState, z_BD: Tensor, text_B: Tensor, audio_BQ: Tensor | None) -> Tensor:
-    """The codes of this frame, as many as are spoken. With guidance both halves read the same tokens."""
+def _speak(
+    lm: LM, state: StepState, z_BD: Tensor, text_B: Tensor, audio_BQ: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The codes of this frame, as many as are spoken, and whether their logits were finite. With guidance both halves
+    read the same tokens."""
+    peaks: list[Tensor] = []
     guided, codebooks = state.guidance is not None, state.codebooks
     noise_BQV = state.sampling.audio_noise(state.frame_B, codebooks, lm.config.card)
 
     def choose(q: int, logits_BV: Tensor) -> Tensor:
         if guided:
             logits_BV = _guided(logits_BV, state.sampling.guidance_B)
+        peaks.append(logits_BV.amax(-1))
         noise_BV = None if noise_BQV is None else noise_BQV[:, q]
         chosen_B = state.sampling.choose_audio(logits_BV, state.frame_B, q, noise_BV)
         if audio_BQ is not None:
@@ -380,7 +396,8 @@ def _speak(lm: LM, state: StepState, z_BD: Tensor, text_B: Tensor, audio_BQ: Ten
 
     assert lm.depth is not None
     codes_BQ = lm.depth.sample(z_BD, text_B.repeat(2) if guided else text_B, choose, codebooks)
-    return codes_BQ.chunk(2)[0] if guided else codes_BQ
+    finite_B = torch.stack(peaks).isfinite().all(0)
+    return codes_BQ.chunk(2)[0] if guided else codes_BQ, finite_B
 
 
 def _complete(state: StepState, delays_K: Tensor, exec_B: Tensor | None) -> Tensor:

@@ -7,6 +7,7 @@ import sentencepiece
 
 from duologue.errors import InputError
 
+LARGEST = 2**26  # bytes of a vocabulary
 SPACE = "▁"  # how SentencePiece writes the space before a word
 
 
@@ -17,7 +18,11 @@ class Tokenizer:
         if not path.is_file():
             raise InputError(f"there is no file {path}")
         try:
-            self._pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
+            if path.stat().st_size > LARGEST:
+                raise RuntimeError("it is too large")
+            self._pieces = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+            if not self._pieces.vocab_size():
+                raise RuntimeError("it is empty")
         except (RuntimeError, OSError) as error:
             raise InputError(f"{path} is damaged or not a SentencePiece model") from error
 

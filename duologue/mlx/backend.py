@@ -77,12 +77,12 @@ class MLXBackend:
 
     def _step_codes(self, heard_BQ: mx.array, exec_B: mx.array) -> tuple[mx.array, ...]:
         heard_BQ = heard_BQ.astype(mx.int32)
-        _, tokens_BK, user_text_B, hidden_BD = step_frame(self._lm, self._state, heard_BQ, exec_B)
+        _, tokens_BK, user_text_B, _, finite_B = step_frame(self._lm, self._state, heard_BQ, exec_B)
         spoken_BQ = tokens_BK[:, 1:]
         ready_B = (spoken_BQ >= 0).all(-1)
         codes_BQ1 = mx.maximum(spoken_BQ, 0)[..., None]
         wav_BS = self._codec.decode_frame(self._codec_state, codes_BQ1, ready_B & exec_B)
-        finite_B = mx.isfinite(hidden_BD).all(-1) & (mx.isfinite(wav_BS).all(-1) | ~ready_B)
+        finite_B = finite_B & (mx.isfinite(wav_BS).all(-1) | ~ready_B)
         wav_BS = mx.where(ready_B[:, None], wav_BS, 0.0)
         text_B = mx.where(ready_B, tokens_BK[:, 0], TO_GENERATE)
         return wav_BS, text_B, user_text_B, heard_BQ, tokens_BK, finite_B

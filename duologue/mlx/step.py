@@ -93,16 +93,19 @@ class Thought(NamedTuple):
 
     text_B: mx.array
     hidden_BD: mx.array
+    finite_B: mx.array
 
 
 class StepOutput(NamedTuple):
     """What one step gives: the text token of this frame, the newest frame whose codebooks are all known (`[B, 1 + Q]`,
-    -2 while there is none yet), the token that writes down the user's words (-1: none), and the temporal context."""
+    -2 while there is none yet), the token that writes down the user's words (-1: none), the temporal context, and
+    whether all that was computed is finite."""
 
     text_B: mx.array
     tokens_BK: mx.array
     user_text_B: mx.array
     hidden_BD: mx.array
+    finite_B: mx.array
 
 
 def init_state(
@@ -232,7 +235,12 @@ def listen(lm: LM, state: StepState, heard_BQ: mx.array, exec_B: mx.array | None
         logits_BV = _guided(lm.text_head(z_BD), state.sampling.guidance_B)
     else:
         logits_BV = lm.text_head(z_BD[: len(z_BD) // 2])
-    return Thought(state.sampling.choose_text(logits_BV, state.frame_B, config.pad_id), z_BD)
+    text_B = state.sampling.choose_text(logits_BV, state.frame_B, config.pad_id)
+    return Thought(text_B, z_BD, _finite(logits_BV))
+
+
+def _finite(logits_BV: mx.array) -> mx.array:
+    return ~(mx.isnan(logits_BV) | mx.isposinf(logits_BV)).any(-1)
 
 
 def speak(
@@ -246,12 +254,15 @@ def speak(
 ) -> StepOutput:
     """The second half, once for each `listen` and with the same `exec_B`: say the text token `text_B` (None: what was
     chosen) and the codes that go with it. Without `depth` no code is sampled: `audio_BQ`, or no input, is said."""
-    config, z_BD = lm.config, thought.hidden_BD
+    config, z_BD, finite_B = lm.config, thought.hidden_BD, thought.finite_B
     spoken = config.spoken
     said_B = thought.text_B if text_B is None else text_B
     said_BK = said_B[:, None]
     if spoken:
-        codes_BQ = _speak(lm, state, z_BD, said_B, audio_BQ) if depth else audio_BQ
+        codes_BQ = audio_BQ
+        if depth:
+            codes_BQ, said_finite_B = _speak(lm, state, z_BD, said_B, audio_BQ)
+            finite_B = finite_B & said_finite_B
         given = 0 if codes_BQ is None else codes_BQ.shape[1]
         nothing_BQ = mx.full((len(said_B), spoken - given), NO_INPUT, mx.int32)
         said_BK = mx.concatenate([said_BK, *([] if codes_BQ is None else [codes_BQ]), nothing_BQ], 1)
@@ -260,7 +271,8 @@ def speak(
     state.frame_B = keep(state.frame_B, next_B, exec_B)
     z_BD = z_BD if state.guidance is None else z_BD[: len(z_BD) // 2]
     delays_K = mx.array(config.delays[: 1 + state.codebooks])
-    return StepOutput(said_B, _complete(state, delays_K, exec_B), lm.write_down(z_BD), z_BD)
+    finite_B = finite_B & mx.isfinite(z_BD).all(-1)
+    return StepOutput(said_B, _complete(state, delays_K, exec_B), lm.write_down(z_BD), z_BD, finite_B)
 
 
 def _hidden(state: StepState, delays_K: mx.array, input_BK1: mx.array, before_BK1: mx.array) -> mx.array:
@@ -301,13 +313,18 @@ def _read(lm: LM, state: StepState, delays_K: mx.array, exec_B: mx.array | None)
     return mx.where(before_BK1, lm.initial_tokens()[:, None], tokens_BK1), before_BK1
 
 
-def _speak(lm: LM, state: StepState, z_BD: mx.array, text_B: mx.array, audio_BQ: mx.array | None) -> mx.array:
-    """The codes of this frame, as many as are spoken. With guidance both halves read the same tokens."""
+def _speak(
+    lm: LM, state: StepState, z_BD: mx.array, text_B: mx.array, audio_BQ: mx.array | None
+) -> tuple[mx.array, mx.array]:
+    """The codes of this frame, as many as are spoken, and whether their logits were finite. With guidance both halves
+    read the same tokens."""
+    finite: list[mx.array] = []
     guided = state.guidance is not None
 
     def choose(q: int, logits_BV: mx.array) -> mx.array:
         if guided:
             logits_BV = _guided(logits_BV, state.sampling.guidance_B)
+        finite.append(_finite(logits_BV))
         chosen_B = state.sampling.choose_audio(logits_BV, state.frame_B, q)
         if audio_BQ is not None:
             chosen_B = mx.where(audio_BQ[:, q] == TO_GENERATE, chosen_B, audio_BQ[:, q])
@@ -315,7 +332,8 @@ def _speak(lm: LM, state: StepState, z_BD: mx.array, text_B: mx.array, audio_BQ:
 
     assert lm.depth is not None
     text_B = mx.concatenate([text_B, text_B]) if guided else text_B
-    return lm.depth.sample(z_BD, text_B, choose, state.codebooks)[: len(state.frame_B)]
+    codes_BQ = lm.depth.sample(z_BD, text_B, choose, state.codebooks)[: len(state.frame_B)]
+    return codes_BQ, mx.stack(finite).all(0)
 
 
 def _complete(state: StepState, delays_K: mx.array, exec_B: mx.array | None) -> mx.array:

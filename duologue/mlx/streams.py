@@ -71,7 +71,7 @@ class MLXStreams:
         heads = self._lm.extra_heads[: self._heads]
         pauses = [mx.softmax(head(z_BD).astype(mx.float32), -1)[:, 0] for head in heads]
         pauses_BH = mx.stack(pauses, 1) if pauses else mx.zeros((self.slots, 0))
-        out = self._thought.text_B, self._lm.write_down(z_BD), pauses_BH, mx.isfinite(z_BD).all(-1)
+        out = self._thought.text_B, self._lm.write_down(z_BD), pauses_BH, self._thought.finite_B
         mx.eval(self._thought, out, self._state.arrays())
         text_B, user_text_B, pauses_BH, finite_B = (np.array(value) for value in out)
         return Listened(text_B.astype(np.int64), user_text_B.astype(np.int64), pauses_BH, finite_B)

@@ -25,8 +25,11 @@ from duologue.serve.access import Access
 from duologue.serve.kyutai import chat, published
 from duologue.serve.metrics import Metrics
 from duologue.serve.openai_realtime import realtime
+from duologue.serve.openai_transcription import transcription
 from duologue.serve.pool import Pool
 from duologue.serve.settings import Settings
+from duologue.serve.speech_routes import Speech
+from duologue.serve.speech_routes import routes as speech_routes
 from duologue.serve.twilio import twilio
 
 if TYPE_CHECKING:
@@ -56,7 +59,9 @@ class Service:
         name: str,
         settings: Settings,
         record: Path | None = None,
+        speech: Speech | None = None,
     ):
+        self.speech = speech or Speech()
         self.settings, self.sampling, self.name = settings, sampling, name
         self.metrics = Metrics()
         self.engine = Batcher(
@@ -89,6 +94,7 @@ class Service:
 
     def close(self) -> None:
         self.engine.close()
+        self.speech.close()
         if self.recorder is not None:
             self.recorder.close()
 
@@ -113,8 +119,16 @@ def create_app(service: Service) -> Starlette:
             await chat(websocket, service.pool, service.sampling)
 
     async def openai(websocket: WebSocket) -> None:
-        if await _let_in(service, websocket):
+        if not await _let_in(service, websocket):
+            return
+        ears = service.speech.ears
+        if websocket.query_params.get("intent") != "transcription":
             await realtime(websocket, service.pool, service.sampling)
+        elif ears is not None:
+            await transcription(websocket, ears, service.settings.time_limit)
+        else:
+            text = "this server has no model of recognition: start it with --stt MODEL"
+            await websocket.send_denial_response(JSONResponse({"error": text}, 501))
 
     async def telephone(websocket: WebSocket) -> None:
         if await _let_in(service, websocket, service.access.twilio_refusal):
@@ -131,6 +145,7 @@ def create_app(service: Service) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         service.engine.start()
+        service.speech.start()
         yield
         if calls is not None:
             await calls.close()
@@ -146,6 +161,12 @@ def create_app(service: Service) -> Starlette:
         Route("/v1/realtime/calls/{id}", webrtc, methods=["DELETE"]),
         Route("/v1/realtime/calls/{id}/hangup", webrtc, methods=["POST"]),
         WebSocketRoute("/v1/twilio", telephone),
+        *speech_routes(
+            service.speech,
+            service.name,
+            lambda connection: _refused(service, connection),
+            lambda websocket: _let_in(service, websocket),
+        ),
     ]
     if (STATIC / "index.html").exists():
         routes.append(Mount("/", _Static(directory=STATIC, html=True)))

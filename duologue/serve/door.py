@@ -32,6 +32,8 @@ from duologue.serve.settings import (  # fmt: skip
     PIECE,
     REQUEST,
     SHUNNED,
+    SOUND_ANSWER,
+    SOUND_PATHS,
     SPARE,
     UNSENT,
 )
@@ -71,10 +73,17 @@ class Http(H11Protocol):
         if self.transport.get_protocol() is not self:
             return
         if self.waits:
-            if self._deadline is None:
+            if (
+                self._deadline is None or self._carries_sound
+            ):  # a recording may take as long as it goes on coming
                 self._within(REQUEST)
         elif not complete:
-            self._within(ANSWER)
+            self._within(SOUND_ANSWER if self._carries_sound else ANSWER)
+
+    @property
+    def _carries_sound(self) -> bool:
+        scope: Any = getattr(self, "scope", None)
+        return self.conn.their_state is not h11.IDLE and bool(scope) and scope["path"].startswith(SOUND_PATHS)
 
     def on_response_complete(self) -> None:
         self._within(None)

@@ -269,7 +269,7 @@ class Conversation:
         session = merged(self._session, event["session"])
         if len(written(session)) > SESSION:
             raise ValueError
-        reads, writes = [_sound(session["audio"][side]["format"]) for side in ("input", "output")]
+        reads, writes = [sound_of(session["audio"][side]["format"]) for side in ("input", "output")]
         kept = {key: self._session[key] for key in ("id", "object", "model", "expires_at")}
         self._session, self._reads, self._writes = session | kept, reads, writes
         await self._send({"type": "session.updated", "session": self._session})
@@ -345,7 +345,7 @@ class Conversation:
             await self._send({"type": "conversation.item.retrieved", "item": item})
 
 
-def _sound(form: Event | None) -> Pcm16 | G711:
+def sound_of(form: Event | None) -> Pcm16 | G711:
     """How the samples of a format are read and written. Raises ValueError for one that is not known."""
     if form is None or (form["type"] == "audio/pcm" and form.get("rate", 24_000) == 24_000):
         return Pcm16()

@@ -23,6 +23,8 @@ from duologue.errors import InputError
 from duologue.serve.app import Service, create_app
 from duologue.serve.door import Http, Socket, WebServer
 from duologue.serve.settings import LINGER, MESSAGE, PING, PONG, UNSENT, Settings
+from duologue.serve.speech import Ears, Mouth
+from duologue.serve.speech_routes import Speech
 from duologue.serve.tls import self_signed
 from duologue.weights import load
 
@@ -43,6 +45,9 @@ def serve(
     twilio_token_file: Path | None = None,
     record: Path | None = None,
     options: Options = DEFAULT,
+    stt: str | None = None,
+    tts: str | None = None,
+    voice: str | None = None,
 ) -> None:
     """Serve a model until SIGTERM or Ctrl-C. Raises InputError for what can be known to be wrong before."""
     settings = replace(
@@ -60,12 +65,22 @@ def serve(
             check_certificate(*pair)
         opened = load(model, device, lora=options.lora)
         backend = open_backend(opened, settings.sessions, options)
-        service = Service(backend, opened.tokenizer, opened.sampling, opened.name, settings, record)
+        speech = _speech(stt, tts, voice, device, settings.sessions, options)
+        service = Service(backend, opened.tokenizer, opened.sampling, opened.name, settings, record, speech)
         gc.freeze()  # what is there by now stays: to look through it for garbage stops every conversation for 150 ms
         log_to_stderr()
         shown = "localhost" if host in ("0.0.0.0", "::", "127.0.0.1") else host
         address = f"http{'s' if pair else ''}://{shown}:{listening.getsockname()[1]}"
         asyncio.run(serve_until_told(service, listening, pair, f"{opened.name} listens at {address}"))
+
+
+def _speech(
+    stt: str | None, tts: str | None, voice: str | None, device: str, slots: int, options: Options
+) -> Speech:
+    """The models of recognition and synthesis to serve beside."""
+    ears = None if stt is None else Ears(load(stt, device), slots, options)
+    mouth = None if tts is None else Mouth(load(tts, device), slots, options, voice=[voice] if voice else [])
+    return Speech(ears, mouth)
 
 
 def check(settings: Settings) -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from duologue import presets
+from duologue.data.corpus.pack import PackedRows
 from duologue.data.shards import ShardReader
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
@@ -22,7 +23,7 @@ from duologue.train import checkpoint, parallel
 from duologue.train.lm import LMLossConfig, LMStage
 from duologue.train.lm_batches import LMBatchConfig, LMBatches
 from duologue.train.lm_speech_text import SpeechTextStage
-from duologue.train.lm_text_batches import MixedBatches, MixedConfig, TextBatches
+from duologue.train.lm_text_batches import MixedBatches, MixedConfig, PackedBatches, TextBatches
 from duologue.train.loop import LoopConfig, run
 from duologue.train.optim import OptimConfig
 from duologue.train.options import ExportLM, ExportLoRA, TrainLM, TrainTokenizer
@@ -131,7 +132,13 @@ def _text(
     options: TrainLM, plan: Plan, lm: LM, tokenizer: Tokenizer, optim: OptimConfig, world: World
 ) -> tuple[LMStage, Data]:
     data = _texts(options, lm, tokenizer, world)
-    return LMStage(lm, plan.losses, optim, world=world), data
+    valid: list[dict[str, Tensor]] = []
+    for folder in options.valid:
+        rows = iter(
+            PackedBatches(PackedRows(folder), lm.config.streams, options.batch, options.frames, seed=1)
+        )
+        valid += [next(rows) for _ in range(8)]
+    return LMStage(lm, plan.losses, optim, valid=valid, world=world), data
 
 
 def _speech_text(
@@ -159,11 +166,16 @@ def _reader(options: TrainLM, world: World) -> ShardReader:
     return ShardReader(*options.shards, seed=options.run_config.seed, rank=world.rank, world=world.size)
 
 
-def _texts(options: TrainLM, lm: LM, tokenizer: Tokenizer, world: World) -> TextBatches:
+def _texts(options: TrainLM, lm: LM, tokenizer: Tokenizer, world: World) -> TextBatches | PackedBatches:
+    streams, seed = lm.config.streams, options.run_config.seed
+    if packed := [place for place in options.texts if place.is_dir()]:
+        if len(packed) < len(options.texts):
+            raise InputError("--texts are files, or folders of packed text, not both")
+        rows = PackedRows(*packed)
+        return PackedBatches(rows, streams, options.batch, options.frames, seed, world.rank, world.size)
     return TextBatches(
-        options.texts, tokenizer, lm.config.streams, options.batch, options.frames, options.run_config.seed,
-        world.rank, world.size,
-    )  # fmt: skip
+        options.texts, tokenizer, streams, options.batch, options.frames, seed, world.rank, world.size
+    )
 
 
 def _fill(lm: LM, weights: dict[str, Tensor]) -> None:

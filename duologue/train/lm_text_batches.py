@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from duologue.data.corpus.pack import PackedRows
 from duologue.data.shards import Sample, ShardReader
 from duologue.errors import InputError
 from duologue.lm.model import NO_INPUT
@@ -46,12 +47,7 @@ class TextBatches:
         while True:
             first = (self.index * self.world + self.rank) * self.batch
             self.index += 1
-            codes = np.full((self.batch, self.streams, self.frames), NO_INPUT)
-            for row in range(self.batch):
-                codes[row, 0] = self._row(first + row)
-            nothing_BT = torch.full((self.batch, self.frames), NO_INPUT)
-            codes_BKT = torch.from_numpy(codes)
-            yield {"codes": codes_BKT, "inputs": codes_BKT.clone(), "heard": nothing_BT}
+            yield text_batch(np.stack([self._row(first + k) for k in range(self.batch)]), self.streams)
 
     def state_dict(self) -> dict[str, Any]:
         return {"index": self.index}
@@ -66,6 +62,57 @@ class TextBatches:
             tokens = np.concatenate([self.documents[k] for k in order])
             self._epoch = (epoch, np.resize(tokens, max(len(tokens), self.frames)))
         return self._epoch[1][place * self.frames : (place + 1) * self.frames]
+
+
+class PackedBatches:
+    """Endless batches of packed text (`duologue data text pack`), in the form of `TextBatches`: rows cut into pieces of
+    `frames`, shuffled anew in each epoch. Nothing is tokenised or held in memory."""
+
+    def __init__(
+        self,
+        rows: PackedRows,
+        streams: int,
+        batch: int,
+        frames: int,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        if frames > rows.context:
+            raise InputError(f"the rows have {rows.context} tokens: --frames is at most that, not {frames}")
+        self.packed, self.streams, self.batch, self.frames, self.seed = rows, streams, batch, frames, seed
+        self.rank, self.world, self.index = rank, world, 0
+        self.pieces = rows.context // frames  # of a row
+        self.rows = len(rows) * self.pieces  # in an epoch
+        self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        while True:
+            first = (self.index * self.world + self.rank) * self.batch
+            self.index += 1
+            yield text_batch(np.stack([self._piece(first + k) for k in range(self.batch)]), self.streams)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"index": self.index}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.index = state["index"]
+
+    def _piece(self, number: int) -> np.ndarray:
+        epoch, place = divmod(number, self.rows)
+        if self._epoch[0] != epoch:
+            self._epoch = (epoch, np.random.default_rng([self.seed, epoch]).permutation(self.rows))
+        row, piece = divmod(int(self._epoch[1][place]), self.pieces)
+        return self.packed[row][piece * self.frames : (piece + 1) * self.frames]
+
+
+def text_batch(tokens_BT: np.ndarray, streams: int) -> dict[str, Tensor]:
+    """A batch of text alone: the other streams hold nothing."""
+    codes = np.full((len(tokens_BT), streams, tokens_BT.shape[1]), NO_INPUT)
+    codes[:, 0] = tokens_BT
+    codes_BKT = torch.from_numpy(codes)
+    nothing_BT = torch.full(tokens_BT.shape, NO_INPUT)
+    return {"codes": codes_BKT, "inputs": codes_BKT.clone(), "heard": nothing_BT}
 
 
 def _documents(path: Path) -> Iterator[str]:
@@ -100,8 +147,8 @@ class MixedBatches:
     """
 
     def __init__(
-        self, reader: ShardReader, texts: TextBatches, tokenizer: Tokenizer, config: MixedConfig, seed: int = 0,
-        rank: int = 0,
+        self, reader: ShardReader, texts: TextBatches | PackedBatches, tokenizer: Tokenizer, config: MixedConfig,
+        seed: int = 0, rank: int = 0,
     ):  # fmt: skip
         self.reader, self.texts, self.tokenizer, self.config = reader, texts, tokenizer, config
         self.seed, self.rank, self.index = seed, rank, 0

@@ -84,10 +84,11 @@ class TrainLM:
     """The vocabulary; by default that of --model."""
     shards: Annotated[tuple[Path, ...], arg(metavar="DIR")] = ()
     """Folders of training shards (`duologue data encode`)."""
-    texts: Annotated[tuple[Path, ...], arg(metavar="FILE")] = ()
-    """For text and speech-text: .txt files (a document a line) or .jsonl files of {"text"}."""
+    texts: Annotated[tuple[Path, ...], arg(metavar="FILE|DIR")] = ()
+    """For text and speech-text: folders of packed text (`duologue data text pack`), .txt files (a document a line) or
+    .jsonl files of {"text"}."""
     valid: Annotated[tuple[Path, ...], arg(metavar="DIR")] = ()
-    """Folders of held-out shards."""
+    """Folders of held-out shards; for text, of packed text."""
     start: Annotated[Path | None, arg(metavar="DIR")] = None
     """The run of the stage before."""
     preset: Literal["nano", "moshi", "tiny"] = "nano"

@@ -16,6 +16,7 @@ from duologue.codec import Codec
 from duologue.config import CodecConfig
 from duologue.errors import InputError
 from duologue.lm import LM
+from duologue.lm.tokenizer import Tokenizer
 from duologue.weights.hf_config import hf_codec_json, hf_model_json, hf_recording_json
 from duologue.weights.hf_names import CODEC_PREFIX
 from duologue.weights.layouts import hf_codec_layout, lm_layout
@@ -220,5 +221,6 @@ def _meta(kind: type[LM] | type[Codec], config: Any) -> dict[str, Tensor]:
 
 def _copy_tokenizer(model: Model, folder: Path) -> str:
     path = model.files.find(model.files.config.tokenizer_file)
+    Tokenizer(path)  # nothing is copied that is not what it should be
     shutil.copyfile(path, folder / path.name)
     return path.name

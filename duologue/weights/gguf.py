@@ -25,6 +25,8 @@ BLOCK_BYTES = BLOCK + 2
 SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 STRING, ARRAY = 8, 9
 LARGEST_HEADER = 2**26  # bytes
+MOST_TENSORS = 2**16
+MOST_ITEMS = 2**21  # of lists in the header: a vocabulary has three lists of its size
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class GGUFFile:
 
     def __init__(self, path: Path):
         self.path = path
+        self.bytes = path.stat().st_size
         with open(path, "rb") as file:
             self.entries = _Header(file, path).entries()
 
@@ -81,6 +84,7 @@ class GGUFFile:
 class _Header:
     def __init__(self, file: BinaryIO, path: Path):
         self.file, self.path, self.size = file, path, os.fstat(file.fileno()).st_size
+        self.items = 0
 
     def entries(self) -> dict[str, Entry]:
         if self.take(4) != MAGIC:
@@ -89,6 +93,8 @@ class _Header:
         if version not in (2, 3):
             raise InputError(f"{self.path}: GGUF version {version} is not supported, only 2 and 3")
         tensors, keys = self.number("<Q"), self.number("<Q")
+        if max(tensors, keys) > MOST_TENSORS:
+            self.damaged(f"it announces {tensors:,} tensors and {keys:,} values")
         alignment = ALIGNMENT
         for _ in range(keys):
             name, kind = self.string(), self.number("<I")
@@ -135,6 +141,9 @@ class _Header:
             if inner in SCALAR_BYTES:
                 self.take(SCALAR_BYTES[inner] * count)
             else:
+                self.items += count
+                if self.items > MOST_ITEMS:
+                    self.damaged("its header has lists of more items than any model's")
                 for _ in range(count):
                     self.skip(inner, depth + 1)
         else:

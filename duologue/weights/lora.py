@@ -15,7 +15,7 @@ from duologue.lm.lora import LoRALinear
 from duologue.weights.names import Source, lm_sources
 from duologue.weights.packed import Packed
 from duologue.weights.published import read_json
-from duologue.weights.read import SafetensorsFile, Stored, TensorFile
+from duologue.weights.read import SafetensorsFile, Stored, TensorFile, is_finite
 
 SCALING = 2.0  # where no configuration says it
 
@@ -61,7 +61,7 @@ def read_adapter(path: Path, config: LMConfig, scaling: float | None = None) -> 
     if scaling is None:
         beside = path.parent / "config.json"
         scaling = read_json(beside).get("lora_scaling", SCALING) if beside.is_file() else SCALING
-    if not isinstance(scaling, int | float) or isinstance(scaling, bool):
+    if not isinstance(scaling, int | float) or isinstance(scaling, bool) or not abs(scaling) < 1e6:
         raise InputError(f"{path}: lora_scaling must be a number")
     with torch.device("meta"):
         shapes = LM(config).state_dict()
@@ -80,6 +80,13 @@ def read_adapter(path: Path, config: LMConfig, scaling: float | None = None) -> 
             left -= {name for s in places for name in (s.name, *_names(s))}
     if left:
         raise InputError(f"{path}: unknown tensor {sorted(left)[0]}")
+    for name, tensors in [(n, (d.down, d.up)) for n, d in deltas.items()] + [
+        (n, (t,)) for n, t in whole.items()
+    ]:
+        if not all(is_finite(tensor) for tensor in tensors):
+            raise InputError(
+                f"{path}: what it has for {name} holds NaN or infinity: use an earlier checkpoint"
+            )
     if not deltas and not whole:
         raise InputError(f"{path} holds no adapter")
     return Adapter(deltas, whole)

@@ -19,7 +19,15 @@ from duologue.weights.layouts import codec_layout, holds_codec, lm_family, lm_la
 from duologue.weights.lora import Adapter, attach, read_adapter
 from duologue.weights.published import CODEC_FILE, ModelConfig, codec_config, read_json
 from duologue.weights.random import random_codec, random_lm
-from duologue.weights.read import Stored, fill_values, open_tensors, stored_tensors, tensor_names
+from duologue.weights.read import (
+    Stored,
+    TensorFile,
+    check_parts,
+    fill_values,
+    open_tensors,
+    stored_tensors,
+    tensor_names,
+)
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -54,9 +62,10 @@ class Model:
 
     @cached_property
     def codec(self) -> Codec:
+        values = self.stored_codec()  # checks sizes, before anything is built
         with torch.device("meta"):
             codec = Codec(self.codec_config)
-        fill_values(codec, self.stored_codec(), self.device, torch.float32)
+        fill_values(codec, values, self.device, torch.float32)
         return codec.eval()
 
     @property
@@ -73,10 +82,10 @@ class Model:
     @cached_property
     def lm(self) -> LM:
         config = self.files.config
-        with torch.device("meta"):
-            lm = LM(config.lm)
         adapter = self._adapter()
         values = self._stored_lm(adapter if self.merge_lora else None, rounded=False)
+        with torch.device("meta"):
+            lm = LM(config.lm)
         fill_values(lm, values, self.device, self.dtype)
         if adapter is not None and not self.merge_lora:
             attach(lm, adapter)
@@ -98,12 +107,12 @@ class Model:
     def stored_codec(self) -> Iterator[tuple[str, Stored]]:
         """The codec's tensors, as `stored_lm` gives them."""
         config = self.codec_config
-        path, shards = find_weights(self.files, self.files.config.codec_file)
+        file = open_tensors(*find_weights(self.files, self.files.config.codec_file))
+        check_parts(file, config.parts)
         with torch.device("meta"):
             shapes = Codec(config).state_dict()
-        with closing(open_tensors(path, shards)) as file:
-            layout = codec_layout(file.names(), config)
-            yield from stored_tensors(file, shapes, layout.sources, layout.unused)
+        layout = codec_layout(file.names(), config)
+        return _closing(file, stored_tensors(file, shapes, layout.sources, layout.unused))
 
     def parts(self) -> tuple[str, ...]:
         """Which of "lm", "codec" and "tokenizer" there are. Raises InputError if there are no weights."""
@@ -133,14 +142,18 @@ class Model:
         config = self.files.config
         if not self.has_lm:
             raise InputError(f"{self.name} is a codec, without a language model")
-        path, shards = find_weights(self.files, config.lm_file)
+        file = open_tensors(*find_weights(self.files, config.lm_file))
+        check_parts(file, config.lm.parts)
         with torch.device("meta"):
             shapes = LM(config.lm).state_dict()
-        with closing(open_tensors(path, shards)) as file:
-            family = lm_family(file.names())
-            layout = lm_layout(family or "pytorch", config.lm)
-            values = stored_tensors(file, shapes, layout.sources, layout.unused)
-            yield from values if adapter is None else adapter.merged(values, rounded)
+        layout = lm_layout(lm_family(file.names()) or "pytorch", config.lm)
+        values = stored_tensors(file, shapes, layout.sources, layout.unused)
+        return _closing(file, values if adapter is None else adapter.merged(values, rounded))
+
+
+def _closing(file: TensorFile, values: Iterator[tuple[str, Stored]]) -> Iterator[tuple[str, Stored]]:
+    with closing(file):
+        yield from values
 
 
 def codebooks_of(config: ModelConfig) -> int:

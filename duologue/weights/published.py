@@ -27,6 +27,8 @@ T = TypeVar("T")
 LM_FILE = "model.safetensors"
 CODEC_FILE = "tokenizer-e351c8d8-checkpoint125.safetensors"
 TOKENIZER_FILE = "tokenizer_spm_32k_3.model"
+LARGEST_JSON = 2**24  # bytes
+LONGEST = 60.0  # seconds of a delay or a prefix
 MODEL_TYPES = ("moshi", "personaplex", "hibiki", "stt", "tts")
 
 
@@ -119,7 +121,9 @@ def _no_number(name: str) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(), parse_constant=_no_number)
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"it is larger than {LARGEST_JSON >> 20} MiB")
+        values = json.loads(path.read_text("utf-8"), parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as json: {error}") from None
     if not isinstance(values, dict):
@@ -131,6 +135,7 @@ def model_config(values: dict[str, Any], where: str = "config.json") -> ModelCon
     """Reads a `config.json`. Raises InputError for a key or a value that is not understood."""
     f = Fields(values, where)
     task = {key: f.take(key, dict) for key in ("tts_config", "stt_config", "model_id") if key in f.values}
+    _check_task(task, where)
     files = {
         "lm_file": f.take("moshi_name", str, LM_FILE),
         "codec_file": f.take("mimi_name", str, CODEC_FILE),
@@ -162,6 +167,20 @@ def as_its_tensors_say(config: ModelConfig, names: set[str]) -> ModelConfig:
     if f"linears.{presets.personaplex_7b().depth_steps - 1}.weight" not in names:
         return config
     return replace(config, lm=presets.personaplex_7b(), model_type="personaplex")
+
+
+def _check_task(task: dict[str, Any], where: str) -> None:
+    """The numbers that say how long something takes, or how much there is of it."""
+    for key, name, most in (
+        ("stt_config", "audio_delay_seconds", LONGEST),
+        ("stt_config", "audio_silence_prefix_seconds", LONGEST),
+        ("tts_config", "audio_delay", LONGEST),
+        ("tts_config", "second_stream_ahead", 100),
+        ("tts_config", "max_speakers", 100),
+    ):
+        value = task.get(key, {}).get(name, 0)
+        if not _is(value, float) or not 0 <= value <= most:
+            raise InputError(f"{where}: {key}: {name} is a number from 0 to {most:g}, not {_shown(value)}")
 
 
 def _sampling(f: Fields) -> Sampling:

@@ -21,13 +21,13 @@ def quantized_lm(model: Model, kind: str) -> LM:
     check_kind(kind)
     if model.device.type != "cpu":
         raise InputError(f"--quantize {kind} is for a CPU; this model is on {model.device}")
-    config = model.files.config
+    config, values = model.files.config, model.stored_lm()  # which checks sizes, before anything is built
     with torch.device("meta"):
         lm = LM(config.lm)
     linears = {f"{name}.weight" for name, module in lm.named_modules() if isinstance(module, Linear)}
 
     def others() -> Iterator[tuple[str, Stored]]:
-        for name, value in model.stored_lm():
+        for name, value in values:
             if name not in linears:
                 yield name, value
                 continue

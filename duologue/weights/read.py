@@ -21,6 +21,8 @@ from duologue.weights.packed import AFFINE_BITS, AFFINE_GROUPS, Affine, Int8Rows
 STRETCH = (
     2**24
 )  # bytes read of a file before it is mapped anew: what was read of a mapping counts as memory in use
+LARGEST_HEADER = 2**24  # bytes; that of a model of 7 B parameters has a hundredth of it
+LEAST_BITS = 2  # of a stored weight
 Stored = Tensor | Packed
 Sources = Callable[[str], list[Source]]
 
@@ -29,6 +31,7 @@ class TensorFile(Protocol):
     """Named tensors in one file or several."""
 
     path: Path
+    bytes: int  # of all its files
 
     def names(self) -> set[str]: ...
 
@@ -49,6 +52,7 @@ class SafetensorsFile:
     def __init__(self, path: Path, shards: list[Path] | None = None):
         self.path = path
         self.paths = shards or [path]
+        self.bytes = sum(shard.stat().st_size for shard in self.paths if shard.is_file())
         self.shards = [_open(shard) for shard in self.paths]
         self.where = {name: i for i, file in enumerate(self.shards) for name in file.keys()}  # noqa: SIM118
         self.read = [0] * len(self.shards)  # bytes, of each mapping
@@ -138,7 +142,8 @@ def stored_tensors(
     """Each tensor of `shapes` (by our names, on the meta device) as stored, with its shape.
 
     Every tensor asked for must be in the file and every tensor of the file asked for or `unused`, with its shape
-    (dimensions of one apart); what the file repeats must be the same each time. Else InputError says which is not.
+    (dimensions of one apart) and finite numbers; what the file repeats must be the same each time. Else InputError
+    says which is not: for names, and sizes beyond what the file can hold, before the first tensor is read.
     """
     names = file.names()
     chosen: dict[str, Source] = {}
@@ -152,8 +157,22 @@ def stored_tensors(
         left -= {s.name for place in places for s in everything(place)}
     if extra := {name for name in left if not unused(name)}:
         raise InputError(f"{file.path}: unknown tensor {sorted(extra)[0]}")
-    for ours, source in chosen.items():
-        yield ours, _take(file, source, shapes[ours])
+    needed = sum(shape.numel() for shape in shapes.values())
+    if needed * LEAST_BITS > 8 * file.bytes:
+        raise InputError(
+            f"{file.path}: its configuration asks for {needed:,} weights, more than its {file.bytes:,} bytes hold"
+        )
+    return ((ours, _checked(file, source, shapes[ours])) for ours, source in chosen.items())
+
+
+def check_parts(file: TensorFile, parts: int) -> None:
+    """InputError if a model is to have more layers and streams than its file has tensors: known before any module is
+    built, which takes a while for each."""
+    count = len(file.names())
+    if parts > count:
+        raise InputError(
+            f"{file.path}: its configuration asks for {parts:,} layers and streams, the file holds {count:,} tensors"
+        )
 
 
 def fill(
@@ -186,6 +205,37 @@ def fill_values(
     module.load_state_dict(filled, assign=True)
     if device.type != "cpu":  # tables that are no weights
         module.to(device)
+
+
+def _checked(file: TensorFile, source: Source, meta: Tensor) -> Stored:
+    """The value of one of our tensors; InputError for whatever is wrong with it."""
+    try:
+        value = _take(file, source, meta)
+        finite = is_finite(value)
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        IndexError,
+    ) as error:  # shapes and types that nothing was made for
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{file.path}: {source.name} does not fit the model: {reason}") from None
+    if not finite:
+        raise InputError(
+            f"{file.path}: {source.name} holds NaN or infinity, as after a training that diverged: use an earlier "
+            "checkpoint"
+        )
+    return value
+
+
+def is_finite(value: Stored) -> bool:
+    """Whether all numbers are finite. The sum tells at the speed of memory."""
+    parts = value.tensors().values() if isinstance(value, Packed) else [value]
+    return all(
+        bool(part.sum(dtype=torch.float32).isfinite()) or bool(part.float().isfinite().all())
+        for part in parts
+        if part.is_floating_point()
+    )
 
 
 def _take(file: TensorFile, source: Source, meta: Tensor) -> Stored:
@@ -245,6 +295,10 @@ def _open(path: Path):
         raise InputError(f"there is no file {path}")
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: unknown format; weights are read from .safetensors and .gguf files")
+    with open(path, "rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if LARGEST_HEADER < header < path.stat().st_size:
+        raise InputError(f"{path}: a header of {header:,} bytes is more than a model has")
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:

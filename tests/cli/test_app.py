@@ -233,7 +233,7 @@ class TestVerbs:
     def test_a_model_that_listens_writes_the_words_of_both_and_draws_them(self, folder, monkeypatch, capsys):
         pytest.importorskip("matplotlib")
         drawn = []
-        monkeypatch.setattr(commands, "load", lambda *_: listening())
+        monkeypatch.setattr(commands, "load", lambda *_, **__: listening())
         monkeypatch.setattr(commands, "draw_conversation", lambda *what: drawn.append(what) or draw(*what))
         draw = picture.draw_conversation
         cli.main(["talk", "in.wav", "out.wav", "--json", "out.json", "--png", "out.png", "--tail", "0"])

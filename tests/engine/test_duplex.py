@@ -233,3 +233,15 @@ def test_compiled_it_says_the_same() -> None:
         assert_close(a.wav_BS[exec_B], b.wav_BS[exec_B], atol=1e-5, rtol=0)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     assert not torch._dynamo.utils.counters["graph_break"]
+
+
+@pytest.mark.parametrize("head", ["text_head", "depth.heads.3", "out_norm"])
+def test_a_head_that_leaves_the_numbers_is_seen(head: str) -> None:
+    """A weight that is damaged in memory, or overflows in few bits: its token would be babble."""
+    broken = load("tiny")
+    weight = broken.lm.get_submodule(head).weight
+    with torch.no_grad():
+        weight.view(-1)[7] = torch.nan
+    out = Duplex(broken, SETTINGS[:2]).step(sound(2, 1)[:, 0].float())
+    assert out.finite_B.tolist() == [False, False]
+    assert Duplex(model(), SETTINGS[:2]).step(sound(2, 1)[:, 0].float()).finite_B.all()

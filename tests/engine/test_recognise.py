@@ -124,7 +124,7 @@ def test_words_and_their_times() -> None:
     assert [(text, round(time, 4)) for text, time in begun] == [("and", at[0]), ("yes", at[1]), ("or", at[2])]
     assert [round(time, 4) for kind, time in found if kind == "ended"] == at[1:]
     done = [value for kind, value in found if kind == "word"] + list(last.words)
-    assert [word.word for word in done] == ["and", "yes", "or"]
+    assert [word.text for word in done] == ["and", "yes", "or"]
     assert [round(word.start, 4) for word in done] == at
     assert done[-1].end - done[-1].start <= 1.0
     assert "".join(text for kind, text in found if kind == "text").split() == ["and", "yes", "or"]
@@ -136,7 +136,7 @@ def test_several_words_in_one_segment_take_a_frame_for_each_token() -> None:
     row = [0, *tokens, 3, 3, 3, 3, 3, 0]
     done = [word for i, token in enumerate(row) for word in words.push(i + 1, token).words]
     first = len(TOKENIZER.encode("and")) * 0.08
-    assert [(w.word, round(w.start, 2), round(w.end, 2)) for w in done] == [
+    assert [(w.text, round(w.start, 2), round(w.end, 2)) for w in done] == [
         ("and", 0.08, round(0.08 + first, 2)),
         ("yes", round(0.08 + first, 2), round(0.08 * len(row), 2)),
     ]
@@ -152,9 +152,9 @@ def test_nano_writes_down_what_a_person_says() -> None:
     question_S = read_mono(ASSETS / "question.opus")
     heard = hear(Recogniser(load("nano")), question_S)[0]
     words: list[Word] = [word for h in heard for word in h.words]
-    text = " ".join(word.word for word in words)
+    text = " ".join(word.text for word in words)
     assert "capital" in text.lower()
-    assert "".join(h.text for h in heard).split() == text.split()
+    assert "".join(h.text for h in heard).replace(".", "").split() == text.replace(".", "").split()
     assert all(0 <= w.start < w.end <= len(question_S) / RATE + 0.5 for w in words)
     assert [w.start for w in words] == sorted(w.start for w in words)
 

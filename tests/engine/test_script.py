@@ -70,22 +70,26 @@ def test_it_waits_for_the_words_that_it_must_know() -> None:
 
 
 def test_a_conversationalist_begins_words_where_it_would_write_one() -> None:
+    """And not before its voice is there but for the lead of the text: "ab" takes 2.2 frames, "cdefgh." 6.5."""
     script = Script(Letters(), between=0)  # pyright: ignore[reportArgumentType]
-    machine = MonologueMachine(PAD, EPAD, max_padding=3, initial_padding=1)
-    machine.push(script.push("ab c ") + script.finish())
-    a, b, c = (4 + ord(letter) % 19 for letter in "abc")
-    choices = [9, PAD, 9, PAD, PAD, 9, PAD, PAD, PAD, PAD]
+    machine = MonologueMachine(PAD, EPAD, lead=3, max_padding=3, initial_padding=1)
+    machine.push(script.push("ab cdefgh. f ") + script.finish())
+    a, b, c, d, e, f = (4 + ord(letter) % 19 for letter in "abcdef")
+    choices = [9, PAD, 9, PAD, 9, 9, 9, 9, 9, 9, PAD, PAD, PAD]
     written = [machine.process(step, token) for step, token in enumerate(choices)]
-    assert written == [PAD, EPAD, a, b, PAD, EPAD, c, PAD, PAD, PAD]
-    assert machine.words == [("ab", 2), ("c", 6)]
+    assert written == [PAD, PAD, EPAD, a, b, c, d, e, PAD, EPAD, f, PAD, PAD]
+    assert machine.words == [("ab", 3), ("cdefgh.", 5), ("f", 10)]
     assert machine.end_step is None
-    machine.process(10, PAD)
-    assert machine.end_step == 10
+    for step in range(13, 17):
+        machine.process(step, PAD)
+    assert machine.end_step == 14
 
 
-def test_it_may_not_pad_for_ever() -> None:
-    machine = MonologueMachine(PAD, EPAD, max_padding=3, initial_padding=0)
-    machine.push(Script(Letters(), between=0).push("a b "))  # pyright: ignore[reportArgumentType]
-    written = [machine.process(step, PAD) for step in range(8)]
+def test_it_may_not_pad_for_ever_and_a_break_is_one() -> None:
+    machine = MonologueMachine(PAD, EPAD, lead=3, max_padding=3, initial_padding=0)
+    machine.push(Script(Letters(), between=0).push('a <break time="0.4s"/> b '))  # pyright: ignore[reportArgumentType]
+    written = [machine.process(step, 9 if step == 4 else PAD) for step in range(20)]
     a, b = (4 + ord(letter) % 19 for letter in "ab")
-    assert written == [EPAD, a, PAD, PAD, PAD, EPAD, b, PAD]
+    assert [(step, token) for step, token in enumerate(written) if token != PAD] == [
+        (3, EPAD), (4, a), (14, EPAD), (15, b)
+    ]  # fmt: skip

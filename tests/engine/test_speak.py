@@ -104,7 +104,7 @@ def test_it_says_what_the_reference_says(name: str, backend: str) -> None:
     end, first = EXPECTED[name]["end_step"], case.get("prefix", 0)
     assert len(spoken) == end + 4 - first
     words = [word for frame in spoken for word in frame.words]
-    assert [(w.word, round(w.start / 0.08)) for w in words] == [
+    assert [(w.text, round(w.start / 0.08)) for w in words] == [
         (text, step - first) for text, step in EXPECTED[name]["words"]
     ]
 
@@ -188,7 +188,7 @@ def test_a_conversationalist_says_the_text_and_stops() -> None:
     said = opened.tokenizer.decode([t for t in written if t not in (lm.pad_id, lm.epad_id)])
     assert said == "Hello, how are you?"
     words = [word for frame in spoken for word in frame.words]
-    assert [word.word for word in words] == ["Hello,", "how", "are", "you?"]
+    assert [word.text for word in words] == ["Hello,", "how", "are", "you?"]
     wav_S = np.concatenate([frame.wav_S for frame in spoken])
     assert np.abs(wav_S).max() > 0.05
     assert 0.5 < wav_S.size / 24_000 < 5

@@ -9,10 +9,12 @@ pytest.importorskip("mlx.core")
 
 import mlx.core as mx
 
+from duologue import presets
 from duologue.lm import Sampling
 from duologue.lm import step as torch_step
 from duologue.mlx.condition import Condition
-from duologue.mlx.step import Guidance, init_state, listen, speak, tell
+from duologue.mlx.step import Guidance, init_state, listen, speak, step, tell
+from duologue.weights.random import random_lm
 from tests import golden
 from tests.lm.test_halves import conditions, user_codes
 from tests.mlx import mirror
@@ -56,3 +58,15 @@ def test_it_says_what_torch_says(case: str, text: bool | None, codebooks: int | 
         mx.eval(y, ours.arrays())
         assert torch.equal(back(y.tokens_BK), x.tokens_BK), f"step {s}"
         assert torch.equal(back(ours.tokens_BKC), theirs.tokens_BKC)
+
+
+@pytest.mark.parametrize("head", ["text_head", "depth.heads.3", "out_norm"])
+def test_a_head_that_leaves_the_numbers_is_seen(head: str) -> None:
+    twin = random_lm(presets.tiny_lm())
+    for finite in (True, False):
+        lm = mirror.lm(twin)
+        state = init_state(lm, [Sampling.greedy(), Sampling(seed=1)])
+        out = step(lm, state, mx.zeros((2, 8), mx.int32))
+        assert out.finite_B.tolist() == [finite, finite]
+        with torch.no_grad():
+            twin.get_submodule(head).weight.view(-1)[7] = torch.nan

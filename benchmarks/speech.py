@@ -1,0 +1,168 @@
+"""Speech recognition and synthesis with nano, or another model.
+
+    python -m benchmarks.speech hear --clips FOLDER --whisper WHISPER     # word errors, beside Whisper's
+    python -m benchmarks.speech say --whisper WHISPER                     # word errors on 100 sentences; first sound
+    python -m benchmarks.speech both --whisper WHISPER                    # what it hears of what it said
+    python -m benchmarks.speech streams                                   # how many at once
+
+FOLDER holds recordings and beside each a .json with its "text"; WHISPER a Whisper model for CTranslate2.
+"""
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from duologue.audio.files import read_mono
+from duologue.engine.recognise import Recogniser
+from duologue.engine.speak import Synthesiser
+from duologue.eval.speech import Recognizer, word_error_rate
+from duologue.weights import load
+
+SENTENCES = Path(__file__).with_name("sentences.txt").read_text().splitlines()
+RATE = 24_000
+
+
+def clips(folder: Path, count: int) -> tuple[list[np.ndarray], list[str]]:
+    """Every so many-th recording that has a text, so that all readers are heard."""
+    rows = []
+    for path in sorted(folder.glob("*.json")):
+        text = json.loads(path.read_text()).get("text", "")
+        sound = next((p for p in path.parent.glob(f"{path.stem}.*") if p.suffix != ".json"), None)
+        if text and sound:
+            rows.append((sound, text))
+    rows = rows[:: max(1, len(rows) // count)][:count]
+    return [read_mono(sound) for sound, _ in rows], [text for _, text in rows]
+
+
+def heard(recogniser: Recogniser, recordings: Sequence[np.ndarray]) -> list[str]:
+    texts = {}
+    hearings = [recogniser.open() for _ in recordings]
+    for hearing, wav_S in zip(hearings, recordings, strict=True):
+        hearing.push(wav_S)
+        hearing.finish()
+        texts[id(hearing)] = ""
+    while recogniser.busy:
+        for hearing, one in recogniser.tick():
+            texts[id(hearing)] += one.text
+    return [texts[id(hearing)].strip() for hearing in hearings]
+
+
+def said(synthesiser: Synthesiser, text: str) -> tuple[np.ndarray, float]:
+    """The sound of a text, and the seconds until the first of it came."""
+    utterance, began, first, wavs = synthesiser.open(), time.perf_counter(), 0.0, []
+    utterance.push(text)
+    utterance.finish()
+    while not utterance.ended:
+        for _, spoken in synthesiser.tick():
+            first = first or time.perf_counter() - began
+            wavs.append(spoken.wav_S)
+    return np.concatenate(wavs), first
+
+
+def hear(options: argparse.Namespace) -> None:
+    recogniser, whisper = Recogniser(load(options.model), options.slots), Recognizer(options.whisper)
+    for folder in options.clips:
+        wavs, texts = clips(folder, options.count)
+        ours, theirs = heard(recogniser, wavs), [whisper(wav_S) for wav_S in wavs]
+        if options.show:
+            print(*(f"  {a}\n  -> {b}" for a, b in zip(texts, ours, strict=True)), sep="\n")
+        rates = (100 * word_error_rate(texts, one) for one in (ours, theirs))
+        print(
+            f"{folder.name}: {len(texts)} clips, words wrong: {options.model} {{:.1f}} %, Whisper {{:.1f}} %".format(
+                *rates
+            )
+        )
+
+
+def say(options: argparse.Namespace) -> None:
+    synthesiser = Synthesiser(load(options.model))
+    said(synthesiser, "Hello.")  # the first lays out the weights
+    spoken = [said(synthesiser, text) for text in SENTENCES[: options.count]]
+    wavs, firsts = [wav_S for wav_S, _ in spoken], [first for _, first in spoken]
+    report(options, "Whisper", list(map(Recognizer(options.whisper), wavs)))
+    median, worst = np.median(firsts), max(firsts)
+    print(f"first sound after {1000 * median:.0f} ms in the middle, {1000 * worst:.0f} ms at worst")
+
+
+def both(options: argparse.Namespace) -> None:
+    model = load(options.model)
+    synthesiser = Synthesiser(model)
+    wavs = [said(synthesiser, text)[0] for text in SENTENCES[: options.count]]
+    report(options, options.model, heard(Recogniser(model, options.slots), wavs))
+    if options.whisper:
+        report(options, "Whisper", list(map(Recognizer(options.whisper), wavs)))
+
+
+def report(options: argparse.Namespace, who: str, texts: list[str]) -> None:
+    if options.show:
+        print(*(f"  {a}\n  -> {b}" for a, b in zip(SENTENCES, texts, strict=False)), sep="\n")
+    rate = 100 * word_error_rate(SENTENCES[: len(texts)], texts)
+    print(f"{len(texts)} sentences said by {options.model}: {who} hears {rate:.1f} % of the words wrong")
+
+
+def streams(options: argparse.Namespace) -> None:
+    """The largest number of which each still takes a frame in 80 ms, nine of ten times."""
+    model = load(options.model)
+    for name, busy in (("recordings heard", hearing), ("texts spoken", speaking)):
+        held = 0
+        for slots in (1, 2, 4, 6, 8, 12, 16, 24, 32):
+            times = busy(model, slots)
+            late = np.percentile(times, 90)
+            print(
+                f"{slots} {name}: {1000 * np.median(times):.1f} ms a frame, {1000 * late:.1f} ms nine of ten times"
+            )
+            if late > 0.08:
+                break
+            held = slots
+        print(f"{name} at once: {held}")
+
+
+def hearing(model, slots: int, frames: int = 40) -> list[float]:
+    recogniser, rng = Recogniser(model, slots), np.random.default_rng(0)
+    for _ in range(slots):
+        recogniser.open().push((0.1 * rng.standard_normal(1920 * (frames + 10))).astype(np.float32))
+    return timed(lambda: list(recogniser.tick()), frames)
+
+
+def speaking(model, slots: int, frames: int = 40) -> list[float]:
+    synthesiser = Synthesiser(model, slots)
+    for _, text in zip(range(slots), itertools.cycle(SENTENCES), strict=False):
+        utterance = synthesiser.open()
+        utterance.push(f"{text} {text} {text} {text}")
+        utterance.finish()
+    return timed(synthesiser.tick, frames)
+
+
+def timed(tick: Callable[[], object], frames: int) -> list[float]:
+    for _ in range(5):
+        tick()
+    times = []
+    for _ in range(frames):
+        began = time.perf_counter()
+        tick()
+        times.append(time.perf_counter() - began)
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["hear", "say", "both", "streams"])
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--clips", type=Path, nargs="*", default=[])
+    parser.add_argument("--whisper")
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--slots", type=int, default=4)
+    parser.add_argument("--show", action="store_true", help="print the texts")
+    options = parser.parse_args()
+    {"hear": hear, "say": say, "both": both, "streams": streams}[options.what](options)
+
+
+if __name__ == "__main__":
+    main()

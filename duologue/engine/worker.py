@@ -1,0 +1,140 @@
+"""A recogniser or a synthesiser on a thread of its own, for those who wait for what it gives without blocking.
+
+Whoever uses it never touches the engine: what is to be done is posted, and done between two ticks.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, Protocol, TypeVar
+
+from duologue.engine.batcher import Busy
+
+log = logging.getLogger(__name__)
+Sink = Callable[[Any], object]  # gets what an item gives, and None at its end
+HURRY = 5.0  # seconds that a tick may take before the thread counts as gone, when it is closed
+
+
+class Item(Protocol):
+    ended: bool
+    error: str | None
+
+
+T = TypeVar("T", bound=Item)
+
+
+class Engine(Protocol):
+    """`engine.recognise.Recogniser` and `engine.speak.Synthesiser`."""
+
+    slots: int
+
+    @property
+    def busy(self) -> bool: ...
+
+    def tick(self) -> Iterable[tuple[Any, Any]]: ...
+
+    def rebuild(self) -> None: ...
+
+
+class Worker(Generic[T]):
+    """Ticks while there is anything to do. A tick that raises ends every item, and the engine starts afresh."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self._actions: deque[Callable[[], object]] = deque()
+        self._watched: dict[int, tuple[T, Sink]] = {}
+        self._news, self._stopping = threading.Event(), False
+        self._lock = threading.Lock()  # of `_watched`
+        self._thread = threading.Thread(target=self._run, name="duologue-speech", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends every item, and the thread."""
+        self._stopping = True
+        self._news.set()
+        if self._thread.is_alive():
+            self._thread.join(HURRY)
+        self._end_all("the server is being restarted")
+
+    @property
+    def used(self) -> int:
+        """Slots that are taken."""
+        with self._lock:
+            return len(self._watched)
+
+    def open(self, make: Callable[[], T], sink: Sink) -> T:
+        """A new item, made on this thread; `sink` is called on the worker's. Raises Busy if no slot is free."""
+        with self._lock:
+            if self._stopping or len(self._watched) >= self.engine.slots:
+                raise Busy("no slot is free")
+            item = make()
+            self._watched[id(item)] = item, sink
+        self._news.set()
+        return item
+
+    def post(self, action: Callable[[], object]) -> None:
+        """Have something done to an item, in the order of posting."""
+        self._actions.append(action)
+        self._news.set()
+
+    def drop(self, item: T) -> None:
+        """Nobody waits for an item any more."""
+
+        def end() -> None:
+            item.ended = True
+
+        with self._lock:
+            self._watched.pop(id(item), None)
+        self.post(end)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._news.clear()
+                self._act()
+                if self.engine.busy:
+                    for item, what in self.engine.tick():
+                        self._give(item, what)
+                    self._end_those_that_are()
+                    continue
+            except Exception:
+                log.exception("a step failed: all that was under way ends, the engine starts afresh")
+                self._end_all("the model failed")
+                self.engine.rebuild()
+            self._end_those_that_are()
+            self._news.wait(1.0)
+
+    def _act(self) -> None:
+        while self._actions:
+            action = self._actions.popleft()
+            try:
+                action()
+            except Exception:  # of one item: no other suffers
+                log.exception("what a client asked for failed")
+
+    def _give(self, item: T, what: Any) -> None:
+        with self._lock:
+            watched = self._watched.get(id(item))
+        if watched is not None:
+            try:
+                watched[1](what)
+            except RuntimeError:  # its event loop is gone
+                item.ended = True
+
+    def _end_those_that_are(self) -> None:
+        with self._lock:
+            over = [item for item, _ in self._watched.values() if item.ended]
+        for item in over:
+            self._give(item, None)
+            with self._lock:
+                self._watched.pop(id(item), None)
+
+    def _end_all(self, error: str) -> None:
+        with self._lock:
+            items = [item for item, _ in self._watched.values()]
+        for item in items:
+            item.error, item.ended = item.error or error, True
+        self._end_those_that_are()

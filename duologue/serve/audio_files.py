@@ -1,0 +1,116 @@
+"""Recordings that come in a request, and those that go out in an answer."""
+
+import asyncio
+import io
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import soundfile
+from starlette.types import Message, Receive
+
+from duologue.audio.files import mono, open_audio
+from duologue.audio.opus import OpusWriter
+from duologue.errors import InputError
+from duologue.serve.link import Pcm16
+
+LARGEST = 64 << 20  # bytes of a recording
+SLACK = 1 << 20  # bytes of a form beside its recording
+LONGEST = 4 * 3600.0  # seconds of one
+
+# What each format is in libsndfile's terms, and as a media type.
+WHOLE = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III")}
+MEDIA = {
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "flac": "audio/flac",
+    "wav": "audio/wav",
+    "pcm": "audio/pcm",
+}
+
+
+class TooBig(InputError):
+    """A recording is larger than is let in."""
+
+
+def limited(receive: Receive) -> Receive:
+    """`receive` of a request, which raises TooBig where its body holds more than a recording and what goes with it."""
+    size = 0
+
+    async def within() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > LARGEST + SLACK:
+            raise TooBig(f"a recording is at most {LARGEST >> 20} MiB")
+        return message
+
+    return within
+
+
+async def received_sound(stream: AsyncIterator[bytes], rate: int) -> np.ndarray:
+    """A recording of any container as float32 `[S]` at `rate`. Raises InputError for what is none, and TooBig."""
+    with tempfile.NamedTemporaryFile(prefix="duologue-") as file:
+        size = 0
+        async for chunk in stream:
+            size += len(chunk)
+            if size > LARGEST:
+                raise TooBig(f"a recording is at most {LARGEST >> 20} MiB")
+            file.write(chunk)
+        file.flush()
+        if not size:
+            raise InputError("there is no recording")
+        try:
+            return await asyncio.to_thread(_read, Path(file.name), rate)
+        except InputError as error:
+            text = str(error).replace(file.name, "the recording")
+            raise type(error)(text) from None
+
+
+def _read(path: Path, rate: int) -> np.ndarray:
+    blocks, samples = [], 0
+    for block_CS in open_audio(path, rate).blocks():
+        samples += block_CS.shape[1]
+        if samples > LONGEST * rate:
+            raise TooBig(f"a recording is at most {LONGEST / 3600:.0f} hours long")
+        blocks.append(mono(block_CS))
+    return np.concatenate(blocks)
+
+
+class Encoder:
+    """Speech as it comes, as the bytes of a format: pcm and opus at once, flac and mp3 in what their encoder makes
+    whole."""
+
+    def __init__(self, form: str, rate: int):
+        self._form, self._rate = form, rate
+        self._opus = OpusWriter(rate) if form == "opus" else None
+        self._buffer, self._sent = io.BytesIO(), 0
+        self._file: soundfile.SoundFile | None = None
+        if form in WHOLE:
+            container, encoding = WHOLE[form]
+            self._file = soundfile.SoundFile(
+                cast(BinaryIO, self._buffer), "w", rate, 1, encoding, format=container
+            )
+
+    def push(self, wav_S: np.ndarray) -> bytes:
+        """The bytes of a frame; perhaps none yet."""
+        if self._opus is not None:
+            return self._opus.push(wav_S)
+        if self._file is None:
+            return Pcm16.write(wav_S)
+        self._file.write(wav_S)
+        return self._rest() if self._form == "mp3" else b""
+
+    def finish(self) -> bytes:
+        """The last bytes."""
+        if self._file is None:
+            return b""
+        self._file.close()
+        return self._rest()
+
+    def _rest(self) -> bytes:
+        data = self._buffer.getbuffer()[self._sent :].tobytes()
+        self._sent += len(data)
+        return data

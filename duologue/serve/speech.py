@@ -1,0 +1,169 @@
+"""Recognition and synthesis behind the server: what each protocol asks of them, as coroutines."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from secrets import randbits
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from duologue.engine.batcher import Busy
+from duologue.engine.options import DEFAULT, Options
+from duologue.engine.recognise import Hearing, Recogniser
+from duologue.engine.speak import Synthesiser, Utterance
+from duologue.engine.voices import Voice, read_voice, voice_of_vectors
+from duologue.engine.worker import Item, Worker
+from duologue.errors import InputError
+from duologue.weights import Model
+
+AHEAD = 30.0  # seconds of sound that a recording's sender may be ahead of what was heard
+UNREAD = 250  # frames of speech that may wait for a slow reader: 20 s
+RETRY = 0.1  # seconds between attempts of those who wait for a slot
+T = TypeVar("T", bound=Item)
+
+
+class Failed(Exception):
+    """What was under way ended for a reason that is not its own."""
+
+
+class Stream(Generic[T]):
+    """One recording or utterance. Iterate over it for what the model gives; `close` it in the end."""
+
+    def __init__(self, worker: Worker[T], make: Callable[[], T]):
+        self._worker = worker
+        self._loop, self._queue = asyncio.get_running_loop(), asyncio.Queue()
+        self.item = worker.open(make, self._given)
+
+    def post(self, action: Callable[[], object]) -> None:
+        self._worker.post(action)
+
+    def close(self) -> None:
+        """Whoever iterates over it comes to its end."""
+        self._worker.drop(self.item)
+        self._queue.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        while (what := await self._queue.get()) is not None:
+            if isinstance(self.item, Utterance) and self.item.held and self._queue.qsize() < UNREAD / 2:
+                self.item.held = False
+                self.post(lambda: None)
+            yield what
+        if self.item.error is not None:
+            raise Failed(self.item.error)
+
+    def _given(self, what: Any) -> None:
+        """On the worker's thread."""
+        if isinstance(self.item, Utterance) and self._queue.qsize() > UNREAD:
+            self.item.held = True
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, what)
+
+
+class Ears:
+    """A model of recognition that is served."""
+
+    def __init__(self, model: Model, slots: int, options: Options = DEFAULT):
+        self.model, self.slots = model, slots
+        recogniser = Recogniser(model, slots, options)
+        self.config, self.worker = recogniser.config, Worker(recogniser)
+        self.rate, self.frame_size = model.codec_config.sample_rate, recogniser.frame_size
+
+    def listen(self) -> "Listening":
+        """Raises Busy if no slot is free."""
+        return Listening(self)
+
+    async def wait(self, seconds: float) -> "Listening":
+        """The same, once there is a slot. Raises Busy if there is none for so long."""
+        return await _in_line(self.listen, seconds)
+
+
+class Listening(Stream[Hearing]):
+    """One recording: push sound, and iterate over what is heard (`engine.recognise.Heard`)."""
+
+    def __init__(self, ears: Ears):
+        sampling = replace(ears.model.sampling, seed=randbits(31))
+        super().__init__(ears.worker, lambda: Hearing(ears.model, ears.config, sampling))
+        self._ears = ears
+        recogniser, hearing = ears.worker.engine, self.item
+        assert isinstance(recogniser, Recogniser)
+        self.post(lambda: recogniser.add(hearing))
+
+    async def push(self, wav_S: np.ndarray) -> None:
+        """Take sound, as fast as it is heard."""
+        while self.item.waiting > AHEAD * self._ears.rate and not self.item.ended:
+            await asyncio.sleep(0.02)
+        self.post(lambda: self.item.push(wav_S))
+
+    def finish(self) -> None:
+        self.post(self.item.finish)
+
+
+class Mouth:
+    """A model of synthesis that is served. `voice` is what those get who name none, or one that is not known."""
+
+    def __init__(
+        self,
+        model: Model,
+        slots: int,
+        options: Options = DEFAULT,
+        codebooks: int | None = None,
+        voice: Sequence[str] = (),
+    ):
+        self.model, self.slots = model, slots
+        self.synthesiser = Synthesiser(model, slots, options, codebooks)
+        self.worker = Worker(self.synthesiser)
+        self.rate, self.frame_size = model.codec_config.sample_rate, self.synthesiser.frame_size
+        self.voice = read_voice(model, voice)
+
+    async def voice_of(self, name: str | None) -> Voice:
+        """The voice of a name. Raises InputError for one that is not known. A name is no path: files of this machine
+        are its owner's."""
+        if not name:
+            return self.voice
+        if Path(name).is_absolute() or ".." in Path(name).parts or "://" in name:
+            raise InputError(f"{name!r} is no name of a voice")
+        return await asyncio.to_thread(read_voice, self.model, [name])
+
+    def vectors(self, embeddings: Sequence[float], shape: Sequence[int]) -> Voice:
+        """A voice by its vectors. Raises InputError for others."""
+        try:
+            vectors = np.array(embeddings, np.float32).reshape([int(n) for n in shape])
+        except (ValueError, TypeError, OverflowError):
+            raise InputError("the embeddings do not have the shape that is given") from None
+        return voice_of_vectors(self.model, [vectors])
+
+    def speak(self, voice: Voice | None = None, speed: float = 1.0) -> "Speaking":
+        """Raises Busy if no slot is free."""
+        return Speaking(self, voice or self.voice, speed)
+
+    async def wait(self, seconds: float, voice: Voice | None = None, speed: float = 1.0) -> "Speaking":
+        return await _in_line(lambda: self.speak(voice, speed), seconds)
+
+
+class Speaking(Stream[Utterance]):
+    """One utterance: push text, and iterate over what is said (`engine.speak.Spoken`)."""
+
+    def __init__(self, mouth: Mouth, voice: Voice, speed: float):
+        synthesiser = mouth.synthesiser
+        sampling = replace(synthesiser.sampling, seed=randbits(31))
+        super().__init__(mouth.worker, lambda: synthesiser.make(voice, sampling, speed))
+        self.post(lambda: synthesiser.add(self.item))
+
+    def push(self, text: str) -> None:
+        self.post(lambda: self.item.push(text))
+
+    def finish(self) -> None:
+        self.post(self.item.finish)
+
+
+S = TypeVar("S")
+
+
+async def _in_line(enter: Callable[[], S], seconds: float) -> S:
+    for _ in range(max(0, int(seconds / RETRY))):
+        with suppress(Busy):
+            return enter()
+        await asyncio.sleep(RETRY)
+    return enter()

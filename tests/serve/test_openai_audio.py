@@ -1,0 +1,163 @@
+"""OpenAI's audio routes and transcription sessions, by the openai package, unmodified."""
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+import soundfile
+
+from duologue.audio.opus import OpusReader
+from tests.serve.server import PATIENCE, Server, pcm
+from tests.serve.speech_server import FRAME_SIZE, RATE, speech_server
+from tests.serve.test_moshi_server import post, sound, wav_file
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = speech_server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(
+        base_url=f"http://{server.address}/v1", api_key="none", max_retries=0, timeout=PATIENCE
+    ) as client:
+        yield client
+
+
+QUESTION = ("question.wav", wav_file(sound(1.6)))
+
+
+class TestTranscriptions:
+    def test_each_format(self, client: openai.OpenAI) -> None:
+        create = client.audio.transcriptions.create
+        plain = create(file=QUESTION, model="lm_heads")
+        assert plain.text
+        assert create(file=QUESTION, model="x", response_format="text").strip() == plain.text
+        assert " --> " in create(file=QUESTION, model="x", response_format="srt")
+        assert create(file=QUESTION, model="x", response_format="vtt").startswith("WEBVTT")
+        full = create(
+            file=QUESTION,
+            model="x",
+            response_format="verbose_json",
+            timestamp_granularities=["word", "segment"],
+        )
+        assert full.text == plain.text
+        assert full.duration == pytest.approx(1.6)
+        assert full.words
+        assert full.segments
+        assert " ".join(word.word for word in full.words).split() == plain.text.split()
+        assert all(word.start <= word.end for word in full.words)
+
+    def test_streamed(self, client: openai.OpenAI) -> None:
+        events = list(client.audio.transcriptions.create(file=QUESTION, model="x", stream=True))
+        done = events[-1]
+        assert done.type == "transcript.text.done"
+        deltas = [event.delta for event in events if event.type == "transcript.text.delta"]
+        assert len(deltas) > 1
+        assert "".join(deltas).strip() == done.text
+
+    def test_what_cannot_be_heard_is_refused(self, client: openai.OpenAI, server: Server) -> None:
+        for file, more in (
+            (("a.wav", b"no sound"), {}),
+            (("a.wav", b""), {}),
+            (QUESTION, {"response_format": "diarized_json"}),
+            (QUESTION, {"response_format": "srt", "stream": True}),
+        ):
+            with pytest.raises(openai.BadRequestError):
+                client.audio.transcriptions.create(file=file, model="x", **more)  # pyright: ignore
+        assert post(server, "/v1/audio/transcriptions", b"{}")[0] == 400
+
+
+class TestSpeech:
+    @pytest.mark.parametrize("form", ["wav", "flac", "mp3", "opus", "pcm"])
+    def test_each_format(self, client: openai.OpenAI, form: Any) -> None:
+        with client.audio.speech.with_streaming_response.create(
+            model="lm_cond", voice="alloy", input="It will be fine.", response_format=form
+        ) as response:
+            data = response.read()
+        if form == "pcm":
+            samples = np.frombuffer(data, "<i2").size
+        elif form == "opus":
+            samples = OpusReader().push(data).size
+        elif form == "wav":
+            assert data[:4] == b"RIFF"
+            samples = np.frombuffer(data[44:], "<i2").size
+        else:
+            wav_S, rate = soundfile.read(io.BytesIO(data))
+            assert rate == RATE
+            samples = len(wav_S)
+        assert 20 * FRAME_SIZE < samples < 80 * FRAME_SIZE
+
+    def test_as_events(self, client: openai.OpenAI, server: Server) -> None:
+        body = {
+            "model": "x",
+            "input": "Hello.",
+            "voice": "v",
+            "response_format": "pcm",
+            "stream_format": "sse",
+        }
+        _, data = post(server, "/v1/audio/speech", json.dumps(body).encode())
+        events = [json.loads(line[6:]) for line in data.decode().splitlines() if line.startswith("data: ")]
+        assert events[-1]["type"] == "speech.audio.done"
+        sound_bytes = b"".join(base64.b64decode(event["audio"]) for event in events[:-1])
+        assert len(sound_bytes) % (2 * FRAME_SIZE) == 0
+
+    def test_what_cannot_be_said_is_refused(self, client: openai.OpenAI) -> None:
+        for wrong in ({"input": " "}, {"input": "a" * 5000}, {"response_format": "aac"}, {"speed": 9}):
+            values: Any = {"model": "x", "voice": "alloy", "input": "Hello.", **wrong}
+            with pytest.raises(openai.BadRequestError):
+                client.audio.speech.create(**values)
+
+
+def test_models(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["echo", "lm_heads", "lm_cond"]
+
+
+def test_a_transcription_session(server: Server) -> None:
+    """Two turns found by their pauses, one committed; each with its words."""
+
+    async def run() -> list[Any]:
+        client = openai.AsyncOpenAI(base_url=f"http://{server.address}/v1", api_key="none")
+        events: list[Any] = []
+        async with client.realtime.connect(extra_query={"intent": "transcription"}) as link:
+            detection = {"type": "server_vad", "silence_duration_ms": 400}
+            session: Any = {"type": "transcription", "audio": {"input": {"turn_detection": detection}}}
+            await link.session.update(session=session)
+            silence = np.zeros(RATE, np.float32)
+            for part in (silence, sound(1.6), silence, sound(1.6, 3), silence):
+                for at in range(0, len(part), 2400):
+                    audio = base64.b64encode(pcm(part[at : at + 2400])).decode()
+                    await link.input_audio_buffer.append(audio=audio)
+            async with asyncio.timeout(PATIENCE):
+                while sum(e.type.endswith("input_audio_transcription.completed") for e in events) < 2:
+                    events.append(await link.recv())
+            await link.input_audio_buffer.commit()
+            events.append(await link.recv())
+        return events
+
+    events = asyncio.run(run())
+    kinds = [event.type for event in events]
+    assert kinds[0] == "session.created"
+    assert events[0].session.type == "transcription"
+    assert "session.updated" in kinds
+    for kind in ("speech_started", "speech_stopped", "committed"):
+        assert kinds.count(f"input_audio_buffer.{kind}") == 2
+    done = [event for event in events if event.type.endswith("input_audio_transcription.completed")]
+    committed = [event.item_id for event in events if event.type == "input_audio_buffer.committed"]
+    assert [event.item_id for event in done] == committed
+    for event in done:
+        deltas = [
+            e.delta for e in events if e.type.endswith("transcription.delta") and e.item_id == event.item_id
+        ]
+        assert "".join(deltas).strip() == event.transcript
+    assert events[-1].type == "error"
+    assert events[-1].error.code == "input_audio_buffer_commit_empty"
