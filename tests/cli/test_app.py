@@ -295,7 +295,7 @@ class TestVerbs:
     [
         (["talkk"], "there is no `duologue talkk`: did you mean `duologue talk`?"),
         (["data", "synt", "x"], "there is no `duologue data synt`: did you mean `duologue data synth`?"),
-        (["xyzzy"], "there is no `duologue xyzzy`: there are info, encode, decode, talk, serve"),
+        (["xyzzy"], "there is no `duologue xyzzy`: there are info, encode, decode"),
         (["serve", "--port", "99999"], "--port is a number from 0 to 65535, not 99999"),
         (["talk", "a.wav", "b.wav", "--device", "mps"], "--device mps: PyTorch finds no such device here"),
     ],

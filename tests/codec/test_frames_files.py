@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from duologue import presets
-from duologue.bench.peers import codec_peers
+from benchmarks.peers.__main__ import codec_peers
 from duologue.cli import main
 from duologue.codec import Codec
 from duologue.config import FramesConfig
