@@ -1,7 +1,7 @@
 """Faults put into the code on purpose, one at a time: does a test see each of them?
 
     python -m benchmarks.mutations                 # all of mutations.toml
-    python -m benchmarks.mutations --only shards   # those whose file or description has this in it
+    python -m benchmarks.mutations --only shards   # those whose file or description has this (or another) in it
 
 A fault is a text of a file that is replaced by another; the tests named with it must fail. They are run in a copy of
 the working tree, first without any fault. Prints a line each; exits with 1 if one was not seen.
@@ -35,8 +35,8 @@ class Mutation:
 
 @dataclass
 class Mutations:
-    only: str = ""
-    """A part of the description or the file."""
+    only: tuple[str, ...] = ()
+    """Parts of the description or the file."""
     patience: float = 300.0
     """Seconds after which tests that hang count as failed."""
 
@@ -68,7 +68,11 @@ def run(tree: Path, tests: str, patience: float) -> int | None:
 
 def main(options: Mutations) -> None:
     rows = tomllib.loads((ROOT / "benchmarks" / "mutations.toml").read_text())["mutation"]
-    chosen = [m for m in (Mutation(**row) for row in rows) if options.only in m.what + m.file]
+    chosen = [
+        m
+        for m in (Mutation(**row) for row in rows)
+        if any(part in m.what + m.file for part in options.only or [""])
+    ]
     seen = 0
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)

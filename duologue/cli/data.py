@@ -15,11 +15,16 @@ from duologue.data.options import Recipe, Situations, Timing
 from duologue.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from duologue.data.manifest import Row
+    from duologue.data.script import Line, Script
+    from duologue.data.shards import Sample
     from duologue.data.voices import Voice
 
 Manifest: TypeAlias = Annotated[Positional[Path], arg(metavar="MANIFEST.jsonl")]
 Out: TypeAlias = Annotated[Positional[Path], arg(metavar="OUT")]
+ScriptPlace: TypeAlias = Annotated[Positional[Path], arg(metavar="SCRIPT.jsonl|FOLDER")]
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,9 @@ class Synth:
     The voices are ready clips, or a synthesiser's. With `--split` clips are chosen as in training or for validation.
     """
 
-    script: Annotated[Positional[Path], arg(metavar="SCRIPT.jsonl")]
-    """Lines of {"id", "user": [phrasing, ...], "agent": answer} or {"id", "turns": [[question, answer], ...]}."""
+    script: ScriptPlace
+    """Lines of {"id", "user": [phrasing, ...], "agent": answer} or {"id", "turns": [[question, answer], ...]}; or a
+    folder of such files."""
     out: Out
     """The folder to write to."""
     clips: tuple[Path, ...] = ()
@@ -60,6 +66,7 @@ class Synth:
 
     def run(self) -> None:
         from duologue.data import synth
+        from duologue.data.director import Director
         from duologue.data.runner import run
         from duologue.data.script import Script
         from duologue.data.speakers import ClipSpeakers, SpeakerSource, SynthesisedSpeakers
@@ -68,11 +75,12 @@ class Synth:
 
         script = Script.read(self.script)
         if self.clips:
-            speakers: SpeakerSource = ClipSpeakers(select(self.clips, self.split), script, self.agent)
+            speakers: SpeakerSource = ClipSpeakers(select(self.clips, self.split, script), script, self.agent)
         else:
             users = self.users or (TRAIN_VOICES if self.voice == "kokoro" else ())
             speakers = SynthesisedSpeakers(self._synthesiser(), script, self.agent, list(users))
-        director = synth.Director(speakers, script, self.situations, self.timing, self.seconds)
+        drawn = drawn_of(script, self.split)
+        director = Director(speakers, script, self.situations, self.timing, self.seconds, drawn)
         stage = synth.Synth(director, self.out, f".{self.format}", some_speech(self.babble))
         run(stage, synth.plans(self.count, self.seed), in_folder(self.out), label="conversations")
 
@@ -86,6 +94,54 @@ class Synth:
         if not self.users:
             raise InputError(f"--voice {self.voice} needs --agent NAME and --users NAME ...")
         return voices.Espeak() if self.voice == "espeak" else voices.PocketTTS()
+
+
+@dataclass(frozen=True)
+class Dialogues:
+    """Make conversations of a script without any sound: shards of transcripts (OUT/shards), thousands a minute.
+
+    For what a language model learns from words alone: what to answer, and when.
+    """
+
+    script: ScriptPlace
+    """As of `synth`."""
+    out: Out
+    """The folder to write to."""
+    split: Literal["train", "phrasing", "all"] = "train"
+    """Which phrasings: of training, held out, or all."""
+    count: int = 1000
+    """Conversations."""
+    seconds: float = 60.0
+    """About how long each is."""
+    seed: int = 0
+    """The same seed gives the same conversations."""
+    confusions: Path | None = None
+    """A table {word: {similar word: weight}}, such as recipes/nano/confusions.json: the user's words as a recogniser
+    would have written them are added to each sample, as "misheard"."""
+    misheard: float = 0.15
+    """Up to this share of a conversation's words is heard wrongly."""
+    per_shard: int = 1024
+    """Conversations in a shard."""
+    timing: Timing = field(default_factory=Timing)
+    situations: Situations = field(default_factory=Situations)
+
+    def run(self) -> None:
+        from duologue.data.dialogues import Confusions, silent_samples
+        from duologue.data.director import Director
+        from duologue.data.script import Script
+        from duologue.data.shards import write_shards
+        from duologue.data.silent import SilentSpeakers
+        from duologue.progress import progress
+
+        if self.count < 1:
+            raise InputError("--count is a number from 1 up")
+        script = Script.read(self.script)
+        confusions = Confusions.read(self.confusions, self.misheard) if self.confusions else None
+        drawn, speakers = drawn_of(script, self.split), SilentSpeakers(script)
+        director = Director(speakers, script, self.situations, self.timing, self.seconds, drawn)
+        with progress("conversations", self.count) as advance:
+            samples = silent_samples(director, self.count, self.seed, confusions, f"text-{self.seed}")
+            write_shards(self.out / "shards", _counted(samples, advance), self.per_shard)
 
 
 @dataclass(frozen=True)
@@ -286,6 +342,7 @@ class Collect:
 
 Data: TypeAlias = (
     Annotated[Synth, subcommand("synth")]
+    | Annotated[Dialogues, subcommand("dialogues")]
     | Annotated[Align, subcommand("align")]
     | Annotated[Diarize, subcommand("diarize")]
     | Annotated[Augment, subcommand("augment")]
@@ -302,11 +359,33 @@ def in_folder(folder: Path) -> Path:
     return folder / "manifest.jsonl"
 
 
-def select(places: tuple[Path, ...], split: str) -> "list[Row]":
-    """Clips of these places: the agent's, and the user's of a split (see `split.clip_set`)."""
+def select(places: tuple[Path, ...], split: str, script: "Script | None" = None) -> "list[Row]":
+    """Clips of these places: the agent's, and the user's of a split (see `split.clip_set`). What a script says of its
+    phrasings counts before what a clip says; with held-out phrasings come others by held-out voices, which lead up to
+    them."""
     from duologue.data.split import clip_set
     from duologue.data.voices import read_index
 
-    wanted = {"train": {"user"}, "voice": {"voice"}, "phrasing": {"phrasing"}}.get(split)
+    wanted = {"train": {"user"}, "voice": {"voice"}, "phrasing": {"phrasing", "voice"}}.get(split)
+    held_out = script.held_out_texts() if script else {}
     rows = [row for place in places for row in read_index(place) if "role" in row]
-    return [row for row in rows if row["role"] == "agent" or wanted is None or clip_set(row) in wanted]
+    return [
+        row
+        for row in rows
+        if row["role"] == "agent" or wanted is None or clip_set(row | held_out.get(row["text"], {})) in wanted
+    ]
+
+
+def drawn_of(script: "Script", split: str) -> "Callable[[Line], bool]":
+    """Which lines of a script a split draws."""
+    if split in ("train", "voice"):
+        return lambda line: not script.items[line.item].held_out(line.index)
+    if split == "phrasing":
+        return lambda line: script.items[line.item].held_out(line.index)
+    return lambda line: True
+
+
+def _counted(samples: "Iterable[Sample]", advance: "Callable[[int], object]") -> "Iterator[Sample]":
+    for sample in samples:
+        yield sample
+        advance(1)

@@ -88,7 +88,7 @@ def transcript_of(path: StrPath) -> Transcript:
             f"{path} has no transcript: `duologue data align` makes one, `encode --audio-only` packs it without"
         )
     transcript = read_transcript(path)
-    if transcript.extra.get("aligned", now := fingerprint(Path(path))) != now:
+    if "aligned" in transcript.extra and transcript.extra["aligned"] != fingerprint(Path(path)):
         raise InputError(
             f"{sidecar(path)} was made of another recording of this name: run `duologue data align`"
         )

@@ -13,6 +13,8 @@ class Timing:
     """From the first sound of an interruption to the agent's silence, then to the nearest frame."""
     pause: tuple[float, float] = (0.3, 1.2)
     """Inside a question."""
+    unfinished: tuple[float, float] = (1.7, 2.4)
+    """From the last sound of a question that breaks off to the agent's asking back: longer than any pause."""
     between: tuple[float, float] = (0.5, 3.0)
     """From the end of an answer to the next question."""
     silence: tuple[float, float] = (4.0, 12.0)
@@ -45,6 +47,12 @@ class Situations:
     """A noise alone, which is no question."""
     long_share: float = 0.3
     """An item with a long answer is drawn on purpose."""
+    aside_share: float = 0.04
+    """Something is said to somebody else (an item of the script without an answer), and the agent stays quiet."""
+    bystander_share: float = 0.5
+    """It is said by another voice, further off. Share of these."""
+    lost_share: float = 0.02
+    """A question drowns in noise, and the agent asks back (with an answer of the topic "mumble")."""
     long_letters: int = 75
     """From how many letters on an answer is long (about 5 s)."""
 

@@ -1,7 +1,7 @@
 """Training shards in WebDataset's tar layout, and a reader that goes on at the very next sample.
 
 A sample is the members of a tar that share a name up to the first dot: KEY.codes.npy (int16 [2, Q, T]: agent, user)
-and KEY.json (transcript and whatever the manifest said). `shards.json` beside the tars lists them with their sizes.
+and KEY.json (transcript and whatever the manifest said). `shards.json` beside the tars has their sizes and hashes.
 """
 
 import io
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from duologue.data.fingerprint import fingerprint
 from duologue.data.manifest import parse_transcript
 from duologue.data.strict_json import one_line, parse_json, read_json
 from duologue.data.tars import members
@@ -39,7 +40,7 @@ def write_shards(folder: StrPath, samples: Iterable[Sample], per_shard: int = 25
     paths: list[Path] = []
     sizes: list[int] = []
     seen: set[str] = set()
-    (folder / INDEX).unlink(missing_ok=True)
+    _write_index(folder, {"unfinished": True})  # who reads it now would mix old and new
     for chunk in _chunks(samples, per_shard):
         path = folder / f"{len(paths):06d}.tar"
         with (
@@ -58,10 +59,17 @@ def write_shards(folder: StrPath, samples: Iterable[Sample], per_shard: int = 25
         sizes.append(len(chunk))
     for stale in set(folder.glob("[0-9]*.tar")) - set(paths):
         stale.unlink()
-    with atomic_write(folder / INDEX) as temporary:
-        shards = [{"name": path.name, "samples": size} for path, size in zip(paths, sizes, strict=True)]
-        temporary.write_text(json.dumps({"shards": shards}))
+    shards = [
+        {"name": path.name, "samples": size, "hash": fingerprint(path)}
+        for path, size in zip(paths, sizes, strict=True)
+    ]
+    _write_index(folder, {"shards": shards})
     return paths
+
+
+def _write_index(folder: Path, index: dict[str, Any]) -> None:
+    with atomic_write(folder / INDEX) as temporary:
+        temporary.write_text(json.dumps(index))
 
 
 def _chunks(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
@@ -153,6 +161,7 @@ class ShardReader:
         shuffle: bool = True,
     ):
         self._shards = [shard for folder in folders for shard in _list_shards(Path(folder))]
+        self._indexes = [Path(folder) / INDEX for folder in folders]
         self._seed, self._rank, self._world, self._mix, self._shuffle = seed, rank, world, mix, shuffle
         if len(self) < world:
             raise InputError(f"{len(self)} samples cannot be shared among {world} ranks")
@@ -176,12 +185,18 @@ class ShardReader:
         self.position += self._world
         return dict(self._load(shard)[index])
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """Where the next sample is."""
-        return {"epoch": self.epoch, "position": self.position, "samples": len(self), "seed": self._seed}
+        where = {"epoch": self.epoch, "position": self.position, "samples": len(self), "seed": self._seed}
+        return where | {"shards": self._fingerprint()}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def _fingerprint(self) -> str:
+        return fingerprint(*(path.name for path, _ in self._shards), *self._indexes)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there. InputError if the shards or the seed are not those of the state."""
+        if state.get("shards", now := self._fingerprint()) != now:
+            raise InputError("the data has changed: other shards are there than when the state was saved")
         if (state["samples"], state["seed"]) != (len(self), self._seed):
             raise InputError(
                 f"the data has changed: {state['samples']} samples and seed {state['seed']} when the state was saved, "
@@ -226,6 +241,8 @@ def _list_shards(folder: Path) -> list[tuple[Path, int]]:
     """
     if (folder / INDEX).exists():
         index = read_json(folder / INDEX)
+        if isinstance(index, dict) and index.get("unfinished"):
+            raise InputError(f"{folder}: the shards are not finished: run `duologue data encode` again")
         shards = index.get("shards") if isinstance(index, dict) else None
         if not isinstance(shards, list):
             raise InputError(

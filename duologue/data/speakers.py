@@ -30,9 +30,20 @@ class SpeakerSource(Protocol):
         """The user says a line."""
         ...
 
+    def can_answer(self, text: str) -> bool:
+        """Whether the agent can say a text."""
+        ...
+
     def answer(self, text: str) -> Utterance:
         """The agent says a text."""
         ...
+
+
+def lines_of(script: Script) -> list[Line]:
+    """All that a script has to say, and backchannels."""
+    items = script.items.values()
+    lines = [Line(item.id, k, text) for item in items for k, text in enumerate(item.phrasings)]
+    return lines + [Line("", k, text) for k, text in enumerate(BACKCHANNELS)]
 
 
 class SynthesisedSpeakers:
@@ -41,10 +52,7 @@ class SynthesisedSpeakers:
     def __init__(self, voice: Voice, script: Script, agent: str, users: list[str]):
         self._voice, self._agent, self._users = voice, agent, users
         self.settings = {"voice": type(voice).__name__, "agent": agent, "users": " ".join(users)}
-        self._lines = [
-            Line(item.id, k, text) for item in script.items.values() for k, text in enumerate(item.phrasings)
-        ]
-        self._lines += [Line("", k, text) for k, text in enumerate(BACKCHANNELS)]
+        self._lines = lines_of(script)
         self._answers: dict[str, Utterance] = {}
 
     def users(self) -> list[str]:
@@ -56,6 +64,9 @@ class SynthesisedSpeakers:
     def ask(self, user: str, line: Line, rng: random.Random) -> Utterance:
         speed = round(rng.uniform(0.9, 1.2), 2)
         return Utterance.of(line.text, self._voice.speak(line.text, user, speed), voice=user)
+
+    def can_answer(self, text: str) -> bool:
+        return True
 
     def answer(self, text: str) -> Utterance:
         if text not in self._answers:
@@ -73,24 +84,23 @@ class ClipSpeakers:
     def __init__(self, clips: list[Row], script: Script, agent: str, perturbed: float = 0.6, least: int = 20):
         told = [{name: value for name, value in row.items() if name != "place"} for row in clips]
         self.settings = {"clips": fingerprint(told), "agent": agent, "disguised": str(perturbed)}
-        texts = {
-            text: Line(i.id, k, text) for i in script.items.values() for k, text in enumerate(i.phrasings)
-        }
-        texts |= {text: Line("", k, text) for k, text in enumerate(BACKCHANNELS)}
-        said: dict[str, list[tuple[Line, Row]]] = {}
+        self._lines: dict[str, list[Line]] = {}
+        for line in lines_of(script):
+            self._lines.setdefault(line.text, []).append(line)
+        said: dict[str, list[Row]] = {}
         self._agent_rows = {
             row["text"]: row for row in clips if row["role"] == "agent" and row["voice"] == agent
         }
         for row in clips:
-            if row["role"] == "user" and row["text"] in texts:
-                said.setdefault(row["voice"], []).append((texts[row["text"]], row))
+            if row["role"] == "user" and row["text"] in self._lines:
+                said.setdefault(row["voice"], []).append(row)
         if not said:
             raise InputError("none of the clips is a question of this script")
-        mixed = [pair for voice in list(said) if len(said[voice]) < least for pair in said.pop(voice)]
-        self._rows: dict[str, dict[Line, list[Row]]] = {}
-        for voice, pairs in (said | ({"*": mixed} if mixed else {})).items():
-            for line, row in pairs:
-                self._rows.setdefault(voice, {}).setdefault(line, []).append(row)
+        mixed = [row for voice in list(said) if len(said[voice]) < least for row in said.pop(voice)]
+        self._rows: dict[str, dict[str, list[Row]]] = {}
+        for voice, rows in (said | ({"*": mixed} if mixed else {})).items():
+            for row in rows:
+                self._rows.setdefault(voice, {}).setdefault(row["text"], []).append(row)
         usual = sum(map(len, said.values())) / max(1, len(said))
         self._crowd = max(1, round(len(mixed) / usual)) if usual else 1
         self._disguised = perturbed
@@ -100,11 +110,15 @@ class ClipSpeakers:
         return sorted(self._rows) + ["*"] * (self._crowd - 1)
 
     def lines(self, user: str) -> list[Line]:
-        return sorted(self._rows[user], key=lambda line: (line.item, line.index))
+        lines = (line for text in self._rows[user] for line in self._lines[text])
+        return sorted(lines, key=lambda line: (line.item, line.index))
 
     def ask(self, user: str, line: Line, rng: random.Random) -> Utterance:
-        said = _utterance(rng.choice(self._rows[user][line]))
+        said = _utterance(rng.choice(self._rows[user][line.text]))
         return perturbed(said, SpeakerPerturbation.drawn(rng)) if rng.random() < self._disguised else said
+
+    def can_answer(self, text: str) -> bool:
+        return text in self._agent_rows
 
     def answer(self, text: str) -> Utterance:
         if text not in self._answers:

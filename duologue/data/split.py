@@ -12,6 +12,7 @@ from duologue.data.manifest import Row
 
 AGENT_VOICE = "af_heart"
 VALID_VOICES = ("af_river", "am_onyx", "bf_emma")
+VALID_ROBOTS = ("espeak:en-gb-scotland", "espeak:en-us+f5", "espeak:en-029", "flite:awb")
 TRAIN_VOICES = (
     "af_alloy", "af_aoede", "af_bella", "af_jessica", "af_kore", "af_nicole", "af_sarah", "af_sky",
     "am_adam", "am_eric", "am_fenrir", "am_liam", "am_michael", "am_puck",
@@ -43,13 +44,12 @@ def valid_speaker(corpus: str, name: str) -> bool:
 
 
 def clip_set(row: Row) -> str:
-    """Where a clip (a row of `voices.read_index`) belongs: its "split", or by nano's rules if it names none.
+    """Where a clip (a row of `voices.read_index`) belongs.
 
     In training: "agent", "user", "human". Never trained on: "valid-agent", "voice" (a held-out voice, a phrasing heard
-    in training), "phrasing" (a held-out phrasing by any voice), "valid-human".
+    in training), "phrasing" (a held-out phrasing by any voice), "valid-human". A row's own "split" ("train" or "valid",
+    of its phrasing) counts before the rule of names.
     """
-    if "split" in row:
-        return row["split"]
     corpus = Path(row["place"]).name.removesuffix(".tar")
     if corpus in HUMAN:
         name = row["key"] if corpus in FEW_SPEAKERS else row["speaker"]
@@ -59,12 +59,14 @@ def clip_set(row: Row) -> str:
     if corpus == "agent-more" and item.startswith(("arctic", "libri")):
         heard = True
     unheard = item != "backchannel" and not heard and index.isdigit() and valid_phrasing(item, int(index))
+    if "split" in row and not heard:
+        unheard = row["split"] == "valid"
     if row["role"] == "agent":
         return (
             "valid-agent"
             if (unheard and corpus == "agent-more") or valid_agent_text(row["text"])
             else "agent"
         )
-    if row["voice"] in VALID_VOICES:
+    if row["voice"] in VALID_VOICES + VALID_ROBOTS:
         return "phrasing" if unheard else "voice"
     return "phrasing" if unheard else "user"

@@ -7,6 +7,7 @@ after digital silence, so that the same answer gives the same codes each time; t
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -46,6 +47,35 @@ class Utterance:
     def seconds(self) -> float:
         return len(self.wav_S) / SAMPLE_RATE
 
+    @property
+    def last_sound(self) -> float:
+        """When its last sound ends, in seconds."""
+        return voiced_span(self.wav_S)[1]
+
+    def boundaries(self) -> list[float]:
+        """The quietest moment between each two words, in seconds (minus one where there is none)."""
+        level = level_db(self.wav_S)
+        found = []
+        for left, right in pairwise(self.words):
+            lo, hi = round(min(left.end, right.start) * 100) - 4, round(max(left.end, right.start) * 100) + 5
+            lo, hi = max(lo, 1), min(hi, len(level) - 1)
+            found.append((lo + int(np.argmin(level[lo:hi])) + 0.5) / 100 if lo < hi else -1.0)
+        return found
+
+    def scaled(self, gain: float) -> "Utterance":
+        """The same, louder or fainter."""
+        return replace(self, wav_S=self.wav_S * np.float32(gain))
+
+    def then(self, other: "Utterance") -> "Utterance":
+        """This and, from the next frame boundary on, another one."""
+        padded_S = np.pad(self.wav_S, (0, -len(self.wav_S) % FRAME))
+        shift = len(padded_S) / SAMPLE_RATE
+        words = self.words + tuple(word.moved(shift) for word in other.words)
+        wav_S, text = np.concatenate([padded_S, other.wav_S]), f"{self.text} {other.text}"
+        return replace(
+            self, text=text, wav_S=wav_S, words=words, heard=(self.heard[0], shift + other.heard[1])
+        )
+
     def before(self, seconds: float, fade: float = 0.02) -> "Utterance":
         """The first `seconds`, faded out; a word survives if half of it was said."""
         wav_S = _faded(self.wav_S[: round(seconds * SAMPLE_RATE)], fade_out=fade)
@@ -77,21 +107,24 @@ def _faded(wav_S: np.ndarray, fade_in: float = 0.0, fade_out: float = 0.0) -> np
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question and its answer, and what happens around them."""
+    """A question and its answer (None: it was not for the agent), and what happens around them."""
 
     question: Utterance
-    answer: Utterance
+    answer: Utterance | None
     item: str = ""
     pause_at: float | None = None  # seconds inside the question, at a word boundary
     before: str = ""  # "", "silence" or "noise" before the question
     barges_in: bool = False  # the question cuts the answer before it
     backchannels: tuple[Utterance, ...] = ()  # over the answer, which goes on
+    unfinished: bool = False  # the question breaks off, and the answer waits for its end
+    lost: bool = False  # so much noise that the question is not understood
 
 
 @dataclass(frozen=True)
 class Placed:
-    """An utterance at `start` seconds. Kinds: question, pause (the first part of a question), answer, cut (an answer
-    that was interrupted), backchannel."""
+    """An utterance at `start` seconds. Kinds: question, pause (the first part of a question), lost (a question
+    that cannot be understood), aside (said to somebody else), answer, cut (an answer that was interrupted),
+    backchannel."""
 
     role: str
     kind: str
@@ -114,6 +147,11 @@ class Timeline:
     noises: list[tuple[float, float]] = field(default_factory=list)
     silences: list[tuple[float, float]] = field(default_factory=list)
 
+    @property
+    def lost(self) -> list[tuple[float, float]]:
+        """Where the user's words are to be drowned in noise."""
+        return [placed.heard for placed in self.placed if placed.kind == "lost"]
+
     def channels(self) -> np.ndarray:
         """Agent and user, float32 [2, S], in [-1, 1]."""
         wav_CS = np.zeros((2, round(self.seconds * SAMPLE_RATE)), np.float32)
@@ -127,6 +165,8 @@ class Timeline:
         """Words of both, agent SPEAKER_MAIN and user SPEAKER_USER, what the agent was kept from saying, and when."""
         words = []
         for placed in self.placed:
+            if placed.kind == "lost":  # nobody could write it down
+                continue
             who = AGENT if placed.role == "agent" else USER
             words += [replace(word.moved(placed.start), speaker=who) for word in placed.utterance.words]
             words += [
@@ -166,7 +206,11 @@ def lay_out(exchanges: list[Exchange], timing: Timing, rng: random.Random) -> Ti
         if cut_at is not None and last is not None:
             line.placed[-1] = _silenced(last, cut_at + timing.stop)
         ended = _ask(line, exchange, heard_from, timing, rng)
-        start = ended + timing.response - exchange.answer.heard[0]
+        if exchange.answer is None:
+            now = ended + rng.uniform(*timing.between)
+            continue
+        response = rng.uniform(*timing.unfinished) if exchange.unfinished else timing.response
+        start = ended + response - exchange.answer.heard[0]
         start = max(round(start / FRAME_SECONDS), 0) * FRAME_SECONDS
         answer = Placed("agent", "answer", start, exchange.answer, exchange.item)
         if not (number + 1 < len(exchanges) and exchanges[number + 1].barges_in):
@@ -186,9 +230,10 @@ def _ask(line: Timeline, exchange: Exchange, heard_from: float, timing: Timing, 
         first, question = question.before(exchange.pause_at), question.after(exchange.pause_at)
         placed = Placed("user", "pause", start, first, exchange.item)
         line.placed.append(placed)
-        first_end = start + voiced_span(first.wav_S)[1]
+        first_end = start + first.last_sound
         start = first_end + rng.uniform(*timing.pause) - question.heard[0]
-    line.placed.append(Placed("user", "question", start, question, exchange.item))
+    kind = "aside" if exchange.answer is None else "lost" if exchange.lost else "question"
+    line.placed.append(Placed("user", kind, start, question, exchange.item))
     return line.placed[-1].heard[1]
 
 
@@ -233,15 +278,9 @@ def pause_points(question: Utterance, complete: set[str], plain) -> list[float]:
 
     `complete` holds whole phrasings as `plain(text)` gives them. The point is the quietest moment at the boundary.
     """
-    level = level_db(question.wav_S)
     points = []
-    for k in range(1, len(question.words)):
+    for k, at in enumerate(question.boundaries(), 1):
         said = " ".join(word.text for word in question.words[:k])
-        if plain(said) in complete:
-            continue
-        left, right = question.words[k - 1].end, question.words[k].start
-        lo, hi = round(min(left, right) * 100) - 4, round(max(left, right) * 100) + 5
-        lo, hi = max(lo, 1), min(hi, len(level) - 1)
-        if lo < hi:
-            points.append((lo + int(np.argmin(level[lo:hi])) + 0.5) / 100)
+        if at > 0 and plain(said) not in complete:
+            points.append(at)
     return points

@@ -9,6 +9,7 @@ import math
 import os
 import random
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -160,6 +161,30 @@ class Espeak:
         rate = int.from_bytes(out[24:28], "little")
         body = out[at + 8 :]
         wav_S = np.frombuffer(body[: len(body) // 2 * 2], "<i2").astype(np.float32) / 32768
+        return tidy(soxr.resample(wav_S, rate, SAMPLE_RATE))
+
+
+class Flite:
+    """The flite program: robotic in another way, six voices ("kal", "slt"); speed stretches its durations."""
+
+    def __init__(self, program: str = "flite"):
+        self.program = program
+
+    def speak(self, text: str, voice: str = "kal", speed: float = 1.0) -> np.ndarray:
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "said.wav"
+            options = ["--setf", f"duration_stretch={1 / speed:.3f}", "-voice", voice]
+            try:
+                subprocess.run(
+                    [self.program, *options, "-t", text, "-o", str(out)], capture_output=True, check=True
+                )
+            except FileNotFoundError:
+                raise InputError(f"{self.program} is not installed: apt install flite") from None
+            except subprocess.CalledProcessError as error:
+                raise InputError(
+                    f"{self.program} failed: {error.stderr.decode(errors='replace').strip()}"
+                ) from None
+            wav_S, rate = sf.read(out, dtype="float32")
         return tidy(soxr.resample(wav_S, rate, SAMPLE_RATE))
 
 

@@ -3,6 +3,7 @@
 Writing is done on a thread of its own: a slow or full disk costs the recording, never the conversation.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -140,16 +141,13 @@ class Track:
         """The trace of a name that no other recording has, or is going to have."""
         wanted = self._name
         for number in count(2):
-            try:
+            with contextlib.suppress(FileExistsError):
+                file = os.fdopen(_create(self._path(TRACE, True)), "w")
+                _lock(file)
                 if not self._path(TRACE, False).exists():
-                    file = os.fdopen(_create(self._path(TRACE, True)), "w")
-                    _lock(file)
-                    if not self._path(TRACE, False).exists():  # it may have had its name in between
-                        return file
-                    self._path(TRACE, True).unlink()
-                    file.close()
-            except FileExistsError:
-                pass
+                    return file
+                self._path(TRACE, True).unlink()
+                file.close()
             self._name = f"{wanted}-{number}"
         raise AssertionError("unreachable")
 

@@ -27,7 +27,7 @@ from duologue.engine.recognise import Heard
 from duologue.engine.speak import Spoken
 from duologue.errors import InputError
 from duologue.serve.audio_files import TooBig, received_sound
-from duologue.serve.link import Pcm16, VoiceActivity, first_to_end, in_time
+from duologue.serve.link import Pcm16, RateLimiter, VoiceActivity, first_to_end, in_time
 from duologue.serve.pool import Ended
 from duologue.serve.speech import Ears, Failed, Listening, Mouth, Speaking
 
@@ -107,11 +107,15 @@ class Asr:
         await _goodbye(self._socket, error)
 
     async def _receive(self) -> None:
+        limiter = RateLimiter()
         while True:
             data = await _received(self._socket)
             if not isinstance(data, bytes):  # text is no message
+                await limiter.message(len(data))
                 continue
             message = unpacked(data)
+            if message["type"] not in ("Audio", "OggOpus"):  # sound comes as fast as it is heard
+                await limiter.message(len(data))
             if message["type"] == "Init":
                 await self._restart()
             elif message["type"] == "Marker":
@@ -270,16 +274,18 @@ class Tts:
 
     async def _receive(self) -> None:
         """Text, to its end; then wait for what is said of it."""
+        limiter = RateLimiter()
         while True:
             data = await _received(self._socket)
+            await limiter.message(len(data))
             if isinstance(data, str):
                 self._push(data)
             elif data == b"\0":
-                return await self._finish()
+                return await self._finish(limiter)
             elif data:
                 message = unpacked(data)
                 if message["type"] == "Eos":
-                    return await self._finish()
+                    return await self._finish(limiter)
                 self._take(message)
 
     def _take(self, message: dict[str, Any]) -> None:
@@ -303,13 +309,13 @@ class Tts:
             raise Ended("too_big", "too much text for one connection")
         self._speaking.push(text + " ")
 
-    async def _finish(self) -> None:
+    async def _finish(self, limiter: RateLimiter) -> None:
         assert self._speaking is not None
         if not self._words:
             raise WebSocketDisconnect(1000)
         self._speaking.finish()
         while True:  # the rest is only whether the client is still there
-            await _received(self._socket)
+            await limiter.message(len(await _received(self._socket)))
 
     async def _send(self) -> None:
         while True:

@@ -2,54 +2,17 @@
 
 import json
 import secrets
-import time
 from collections import OrderedDict
 from typing import Any
 
 Event = dict[str, Any]
 PCM: dict[str, Any] = {"type": "audio/pcm", "rate": 24_000}
-LAWS = {"audio/pcmu": "ulaw", "audio/pcma": "alaw"}  # a telephone's sound
 ITEMS = 100  # of a conversation that can be asked for again
 SHELF = 1 << 20  # bytes of JSON that all of them may have
 
 
 def new_id(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(10)}"
-
-
-def session_object(model: str, seconds: float) -> Event:
-    """A session as it begins, which ends after `seconds`."""
-    detection = {
-        "type": "semantic_vad",
-        "eagerness": "auto",
-        "create_response": True,
-        "interrupt_response": True,
-    }
-    return {
-        "type": "realtime",
-        "object": "realtime.session",
-        "id": new_id("sess"),
-        "model": model,
-        "output_modalities": ["audio"],
-        "instructions": "",
-        "audio": {
-            "input": {
-                "format": dict(PCM),
-                "transcription": None,
-                "noise_reduction": None,
-                "turn_detection": detection,
-            },
-            "output": {"format": dict(PCM), "voice": "default", "speed": 1.0},
-        },
-        "tools": [],
-        "tool_choice": "auto",
-        "max_output_tokens": "inf",
-        "tracing": None,
-        "truncation": "auto",
-        "prompt": None,
-        "include": None,
-        "expires_at": int(time.time() + seconds),
-    }
 
 
 def merged(old: Event, new: Event) -> Event:

@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -16,34 +17,26 @@ import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from duologue.audio.activity import LOUD, LOUD_USER
-from duologue.audio.g711 import G711
+from duologue.audio.framing import FRAME_SIZE
 from duologue.engine.session import AgentFrame
 from duologue.lm.sampling import Sampling
 from duologue.serve.kyutai import CLOSE
-from duologue.serve.link import RATE, Pcm16, RateLimiter, VoiceActivity, first_to_end, in_time
-from duologue.serve.openai_events import (
-    LAWS,
-    Event,
-    Reply,
-    Shelf,
-    Transcript,
-    merged,
-    new_id,
-    session_object,
-    written,
-)
+from duologue.serve.link import RATE, RateLimiter, VoiceActivity, first_to_end, in_time
+from duologue.serve.openai_events import Event, Reply, Shelf, Transcript, new_id, written
+from duologue.serve.openai_session import SessionSettings, described, session_object
 from duologue.serve.openai_wire import SocketWire, Wire
 from duologue.serve.pool import Call, Ended, Pool
 
 QUIET = 8  # frames of silence that end a response, or the user's turn
 SPEAKS = 3  # frames of voice that begin the user's turn
 SETTLE = 5  # frames after the user's turn in which its last words are written down
+UNREAD = (
+    "text_not_supported"  # the model hears and speaks: it reads no text, and writes none without speaking
+)
 EMPTY = 125  # frames that a response asked for may stay empty: 10 s
-SESSION, ITEM, METADATA = (
-    1 << 16,
-    1 << 16,
-    1 << 14,
-)  # bytes of JSON: a session's settings, an item, a response's metadata
+ITEM, METADATA = 1 << 16, 1 << 14  # bytes of JSON
+AHEAD = 4  # frames of the user that may wait in the engine, which skips silence then; the rest waits here
+LEAST = RATE // 10  # samples that make a turn
 MISTAKES = 20  # messages that are not understood before the connection is closed
 
 
@@ -68,8 +61,14 @@ class Conversation:
     def __init__(self, wire: Wire, pool: Pool, model: str):
         self._wire, self._pool = wire, pool
         self._call: Call | None = None
-        self._session = session_object(model[:100], pool.settings.time_limit)
-        self._reads = self._writes = Pcm16()
+        self._session, self._settings = (
+            session_object(model[:100], pool.settings.time_limit),
+            SessionSettings(),
+        )
+        self._reads, self._writes = self._settings.codecs()
+        self._ahead: deque[np.ndarray] = deque()  # the user's sound that came before its time
+        self._uncommitted = 0  # samples of the user since the last turn
+        self._unread = False  # text came that no model reads
         self._reply: Reply | None = None
         self._muted = False  # the reply was cancelled: its rest is not sent
         self._agent, self._user = VoiceActivity(LOUD), VoiceActivity(LOUD_USER)
@@ -118,9 +117,10 @@ class Conversation:
 
     async def _talk(self, admit: Callable[[], Awaitable[Call]]) -> None:
         call = self._call = await admit()
-        await self._send({"type": "session.created", "session": self._session})
+        await self._send({"type": "session.created", "session": described(self._session, self._settings)})
         while True:
             for said in await call.said():
+                self._feed(call)
                 await self._write_down(said)
                 await self._say(said)
                 self._frames += 1
@@ -128,6 +128,7 @@ class Conversation:
     async def _say(self, said: AgentFrame) -> None:
         voiced = self._agent.push(said.wav_S, bool(said.text))
         muted, self._muted = self._muted, self._muted and self._agent.quiet < QUIET
+        muted = muted or (self._reply is None and not self._settings.creates)
         if self._wire.has_track:
             self._wire.play(said.wav_S * (not muted))
         if muted:
@@ -146,7 +147,8 @@ class Conversation:
         if self._reply is not reply:  # cancelled meanwhile
             return
         if reply.begun and self._agent.quiet >= QUIET:
-            await self._end_reply("cancelled", "turn_detected") if self._turn else await self._end_reply()
+            yields = self._turn and self._settings.interrupts
+            await self._end_reply("cancelled", "turn_detected") if yields else await self._end_reply()
         elif reply.quiet >= EMPTY:
             await self._end_reply()
 
@@ -189,23 +191,31 @@ class Conversation:
 
     @property
     def _asks_for_words(self) -> bool:
-        return bool(self._session["audio"]["input"]["transcription"])
+        return self._settings.transcription is not None
 
     def _moment(self, edge: str) -> Event:
         return {f"audio_{edge}_ms": 80 * self._frames, "item_id": self._turn or new_id("item")}
 
     async def hear(self, wav_S: np.ndarray) -> None:
-        """The user's sound at 24 kHz."""
+        """The user's sound at 24 kHz. What comes before its time is heard at its time, all of it."""
         self._limiter.take(wav_S.size)
         if self._call is None:
             return
-        self._call.push(wav_S)
+        self._uncommitted += wav_S.size
+        self._ahead.extend(wav_S[at : at + FRAME_SIZE] for at in range(0, wav_S.size, FRAME_SIZE))
+        self._feed(self._call)
         await self._follow(wav_S)
+
+    def _feed(self, call: Call) -> None:
+        while self._ahead and call.counts().waiting < AHEAD:
+            call.push(self._ahead.popleft())
 
     async def _follow(self, wav_S: np.ndarray) -> None:
         """Whether the user's turn begins or ends with this sound."""
         self._user.push(wav_S)
-        if self._turn is None and self._user.heard >= SPEAKS:
+        if self._settings.detection is None:
+            self._transcript.seconds += wav_S.size / RATE
+        elif self._turn is None and self._user.heard >= SPEAKS:
             self._turn, self._transcript.seconds = self._transcript.item["id"], 0.08 * self._user.heard
             if self._reply is None or not self._reply.begun:
                 await self._send({"type": "input_audio_buffer.speech_started", **self._moment("start")})
@@ -217,10 +227,9 @@ class Conversation:
 
     async def _commit(self) -> None:
         done, self._transcript = self._transcript, Transcript()
-        waiting = (
-            self._call.counts().waiting if self._call is not None else 0
-        )  # a client may send faster than speech
-        done.due = self._frames + waiting + SETTLE
+        waiting = 0 if self._call is None else self._call.counts().waiting
+        done.due = self._frames + waiting + len(self._ahead) + SETTLE
+        self._uncommitted, self._unread = 0, False
         self._turn, self._user, item = None, VoiceActivity(LOUD_USER), done.item
         self._items.keep(item)
         await self._settle()
@@ -266,13 +275,13 @@ class Conversation:
         await self._error("invalid_request_error", code, text, event_id)
 
     async def _on_session_update(self, event: Event) -> None:
-        session = merged(self._session, event["session"])
-        if len(written(session)) > SESSION:
-            raise ValueError
-        reads, writes = [sound_of(session["audio"][side]["format"]) for side in ("input", "output")]
-        kept = {key: self._session[key] for key in ("id", "object", "model", "expires_at")}
-        self._session, self._reads, self._writes = session | kept, reads, writes
-        await self._send({"type": "session.updated", "session": self._session})
+        before, self._settings = self._settings, self._settings.updated(event["session"])
+        reads, writes = self._settings.codecs()  # each remembers the sound before: it is kept with its format
+        if self._settings.reads != before.reads:
+            self._reads = reads
+        if self._settings.writes != before.writes:
+            self._writes = writes
+        await self._send({"type": "session.updated", "session": described(self._session, self._settings)})
 
     async def _on_input_audio_buffer_append(self, event: Event) -> None:
         try:
@@ -282,10 +291,17 @@ class Conversation:
         if data and not self._wire.has_track:
             await self.hear(self._reads.read(data))
 
-    async def _on_input_audio_buffer_commit(self, _: Event) -> None:
-        await self._commit()
+    async def _on_input_audio_buffer_commit(self, event: Event) -> None:
+        if self._uncommitted < LEAST:
+            text = f"buffer too small: expected at least 100 ms of audio, it has {self._uncommitted / RATE:.3f} s"
+            code = "input_audio_buffer_commit_empty"
+            await self._error("invalid_request_error", code, text, event.get("event_id"))
+        else:
+            await self._commit()
 
     async def _on_input_audio_buffer_clear(self, _: Event) -> None:
+        self._ahead.clear()
+        self._uncommitted = 0
         self._turn, self._user, self._transcript = None, VoiceActivity(LOUD_USER), Transcript()
         await self._send({"type": "input_audio_buffer.cleared"})
 
@@ -300,12 +316,16 @@ class Conversation:
             code = "conversation_already_has_active_response"
             await self._error("invalid_request_error", code, text, event.get("event_id"))
             return
-        metadata = (event.get("response") or {}).get("metadata")
+        response = event.get("response") or {}
+        metadata = response.get("metadata")
         if len(written(metadata)) > METADATA:
             raise ValueError
         self._muted = False
         self._reply = Reply(metadata)
         await self._send(*self._reply.created())
+        if self._unread or response.get("output_modalities") == ["text"] or response.get("input"):
+            self._unread = False
+            await self._end_reply("incomplete", UNREAD)
 
     async def _on_response_cancel(self, event: Event) -> None:
         if self._reply is None:
@@ -321,6 +341,7 @@ class Conversation:
         if len(written(item)) > ITEM:
             raise ValueError
         self._items.keep(item)
+        self._unread |= item.get("role") == "user" and item.get("type") == "message"
         where = {"previous_item_id": event.get("previous_item_id"), "item": item}
         await self._send(
             {"type": "conversation.item.added", **where}, {"type": "conversation.item.done", **where}
@@ -343,13 +364,6 @@ class Conversation:
             )
         else:
             await self._send({"type": "conversation.item.retrieved", "item": item})
-
-
-def sound_of(form: Event | None) -> Pcm16 | G711:
-    """How the samples of a format are read and written. Raises ValueError for one that is not known."""
-    if form is None or (form["type"] == "audio/pcm" and form.get("rate", 24_000) == 24_000):
-        return Pcm16()
-    return G711(LAWS[form["type"]])
 
 
 HANDLED = frozenset(

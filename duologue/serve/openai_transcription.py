@@ -21,7 +21,8 @@ from duologue.engine.batcher import Busy
 from duologue.engine.recognise import Heard
 from duologue.serve.link import Pcm16, RateLimiter, VoiceActivity, first_to_end, in_time
 from duologue.serve.openai_events import PCM, Event, Transcript, merged, new_id
-from duologue.serve.openai_realtime import QUIET, SPEAKS, SocketWire, sound_of
+from duologue.serve.openai_realtime import QUIET, SPEAKS, SocketWire
+from duologue.serve.openai_session import sound_of
 from duologue.serve.pool import Ended
 from duologue.serve.speech import Ears, Failed, Listening
 
@@ -141,6 +142,7 @@ class Session:
                     message = await self._wire.receive()
             except TimeoutError:
                 raise Ended("idle", "no message has come for two minutes") from None
+            await self._limiter.message(len(message))
             own_id = None
             try:
                 event = json.loads(message)
@@ -152,7 +154,6 @@ class Session:
                     await handle(self, event)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 await self._mistake("invalid_value", "the message cannot be understood", own_id)
-            await asyncio.sleep(0)
 
     async def _mistake(self, code: str, text: str, event_id: str | None) -> None:
         self._mistakes += 1

@@ -49,16 +49,22 @@ class LMBatchConfig:
     user_stream_dropout: float = 0.0
     """Share of crops in which it hears nothing of the user: how an answer goes on is to follow from its words."""
 
+    codebooks: int = 8
+    """Of each speaker: rows of a conversation without sound, which has none of its own, hold nothing in so many."""
+
     def whole(self) -> "LMBatchConfig":
         """From the start of each conversation, and nothing dropped: to judge by."""
-        return LMBatchConfig(4, self.frames, 1.0, self.user_text_delay, self.text_lead)
+        return LMBatchConfig(
+            4, self.frames, 1.0, self.user_text_delay, self.text_lead, codebooks=self.codebooks
+        )
 
 
 class LMBatches:
     """Endless batches over shards of conversations; resumes at the very next sample.
 
     A batch: "codes" int64 [B, 1 + 2 Q, T] as the model predicts them (text, agent, user), "inputs" the same with
-    frames dropped here and there, "heard" int64 [B, T] (the user's words). -1 where there is nothing.
+    frames dropped here and there, "heard" int64 [B, T] (the user's words), "user_text" int64 [B, T] (the same as a
+    recogniser would have written them, to be read as a second text stream). -1 where there is nothing.
     """
 
     def __init__(
@@ -84,8 +90,9 @@ class LMBatches:
     def crop(self, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """One crop of a conversation, cut or filled up to `frames`."""
         rows_KT, user_text_T = conversation_rows(
-            sample, self.tokenizer, self.config.user_text_delay, self.config.text_lead
+            sample, self.tokenizer, self.config.user_text_delay, self.config.text_lead, self.config.codebooks
         )
+        read_T = misheard_row(sample, self.tokenizer, user_text_T, self.config.user_text_delay)
         frames, total = self.config.frames, rows_KT.shape[1]
         start = (
             0 if rng.random() < self.config.from_start else int(rng.integers(0, max(1, total - frames // 2)))
@@ -95,10 +102,12 @@ class LMBatches:
         crop_KT[:, : cut_KT.shape[1]] = cut_KT
         heard = np.full(frames, NO_INPUT, np.int64)
         heard[: cut_KT.shape[1]] = user_text_T[start : start + frames]
+        user_text = np.full(frames, NO_INPUT, np.int64)
+        user_text[: cut_KT.shape[1]] = read_T[start : start + frames]
         inputs_KT = self._drop(crop_KT, rng)
         if (inputs_KT[-(len(inputs_KT) // 2) :] == NO_INPUT).all():
             heard[:] = NO_INPUT
-        return {"codes": crop_KT, "inputs": inputs_KT, "heard": heard}
+        return {"codes": crop_KT, "inputs": inputs_KT, "heard": heard, "user_text": user_text}
 
     def _drop(self, crop_KT: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         inputs_KT, config = crop_KT.copy(), self.config
@@ -118,23 +127,47 @@ class LMBatches:
 
 
 def conversation_rows(
-    sample: Sample, tokenizer: Tokenizer, user_text_delay: int = USER_TEXT_DELAY, ahead: int = 0
+    sample: Sample,
+    tokenizer: Tokenizer,
+    user_text_delay: int = USER_TEXT_DELAY,
+    ahead: int = 0,
+    codebooks: int = 8,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The streams of a conversation, int64 [1 + 2 Q, T], and the user's words as they are written down, int64 [T].
 
     What nobody wrote down is unknown, not silence: without "alignments" there is no text, and where a transcript has no
-    word of the user's, as those of many data sets, none of the user's words are learnt.
+    word of the user's, as those of many data sets, none of the user's words are learnt. A sample without codes is a
+    conversation without sound (`data.dialogues`): its audio streams, `codebooks` for each speaker, hold nothing.
     """
-    agent_QT, user_QT = sample["codes.npy"].astype(np.int64)
+    if "codes.npy" in sample:
+        agent_QT, user_QT = sample["codes.npy"].astype(np.int64)
+    else:
+        agent_QT, user_QT = np.full((2, codebooks, sample["json"]["frames"]), NO_INPUT, np.int64)
     agent_QT = agent_QT[:, AS_HEARD:]
     frames = agent_QT.shape[1]
     text_T = user_text_T = np.full(frames, NO_INPUT, np.int64)
     words = sample["json"].get("alignments")
     if words is not None:
         text_T = _agent_text(words, sample["json"].get("cuts", []), tokenizer, frames, ahead)
-        if heard := [(tokenizer.encode(text.strip()), end) for text, (_, end), who in words if who == USER]:
+        if heard := _user_words(words, tokenizer):
             user_text_T = np.array(user_text_row(heard, frames, user_text_delay), np.int64)
     return np.concatenate([text_T[None], agent_QT, user_QT[:, :frames]]), user_text_T
+
+
+def misheard_row(
+    sample: Sample, tokenizer: Tokenizer, user_text_T: np.ndarray, user_text_delay: int = USER_TEXT_DELAY
+) -> np.ndarray:
+    """The user's words as a recogniser would have written them, int64 [T]: those of "misheard", where a sample has it,
+    or else the true ones."""
+    words = sample["json"].get("misheard")
+    if words is None:
+        return user_text_T
+    row = user_text_row(_user_words(words, tokenizer), len(user_text_T), user_text_delay)
+    return np.array(row, np.int64)
+
+
+def _user_words(words: list[Any], tokenizer: Tokenizer) -> list[tuple[list[int], float]]:
+    return [(tokenizer.encode(text.strip()), end) for text, (_, end), who in words if who == USER]
 
 
 def _agent_text(

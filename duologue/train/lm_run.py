@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -153,7 +154,7 @@ def _speech_text(
 def _conversations(
     options: TrainLM, plan: Plan, lm: LM, tokenizer: Tokenizer, optim: OptimConfig, world: World
 ) -> tuple[LMStage, Data]:
-    rows = replace(plan.rows, batch=options.batch, frames=options.frames)
+    rows = replace(plan.rows, batch=options.batch, frames=options.frames, codebooks=lm.config.depth_steps)
     data = LMBatches(_reader(options, world), tokenizer, rows, options.run_config.seed, world.rank)
     valid = _held_out(options.valid, tokenizer, rows)
     silence = silent_codes(ShardReader(*options.shards, shuffle=False))
@@ -200,9 +201,11 @@ def _held_out(
 
 def silent_codes(reader: ShardReader, samples: int = 20) -> Tensor:
     """The agent's most frequent code of each codebook, `[Q]`: those of digital silence, of which there is most."""
-    codes_QT = np.concatenate(
-        [next(reader)["codes.npy"][0] for _ in range(min(samples, len(reader)))], axis=1
-    )
+    spoken = (sample for _ in range(len(reader)) if "codes.npy" in (sample := next(reader)))
+    found = [sample["codes.npy"][0] for sample in islice(spoken, samples)]
+    if not found:
+        raise InputError("none of the conversations has any sound: give --shards with codes too")
+    codes_QT = np.concatenate(found, axis=1)
     return torch.tensor([int(np.bincount(row.clip(0)).argmax()) for row in codes_QT])
 
 
@@ -210,10 +213,10 @@ def train_tokenizer(options: TrainTokenizer) -> None:
     """A SentencePiece vocabulary with the ids that the published models use."""
     import sentencepiece
 
-    from duologue.data.script import Script
+    from duologue.data.script import LAST_ANSWER, Script
 
     items = Script.read(options.script).items.values()
-    texts = [text for item in items for text in (*item.phrasings, item.answer)]
+    texts = [text.replace(LAST_ANSWER, "") for item in items for text in (*item.phrasings, item.answer)]
     # Words, not sentences: each word is written on its own, when it is spoken.
     words = (word for text in texts for word in text.split())
     with atomic_write(check_writable(options.out)) as temporary:

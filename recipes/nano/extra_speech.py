@@ -1,7 +1,7 @@
-"""More speech from Kokoro for the nano model: the agent's voice on other texts, and user questions by mixed voices.
+"""More speech for the nano model: the agent's voice, and users by mixed, held-out and robotic voices.
 
-`python -m recipes.nano.extra_speech agent-more user-mix --corpus DIR --kokoro DIR`: resumes where it stopped; one clip
-= one .flac and one .json.  Run with --part I/N to share the work among N processes.
+`python -m recipes.nano.extra_speech agent-answers user-phrasings --corpus DIR --kokoro DIR`: resumes where it stopped;
+one clip = one .flac and one .json. Run with --part I/N to share the work among N processes.
 """
 
 import argparse
@@ -9,12 +9,14 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 from duologue.data.script import BACKCHANNELS, Script
 from duologue.data.split import AGENT_VOICE, TRAIN_VOICES, valid_phrasing
-from duologue.data.voices import Kokoro, write_clip
+from duologue.data.voices import Espeak, Flite, Kokoro, Voice, write_clip
 from duologue.errors import InputError
+from recipes.nano import speech_sets
 
 
 def _texts(folder: Path) -> list[str]:
@@ -63,21 +65,45 @@ def user_mix(dialogues: Path, passes: int = 5) -> Iterator[dict]:
             yield dict(key=key, id=item, index=k, role="user", text=text, voice=voice, speed=speed)
 
 
+SETS = ("agent-more", "user-mix", "agent-answers", "user-phrasings", "user-eval", "user-robots", "user-near")
+
+
+def lines_of(name: str, corpus: Path, scripts: Path) -> Iterator[dict]:
+    """The rows of a set (see `speech_sets` for those of the scripts)."""
+    made = {
+        "agent-more": lambda: agent_more(corpus, scripts / "dialogues.jsonl"),
+        "user-mix": lambda: user_mix(scripts / "dialogues.jsonl"),
+        "agent-answers": lambda: speech_sets.agent_answers(scripts, corpus),
+        "user-phrasings": lambda: speech_sets.user_phrasings(scripts, corpus),
+        "user-eval": lambda: speech_sets.evaluation(scripts),
+        "user-robots": lambda: speech_sets.robots(scripts),
+        "user-near": lambda: speech_sets.near_misses(scripts, scripts / "confusions.json"),
+    }
+    return made[name]()
+
+
+def voice_of(row: dict, kokoro: Voice) -> tuple[Voice, str]:
+    """Who speaks a row: "espeak:en-us" and "flite:kal" are programs, all else is Kokoro's."""
+    program, _, voice = row["voice"].partition(":")
+    return {"espeak": (Espeak(), voice), "flite": (Flite(), voice)}.get(program, (kokoro, row["voice"]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sets", nargs="+", choices=["agent-more", "user-mix"])
+    parser.add_argument("sets", nargs="+", choices=SETS)
     parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--dialogues", type=Path, required=True)
+    parser.add_argument("--scripts", type=Path, default=Path(__file__).parent)
     parser.add_argument("--kokoro", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, nargs="+", default=[60, 90], help="of speech, for each set")
+    parser.add_argument(
+        "--minutes", type=float, nargs="+", default=[], help="of speech, for each set; else all of it"
+    )
     parser.add_argument("--part", default="0/1")
     args = parser.parse_args()
     part, parts = map(int, args.part.split("/"))
     kokoro = Kokoro(args.kokoro)
-    for name, minutes in zip(args.sets, args.minutes, strict=False):
-        lines = agent_more(args.corpus, args.dialogues) if name == "agent-more" else user_mix(args.dialogues)
+    for name, minutes in zip_longest(args.sets, args.minutes, fillvalue=float("inf")):
         folder, spoken, began = args.corpus / name, 0.0, time.time()
-        for number, row in enumerate(lines):
+        for number, row in enumerate(lines_of(name, args.corpus, args.scripts)):
             if spoken >= minutes * 60 / parts:
                 break
             if number % parts != part:
@@ -87,7 +113,8 @@ def main() -> None:
                 spoken += json.loads(done.read_text())["seconds"]
                 continue
             try:
-                wav_S = kokoro.speak(row["text"], row["voice"], row["speed"])
+                speaker, voice = voice_of(row, kokoro)
+                wav_S = speaker.speak(row["text"], voice, row["speed"])
             except InputError as error:
                 print(f"skipped {row['key']}: {error}", flush=True)
                 continue

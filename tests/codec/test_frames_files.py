@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from duologue import presets
 from benchmarks.peers.__main__ import codec_peers
+from duologue import presets
 from duologue.cli import main
 from duologue.codec import Codec
 from duologue.config import FramesConfig

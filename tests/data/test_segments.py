@@ -190,7 +190,3 @@ def test_validation_strips_are_clean_and_of_one_set(corpus):
             assert clip["set"] == meta["kind"]
             assert clip["speed"] == 1.0
             assert clip["gain_db"] == 0.0
-
-
-def test_a_clip_that_names_its_split_is_believed():
-    assert clip_set(row("user", "user/x-1", "user", "af_river") | {"split": "user"}) == "user"

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from duologue.data.fingerprint import fingerprint
 from duologue.data.shards import ShardReader, read_shard, write_shards
 from duologue.errors import InputError
 
@@ -46,10 +47,8 @@ def test_the_layout_is_webdatasets(folder):
     with tarfile.open(folder / "000000.tar") as tar:
         names = tar.getnames()
     assert names[:4] == ["talk-000.codes.npy", "talk-000.json", "talk-001.codes.npy", "talk-001.json"]
-    assert json.loads((folder / "shards.json").read_text())["shards"][-1] == {
-        "name": "000005.tar",
-        "samples": 3,
-    }
+    last = json.loads((folder / "shards.json").read_text())["shards"][-1]
+    assert last == {"name": "000005.tar", "samples": 3, "hash": fingerprint(folder / "000005.tar")}
 
 
 def test_the_same_samples_give_the_same_bytes(folder, tmp_path):
@@ -65,7 +64,8 @@ def test_keys_are_made_safe_and_must_differ(tmp_path):
     assert read_shard(tmp_path / "000000.tar") == [{"key": "a_b_c", "json": 1}]
     with pytest.raises(InputError, match="two samples"):
         write_shards(tmp_path, [{"key": "a.b", "json": 1}, {"key": "a_b", "json": 2}])
-    assert not (tmp_path / "shards.json").exists()
+    with pytest.raises(InputError, match="not finished"):
+        ShardReader(tmp_path)
 
 
 def test_an_epoch_is_a_permutation_and_each_differs(folder):
@@ -110,6 +110,11 @@ def test_changed_data_and_too_many_ranks_are_refused(folder, tmp_path):
         ShardReader(folder).load_state_dict(state)
     with pytest.raises(InputError, match="data has changed"):
         ShardReader(tmp_path, seed=1).load_state_dict(state)
+    write_shards(tmp_path / "other", [one | {"json": {"n": "other" * 300}} for one in samples(5)])
+    with pytest.raises(InputError, match="data has changed: other shards"):
+        ShardReader(tmp_path / "other").load_state_dict(state)
+    del state["shards"]  # of an older version
+    ShardReader(tmp_path / "other").load_state_dict(state)
     with pytest.raises(InputError, match="shared among"):
         ShardReader(tmp_path, world=6)
     assert len(ShardReader(tmp_path, folder)) == 28
@@ -201,10 +206,25 @@ def test_a_tar_that_unpacks_to_more_than_it_is_is_refused(tmp_path):
     info.type, info.size = tarfile.GNUTYPE_SPARSE, 512
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
     header[386:398] = header[398:410] = b"00000000000\0"  # where the one piece lies, and its length
-    header[483:495] = b"77777777777\0"  # 8 GiB, unpacked
+    header[483:495] = b"00400000000\0"  # 64 MiB, unpacked
     header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:512]))
     info.type, info.size = tarfile.REGTYPE, 1 << 32
     for head in (bytes(header), info.tobuf(tarfile.GNU_FORMAT)):
         (tmp_path / "s.tar").write_bytes(head + bytes(512 * 10))
         with pytest.raises(InputError, match="longer than the tar"):
             read_shard(tmp_path / "s.tar")
+
+
+def test_shards_that_were_being_written_are_not_read(tmp_path):
+    write_shards(tmp_path, samples(10), per_shard=2)
+
+    def killed():
+        yield from samples(3)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(tmp_path, killed(), per_shard=2)
+    with pytest.raises(InputError, match="not finished: run"):
+        ShardReader(tmp_path)
+    write_shards(tmp_path, samples(3), per_shard=2)
+    assert len(ShardReader(tmp_path)) == 3

@@ -233,7 +233,18 @@ def test_the_verb_writes_a_manifest_that_is_resumed(tmp_path, script):
         str(tmp_path / "u"),
         str(tmp_path / "a"),
     ]
-    args += ["--seconds", "10", "--response", "0.4", "--pause-share", "0"]
+    args += [
+        "--seconds",
+        "10",
+        "--response",
+        "0.4",
+        "--pause-share",
+        "0",
+        "--barge-in-share",
+        "0",
+        "--stop-share",
+        "0",
+    ]
     tyro.cli(SynthVerb, args=[*args, "--count", "1"], config=CONFIG).run()
     first = (tmp_path / "out" / "talk-000000.flac").stat().st_mtime_ns
     tyro.cli(SynthVerb, args=[*args, "--count", "2"], config=CONFIG).run()

@@ -1,12 +1,13 @@
 """moshi-server's protocol, by clients of our own that do what unmute's and the published scripts do."""
 
 import asyncio
+import contextlib
 import io
 import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 import numpy as np
@@ -16,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from duologue.audio.opus import OpusReader, OpusWriter
-from duologue.serve.settings import Settings
+from duologue.serve.settings import MESSAGES_BURST, Settings
 from tests.engine.speech_models import SPEECH
 from tests.serve.server import PATIENCE, Server, until
 from tests.serve.speech_server import FRAME_SIZE, RATE, speech_server
@@ -280,3 +281,23 @@ def test_keys() -> None:
         assert post(server, "/api/asr-streaming", b"x")[0] == 401
     finally:
         server.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("/api/asr-streaming", "a text"), ("/api/asr-streaming", msgpack.packb({"type": "Marker", "id": 1})),
+     ("/api/tts_streaming?format=PcmMessagePack", b"")],
+    ids=["text", "markers", "empty"],
+)  # fmt: skip
+def test_messages_that_are_no_sound_are_counted(server: Server, path: str, message: Any) -> None:
+    async def talk() -> bytes:
+        heard = b""
+        async with dial(server, path) as link:
+            with contextlib.suppress(ConnectionClosed):
+                for _ in range(int(1.2 * MESSAGES_BURST)):
+                    await link.send(message)
+                while True:
+                    heard += cast(bytes, await link.recv())
+        return heard
+
+    assert b"Too many" in asyncio.run(asyncio.wait_for(talk(), 60))

@@ -187,6 +187,153 @@ def test_response_create_echoes_its_metadata_and_cancel_ends_it(server):
     run(server, script)
 
 
+def test_a_session_tells_what_it_does_and_not_what_was_asked_for(server):
+    async def script(client):
+        tools = [{"type": "function", "name": f"tool{i}", "description": "d" * 400} for i in range(200)]
+        asked = {"instructions": "be brief", "tools": tools, "tool_choice": "auto", "temperature": 0.1}
+        audio = {
+            "input": {"noise_reduction": {"type": "near_field"}},
+            "output": {"voice": "marin", "speed": 1.5},
+        }
+        await client.send("session.update", session=asked | {"audio": audio, "output_modalities": ["text"]})
+        session = (await client.until("session.updated"))["session"]
+        created = client.events[0]["session"]
+        assert session == created
+        assert (session["instructions"], session["tools"], session["output_modalities"]) == (
+            "",
+            [],
+            ["audio"],
+        )
+        assert session["audio"]["output"]["voice"] == "default"
+
+    run(server, script)
+
+
+@pytest.mark.parametrize(
+    ("law", "form", "encoding"),
+    [("g711_ulaw", "audio/pcmu", "ulaw"), ("g711_alaw", "audio/pcma", "alaw"), ("pcm16", "audio/pcm", "")],
+)
+def test_the_keys_of_the_beta_are_obeyed(server, law, form, encoding):
+    async def script(client):
+        asked = {
+            "input_audio_format": law,
+            "output_audio_format": law,
+            "turn_detection": None,
+            "modalities": ["audio"],
+        }
+        asked |= {"input_audio_transcription": {"model": "whisper-1"}}
+        await client.send("session.update", session=asked)
+        session = (await client.until("session.updated"))["session"]
+        sides = session["audio"]
+        assert sides["input"]["format"]["type"] == sides["output"]["format"]["type"] == form
+        assert sides["input"]["turn_detection"] is None
+        assert sides["input"]["transcription"]["model"] == "whisper-1"
+        assert not set(asked) & set(session)
+        await client.send("session.update", session={"audio": {"output": {"format": {"type": "audio/pcm"}}}})
+        sides = (await client.until("session.updated"))["session"]["audio"]
+        assert sides["output"]["format"] == {"type": "audio/pcm", "rate": 24_000}  # with no key of another
+        if encoding:
+            writer = G711(encoding)
+            sound = base64.b64encode(b"".join(writer.write(frame_S) for frame_S in noise(6))).decode()
+            await client.send("response.create")
+            await client.send("input_audio_buffer.append", audio=sound)
+            await client.until("response.output_audio.delta")
+
+    run(server, script)
+
+
+@pytest.mark.parametrize(
+    "session",
+    [{"input_audio_format": "opus"}, {"audio": {"input": {"turn_detection": {"type": "magic"}}}},
+     {"audio": {"input": {"turn_detection": {"create_response": "yes"}}}}, {"turn_detection": "server_vad"},
+     {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 16_000}}}}, {"audio": [1]}],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_changes_nothing(server, session):
+    async def script(client):
+        await client.send("session.update", session=session)
+        assert (await client.until("error"))["error"]["code"] == "invalid_value"
+        await client.send("session.update", session={})
+        assert (await client.until("session.updated"))["session"] == client.events[0]["session"]
+
+    run(server, script)
+
+
+@pytest.mark.parametrize("detection", [None, {"type": "server_vad", "create_response": False}])
+def test_without_automatic_responses_the_agent_is_heard_when_asked_for(server, detection):
+    async def script(client):
+        await client.send("session.update", session={"audio": {"input": {"turn_detection": detection}}})
+        await client.until("session.updated")
+        await client.send("input_audio_buffer.append", audio=speech(6))
+        await client.send("input_audio_buffer.append", audio=SILENCE)
+        await asyncio.sleep(1.6)
+        if detection is None:
+            await client.send("input_audio_buffer.commit")
+        await client.until("input_audio_buffer.committed")
+        assert not any(t.startswith("response") for t in client.types)
+        assert (detection is None) != any("speech" in t for t in client.types)
+        await client.send("response.create")
+        await client.send("input_audio_buffer.append", audio=speech(6))
+        await client.send("input_audio_buffer.append", audio=SILENCE)
+        assert (await client.until("response.done"))["response"]["output"]
+        before = len(client.events)
+        await client.send("input_audio_buffer.append", audio=speech(6))
+        await asyncio.sleep(1.0)
+        await client.send("input_audio_buffer.clear")
+        await client.until("input_audio_buffer.cleared")
+        assert not any(t.startswith("response") for t in client.types[before:])
+
+    run(server, script)
+
+
+def test_an_empty_commit_is_an_error(server):
+    async def script(client):
+        await client.send("input_audio_buffer.commit", event_id="e1")
+        error = (await client.until("error"))["error"]
+        assert (error["code"], error["event_id"]) == ("input_audio_buffer_commit_empty", "e1")
+        await client.send("input_audio_buffer.append", audio=speech(2))
+        await client.send("input_audio_buffer.commit")
+        await client.until("input_audio_buffer.committed")
+        await client.send("input_audio_buffer.append", audio=speech(2))
+        await client.send("input_audio_buffer.clear")
+        await client.send("input_audio_buffer.commit")
+        await client.until("error")
+
+    run(server, script)
+
+
+def test_a_text_is_answered_with_a_reason_and_not_with_silence(server):
+    async def script(client):
+        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]}
+        await client.send("conversation.item.create", item=item)
+        await client.send("response.create", response={"metadata": {"a": "b"}})
+        response = (await client.until("response.done"))["response"]
+        assert response["status"] == "incomplete"
+        assert response["status_details"]["reason"] == "text_not_supported"
+        assert response["metadata"] == {"a": "b"}
+        assert "error" not in client.types  # on which some clients end
+
+    run(server, script)
+
+
+def test_sound_that_comes_at_once_is_heard_in_full(server):
+    """Six seconds of a voice without a pause, as fast as the line takes them."""
+    sent_S = np.frombuffer(pcm(noise(75)), "<i2")
+
+    async def script(client):
+        for at in range(0, 75, 15):
+            piece = base64.b64encode(sent_S[at * 1920 : (at + 15) * 1920].tobytes()).decode()
+            await client.send("input_audio_buffer.append", audio=piece)
+        await client.until("response.done")
+
+    client = run(server, script)
+    sound = b"".join(
+        base64.b64decode(e["delta"]) for e in client.events if e["type"] == "response.output_audio.delta"
+    )
+    heard_S = np.frombuffer(sound, "<i2")[: sent_S.size]
+    assert heard_S.size == sent_S.size
+    assert np.abs(heard_S.astype(int) - sent_S).max() <= 1
+
+
 def test_what_cannot_be_honoured_is_acknowledged(server):
     async def script(client):
         await client.send(
@@ -194,7 +341,7 @@ def test_what_cannot_be_honoured_is_acknowledged(server):
             session={"instructions": "be brief", "audio": {"input": {"turn_detection": None}}},
         )
         session = (await client.until("session.updated"))["session"]
-        assert session["instructions"] == "be brief"
+        assert session["instructions"] == ""
         assert session["audio"]["input"]["turn_detection"] is None
         assert session["audio"]["input"]["format"] == {"type": "audio/pcm", "rate": 24_000}
         item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]}

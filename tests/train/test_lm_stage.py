@@ -254,3 +254,26 @@ def test_silent_frames_can_be_left_out(shards: Path) -> None:
     full = stage(LMLossConfig())
     with torch.no_grad():
         assert trained.terms(batch)["audio"][1] < 0.8 * full.terms(batch)["audio"][1]
+
+
+def test_a_conversation_without_sound_has_both_texts_and_no_codes() -> None:
+    whole = conversation(0)
+    sample = {"key": "text", "json": whole["json"] | {"frames": FRAMES}}
+    rows_KT, user_text_T = conversation_rows(sample, TOKENIZER, codebooks=8)
+    spoken_KT, spoken_T = conversation_rows(whole, TOKENIZER)
+    assert rows_KT.shape == spoken_KT.shape and (rows_KT[1:] == -1).all()
+    assert (rows_KT[0] == spoken_KT[0]).all() and (user_text_T == spoken_T).all()
+    found = whole_piece(sample)
+    assert (found["heard"] == -1).all()  # nothing to hear it from
+    assert (found["user_text"][: FRAMES - AS_HEARD] == spoken_T[:40]).all()
+
+
+def test_what_was_misheard_is_read_and_what_was_said_is_learnt() -> None:
+    sample = conversation(0)
+    words = [word for word in sample["json"]["alignments"] if word[2] == "SPEAKER_USER"]
+    sample["json"]["misheard"] = [[" yellow", times, who] for _, times, who in words]
+    _, user_text_T = conversation_rows(sample, TOKENIZER)
+    found = whole_piece(sample)
+    assert (found["heard"] == user_text_T[:40]).all()
+    yellow = TOKENIZER.encode("yellow")
+    assert found["user_text"][found["user_text"] > 3].tolist() == yellow * len(words)

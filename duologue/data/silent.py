@@ -1,0 +1,102 @@
+"""Conversations without any sound: speakers whose words have times by a simple model of duration, and no waveform.
+
+Letters a second and pauses at punctuation, for each conversation at a pace of its own: enough to learn what is answered
+to which words, thousands of conversations a minute.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import exp
+
+import numpy as np
+
+from duologue.data.script import Line, Script
+from duologue.data.speakers import lines_of
+from duologue.data.timeline import FRAME_SECONDS, Utterance
+from duologue.types import Word
+
+AGENT_LETTERS = 14.5  # a second, as the agent's voice reads
+USER_LETTERS = (10.0, 20.0)
+JITTER = 0.25  # standard deviation of a word's duration, in logarithms
+EDGE = 0.06  # seconds of silence at both ends, as clips have them
+PAUSES = {",": 0.18, ":": 0.25, ".": 0.35, "!": 0.35, "?": 0.35}  # seconds after a word
+NO_SOUND_S = np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True)
+class SilentUtterance(Utterance):
+    """Words with times, and `length` seconds of nothing."""
+
+    length: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self.length
+
+    @property
+    def last_sound(self) -> float:
+        return self.heard[1]
+
+    def boundaries(self) -> list[float]:
+        return [(a.end + b.start) / 2 for a, b in zip(self.words, self.words[1:], strict=False)]
+
+    def then(self, other: Utterance) -> "SilentUtterance":
+        shift = -(-self.length // FRAME_SECONDS) * FRAME_SECONDS
+        words = self.words + tuple(word.moved(shift) for word in other.words)
+        heard, text = (self.heard[0], shift + other.heard[1]), f"{self.text} {other.text}"
+        return replace(self, text=text, words=words, heard=heard, length=shift + other.seconds)
+
+    def before(self, seconds: float, fade: float = 0.02) -> "SilentUtterance":
+        cut = super().before(seconds, fade)
+        assert isinstance(cut, SilentUtterance)
+        return replace(cut, length=min(seconds, self.length), heard=_span(cut.words))
+
+    def after(self, seconds: float, fade: float = 0.01) -> "SilentUtterance":
+        rest = super().after(seconds, fade)
+        assert isinstance(rest, SilentUtterance)
+        return replace(rest, length=self.length - seconds, heard=_span(rest.words))
+
+
+def _span(words: Sequence[Word]) -> tuple[float, float]:
+    return (words[0].start, words[-1].end) if words else (0.0, 0.0)
+
+
+def timed(text: str, letters: float, rng: random.Random, voice: str = "") -> SilentUtterance:
+    """A text with word times, at about `letters` a second."""
+    now, words = EDGE, []
+    for part in text.split():
+        length = (len(re.sub(r"\W", "", part)) + 1) / letters * exp(rng.gauss(0, JITTER))
+        words.append(Word(part, round(now, 3), round(now + length, 3)))
+        now += length + PAUSES.get(part[-1], 0.0)
+    end = words[-1].end if words else EDGE
+    return SilentUtterance(text, NO_SOUND_S, tuple(words), _span(words), voice, length=end + EDGE)
+
+
+class SilentSpeakers:
+    """Users "0" to "7" of different paces, and the agent, who says the same text in the same time always."""
+
+    def __init__(self, script: Script):
+        self.settings = {"voice": "none"}
+        low, high = USER_LETTERS
+        self._paces = {str(k): low + (high - low) * k / 7 for k in range(8)}
+        self._lines = lines_of(script)
+        self._answers: dict[str, Utterance] = {}
+
+    def users(self) -> list[str]:
+        return list(self._paces)
+
+    def lines(self, user: str) -> list[Line]:
+        return self._lines
+
+    def ask(self, user: str, line: Line, rng: random.Random) -> Utterance:
+        return timed(line.text, self._paces[user] * rng.uniform(0.9, 1.1), rng, user)
+
+    def can_answer(self, text: str) -> bool:
+        return True
+
+    def answer(self, text: str) -> Utterance:
+        if text not in self._answers:
+            self._answers[text] = timed(text, AGENT_LETTERS, random.Random(text), "agent")
+        return self._answers[text]

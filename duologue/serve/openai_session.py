@@ -1,0 +1,140 @@
+"""The settings of a Realtime session: what a client may ask for, and what is so then.
+
+A client reads back what the session does, not what it asked for: the model takes no instructions, tools or other
+voices, so the session has none, whatever was sent. The names of the protocol's beta are understood as those of today.
+"""
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from duologue.audio.g711 import G711
+from duologue.serve.link import Pcm16
+from duologue.serve.openai_events import PCM, Event, new_id
+
+LAWS = {"audio/pcmu": "ulaw", "audio/pcma": "alaw"}  # a telephone's sound
+BETA_FORMATS = {"pcm16": PCM, "g711_ulaw": {"type": "audio/pcmu"}, "g711_alaw": {"type": "audio/pcma"}}
+DETECTION = {"type": "semantic_vad", "create_response": True, "interrupt_response": True}
+EAGERNESS = "low", "medium", "high", "auto"
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """What a session does. `detection` None: the client says where a turn ends, and asks for each response."""
+
+    reads: Event = field(default_factory=lambda: dict(PCM))
+    writes: Event = field(default_factory=lambda: dict(PCM))
+    transcription: Event | None = None
+    detection: Event | None = field(default_factory=lambda: DETECTION | {"eagerness": "auto"})
+
+    @property
+    def creates(self) -> bool:
+        """Whether the agent's utterances are responses of their own accord."""
+        return self.detection is not None and self.detection["create_response"]
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether the user's voice may cancel a response."""
+        return self.detection is not None and self.detection["interrupt_response"]
+
+    def updated(self, wanted: Event) -> "SessionSettings":
+        """The settings after `session.update`. Raises ValueError, TypeError, KeyError or AttributeError for values
+        that cannot be."""
+        audio = wanted.get("audio") or {}
+        sides = {"reads": audio.get("input") or {}, "writes": audio.get("output") or {}}
+        changes: dict[str, Any] = {}
+        for side, beta in (("reads", "input_audio_format"), ("writes", "output_audio_format")):
+            if sides[side].get("format") is not None:
+                changes[side] = _format(sides[side]["format"])
+            elif wanted.get(beta) is not None:
+                changes[side] = dict(BETA_FORMATS[wanted[beta]])
+        for name, beta in (
+            ("transcription", "input_audio_transcription"),
+            ("turn_detection", "turn_detection"),
+        ):
+            for place, key in ((sides["reads"], name), (wanted, beta)):
+                if key in place:
+                    setting, read = _READERS[name]
+                    changes[setting] = read(place[key])
+                    break
+        return replace(self, **changes)
+
+    def codecs(self) -> tuple[Pcm16 | G711, Pcm16 | G711]:
+        """What reads the user's sound, and what writes the agent's."""
+        return sound_of(self.reads), sound_of(self.writes)
+
+
+def session_object(model: str, seconds: float) -> Event:
+    """What does not change in a session that ends after `seconds`."""
+    return {
+        "type": "realtime",
+        "object": "realtime.session",
+        "id": new_id("sess"),
+        "model": model,
+        "output_modalities": ["audio"],
+        "instructions": "",
+        "tools": [],
+        "tool_choice": "none",
+        "max_output_tokens": "inf",
+        "tracing": None,
+        "truncation": "auto",
+        "prompt": None,
+        "include": None,
+        "expires_at": int(time.time() + seconds),
+    }
+
+
+def described(session: Event, settings: SessionSettings) -> Event:
+    """The session as a client is told of it."""
+    heard = {
+        "format": settings.reads,
+        "transcription": settings.transcription,
+        "noise_reduction": None,
+        "turn_detection": settings.detection,
+    }
+    said = {"format": settings.writes, "voice": "default", "speed": 1.0}
+    return session | {"audio": {"input": heard, "output": said}}
+
+
+def sound_of(form: Event | None) -> Pcm16 | G711:
+    """How the samples of a format are read and written. Raises ValueError for one that is not known."""
+    form = _format(form or PCM)
+    return G711(LAWS[form["type"]]) if form["type"] in LAWS else Pcm16()
+
+
+def _format(wanted: Event) -> Event:
+    kind = wanted["type"]
+    if kind == "audio/pcm" and wanted.get("rate", 24_000) == 24_000:
+        return dict(PCM)
+    if kind in LAWS:
+        return {"type": kind}
+    raise ValueError
+
+
+def _transcription(wanted: Event | None) -> Event | None:
+    """The model writes down what it hears; which other model was asked for does not matter."""
+    return (
+        None
+        if wanted is None
+        else {"model": str(wanted.get("model", ""))[:100], "language": None, "prompt": ""}
+    )
+
+
+def _detection(wanted: Event | None) -> Event | None:
+    if wanted is None:
+        return None
+    kind = wanted.get("type", "server_vad")
+    if kind not in ("server_vad", "semantic_vad"):
+        raise ValueError
+    flags = {key: wanted.get(key, True) for key in ("create_response", "interrupt_response")}
+    if not all(isinstance(flag, bool) for flag in flags.values()):
+        raise ValueError
+    if kind == "semantic_vad":
+        if wanted.get("eagerness", "auto") not in EAGERNESS:
+            raise ValueError
+        return {"type": kind, "eagerness": "auto", **flags}
+    # The end of a turn is found after 640 ms of silence, whatever was asked for.
+    return {"type": kind, "threshold": 0.5, "prefix_padding_ms": 240, "silence_duration_ms": 640, **flags}
+
+
+_READERS = {"transcription": ("transcription", _transcription), "turn_detection": ("detection", _detection)}

@@ -1,0 +1,117 @@
+"""Conversations without sound, as shards."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+import tyro
+
+from duologue.cli.app import CONFIG
+from duologue.cli.data import Dialogues
+from duologue.data.dialogues import Confusions
+from duologue.data.shards import ShardReader
+from duologue.data.silent import EDGE, SilentSpeakers, timed
+from duologue.errors import InputError
+from duologue.types import Word
+
+from .test_director import ITEMS
+
+TABLE = {"france": {"friends": 1.0}, "what": {"want": 3.0, "watt": 1.0}, "capital": {}}
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "s.jsonl"
+    path.write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
+    return path
+
+
+def made(script, *options):
+    out = script.parent / f"out{len(list(script.parent.iterdir()))}"
+    args = [str(script), str(out), "--seconds", "20", *options]
+    tyro.cli(Dialogues, args=args, config=CONFIG).run()
+    return [dict(sample) for sample in _all(out / "shards")]
+
+
+def _all(folder):
+    reader = ShardReader(folder, shuffle=False)
+    return [next(reader) for _ in range(len(reader))]
+
+
+def test_samples_hold_words_and_no_codes(script):
+    samples = made(script, "--count", "5", "--per-shard", "2")
+    assert len(samples) == 5
+    for sample in samples:
+        body = sample["json"]
+        assert set(sample) == {"key", "json"} and "misheard" not in body
+        assert body["frames"] * 0.08 == pytest.approx(body["duration"], abs=0.001)
+        assert {who for _, _, who in body["alignments"]} >= {"SPEAKER_MAIN", "SPEAKER_USER"}
+        assert max(end for _, (_, end), _ in body["alignments"]) < body["duration"]
+
+
+def test_the_same_seed_gives_the_same_samples(script):
+    first, second = made(script, "--count", "3", "--seed", "4"), made(script, "--count", "3", "--seed", "4")
+    other = made(script, "--count", "3", "--seed", "5")
+    assert first == second
+    assert [s["json"]["alignments"] for s in first] != [s["json"]["alignments"] for s in other]
+
+
+def test_a_share_of_the_words_is_misheard_and_the_truth_is_kept(script, tmp_path):
+    (tmp_path / "c.json").write_text(json.dumps(TABLE))
+    samples = made(script, "--count", "40", "--confusions", str(tmp_path / "c.json"), "--misheard", "0.5")
+    true, read = [], []
+    for sample in samples:
+        body = sample["json"]
+        assert not {" friends?", " Want"} & {word for word, _, _ in body["alignments"]}
+        true += [word for word, _, who in body["alignments"] if who == "SPEAKER_USER"]
+        read += [word for word, _, who in body["misheard"] if who == "SPEAKER_USER"]
+    assert " Friends?" in read and " Want" in read  # capitals and punctuation stay
+    right = read.count(" France?") / true.count(" France?")
+    assert 0.6 < right < 0.9  # a quarter on average
+    assert read.count(" of") == pytest.approx(true.count(" of"), abs=0.15 * true.count(" of"))
+
+
+def test_heard_words_keep_their_times_and_some_are_lost():
+    words = [Word("France?", k, k + 0.5) for k in range(2000)]
+    heard = Confusions(TABLE, 1.0).heard(words, 0.5, random.Random(0))
+    times = {word.start: word for word in words}
+    assert all(times[word.start].end == word.end for word in heard)
+    wrong = sum(word.text == "Friends?" for word in heard)
+    assert wrong / len(words) == pytest.approx(0.5 * 0.85, abs=0.03)
+    assert 1 - len(heard) / len(words) == pytest.approx(0.5 * 0.15, abs=0.03)
+    assert Confusions(TABLE, 1.0).heard(words, 0.0, random.Random(0)) == words
+
+
+@pytest.mark.parametrize("table", ["[]", '{"a": 1}', '{"a": {"b": 0}}', '{"a": {"b": "x"}}', "{"])
+def test_a_bad_table_is_refused(tmp_path, table):
+    (tmp_path / "c.json").write_text(table)
+    with pytest.raises(InputError, match=r"c\.json"):
+        Confusions.read(tmp_path / "c.json", 0.1)
+    with pytest.raises(InputError, match="between 0 and 1"):
+        Confusions(TABLE, 1.5)
+
+
+def test_bad_counts_are_refused(script):
+    with pytest.raises(InputError, match="--count"):
+        made(script, "--count", "0")
+
+
+def test_durations_follow_the_letters():
+    rng = random.Random(0)
+    lengths = [timed("The capital of France, is Paris.", 15.0, rng).seconds for _ in range(400)]
+    assert np.mean(lengths) == pytest.approx((25 + 6) / 15 * np.exp(0.25**2 / 2) + 0.18 + 2 * EDGE, rel=0.05)
+    assert np.std(lengths) > 0.1
+    said = timed("Hello, you there.", 15.0, rng)
+    assert said.words[1].start - said.words[0].end == pytest.approx(0.18, abs=0.002)
+    first, rest = said.before(said.boundaries()[0]), said.after(said.boundaries()[0])
+    assert (first.text, rest.text) == ("Hello,", "you there.")
+    assert first.seconds + rest.seconds == pytest.approx(said.seconds)
+    assert rest.heard == (rest.words[0].start, rest.words[-1].end)
+
+
+def test_the_agent_says_the_same_text_in_the_same_time(script):
+    from duologue.data.script import Script
+
+    one, two = SilentSpeakers(Script.read(script)), SilentSpeakers(Script.read(script))
+    assert one.answer("The capital of France is Paris.") == two.answer("The capital of France is Paris.")
