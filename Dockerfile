@@ -8,7 +8,7 @@ WORKDIR /app
 COPY pyproject.toml README.md LICENSE constraints.txt install.py ./
 COPY duologue duologue
 # PyTorch's CPU build, unless the image is built where there is an NVIDIA driver.
-RUN PIP_NO_CACHE_DIR=1 python install.py --here serve
+RUN PIP_NO_CACHE_DIR=1 python install.py --here serve webrtc
 USER talk
 EXPOSE 8998
 HEALTHCHECK --interval=10s --start-period=120s CMD \

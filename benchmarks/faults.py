@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import tyro
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from benchmarks import fuzz, hostile
+from benchmarks import fuzz, hostile, network
 from benchmarks.target import SECOND, Server
 
 SLOTS, QUEUE = 4, 4
@@ -193,7 +193,7 @@ async def goodbye(options: Faults, server: Server) -> tuple[str, bool]:
 ALL: list[Callable[[Faults, Server], Awaitable[tuple[str, bool]]]] = [
     full, hostile.floods, hostile.half_open, hostile.long_line, hostile.names, hostile.keys, hostile.items,
     hostile.webrtc_ends, hostile.webrtc_video, hostile.webrtc_candidates, unread, vanish, silent, fuzz.messages,
-    fuzz.visits, doors, goodbye,
+    fuzz.visits, network.bad_network, network.lost_packets, network.starved, doors, goodbye,
 ]  # fmt: skip
 
 

@@ -42,7 +42,7 @@ async def messages(options: Any, server: Server) -> tuple[str, bool]:
     async def crowd(count: int) -> None:
         await asyncio.gather(*[visit(seed, count // 12) for seed in range(12)])
 
-    await crowd(3000)
+    await crowd(options.messages // 5)
     await asyncio.to_thread(server.until_free)
     before, began, sent = server.size(), time.monotonic(), 0
     await crowd(options.messages)
@@ -52,7 +52,7 @@ async def messages(options: Any, server: Server) -> tuple[str, bool]:
     after, grown = server.size(), (server.size()[0] - before[0]) / 1e6
     text = f"{sent} in {took:.0f} s: {grown:+.1f} MB, files {before[1]} -> {after[1]}, free {server.free}"
     ready = server.status["ready"]
-    return text, grown <= 20 and after[1] == before[1] and server.free == server.slots and ready
+    return text, grown <= 20 and after[1] <= before[1] and server.free == server.slots and ready
 
 
 async def _visit(server: Server, path: str, rng: np.random.Generator) -> None:
@@ -111,4 +111,5 @@ async def visits(options: Any, server: Server) -> tuple[str, bool]:
         f"{name} {was} -> {now}"
         for name, was, now in zip(("files", "threads", "sockets"), before[1:], after[1:], strict=True)
     )
-    return f"{text}, {kept}", grown < 0.01 and after[1:] == before[1:]
+    fewer = all(now <= was for was, now in zip(before[1:], after[1:], strict=True))
+    return f"{text}, {kept}", grown < 0.01 and fewer

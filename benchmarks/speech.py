@@ -4,6 +4,7 @@
     python -m benchmarks.speech say --whisper WHISPER                     # word errors on 100 sentences; first sound
     python -m benchmarks.speech both --whisper WHISPER                    # what it hears of what it said
     python -m benchmarks.speech streams                                   # how many at once
+    python -m benchmarks.speech computed                                  # how many of a published model on an H100
 
 FOLDER holds recordings and beside each a .json with its "text"; WHISPER a Whisper model for CTranslate2.
 """
@@ -16,12 +17,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from duologue.audio.files import read_mono
+from duologue.config import LMConfig
 from duologue.engine.recognise import Recogniser
 from duologue.engine.speak import Synthesiser
 from duologue.eval.speech import Recognizer, word_error_rate
+from duologue.lm import LM, Sampling
+from duologue.lm.condition import Condition
+from duologue.lm.step import init_state
 from duologue.weights import load
+from duologue.weights.published import model_config
+from tests.weights import published
 
 SENTENCES = Path(__file__).with_name("sentences.txt").read_text().splitlines()
 RATE = 24_000
@@ -82,7 +90,7 @@ def hear(options: argparse.Namespace) -> None:
 def say(options: argparse.Namespace) -> None:
     synthesiser = Synthesiser(load(options.model))
     said(synthesiser, "Hello.")  # the first lays out the weights
-    spoken = [said(synthesiser, text) for text in SENTENCES[: options.count]]
+    spoken = [said(synthesiser, text) for text in options.texts]
     wavs, firsts = [wav_S for wav_S, _ in spoken], [first for _, first in spoken]
     report(options, "Whisper", list(map(Recognizer(options.whisper), wavs)))
     median, worst = np.median(firsts), max(firsts)
@@ -92,7 +100,7 @@ def say(options: argparse.Namespace) -> None:
 def both(options: argparse.Namespace) -> None:
     model = load(options.model)
     synthesiser = Synthesiser(model)
-    wavs = [said(synthesiser, text)[0] for text in SENTENCES[: options.count]]
+    wavs = [said(synthesiser, text)[0] for text in options.texts]
     report(options, options.model, heard(Recogniser(model, options.slots), wavs))
     if options.whisper:
         report(options, "Whisper", list(map(Recognizer(options.whisper), wavs)))
@@ -100,8 +108,8 @@ def both(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace, who: str, texts: list[str]) -> None:
     if options.show:
-        print(*(f"  {a}\n  -> {b}" for a, b in zip(SENTENCES, texts, strict=False)), sep="\n")
-    rate = 100 * word_error_rate(SENTENCES[: len(texts)], texts)
+        print(*(f"  {a}\n  -> {b}" for a, b in zip(options.texts, texts, strict=True)), sep="\n")
+    rate = 100 * word_error_rate(options.texts, texts)
     print(f"{len(texts)} sentences said by {options.model}: {who} hears {rate:.1f} % of the words wrong")
 
 
@@ -120,6 +128,45 @@ def streams(options: argparse.Namespace) -> None:
                 break
             held = slots
         print(f"{name} at once: {held}")
+
+
+H100 = 80e9, 3.35e12  # bytes of memory, and bytes a second
+SHARE = 0.6  # of that bandwidth which a step is taken to reach
+
+
+def computed(_: argparse.Namespace) -> None:
+    """By the bytes that a step moves, in bfloat16: the weights once, every stream's keys and values. Not run: what
+    starting many small operations costs is not in it."""
+    print(
+        "| | weights of a step | a stream's state | streams in 80 GB | ms a step then |\n|---|---|---|---|---|"
+    )
+    for name in ("STT_1B", "STT_2_6B", "TTS_1_6B", "TTS_0_75B"):
+        weights, resident, state = bytes_of(model_config(getattr(published, name)).lm)
+        streams = int((0.95 * H100[0] - resident) / state)
+        seconds = (weights + streams * state) / (SHARE * H100[1])
+        most = min(streams, int((0.08 * SHARE * H100[1] - weights) / state))
+        print(f"| {name} | {weights / 1e9:.1f} GB | {state / 1e6:.0f} MB | {most} | {1000 * seconds:.0f} |")
+
+
+def bytes_of(config: LMConfig) -> tuple[float, float, float]:
+    """Of the weights that a step reads, of all weights, and of a stream's state (codec not counted)."""
+    with torch.device("meta"):
+        lm = LM(config).to(torch.bfloat16)
+    resident = 2.0 * sum(weight.numel() for weight in lm.parameters())
+    read = (
+        2.0 * sum(weight.numel() for weight in lm.temporal.parameters()) + 2.0 * lm.text_head.weight.numel()
+    )
+    if lm.depth is not None and config.depth is not None:
+        layers = sum(weight.numel() for layer in lm.depth.layers for weight in layer.parameters())
+        sets = config.depth.weight_sets
+        read += 2.0 * (
+            layers / sets * config.depth_steps + sum(w.numel() for w in lm.depth.heads.parameters())
+        )
+    told = None
+    if config.conditioning.conditioners:
+        room = torch.zeros(1, 625 if config.conditioning.crossed else 1, config.temporal.dim, device="meta")
+        told = Condition(room[:, :1], room)
+    return read, resident, float(init_state(lm, [Sampling()], told).nbytes())
 
 
 def hearing(model, slots: int, frames: int = 40) -> list[float]:
@@ -149,19 +196,33 @@ def timed(tick: Callable[[], object], frames: int) -> list[float]:
     return times
 
 
+def sentences(path: Path | None, count: int) -> list[str]:
+    """Of a script every so many-th answer."""
+    if path is None:
+        return SENTENCES[:count]
+    lines = path.read_text().splitlines()
+    if path.suffix == ".jsonl":
+        lines = [json.loads(line)["moshi"] for line in lines][:: max(1, len(lines) // count)]
+    return lines[:count]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["hear", "say", "both", "streams"])
+    parser.add_argument("what", choices=["hear", "say", "both", "streams", "computed"])
     parser.add_argument("--model", default="nano")
     parser.add_argument("--clips", type=Path, nargs="*", default=[])
     parser.add_argument("--whisper")
+    parser.add_argument(
+        "--sentences", type=Path, help="one a line, or answers of a script (.jsonl), in place of the hundred"
+    )
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--show", action="store_true", help="print the texts")
     options = parser.parse_args()
-    {"hear": hear, "say": say, "both": both, "streams": streams}[options.what](options)
+    options.texts = sentences(options.sentences, options.count)
+    {"hear": hear, "say": say, "both": both, "streams": streams, "computed": computed}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -51,11 +51,17 @@ class TransformerConfig:
     max_period: float = 10_000.0
     kv_repeat: int = 1
     cross_attention: bool = False
+    bias: bool = False
+    block: int = 1  # positions of a block see one another
 
     def __post_init__(self) -> None:
-        _require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat")
+        _require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat", "block")
         _require(self.layers <= MOST_LAYERS, f"layers are at most {MOST_LAYERS}, not {self.layers}")
         _require(self.context is None or self.context >= 1, f"a context of {self.context} holds nothing")
+        _require(
+            self.context is None or self.context >= self.block,
+            f"a context of {self.context} positions does not hold a block of {self.block}",
+        )
         remembered = 2 * self.layers * self.dim // self.kv_repeat * (self.context or 1)
         _require(
             remembered <= LARGEST_CACHE,
@@ -104,16 +110,60 @@ class SeanetConfig:
 
 @dataclass(frozen=True)
 class QuantizerConfig:
-    """Split residual vector quantiser: 1 semantic codebook beside `codebooks - 1` acoustic ones."""
+    """Split residual vector quantiser: `semantic` codebooks beside acoustic ones, `codebooks` in all."""
 
     dim: int = 256
     codebooks: int = 32
     entries: int = 2048
+    semantic: int = 1
 
     def __post_init__(self) -> None:
-        _require_sizes(self, "dim", "codebooks", "entries")
+        _require_sizes(self, "dim", "codebooks", "entries", "semantic")
         _require(
             self.codebooks <= MOST_STREAMS, f"codebooks are at most {MOST_STREAMS}, not {self.codebooks}"
+        )
+        _require(
+            self.semantic <= self.codebooks,
+            f"{self.semantic} semantic codebooks are more than the {self.codebooks} that there are",
+        )
+
+
+@dataclass(frozen=True)
+class WhisperConfig:
+    """An encoder with the layers of Whisper's, made causal (see `codec.whisper`). Positions last 20 ms."""
+
+    mels: int = 80
+    dim: int = 384
+    heads: int = 6
+    layers: int = 4
+    feedforward: int = 1536
+    context: int = 200
+    period: int = 1500  # positions after which the position embeddings repeat
+
+    def __post_init__(self) -> None:
+        _require_sizes(self, "mels", "dim", "heads", "layers", "feedforward", "context", "period")
+        _require(self.layers <= MOST_LAYERS, f"layers are at most {MOST_LAYERS}, not {self.layers}")
+        table = self.dim * self.period
+        _require(
+            table <= LARGEST_CACHE, f"a period of {self.period} asks for {table:,} numbers, more than can be"
+        )
+        _require_heads(self.dim, self.heads, 1, rotary=True)
+
+
+@dataclass(frozen=True)
+class AcousticConfig:
+    """The encoder of how something is said, beside Whisper's of what is said (see `codec.acoustic`)."""
+
+    width: int = 192
+    hidden: int = 512
+    blocks: int = 3
+    kernel: int = 7
+
+    def __post_init__(self) -> None:
+        _require_sizes(self, "width", "hidden", "blocks")
+        _require(self.blocks <= MOST_LAYERS, f"blocks are at most {MOST_LAYERS}, not {self.blocks}")
+        _require(
+            2 <= self.kernel <= LARGEST, f"the kernel of an acoustic encoder is at least 2, not {self.kernel}"
         )
 
 
@@ -140,8 +190,9 @@ class FramesConfig:
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """A Mimi-shaped codec. Mono; rates in Hz; `codebooks` of the quantiser's are in use. With `frames`, the decoder is
-    not SEANet's but `codec.frames`'."""
+    """A Mimi-shaped codec. Mono; rates in Hz; `codebooks` of the quantiser's are in use. With `whisper`, the encoder is
+    not SEANet's but `codec.whisper`'s, beside the one that `acoustic` describes; with `frames`, the decoder is
+    `codec.frames`'."""
 
     sample_rate: int = 24_000
     frame_rate: float = 12.5
@@ -150,8 +201,11 @@ class CodecConfig:
     transformer: TransformerConfig = TransformerConfig(512, 8, 8, 2048, 250, layer_scale=0.01)
     quantizer: QuantizerConfig = QuantizerConfig()
     frames: FramesConfig | None = None
+    whisper: WhisperConfig | None = None
+    acoustic: AcousticConfig | None = None
 
     def __post_init__(self) -> None:
+        _require((self.whisper is None) == (self.acoustic is None), "whisper and acoustic belong together")
         have = self.quantizer.codebooks
         _require(
             1 <= self.codebooks <= have, f"{self.codebooks} codebooks are asked for, the codec has {have}"
@@ -166,11 +220,20 @@ class CodecConfig:
         _require(self.hop % stretch == 0, f"{self.hop} samples are no multiple of {stretch}")
 
     @property
+    def only_here(self) -> str | None:
+        """What of this codec no other program and no other format has, in words."""
+        if self.whisper:
+            return "two encoders"
+        return "a decoder by frames" if self.frames else None
+
+    @property
     def parts(self) -> int:
         """Layers, stages and codebooks: each has a tensor of its own at least."""
         blocks = self.frames.blocks if self.frames else 0
+        blocks += self.acoustic.blocks if self.acoustic else 0
+        layers = self.transformer.layers + (self.whisper or self.transformer).layers
         stages = len(self.seanet.ratios) * (1 + self.seanet.residual_layers)
-        return 2 * self.transformer.layers + stages + blocks + self.quantizer.codebooks
+        return layers + stages + blocks + self.quantizer.codebooks
 
     @property
     def frame_size(self) -> int:
@@ -318,6 +381,12 @@ class LMConfig:
         """Whether the first extra head writes down the user's words: it then has the text's vocabulary. (The heads of
         published models do not: they tell pauses from speech.)"""
         return self.extra_heads > 0 and self.extra_heads_dim == self.text_card_out
+
+    @property
+    def reads_user_text(self) -> bool:
+        """Whether what was written down of the user's words goes back in with the next frame, as the second text
+        stream."""
+        return self.second_text_stream and self.writes_down_user
 
     @property
     def depth_steps(self) -> int:

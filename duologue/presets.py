@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from duologue.config import (
+    AcousticConfig,
     CodecConfig,
     DepthConfig,
     FramesConfig,
@@ -10,6 +11,7 @@ from duologue.config import (
     QuantizerConfig,
     SeanetConfig,
     TransformerConfig,
+    WhisperConfig,
 )
 
 
@@ -24,8 +26,10 @@ def nano_codec() -> CodecConfig:
     return CodecConfig(
         seanet=SeanetConfig(dim=256, filters=16),
         transformer=TransformerConfig(256, 4, 4, 1024, 50, layer_scale=0.2),
-        quantizer=QuantizerConfig(dim=128, codebooks=8, entries=512),
+        quantizer=QuantizerConfig(dim=128, codebooks=8, entries=1024, semantic=3),
         frames=FramesConfig(),
+        whisper=WhisperConfig(),
+        acoustic=AcousticConfig(),
     )
 
 
@@ -56,17 +60,18 @@ def personaplex_7b() -> LMConfig:
 
 
 def nano_lm() -> LMConfig:
-    """The language model of `nano`, 19 M parameters: Moshi's architecture with a vocabulary of 2,000 pieces, depth
-    weights shared from the second acoustic codebook on, and an extra head for the user's words. Every width is a
-    multiple of 64, the group in which MLX quantises."""
+    """The language model of `nano`, 30 M parameters: Moshi's architecture with a vocabulary of 2,000 pieces, depth
+    weights shared from the third codebook on, and an extra head for the user's words, which go back in as a second text
+    stream. Every width is a multiple of 64, the group in which MLX quantises."""
     return LMConfig(
-        temporal=replace(_helium(320, 5, 8, 250), feedforward=1152),
+        temporal=replace(_helium(384, 6, 8, 250), feedforward=1440),
         depth=DepthConfig(192, 3, 2, 864, (0, 1, 2, 2, 2, 2, 2, 2)),
         audio_streams=16,
         delays=(0, *(0, 1, 1, 1, 1, 1, 1, 1) * 2),
-        card=512,
+        card=1024,
         text_card=2000,
         text_card_out=2000,
+        second_text_stream=True,
         extra_heads=1,
         extra_heads_dim=2000,
     )

@@ -69,8 +69,8 @@ def _other_backend(in_mlx: bool, report: Callable[[BackendName], dict[str, Any]]
 
 def codec_peers(codec: Codec, pythons: tuple[Path, ...], threads: int, frames: int, batch: int) -> Reports:
     """What each implementation that a Python can import makes of the same codec."""
-    if pythons and codec.config.frames:
-        raise InputError("no other implementation has a decoder by frames: leave out --peers")
+    if pythons and codec.config.only_here:
+        raise InputError(f"no other implementation has {codec.config.only_here}: leave out --peers")
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "codec.safetensors"
         if pythons:

@@ -16,7 +16,9 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 from duologue import DEFAULT_MODEL, __version__
 from duologue.cli import bench, data, train
 from duologue.cli import eval as eval_
+from duologue.cli.card import Card
 from duologue.cli.convert import Convert
+from duologue.cli.detect import Detect
 from duologue.cli.serve import Call, Serve
 from duologue.cli.speech import Say, Transcribe
 from duologue.engine.options import BackendName, Options
@@ -201,6 +203,8 @@ Verb: TypeAlias = (
     | Serve
     | Call
     | Convert
+    | Card
+    | Detect
     | Annotated[DataVerbs, subcommand("data")]
     | Annotated[TrainVerbs, subcommand("train")]
     | Annotated[EvalVerbs, subcommand("eval")]

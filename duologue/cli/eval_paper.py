@@ -65,13 +65,16 @@ class EvalTurns:
 
     recordings: Annotated[Positional[Path], arg(metavar="DIR")]
     """Stereo recordings: what `duologue eval duplex --save` or `talk --stereo` writes, or anybody's."""
+    asr: Dir = None
+    """A Whisper model in CTranslate2's format, to count the words of the agent's text that are heard."""
     json: Json = None
     """Write the figures."""
 
     def run(self) -> None:
+        from duologue.eval.speech import Recognizer
         from duologue.eval.turns import score_recordings
 
-        show(score_recordings(self.recordings), self.json)
+        show(score_recordings(self.recordings, Recognizer(self.asr) if self.asr else None), self.json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,6 +318,89 @@ class EvalWatermark(Measured):
         show(result, self.json)
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvalCodebooks(Measured):
+    """A codec with its first codebook alone, the first two, and so on: every score that can be had here."""
+
+    set: Dir = None
+    """Recordings to judge by, as for `eval codec`; by default those that come with the package."""
+    asr: Dir = None
+    """A Whisper model in CTranslate2's format, for the word error rates."""
+    limit: int | None = None
+    """At most this many recordings."""
+
+    def run(self) -> None:
+        from duologue.eval.codebooks import score_codebooks
+        from duologue.eval.codec import SPEECH, load_clips
+        from duologue.eval.speech import Recognizer, measures
+        from duologue.progress import progress
+        from duologue.weights import load
+
+        model = load(self.model, "cpu")
+        clips = load_clips(self.set or SPEECH, model.codec.config.sample_rate, self.limit)
+        asr = Recognizer(self.asr) if self.asr else None
+        result = Result("codebooks", model.name, settings={"clips": len(clips)})
+        with progress("judging", 1.0) as advance:
+            score_codebooks(model.codec, clips, measures(), result, asr, advance)
+        show(result, self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalBits(Measured):
+    """Bits a second of the agent's codebook 0, with the text row and without it."""
+
+    shards: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR")]
+    """Folders of shards (`duologue data encode`) of conversations that were not trained on."""
+    batches: int = 4
+    """Batches of four pieces of 24 s."""
+    text_lead: int = 3
+    """Frames by which the model's words stand ahead of their sound: 3 for nano, 0 for published models."""
+
+    def run(self) -> None:
+        from duologue.data.shards import ShardReader
+        from duologue.eval.bits import score_bits
+        from duologue.train.lm_batches import LMBatchConfig, LMBatches
+        from duologue.train.lm_run import silent_codes
+        from duologue.weights import load
+
+        model = load(self.model, "cpu")
+        rows = LMBatchConfig(frames=300, text_lead=self.text_lead).whole()
+        data = iter(LMBatches(ShardReader(*self.shards, seed=1), model.tokenizer, rows))
+        batches = [next(data)["codes"] for _ in range(self.batches)]
+        silence = int(silent_codes(ShardReader(*self.shards, shuffle=False))[0])
+        result = Result("bits", model.name)
+        score_bits(model.lm, batches, silence, model.codec.config.frame_rate, result)
+        show(result, self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRecognition(Measured):
+    """Word errors of what the model writes down of speech (LibriSpeech, long recordings), and errors of word times."""
+
+    data: Annotated[Positional[Path], arg(metavar="DIR")]
+    """LibriSpeech's folder, or recordings with their text (and word times) in a .txt or .json beside each."""
+    limit: int | None = None
+    """At most this many recordings."""
+    slots: int = 4
+    """Recordings heard at a time."""
+
+    def run(self) -> None:
+        from duologue.engine.transcribe import transcribe
+        from duologue.eval.recognition import read_utterances, score_recognition
+        from duologue.progress import progress
+        from duologue.weights import load
+
+        utterances, model = read_utterances(self.data)[: self.limit], load(self.model, "cpu")
+        transcripts = []
+        with progress("recordings", len(utterances)) as advance:
+            for transcript in transcribe(model, [u.path for u in utterances], self.slots):
+                transcripts.append(transcript)
+                advance(1)
+        result = Result("recognition", model.name)
+        score_recognition(utterances, transcripts, result)
+        show(result, self.json)
+
+
 PaperEval: TypeAlias = (
     Annotated[EvalFDB, subcommand("fdb")]
     | Annotated[EvalTurns, subcommand("turns")]
@@ -328,4 +414,7 @@ PaperEval: TypeAlias = (
     | Annotated[EvalToxicity, subcommand("toxicity")]
     | Annotated[EvalRegurgitation, subcommand("regurgitation")]
     | Annotated[EvalWatermark, subcommand("watermark")]
+    | Annotated[EvalCodebooks, subcommand("codebooks")]
+    | Annotated[EvalBits, subcommand("bits")]
+    | Annotated[EvalRecognition, subcommand("recognition")]
 )

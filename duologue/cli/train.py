@@ -15,7 +15,8 @@ from duologue.train import options
 class TrainCodec(options.TrainCodec):
     """Train a codec, one stage after another.
 
-    semantic: the encoder and codebook 0 learn the words. joint: all of it learns to rebuild the sound. decoder: against
+    semantic: the encoder and the semantic codebooks learn the words. joint: all of it learns to rebuild the sound;
+    acoustic: the same where the semantic encoder began as Whisper's and stays as it is. decoder: against
     discriminators, with codes that no longer change.
     """
 

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from duologue.audio.mel import mel_filterbank
 from duologue.errors import InputError
 
 _KERNEL = (3, 9)  # time, frequency
 _SLOPE = 0.2
+_FLOOR = 1e-3  # of magnitudes: what is below is not heard
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class DiscriminatorConfig:
     n_ffts: tuple[int, ...] = (2048, 1024, 512, 256, 128)
     filters: int = 32
     dilations: tuple[int, ...] = (1, 2, 4)
+    mels: int | None = None
+    """Judge log magnitudes of so many mel bands instead of the complex spectrogram: for a decoder by source and filter,
+    whose phases are its own (after the multi-resolution spectrogram discriminators of UnivNet, arXiv 2106.07889)."""
 
 
 class Judgement(NamedTuple):
@@ -37,15 +42,22 @@ class Judgement(NamedTuple):
 
 
 class StftDiscriminator(nn.Module):
-    """2-D convolutions over one complex STFT: dilated in time, strided by 2 in frequency, no pooling over time."""
+    """2-D convolutions over one STFT: dilated in time, strided by 2 in frequency, no pooling over time."""
 
     window: Tensor
+    filters_FM: Tensor | None
 
-    def __init__(self, n_fft: int, filters: int, dilations: tuple[int, ...]) -> None:
+    def __init__(self, n_fft: int, filters: int, dilations: tuple[int, ...], mels: int | None = None) -> None:
         super().__init__()
         self.n_fft = n_fft
+        if mels:
+            filters_FM = torch.from_numpy(mel_filterbank(n_fft, mels, 24_000))
+            filters_FM = filters_FM[:, filters_FM.sum(0) > 0]
+            self.register_buffer("filters_FM", filters_FM / filters_FM.sum(0), persistent=False)
+        else:
+            self.filters_FM = None
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        layers = [_conv(2, filters, _KERNEL)]
+        layers = [_conv(1 if mels else 2, filters, _KERNEL)]
         layers += [_conv(filters, filters, _KERNEL, dilation=d, stride=2) for d in dilations]
         layers.append(_conv(filters, filters, (3, 3)))
         self.layers = nn.ModuleList(layers)
@@ -61,13 +73,18 @@ class StftDiscriminator(nn.Module):
         return self.head(x_BCTF), features
 
     def spectrogram(self, wav_BS: Tensor) -> Tensor:
-        """Real and imaginary part [B, 2, T, n_fft/2 + 1], hop n_fft/4 (torch's own), scaled to unit window energy."""
+        """Real and imaginary part [B, 2, T, n_fft/2 + 1], hop n_fft/4 (torch's own), scaled to unit window energy; or
+        log mel magnitudes [B, 1, T, mels]."""
         # Half precision loses the quiet bins, so the transform stays in float32 whatever autocast says.
         with torch.autocast(wav_BS.device.type, enabled=False):
             spec_BFT = torch.stft(
                 wav_BS.float(), self.n_fft, window=self.window, center=False, return_complex=True
             )
-            spec_BFT /= self.window.square().sum().sqrt()
+            spec_BFT = spec_BFT / self.window.square().sum().sqrt()
+            if self.filters_FM is not None:
+                power_BFT = spec_BFT.real.square() + spec_BFT.imag.square() + 1e-12
+                mel_BTM = power_BFT.sqrt().transpose(1, 2) @ self.filters_FM
+                return (mel_BTM + _FLOOR).log()[:, None] / 4 + 1
         # These are the strides of channels_last, without a copy: convolutions of few channels run faster in it.
         return torch.view_as_real(spec_BFT.transpose(1, 2)).permute(0, 3, 1, 2)
 
@@ -79,7 +96,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.config = config = config or DiscriminatorConfig()
         self.scales = nn.ModuleList(
-            StftDiscriminator(n_fft, config.filters, config.dilations) for n_fft in config.n_ffts
+            StftDiscriminator(n_fft, config.filters, config.dilations, config.mels) for n_fft in config.n_ffts
         )
 
     def forward(self, wav_BS: Tensor) -> Judgement:

@@ -34,16 +34,15 @@ class FramesState(State):
 class FrameBlock(nn.Module):
     """A causal depthwise convolution and a two-layer perceptron beside an identity."""
 
-    def __init__(self, config: FramesConfig):
+    def __init__(self, width: int, hidden: int, kernel: int, blocks: int):
         super().__init__()
-        width = config.width
-        self.past = config.kernel - 1
-        self.near = nn.Conv1d(width, width, config.kernel, groups=width)
+        self.past = kernel - 1
+        self.near = nn.Conv1d(width, width, kernel, groups=width)
         self.near_KC = WeightCache(self.near, _upright)
         self.norm = nn.LayerNorm(width)
-        self.linear_in = Linear(width, config.hidden)
-        self.linear_out = Linear(config.hidden, width)
-        self.scale = LayerScale(width, 1 / config.blocks)
+        self.linear_in = Linear(width, hidden)
+        self.linear_out = Linear(hidden, width)
+        self.scale = LayerScale(width, 1 / blocks)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         seen_BTC = F.pad(x_BTC, (0, 0, self.past, 0))
@@ -81,7 +80,10 @@ class FrameDecoder(nn.Module):
         super().__init__()
         self.steps = hop // config.samples
         self.spread = Linear(dim, self.steps * config.width)
-        self.blocks = Stack(FrameBlock(config) for _ in range(config.blocks))
+        self.blocks = Stack(
+            FrameBlock(config.width, config.hidden, config.kernel, config.blocks)
+            for _ in range(config.blocks)
+        )
         self.norm = nn.LayerNorm(config.width)
         self.voice = SourceFilter(config.width, config.samples, config.taps, sample_rate)
 

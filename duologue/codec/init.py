@@ -15,8 +15,9 @@ from duologue.codec.seanet import ResidualBlock
 
 
 @torch.no_grad()
-def scale_to_speech(codec: Codec, wav_BS: Tensor) -> None:
-    """Scale the convolutions of `codec`, in place, by what they make of `wav_BS`, a few seconds of speech.
+def scale_to_speech(codec: Codec, wav_BS: Tensor, frozen: nn.Module | None = None) -> None:
+    """Scale the convolutions of `codec`, in place, by what they make of `wav_BS`, a few seconds of speech. Those of
+    `frozen` and of the semantic codebooks' input stay as they are.
 
     Outputs get a standard deviation of 1, branches of residual blocks 0.5, the decoded waveform that of `wav_BS`.
     """
@@ -33,7 +34,9 @@ def scale_to_speech(codec: Codec, wav_BS: Tensor) -> None:
     def louder(voice: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         voice.linear.bias[1:] += math.log(float(wav_BS.std() / output.std().clamp(min=1e-8)))  # pyright: ignore
 
-    scaled: list[nn.Module] = [m for m in codec.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
+    kept = [] if frozen is None else [*frozen.modules(), codec.quantizer.semantic.in_proj]
+    convolutions = (m for m in codec.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d))
+    scaled: list[nn.Module] = [m for m in convolutions if not any(m is one for one in kept)]
     for module in scaled:
         if isinstance(module.bias, Tensor):
             module.bias.zero_()
@@ -41,8 +44,9 @@ def scale_to_speech(codec: Codec, wav_BS: Tensor) -> None:
     if by_frames:  # whose gains are logarithms
         hooks.append(codec.decoder.voice.register_forward_hook(louder))
     z_BDT = codec.to_latent(wav_BS)
-    for branch in (codec.quantizer.semantic, codec.quantizer.acoustic):
-        branch.out_proj(branch.in_proj(z_BDT))
-    codec.to_wave(z_BDT)
+    quantizer = codec.quantizer
+    semantic_BDT = quantizer.semantic.out_proj(quantizer.semantic.in_proj(quantizer.semantic_part(z_BDT)))
+    acoustic_BDT = quantizer.acoustic.out_proj(quantizer.acoustic.in_proj(z_BDT))
+    codec.to_wave(semantic_BDT + acoustic_BDT if codec.config.whisper else z_BDT)
     for hook in hooks:
         hook.remove()

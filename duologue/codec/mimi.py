@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from duologue.codec.acoustic import AcousticEncoder, AcousticState
 from duologue.codec.frames import FrameDecoder, FramesState
 from duologue.codec.quantizer import SplitQuantizer
 from duologue.codec.seanet import Decoder, Encoder, SeanetState
+from duologue.codec.whisper import WhisperEncoder, WhisperState
 from duologue.config import CodecConfig
 from duologue.nn.attention import first_weight
 from duologue.nn.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
@@ -26,6 +28,12 @@ class EncoderState(State):
 
 
 @dataclass
+class TwoEncodersState(State):
+    semantic: WhisperState
+    acoustic: AcousticState
+
+
+@dataclass
 class DecoderState(State):
     upsample: ConvTransposeState
     transformer: TransformerState
@@ -36,7 +44,7 @@ class DecoderState(State):
 class CodecState(State):
     """State of both directions for a batch of slots. Either half may be stepped without the other."""
 
-    encode: EncoderState
+    encode: EncoderState | TwoEncodersState
     decode: DecoderState
 
 
@@ -51,10 +59,16 @@ class Codec(nn.Module):
         super().__init__()
         self.config = config
         dim, resample = config.seanet.dim, config.resample
-        self.encoder = Encoder(config.seanet)
-        self.encoder_transformer = Transformer(config.transformer)
-        self.downsample = CausalConv1d(dim, dim, 2 * resample, resample, bias=False, pad="edge")
-        self.quantizer = SplitQuantizer(config.quantizer, dim)
+        if config.whisper and config.acoustic:
+            self.encoder: Any = WhisperEncoder(config.whisper, config.frame_size)
+            self.acoustic_encoder = AcousticEncoder(config.acoustic, config.frame_size)
+            latent_dim = config.whisper.dim + config.acoustic.width
+            self.quantizer = SplitQuantizer(config.quantizer, dim, latent_dim, config.whisper.dim)
+        else:
+            self.encoder = Encoder(config.seanet)
+            self.encoder_transformer = Transformer(config.transformer)
+            self.downsample = CausalConv1d(dim, dim, 2 * resample, resample, bias=False, pad="edge")
+            self.quantizer = SplitQuantizer(config.quantizer, dim)
         # Channel-wise: what the published weights were trained with.
         self.upsample = CausalConvTranspose1d(dim, dim, 2 * resample, resample, groups=dim, bias=False)
         self.decoder_transformer = Transformer(config.transformer)
@@ -80,7 +94,10 @@ class Codec(nn.Module):
         """Latents before the quantiser, `[B, D, T]`; differentiable."""
         frame = self.config.frame_size
         short = math.ceil(wav_BS.shape[-1] / frame) * frame - wav_BS.shape[-1]
-        z_BDT = self.encoder(F.pad(wav_BS, (0, short))[:, None])
+        wav_BS = F.pad(wav_BS, (0, short))
+        if isinstance(self.encoder, WhisperEncoder):
+            return torch.cat([self.encoder(wav_BS), self.acoustic_encoder(wav_BS)], 1)
+        z_BDT = self.encoder(wav_BS[:, None])
         z_BDT = self.encoder_transformer(z_BDT.transpose(1, 2)).transpose(1, 2)
         return self.downsample(z_BDT)
 
@@ -95,12 +112,16 @@ class Codec(nn.Module):
     def init_state(self, batch: int) -> CodecState:
         """State of `batch` slots that have heard and said nothing."""
         n = self.config.resample
-        return CodecState(
-            EncoderState(
+        if isinstance(self.encoder, WhisperEncoder):
+            encode = TwoEncodersState(self.encoder.init_state(batch), self.acoustic_encoder.init_state(batch))
+        else:
+            encode = EncoderState(
                 self.encoder.init_state(batch),
                 self.encoder_transformer.init_state(batch, n),
                 self.downsample.init_state(batch),
-            ),
+            )
+        return CodecState(
+            encode,
             DecoderState(
                 self.upsample.init_state(batch),
                 self.decoder_transformer.init_state(batch, n),
@@ -113,10 +134,14 @@ class Codec(nn.Module):
         their codes."""
         self._check_frame(wav_BS)
         with torch.inference_mode():
-            inner, exec_B = state.encode, running(exec_B)
-            z_BTD = self.encoder.step(inner.encoder, clean(wav_BS)[..., None], exec_B)
-            z_BTD = self.encoder_transformer.step(inner.transformer, z_BTD, exec_B)
-            z_BTD = self.downsample.step(inner.downsample, z_BTD, exec_B)
+            inner, exec_B, wav_BS = state.encode, running(exec_B), clean(wav_BS)
+            if isinstance(inner, TwoEncodersState):
+                said_BTD = self.encoder.step(inner.semantic, wav_BS, exec_B)
+                z_BTD = torch.cat([said_BTD, self.acoustic_encoder.step(inner.acoustic, wav_BS, exec_B)], -1)
+            else:
+                z_BTD = self.encoder.step(inner.encoder, wav_BS[..., None], exec_B)
+                z_BTD = self.encoder_transformer.step(inner.transformer, z_BTD, exec_B)
+                z_BTD = self.downsample.step(inner.downsample, z_BTD, exec_B)
             codes_BQT = self.quantizer.encode(z_BTD.transpose(1, 2), self.config.codebooks)
         return codes_BQT.clone()  # a tensor like any other
 

@@ -25,9 +25,9 @@ class Quantized:
 class ResidualVQ(nn.Module):
     """Codebooks in a row, each quantising what the ones before left over, between two pointwise projections."""
 
-    def __init__(self, config: QuantizerConfig, codebooks: int, outer_dim: int):
+    def __init__(self, config: QuantizerConfig, codebooks: int, outer_dim: int, inner_dim: int | None = None):
         super().__init__()
-        self.in_proj = nn.Conv1d(outer_dim, config.dim, 1, bias=False)
+        self.in_proj = nn.Conv1d(inner_dim or outer_dim, config.dim, 1, bias=False)
         self.out_proj = nn.Conv1d(config.dim, outer_dim, 1, bias=False)
         self.project_in = Product(self.in_proj, _pointwise)
         self.project_out = Product(self.out_proj, _pointwise)
@@ -49,12 +49,15 @@ class ResidualVQ(nn.Module):
         vectors = [book.lookup(codes_BT) for book, codes_BT in books]
         return self.project_out(torch.stack(vectors).sum(0)).transpose(1, 2)
 
-    def quantize(self, z_BDT: Tensor, codebooks: int, bypass_B: Tensor | None = None) -> Quantized:
-        """Training: learn the codebooks from the batch, and let sequences in `bypass_B` pass unquantised."""
+    def quantize(
+        self, z_BDT: Tensor, codebooks: int, bypass_B: Tensor | None = None, used_B: Tensor | None = None
+    ) -> Quantized:
+        """Training: learn the codebooks from the batch, and let sequences in `bypass_B` pass unquantised. `used_B` says
+        how many of the codebooks each sequence's latents are made of (quantiser dropout; None: all)."""
         x_BTD = self.in_proj(z_BDT).transpose(1, 2)
         residual_BTD, total_BTD = x_BTD, torch.zeros_like(x_BTD)
         codes, commitments = [], []
-        for codebook in self.codebooks[:codebooks]:
+        for number, codebook in enumerate(self.codebooks[:codebooks]):
             # A first batch has set up the codebook before this one with k-means and left almost nothing over:
             # each waits for a batch of its own.
             fresh = self.training and not codebook.is_initialized()
@@ -65,7 +68,8 @@ class ResidualVQ(nn.Module):
                 vector_BTD = codebook.lookup(code_BT)
             commitments.append(F.mse_loss(residual_BTD, vector_BTD))
             residual_BTD = residual_BTD - vector_BTD
-            total_BTD = total_BTD + vector_BTD
+            counted = vector_BTD if used_B is None else vector_BTD * (number < used_B)[:, None, None]
+            total_BTD = total_BTD + counted
             codes.append(code_BT)
             if fresh:
                 break
@@ -81,19 +85,36 @@ def _pointwise(conv: nn.Conv1d) -> Parts:
 
 
 class SplitQuantizer(nn.Module):
-    """The semantic codebook and the acoustic codebooks see the same latents, and their outputs are summed."""
+    """Semantic and acoustic codebooks, each in a row of their own, whose outputs are summed.
 
-    def __init__(self, config: QuantizerConfig, outer_dim: int):
+    Both see the same latents, as in Mimi. With `semantic_dim`, that many channels of the latents, the first, are the
+    semantic codebooks', whose input no training of the acoustic ones can change; these see all `latent_dim`.
+    """
+
+    def __init__(
+        self,
+        config: QuantizerConfig,
+        outer_dim: int,
+        latent_dim: int | None = None,
+        semantic_dim: int | None = None,
+    ):
         super().__init__()
-        self.semantic = ResidualVQ(config, 1, outer_dim)
-        self.acoustic = ResidualVQ(config, config.codebooks - 1, outer_dim)
+        self.semantic_dim = semantic_dim
+        self.semantic = ResidualVQ(config, config.semantic, outer_dim, semantic_dim or latent_dim)
+        self.acoustic = ResidualVQ(config, config.codebooks - config.semantic, outer_dim, latent_dim)
 
     def encode(self, z_BDT: Tensor, codebooks: int) -> Tensor:
-        codes_B1T = self.semantic.encode(z_BDT, 1)
-        if codebooks == 1:
-            return codes_B1T
-        return torch.cat([codes_B1T, self.acoustic.encode(z_BDT, codebooks - 1)], 1)
+        first = min(codebooks, len(self.semantic.codebooks))
+        codes_BQT = self.semantic.encode(self.semantic_part(z_BDT), first)
+        if codebooks == first:
+            return codes_BQT
+        return torch.cat([codes_BQT, self.acoustic.encode(z_BDT, codebooks - first)], 1)
 
     def decode(self, codes_BQT: Tensor) -> Tensor:
-        z_BDT = self.semantic.decode(codes_BQT[:, :1])
-        return z_BDT if codes_BQT.shape[1] == 1 else z_BDT + self.acoustic.decode(codes_BQT[:, 1:])
+        first = len(self.semantic.codebooks)
+        z_BDT = self.semantic.decode(codes_BQT[:, :first])
+        return z_BDT if codes_BQT.shape[1] <= first else z_BDT + self.acoustic.decode(codes_BQT[:, first:])
+
+    def semantic_part(self, z_BDT: Tensor) -> Tensor:
+        """The channels of latents that the semantic codebooks see."""
+        return z_BDT if self.semantic_dim is None else z_BDT[:, : self.semantic_dim]

@@ -1,6 +1,6 @@
 """Codec training data: clips packed into 30 s segments, with the words of each clip and a Whisper teacher's states.
 
-`python -m duologue.data.segments --corpus DIR --whisper DIR --out DIR train|answers|valid|valid-agent` writes one
+`python -m duologue.data.segments --corpus DIR --whisper DIR --out DIR train|agent|valid|valid-agent` writes one
 folder a block:
 
     wav.npy      int16   [N, 720000]      24 kHz mono
@@ -30,7 +30,6 @@ from duologue.errors import InputError
 SECONDS = 30
 SEGMENT = SECONDS * SAMPLE_RATE
 FRAME = SAMPLE_RATE * 2 // 25
-QUIET = 27 * FRAME
 VALID_SETS = {"valid": ["voice", "phrasing", "valid-human"], "valid-agent": ["valid-agent"]}
 
 
@@ -174,14 +173,17 @@ class WhisperTeacher:
 
 
 def write_block(
-    place: Path, segments: list[tuple[np.ndarray, dict[str, Any]]], teacher: WhisperTeacher
+    place: Path, segments: list[tuple[np.ndarray, dict[str, Any]]], teacher: WhisperTeacher | None
 ) -> None:
-    """Run the teacher over segments and write the block, complete or not at all."""
+    """Run the teacher, if any, over segments and write the block, complete or not at all."""
     part = place.with_name(place.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
     np.save(part / "wav.npy", np.stack([wav for wav, _ in segments]))
     states: np.memmap | None = None
-    for n, (wav, _) in enumerate(segments):
+    if teacher is None:
+        np.save(part / "teacher.npy", np.zeros((len(segments), 0, 0), np.float16))
+    for n, (wav, _) in enumerate(segments if teacher else []):
+        assert teacher is not None
         one = teacher(wav)
         if states is None:
             shape = (len(segments), *one.shape)
@@ -196,30 +198,35 @@ def write_block(
     print(f"{place.name}: done", flush=True)
 
 
-def train_segments(corpus: Path, block: int, size: int) -> list[tuple[np.ndarray, dict[str, Any]]]:
-    """Segments of one training block: 30 % the agent's voice; the rest 55 % user voices, 45 % people."""
+def train_segments(
+    corpus: Path, block: int, size: int, human: float
+) -> list[tuple[np.ndarray, dict[str, Any]]]:
+    """Segments of one training block: 12 % the agent's voice; of the rest a share of `human` real people, and users'
+    synthetic voices."""
     rng = random.Random(block)
     sets = load_corpus(corpus)
     agent = Pool(sets, {"agent": 1}, rng)
-    speech = Pool(sets, {"user": 0.55, "human": 0.45}, rng)
-    kinds = ["agent" if n < 0.3 * size else "speech" for n in range(size)]
+    speech = Pool(sets, {"user": 1 - human, "human": human}, rng)
+    kinds = ["agent" if n < 0.12 * size else "speech" for n in range(size)]
     segments = [pack(agent if kind == "agent" else speech, rng, kind, vary=True) for kind in kinds]
     return rng.sample(segments, len(segments))
 
 
-def answer_segments(corpus: Path) -> list[tuple[np.ndarray, dict[str, Any]]]:
-    """The agent's answers with the very codes that they have in conversations: from a frame boundary on, as loud as
-    they are, after more silence than the encoder looks back."""
-    rows = [row for row in load_corpus(corpus)["agent"] if row["id"] != "extra"]
+def agent_segments(corpus: Path) -> list[tuple[np.ndarray, dict[str, Any]]]:
+    """Everything that the agent's voice says, as conversations have it: from a frame boundary on, as loud as it is."""
+    rng = random.Random(5)
+    rows = sorted(load_corpus(corpus)["agent"], key=lambda row: row["key"])
     segments: list[tuple[np.ndarray, dict[str, Any]]] = []
     at = SEGMENT
-    for row in sorted(rows, key=lambda row: row["key"]):
-        wav_S = read_clip(row)
-        if at + QUIET + len(wav_S) > SEGMENT:
-            segments.append((np.zeros(SEGMENT, np.int16), {"kind": "agent-answers", "clips": []}))
+    for row in rng.sample(rows, len(rows)):
+        wav_S, quiet = read_clip(row), rng.randint(5, 14) * FRAME
+        if at + quiet + len(wav_S) > SEGMENT:
+            segments.append((np.zeros(SEGMENT, np.int16), {"kind": "agent", "clips": []}))
             at = 0
+        if quiet + len(wav_S) > SEGMENT:
+            continue
         segment_S, meta = segments[-1]
-        start, end = at + QUIET, at + QUIET + len(wav_S)
+        start, end = at + quiet, at + quiet + len(wav_S)
         segment_S[start:end] = np.round(np.clip(wav_S, -1, 1) * 32767)
         meta["clips"].append({
             "key": row["key"], "voice": row["voice"], "set": "agent",
@@ -245,29 +252,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["train", "answers", "valid", "valid-agent"])
+    parser.add_argument("what", choices=["train", "agent", "valid", "valid-agent"])
     parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--whisper", type=Path, required=True)
+    parser.add_argument("--whisper", type=Path, help="the teacher; `agent` needs none")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
         "--blocks", type=int, nargs="*", default=[0], help="numbers of the training blocks to write"
     )
     parser.add_argument("--size", type=int, default=200, help="segments in a training block")
+    parser.add_argument(
+        "--human", type=float, default=0.5, help="share of real people in the speech of a block"
+    )
     args = parser.parse_args()
-    teacher = WhisperTeacher(args.whisper)
+    teacher = WhisperTeacher(args.whisper) if args.whisper else None
     if args.what == "train":
         places = {args.out / "train" / f"block-{block:03d}": block for block in args.blocks}
-    elif args.what == "answers":
-        places = {args.out / "train" / "block-answers": 0}
+    elif args.what == "agent":
+        places = {args.out / "train" / "block-agent": 0}
     else:
         places = {args.out / args.what: 0}
     for place, block in places.items():
         if place.exists():
             continue
         if args.what == "train":
-            segments = train_segments(args.corpus, block, args.size)
-        elif args.what == "answers":
-            segments = answer_segments(args.corpus)
+            segments = train_segments(args.corpus, block, args.size, args.human)
+        elif args.what == "agent":
+            segments = agent_segments(args.corpus)
         else:
             segments = valid_segments(args.corpus, VALID_SETS[args.what])
         write_block(place, segments, teacher)

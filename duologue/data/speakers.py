@@ -1,6 +1,7 @@
 """Who may speak: a synthesiser or ready clips, behind one interface that gives utterances."""
 
 import random
+from collections.abc import Set
 from typing import Protocol
 
 from duologue.data.fingerprint import fingerprint
@@ -108,6 +109,10 @@ class ClipSpeakers:
 
     def users(self) -> list[str]:
         return sorted(self._rows) + ["*"] * (self._crowd - 1)
+
+    def texts(self, user: str) -> Set[str]:
+        """What there are clips of, by this voice."""
+        return self._rows[user].keys()
 
     def lines(self, user: str) -> list[Line]:
         lines = (line for text in self._rows[user] for line in self._lines[text])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from duologue.engine.backend import FEW, SMALL, one_thread
 from duologue.engine.options import DEFAULT, Options
+from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.lm.step import Guidance, StepOutput, Thought, init_state, listen, speak, tell
 from duologue.weights import Model
@@ -80,6 +81,19 @@ def open_streams(
 ) -> Streams:
     """Read a model's weights into the backend that the options, or this machine, ask for. `conditions` hold for slots
     that were not started with others, which must be as long."""
+    streams = _opened(model, slots, options, conditions, unguided, codebooks)
+    _warm_up(streams, model)
+    return streams
+
+
+def _opened(
+    model: Model,
+    slots: int,
+    options: Options,
+    conditions: Conditions | None,
+    unguided: Unguided | None,
+    codebooks: int | None,
+) -> Streams:
     if options.resolved() == "torch":
         if options.quantize:
             model.lm, model.codec = quantized_lm(model, options.quantize), halved_codec(model)
@@ -87,6 +101,17 @@ def open_streams(
     from duologue.mlx.streams import MLXStreams
 
     return MLXStreams(model, slots, options.quantize, conditions, unguided, codebooks)
+
+
+def _warm_up(streams: Streams, model: Model) -> None:
+    """A step in which no slot runs: the first one lays out the weights, and takes as long as forty."""
+    lm, slots, nobody_B = model.files.config.lm, streams.slots, np.zeros(streams.slots, bool)
+    streams.encode(np.zeros((slots, model.codec_config.frame_size), np.float32), nobody_B)
+    streams.listen(np.full((slots, lm.heard), NO_INPUT, np.int64), nobody_B)
+    said_BQ = np.full((slots, lm.depth_steps), TO_GENERATE, np.int64)
+    tokens_BK = streams.speak(np.full(slots, lm.pad_id, np.int64), said_BQ, nobody_B)
+    if lm.depth_steps:
+        streams.decode(tokens_BK[:, 1:], nobody_B)
 
 
 def pause_heads(model: Model) -> int:

@@ -160,10 +160,10 @@ def load_clips(folder: StrPath, rate: int, limit: int | None = None) -> list[Cli
         raise InputError(f"{folder} holds no recording ({', '.join(AUDIO)})")
     if limit is not None and limit < len(paths):
         paths = [paths[i * len(paths) // limit] for i in range(limit)]
-    return [Clip(str(path.relative_to(folder)), read_mono(path, rate), _text(path)) for path in paths]
+    return [Clip(str(path.relative_to(folder)), read_mono(path, rate), clip_text(path)) for path in paths]
 
 
-def _text(path: Path) -> str | None:
+def clip_text(path: Path) -> str | None:
     sidecar = path.with_suffix(".json")
     if sidecar.is_file():
         try:

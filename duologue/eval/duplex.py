@@ -19,7 +19,7 @@ from duologue.codec import Codec
 from duologue.config import CodecConfig
 from duologue.data.manifest import Transcript, write_transcript
 from duologue.data.script import Script
-from duologue.data.split import HUMAN, TRAIN_VOICES
+from duologue.data.split import HUMAN, TRAIN_VOICES, VALID_VOICES
 from duologue.data.voices import SOUNDS, read_clip, read_index, some_speech
 from duologue.engine.session import Session
 from duologue.errors import InputError
@@ -137,9 +137,11 @@ def frame_times(model: Any, frames: int) -> dict[str, float]:
     }
 
 
-def read_library(folder: StrPath, script: Script, babble: Sequence[StrPath] = ()) -> ClipLibrary:
+def read_library(
+    folder: StrPath, script: Script, babble: Sequence[StrPath] = (), voices: Sequence[str] = ()
+) -> ClipLibrary:
     """What scenes are made of: the clips of a folder, or of the folders and tars in it; babble of other speech, or of
-    the clips of its users. InputError if there are none."""
+    the clips of its users. InputError if there are none, or none by `voices` (default: the held-out ones)."""
     place = Path(folder)
     if not place.is_dir():
         raise InputError(f"there is no folder {folder}")
@@ -152,7 +154,7 @@ def read_library(folder: StrPath, script: Script, babble: Sequence[StrPath] = ()
         speech = some_speech(tuple(Path(path) for path in babble))
     else:
         speech = [read_clip(row) for row in random.Random(0).sample(users, min(60, len(users)))]
-    return ClipLibrary.of(clips, script, speech=speech)
+    return ClipLibrary.of(clips, script, voices or VALID_VOICES, speech=speech)
 
 
 def save_scene(folder: Path, played: Played, score: Score) -> None:

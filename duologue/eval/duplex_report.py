@@ -145,6 +145,13 @@ def _in_minute(which: int) -> Values:
     return values
 
 
+def _last(pick: Callable[[Turn], bool]) -> Values:
+    """Of the last question of each scene; one that was never asked is answered wrongly."""
+    return lambda scores: [
+        100.0 * bool(score.turns and pick(score.turns[-1])) for score in scores if score.counts
+    ]
+
+
 _RIGHT = _percent(lambda turn: turn.right)
 MEASURES = (
     Measure("turn", "takes the turn", "%", _percent(lambda t: t.response is not None), (">=", 98)),
@@ -156,6 +163,7 @@ MEASURES = (
     Measure("turn", "right answer, ASR", "%", _percent(lambda t: t.right_asr), (">=", 85)),
     Measure("turn", "WER of its speech to its text", "%", _word_errors(_own_speech), ("<=", 10)),
     Measure("turn", "WER of the user's words", "%", _word_errors(_captions)),
+    Measure("turn", "says that it does not know", "%", _percent(lambda t: t.unknown and not t.right), ("<=", 4)),
     Measure("conversation", "takes the turn", "%", _percent(lambda t: t.response is not None)),
     Measure("conversation", "right answer, text", "%", _RIGHT),
     Measure("conversation", "WER of the user's words", "%", _word_errors(_captions)),
@@ -170,6 +178,19 @@ MEASURES = (
     Measure("stop", "answered", "%", _RIGHT),
     Measure("backchannel", "goes on", "%", _of_scenes(lambda s: s.goes_on), (">=", 80)),
     Measure("backchannel", "says all of its answer", "%", _of_scenes(lambda s: s.finished)),
+    Measure("follow-up", "right answer, text", "%", _last(lambda t: t.right), (">=", 75)),
+    Measure("recall", "right answer, text", "%", _last(lambda t: t.right), (">=", 75)),
+    Measure("repetition", "says the same again", "%", _last(lambda t: t.right), (">=", 75)),
+    Measure("correction", "right answer, text", "%", _last(lambda t: t.right), (">=", 75)),
+    Measure("unknown", "says that it does not know", "%", _last(lambda t: t.unknown), (">=", 80)),
+    Measure("unknown", "takes the turn", "%", _last(lambda t: t.response is not None)),
+    Measure("half-heard", "right answer, text", "%", _last(lambda t: t.right)),
+    Measure("third-party", "right answer, text", "%", _last(lambda t: t.right)),
+    Measure("negation", "right answer, text", "%", _last(lambda t: t.right)),
+    Measure("opener", "right answer, text", "%", _last(lambda t: t.right)),
+    Measure("opener", "takes the turn", "%", _last(lambda t: t.response is not None), (">=", 98)),
+    Measure("aside", "stays quiet", "%", _of_scenes(lambda s: s.quiet), (">=", 70)),
+    Measure("aside", "next question answered", "%", _last(lambda t: t.right)),
     Measure("silence", "stays quiet", "%", _of_scenes(lambda s: s.quiet), (">=", 95)),
     Measure("noise", "stays quiet", "%", _of_scenes(lambda s: s.quiet), (">=", 95)),
     Measure("babble", "stays quiet", "%", _of_scenes(lambda s: s.quiet)),

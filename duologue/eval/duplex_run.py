@@ -33,7 +33,7 @@ def run_duplex(options: EvalDuplex) -> None:
             check_writable(path)
     if options.save is not None:
         options.save.mkdir(parents=True, exist_ok=True)
-    library = read_library(options.set, Script.read(options.script), options.babble)
+    library = read_library(options.set, Script.read(options.script), options.babble, options.voices)
     long, short = plan_scenes(
         SceneMaker(library, options.seed, options.minutes), options.scenes, options.kinds
     )

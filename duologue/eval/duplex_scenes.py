@@ -6,7 +6,7 @@ of voices that were never trained on; "heard" phrasings were said by other voice
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,9 +20,11 @@ from duologue.data.text import spoken_words
 from duologue.data.timeline import Utterance, pause_points
 from duologue.data.voices import SAMPLE_RATE
 from duologue.errors import InputError
-from duologue.eval.duplex_kinds import HEARD, KINDS, LONG, OVER, QUIET, SPOKEN, UNHEARD
+from duologue.eval.duplex_chains import Chains, is_plain, kind_of
+from duologue.eval.duplex_kinds import ASIDE, CHAINS, HEARD, KINDS, LONG, OVER, QUIET, SPOKEN, UNHEARD
 
 BACKGROUND = 30.0  # seconds of silence, noise or babble
+AFTER_ASIDE = 4.0  # seconds from something said to somebody else to the next question
 LEAST_LEFT = 2.0  # seconds of an answer that must remain when the user cuts in
 NOISE_KINDS = tuple(kind for kind in NOISES if kind != "babble")
 
@@ -32,7 +34,7 @@ class SceneEvent:
     """Something the user does. `delay` (seconds) runs to its first sound from the last sound of the event before
     (when = "time"), from the first sound of the model's answer ("over") or from its last ("after").
 
-    Kinds: question, part (the first half of one), stop, backchannel (a backchannel), background."""
+    Kinds: question, part (the first half of one), stop, backchannel, aside (said to somebody else), background."""
 
     kind: str
     sound: Utterance
@@ -56,10 +58,14 @@ class Scene:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the agent should say; `seconds` is how long its own clip is heard (0 for short ones, not needed)."""
+    """What the agent should say; `seconds` is how long its own clip is heard (0 for short ones, not needed).
+
+    `repeats`: whether it should say once more what it said before. `unknown`: whether it says that it does not know."""
 
     text: str
     seconds: float = 0.0
+    repeats: bool = False
+    unknown: bool = False
 
 
 @dataclass
@@ -82,10 +88,15 @@ class ClipLibrary:
         """From rows of `voices.read_index`. InputError if no held-out voice asks anything of the script."""
         rows = [row for row in clips if row.get("role") in ("user", "agent")]
         texts = {text for item in script.items.values() for text in item.phrasings}
+        said_split = script.held_out_texts()
         speakers_of = {}
         for split, wanted in ((HEARD, "voice"), (UNHEARD, "phrasing")):
             users = [
-                r for r in rows if r["voice"] in voices and r["role"] == "user" and clip_set(r) == wanted
+                r
+                for r in rows
+                if r["voice"] in voices
+                and r["role"] == "user"
+                and clip_set(r | said_split.get(r["text"], {})) == wanted
             ]
             if any(row["text"] in texts for row in users):
                 agents = [row for row in rows if row["role"] == "agent" and row["voice"] == agent]
@@ -99,7 +110,7 @@ class ClipLibrary:
         found = {}
         for item in self.script.items.values():
             seconds = self._seconds(item.answer) if is_long(item.answer) else 0.0
-            found[item.id] = Answer(item.answer, seconds)
+            found[item.id] = Answer(item.answer, seconds, item.repeats, kind_of(item) == "unknown")
         return found
 
     def _seconds(self, text: str) -> float:
@@ -142,9 +153,11 @@ class SceneMaker:
             user: [line for line in speakers.lines(user) if line.item and is_long(items[line.item].answer)]
             for user in speakers.users()
         }
+        plain = {user: self._plain(speakers.lines(user)) for user in speakers.users()}
+        self._chains = Chains(library.script, speakers, plain)
         self._pools = {
             (kind, split): self._pool(kind, split)
-            for kind in (*SPOKEN, LONG)
+            for kind in (*SPOKEN, *CHAINS, ASIDE, LONG)
             for split in library.speakers_of
         }
 
@@ -172,7 +185,10 @@ class SceneMaker:
         if plan.kind == LONG:
             return self._ten_minutes(plan, rng)
         user, line = pool[plan.number % len(pool)]
+        if plan.kind in CHAINS:
+            return Scene(plan.name, plan.kind, plan.split, self._chain(user, line, plan, rng))
         make = {
+            ASIDE: self._aside,
             "turn": self._turn,
             "pause": self._pause,
             "conversation": self._conversation,
@@ -219,6 +235,22 @@ class SceneMaker:
             SceneEvent("backchannel", self.library.speakers_of[HEARD].ask(user, line, rng), 0.0, "over"),
             rng,
         )
+
+    def _chain(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[SceneEvent, ...]:
+        """A line after all that must come before it."""
+        lines = self._chains.before(user, self.library.script.items[line.item], rng)
+        events = list(self._talk(user, lines, HEARD, rng)) if lines else []
+        last = self._first(user, line, plan.split, rng)
+        if events:
+            last = replace(last, delay=rng.uniform(1.2, 2.5), when="after")
+        return (*events, last)
+
+    def _aside(self, user: str, line: Line, plan: Plan, rng: random.Random) -> tuple[SceneEvent, ...]:
+        """Something to somebody else, silence for as long as anybody waits for an answer, and then a question."""
+        sound = self.library.speakers_of[plan.split].ask(user, line, rng)
+        aside = SceneEvent("aside", sound, rng.uniform(0.6, 1.6), item=line.item)
+        question = self._first(user, rng.choice(self._chains.plain[user]), HEARD, rng)
+        return aside, replace(question, delay=AFTER_ASIDE)
 
     def _cut_in(self, user: str, event: SceneEvent, rng: random.Random) -> tuple[SceneEvent, ...]:
         """A question with a long answer, then `event` over it, while a right answer would go on for two seconds."""
@@ -286,6 +318,15 @@ class SceneMaker:
         random.Random(f"{self.seed} {split}").shuffle(pairs)
         return pairs
 
+    def _plain(self, lines: Sequence[Line]) -> list[Line]:
+        items = self.library.script.items
+        return [
+            line
+            for line in lines
+            if line.item and is_plain(item := items[line.item]) and not item.stops
+            and not item.slot and not is_long(item.answer)
+        ]  # fmt: skip
+
     def _pool(self, kind: str, split: str) -> list[tuple[str, Line]]:
         """The lines that scenes of this kind turn on, with who says them."""
 
@@ -295,8 +336,12 @@ class SceneMaker:
             if not line.item:
                 return kind == "backchannel"
             item = self.library.script.items[line.item]
+            if kind == ASIDE:
+                return kind_of(item) == ASIDE and bool(self._chains.plain.get(user))
+            if kind in CHAINS:
+                return kind_of(item) == kind and not item.stops and self._chains.possible(user, item)
             if item.stops or kind in ("stop", "backchannel"):
                 return item.stops and kind == "stop"
-            return kind in ("turn", "pause") or not is_long(item.answer)
+            return is_plain(item) and (kind in ("turn", "pause") or not is_long(item.answer))
 
         return [(user, line) for user, line in self._lines[split] if fits(user, line)]

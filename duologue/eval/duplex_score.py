@@ -36,6 +36,8 @@ class Turn:
     early: bool
     asr: str | None = None
     right_asr: bool | None = None
+    unknown: bool = False
+    """Whether it says that it does not know."""
 
 
 @dataclass
@@ -66,6 +68,8 @@ class Judge:
     def __init__(self, answers: Mapping[str, Answer], asr: Callable[[np.ndarray], str] | None = None):
         self.answers, self.asr = answers, asr
         self._letters = {item: _letters(answer.text) for item, answer in answers.items()}
+        self._every = set(self._letters.values())
+        self._unknown = {self._letters[item] for item, answer in answers.items() if answer.unknown}
 
     def score(self, played: Played) -> Score:
         """The score of one scene."""
@@ -90,7 +94,7 @@ class Judge:
         events = played.scene.events
         for k, event in enumerate(events):
             heard = played.heard(k)
-            if heard is None or event.kind != "question":
+            if heard is None or event.kind not in ("question", "aside"):
                 continue
             start, until = heard[0], played.seconds
             if k and events[k - 1].kind == "part":
@@ -99,7 +103,13 @@ class Judge:
                 score.takes_in_pause = any(before[0] <= a <= start + JUST_AFTER for a, _ in found)
             if k + 1 < len(events) and (after := played.heard(k + 1)) is not None:
                 until = after[0]
-            score.turns.append(self._turn(played, found, k, start, until))
+            if event.kind == "aside":
+                score.quiet = not any(start <= a < until for a, _ in found)
+                continue
+            turn = self._turn(played, found, k, start, until)
+            if self.answers[event.item].repeats:
+                turn.right = bool(score.turns) and repeats(turn.said, score.turns[-1].said)
+            score.turns.append(turn)
 
     def _turn(self, played: Played, found: list[Span], event: int, start: float, until: float) -> Turn:
         """What was answered to a question between two moments."""
@@ -112,7 +122,7 @@ class Judge:
         turn = Turn(
             item, self.answers[item].text, asked, said, self.right(item, said),
             None if answer is None else round(answer[0] - asked, 3),
-            any(span[0] < asked - EARLY for span in own),
+            any(span[0] < asked - EARLY for span in own), unknown=self.says_unknown(said),
         )  # fmt: skip
         if self.asr is not None and played.scene.kind == "turn":
             turn.asr = self._recognised(played, own)
@@ -174,9 +184,24 @@ class Judge:
         wrong = edits(letters, expected)
         if wrong > SAME * len(expected):
             return False
-        others = (other for name, other in self._letters.items() if name != item)
+        others = (other for other in self._every if other != expected)
         rivals = (other for other in others if abs(len(other) - len(letters)) <= wrong)
         return wrong == 0 or all(edits(letters, other) > wrong for other in rivals)
+
+    def says_unknown(self, said: str) -> bool:
+        """Whether this is one of the ways in which the script says that it does not know."""
+        letters = _letters(said)
+        return any(_alike(letters, other) for other in self._unknown)
+
+
+def repeats(said: str, before: str) -> bool:
+    """Whether somebody says again what they said before, with or without "I said:"."""
+    letters, earlier = _letters(said), _letters(before)
+    return bool(earlier) and any(_alike(letters, text) for text in (earlier, f"i said {earlier}"))
+
+
+def _alike(letters: str, expected: str) -> bool:
+    return edits(letters, expected) <= SAME * len(expected)
 
 
 def _letters(text: str) -> str:

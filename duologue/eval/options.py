@@ -42,6 +42,8 @@ class EvalDuplex:
     """Kinds of scenes to play."""
     whisper: Annotated[Path | None, arg(metavar="DIR")] = None
     """A Whisper model in CTranslate2's format, to hear whether the answers are right."""
+    voices: tuple[str, ...] = ()
+    """Whose clips the users are, such as espeak:en-029 (default: the three voices that are never trained on)."""
     babble: Annotated[tuple[Path, ...], arg(metavar="DIR")] = ()
     """Clip folders and tars of other people's speech for the background; by default the users' clips."""
     slots: int = 16

@@ -27,12 +27,19 @@ _JUDGE_RATE = 16_000
 
 
 def measures() -> dict[str, Measure]:
-    """The scores that can be had here, by name: "stoi", "pesq" where it is installed, and "dnsmos"."""
+    """The scores that can be had here, by name: "stoi" and "dnsmos", and where their packages are installed "pesq",
+    "visqol" (visqol-python) and "speaker likeness" (resemblyzer)."""
     quality = Dnsmos()
     found: dict[str, Measure] = {"stoi": stoi}
     if find_spec("pesq"):
         found["pesq"] = pesq
     found["dnsmos"] = lambda _, decoded_S: quality(decoded_S)
+    if find_spec("visqol"):
+        found["visqol"] = Visqol()
+    if find_spec("resemblyzer"):
+        from duologue.eval.voices import Resemblyzer, likeness
+
+        found["speaker likeness"] = likeness(Resemblyzer())
     return found
 
 
@@ -75,6 +82,20 @@ class Dnsmos:
         windows = (heard_S[None, start : start + self._WINDOW] for start in starts)
         raw = [self._session.run(None, {"input_1": window_1S})[0][0][2] for window_1S in windows]
         return float(np.polyval(self._CURVE, raw).mean())
+
+
+class Visqol:
+    """ViSQOL for speech, 1..5, against the reference (visqol-python)."""
+
+    def __init__(self) -> None:
+        self._judge = _need("visqol").VisqolApi()
+        self._judge.create(mode="speech")
+
+    def __call__(
+        self, reference_S: np.ndarray, decoded_S: np.ndarray, rate: int = SAMPLE_RATE
+    ) -> float | None:
+        heard = [resample(wav_S, rate, _JUDGE_RATE).astype(np.float64) for wav_S in (reference_S, decoded_S)]
+        return float(self._judge.measure_from_arrays(*heard, _JUDGE_RATE).moslqo)
 
 
 class Recognizer:

@@ -5,7 +5,7 @@ gap: between units of different sides; overlap: both speak. All in seconds a min
 that IPU + pause + gap - overlap is the minute, up to the silence before the first and after the last unit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,12 @@ import numpy as np
 from duologue.audio.activity import GAP_SECONDS, Span, spans
 from duologue.audio.files import read_audio
 from duologue.audio.framing import SAMPLE_RATE
+from duologue.data.manifest import read_transcript
 from duologue.errors import InputError
 from duologue.eval.codec import AUDIO
 from duologue.eval.result import Result
+from duologue.eval.speech import plain_words
+from duologue.types import AGENT
 
 
 @dataclass(frozen=True)
@@ -77,18 +80,40 @@ def stereo_recordings(folder: Path) -> Iterator[tuple[Path, np.ndarray]]:
         yield path, wav_CS
 
 
+def confirmed_words(text: str, heard: str) -> int:
+    """How many words of a text stand in the same order in what a listener writes down."""
+    truth, written = plain_words(text), plain_words(heard)
+    if not truth or not written:
+        return 0
+    try:
+        import jiwer
+    except ImportError:
+        raise InputError("counting words needs jiwer: pip install 'duologue[eval]'") from None
+    return int(jiwer.process_words(truth, written).hits)
+
+
 MOSHI = {"IPU": 44.7, "pause": 9.1, "gap": 7.5, "overlap": 2.2}  # table 9, temperature 0.9
 
 
-def score_recordings(folder: Path) -> Result:
-    """Means over stereo recordings, each weighted by its length."""
+def score_recordings(folder: Path, asr: Callable[[np.ndarray], str] | None = None) -> Result:
+    """Means over stereo recordings, each weighted by its length.
+
+    With `asr`, also the words of the agent's text (the transcript beside a recording) that a listener confirms.
+    """
     result = Result("turns", folder.name)
+    confirmed = 0
     found: list[tuple[float, Turns]] = []
-    for _, wav_CS in stereo_recordings(folder):
+    for path, wav_CS in stereo_recordings(folder):
+        if asr is not None:
+            confirmed += confirmed_words(
+                " ".join(w.text for w in read_transcript(path).of(AGENT)), asr(wav_CS[0])
+            )
         seconds = wav_CS.shape[1] / SAMPLE_RATE
         found.append((seconds, turn_statistics(spans(wav_CS[0]), spans(wav_CS[1]), seconds)))
     total = sum(seconds for seconds, _ in found)
     for name, published in MOSHI.items():
         value = sum(seconds * getattr(turns, name.lower()) for seconds, turns in found) / total
         result.add(name, value, "s a minute", len(found), published)
+    if asr is not None:
+        result.add("confirmed words", 60 * confirmed / total, "a minute", len(found))
     return result

@@ -14,6 +14,11 @@ def all_given(ids: Tensor) -> bool:
     return min(ids.flatten().tolist(), default=-1) >= 0
 
 
+def two_in_one(first: Tensor, second: Tensor, entries: int, nothing: int) -> Tensor:
+    """The id of two text tokens for an embedding of `entries` rows; `second` is -1 or `nothing` where there is none."""
+    return first + (second.masked_fill(second == nothing, -1) + 1) * entries
+
+
 class TokenEmbedding(nn.Module):
     """A table of vectors, `[...]` int64 to `[..., D]`.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from duologue.config import LMConfig
 from duologue.lm.condition import Condition, Conditioning
 from duologue.lm.depth import DepthTransformer
-from duologue.lm.embedding import TokenEmbedding, all_given
+from duologue.lm.embedding import TokenEmbedding, all_given, two_in_one
 from duologue.nn.attention import first_weight
 from duologue.nn.linear import Linear
 from duologue.nn.norm import make_norm
@@ -110,6 +110,13 @@ class LM(nn.Module):
         if not self.config.writes_down_user:
             return torch.full(z_BD.shape[:1], NO_INPUT, device=z_BD.device)
         return self.extra_heads[0](z_BD).argmax(-1)
+
+    def with_user_text(self, text: Tensor, user: Tensor) -> Tensor:
+        """Ids of the text stream as the next frame reads them: the agent's token and what was written down of the
+        user's words, in one id. `text` of -1 stays: no input."""
+        config = self.config
+        both = two_in_one(text, user, config.text_card + 1, config.pad_id)
+        return torch.where(text < 0, text, both)
 
     def forward(self, codes_BKT: Tensor, condition: Condition | None = None) -> LMOutput:
         """Predict every code of `codes_BKT` from the frames before it and, in depth, the codes before it in its frame.

@@ -313,6 +313,10 @@ def _say(
     depth: bool,
 ) -> StepOutput:
     config, z_BD, finite_B = lm.config, thought.hidden_BD, thought.finite_B
+    conditional_BD = z_BD if state.guidance is None else z_BD.chunk(2)[0]
+    user_text_B, text_B = lm.write_down(conditional_BD), said_B
+    if config.reads_user_text:
+        said_B = lm.with_user_text(said_B, user_text_B)
     spoken, said_BK = config.spoken, said_B[:, None]
     if spoken:
         codes_BQ = audio_BQ
@@ -323,10 +327,13 @@ def _say(
     next_B = state.frame_B + 1
     _write(state.tokens_BKC, 0, next_B[:, None].expand_as(said_BK), said_BK, exec_B)
     state.frame_B.copy_(next_B if exec_B is None else torch.where(exec_B, next_B, state.frame_B))
-    z_BD = z_BD if state.guidance is None else z_BD.chunk(2)[0]
     tokens_BK = _complete(state, delays_K[: 1 + state.codebooks], exec_B)
-    finite_B = finite_B & z_BD.isfinite().all(-1)
-    return StepOutput(said_B, tokens_BK, lm.write_down(z_BD), z_BD, finite_B)
+    if config.reads_user_text:  # the agent's alone
+        tokens_BK[:, 0] = torch.where(
+            tokens_BK[:, 0] < 0, tokens_BK[:, 0], tokens_BK[:, 0] % (config.text_card + 1)
+        )
+    finite_B = finite_B & conditional_BD.isfinite().all(-1)
+    return StepOutput(text_B, tokens_BK, user_text_B, conditional_BD, finite_B)
 
 
 def _filled(codes_BQ: Tensor | None, batch: int, codebooks: int, device: torch.device) -> Tensor:

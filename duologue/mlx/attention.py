@@ -31,6 +31,11 @@ def causal_mask(query_BT: mx.array, key_BS: mx.array, context: int | None) -> mx
     return mask if context is None else mask & (age < context)
 
 
+def last_of_block(position_BT: mx.array, block: int) -> mx.array:
+    """The last position of the block of `block` positions that each stands in."""
+    return position_BT if block == 1 else position_BT + (block - 1 - position_BT % block)
+
+
 @dataclass
 class KVCache(State):
     """Keys and values of the last `capacity` positions of every slot, and how many positions each slot has seen.
@@ -104,15 +109,18 @@ class SelfAttention(nn.Module):
         max_period: float | None = 10_000.0,
         interleaved: bool = True,
         kv_repeat: int = 1,
+        bias: bool = False,
+        block: int = 1,
     ):
         super().__init__()
         self.head_dim = dim // heads
         self.kv_heads = heads // kv_repeat
+        self.block = block
         self.context = context
         self.max_period = max_period
         self.interleaved = interleaved
-        self.in_proj = nn.Linear(dim, dim + 2 * self.kv_heads * self.head_dim, bias=False)
-        self.out_proj = nn.Linear(dim, dim, bias=False)
+        self.in_proj = nn.Linear(dim, dim + 2 * self.kv_heads * self.head_dim, bias)
+        self.out_proj = nn.Linear(dim, dim, bias)
 
     def _qkv(self, x_BTD: mx.array, position_BT: mx.array) -> list[mx.array]:
         dim = x_BTD.shape[-1]
@@ -127,9 +135,10 @@ class SelfAttention(nn.Module):
         steps = x_BTD.shape[1]
         position_BT = mx.arange(steps, dtype=mx.int32)[None]
         q, k, v = self._qkv(x_BTD, position_BT)
-        if self.context is None or steps <= self.context:
+        if self.block == 1 and (self.context is None or steps <= self.context):
             return self.out_proj(attend(q, k, v, "causal"))
-        return self.out_proj(attend(q, k, v, causal_mask(position_BT, position_BT, self.context)))
+        last_BT = last_of_block(position_BT, self.block)
+        return self.out_proj(attend(q, k, v, causal_mask(last_BT, position_BT, self.context)))
 
     def init_state(self, batch: int, max_step: int, dtype: mx.Dtype) -> KVCache:
         """A cache for steps of up to `max_step` positions."""
@@ -142,7 +151,8 @@ class SelfAttention(nn.Module):
         position_BT = cache.positions(x_BTD.shape[1])
         q, k, v = self._qkv(x_BTD, position_BT)
         keys, values, entry_BC = cache.update(k, v, exec_B)
-        return self.out_proj(attend(q, keys, values, causal_mask(position_BT, entry_BC, self.context)))
+        last_BT = last_of_block(position_BT, self.block)
+        return self.out_proj(attend(q, keys, values, causal_mask(last_BT, entry_BC, self.context)))
 
 
 def project(linear: nn.Linear | nn.QuantizedLinear, x: mx.array, rows: slice) -> mx.array:

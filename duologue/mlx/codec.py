@@ -8,12 +8,14 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from duologue.config import CodecConfig
+from duologue.mlx.acoustic import AcousticEncoder, AcousticState
 from duologue.mlx.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
 from duologue.mlx.frames import FrameDecoder, FramesState
 from duologue.mlx.quantizer import SplitQuantizer
 from duologue.mlx.seanet import Decoder, Encoder, SeanetState
 from duologue.mlx.state import State
 from duologue.mlx.transformer import Transformer, TransformerState
+from duologue.mlx.whisper import WhisperEncoder, WhisperState
 
 
 @dataclass
@@ -21,6 +23,12 @@ class EncoderState(State):
     encoder: SeanetState
     transformer: TransformerState
     downsample: ConvState
+
+
+@dataclass
+class TwoEncodersState(State):
+    semantic: WhisperState
+    acoustic: AcousticState
 
 
 @dataclass
@@ -34,7 +42,7 @@ class DecoderState(State):
 class CodecState(State):
     """State of both directions for a batch of slots. Either half may be stepped without the other."""
 
-    encode: EncoderState
+    encode: EncoderState | TwoEncodersState
     decode: DecoderState
 
 
@@ -45,10 +53,16 @@ class Codec(nn.Module):
         super().__init__()
         self.config = config
         dim, resample = config.seanet.dim, config.resample
-        self.encoder = Encoder(config.seanet)
-        self.encoder_transformer = Transformer(config.transformer)
-        self.downsample = CausalConv1d(dim, dim, 2 * resample, resample, bias=False, pad="edge")
-        self.quantizer = SplitQuantizer(config.quantizer, dim)
+        if config.whisper and config.acoustic:
+            self.encoder: Any = WhisperEncoder(config.whisper, config.frame_size)
+            self.acoustic_encoder = AcousticEncoder(config.acoustic, config.frame_size)
+            latent_dim = config.whisper.dim + config.acoustic.width
+            self.quantizer = SplitQuantizer(config.quantizer, dim, latent_dim, config.whisper.dim)
+        else:
+            self.encoder = Encoder(config.seanet)
+            self.encoder_transformer = Transformer(config.transformer)
+            self.downsample = CausalConv1d(dim, dim, 2 * resample, resample, bias=False, pad="edge")
+            self.quantizer = SplitQuantizer(config.quantizer, dim)
         self.upsample = CausalConvTranspose1d(dim, dim, 2 * resample, resample, groups=dim, bias=False)
         self.decoder_transformer = Transformer(config.transformer)
         self.decoder: Any = (
@@ -61,11 +75,16 @@ class Codec(nn.Module):
 
     def encode(self, wav_BS: mx.array) -> mx.array:
         """Codes `[B, Q, ceil(S / frame_size)]` of whole waveforms; the last frame is filled with zeros."""
+        return self.quantizer.encode(self.to_latent(clean(wav_BS)), self.config.codebooks)
+
+    def to_latent(self, wav_BS: mx.array) -> mx.array:
+        """Latents before the quantiser, `[B, T, D]`."""
         frame = self.config.frame_size
         short = math.ceil(wav_BS.shape[-1] / frame) * frame - wav_BS.shape[-1]
-        z_BTD = self.encoder(mx.pad(clean(wav_BS), [(0, 0), (0, short)])[..., None])
-        z_BTD = self.downsample(self.encoder_transformer(z_BTD))
-        return self.quantizer.encode(z_BTD, self.config.codebooks)
+        wav_BS = mx.pad(wav_BS, [(0, 0), (0, short)])
+        if isinstance(self.encoder, WhisperEncoder):
+            return mx.concatenate([self.encoder(wav_BS), self.acoustic_encoder(wav_BS)], -1)
+        return self.downsample(self.encoder_transformer(self.encoder(wav_BS[..., None])))
 
     def decode(self, codes_BQT: mx.array) -> mx.array:
         """Waveforms `[B, T * frame_size]` of codes `[B, Q, T]`; the first Q codebooks are used."""
@@ -77,12 +96,16 @@ class Codec(nn.Module):
     def init_state(self, batch: int) -> CodecState:
         """State of `batch` slots that have heard and said nothing."""
         n = self.config.resample
-        return CodecState(
-            EncoderState(
+        if isinstance(self.encoder, WhisperEncoder):
+            encode = TwoEncodersState(self.encoder.init_state(batch), self.acoustic_encoder.init_state(batch))
+        else:
+            encode = EncoderState(
                 self.encoder.init_state(batch),
                 self.encoder_transformer.init_state(batch, n),
                 self.downsample.init_state(batch),
-            ),
+            )
+        return CodecState(
+            encode,
             DecoderState(
                 self.upsample.init_state(batch),
                 self.decoder_transformer.init_state(batch, n),
@@ -105,10 +128,14 @@ class Codec(nn.Module):
         """`encode_step` in a state that has room, as what is compiled calls it."""
         if wav_BS.ndim != 2 or wav_BS.shape[-1] != self.config.frame_size:
             raise ValueError(f"one frame [B, {self.config.frame_size}] a step, got {wav_BS.shape}")
-        inner = state.encode
-        z_BTD = self.encoder.step(inner.encoder, clean(wav_BS)[..., None], exec_B)
-        z_BTD = self.encoder_transformer.step(inner.transformer, z_BTD, exec_B)
-        z_BTD = self.downsample.step(inner.downsample, z_BTD, exec_B)
+        inner, wav_BS = state.encode, clean(wav_BS)
+        if isinstance(inner, TwoEncodersState):
+            said_BTD = self.encoder.step(inner.semantic, wav_BS, exec_B)
+            z_BTD = mx.concatenate([said_BTD, self.acoustic_encoder.step(inner.acoustic, wav_BS, exec_B)], -1)
+        else:
+            z_BTD = self.encoder.step(inner.encoder, wav_BS[..., None], exec_B)
+            z_BTD = self.encoder_transformer.step(inner.transformer, z_BTD, exec_B)
+            z_BTD = self.downsample.step(inner.downsample, z_BTD, exec_B)
         return self.quantizer.encode(z_BTD, self.config.codebooks)
 
     def decode_frame(

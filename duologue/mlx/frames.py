@@ -25,15 +25,14 @@ class FramesState(State):
 class FrameBlock(nn.Module):
     """A causal depthwise convolution and a two-layer perceptron beside an identity."""
 
-    def __init__(self, config: FramesConfig):
+    def __init__(self, width: int, hidden: int, kernel: int, blocks: int):
         super().__init__()
-        width = config.width
-        self.width, self.past = width, config.kernel - 1
-        self.near = nn.Conv1d(width, width, config.kernel, groups=width)
+        self.width, self.past = width, kernel - 1
+        self.near = nn.Conv1d(width, width, kernel, groups=width)
         self.norm = nn.LayerNorm(width)
-        self.linear_in = nn.Linear(width, config.hidden)
-        self.linear_out = nn.Linear(config.hidden, width)
-        self.scale = LayerScale(width, 1 / config.blocks)
+        self.linear_in = nn.Linear(width, hidden)
+        self.linear_out = nn.Linear(hidden, width)
+        self.scale = LayerScale(width, 1 / blocks)
 
     def __call__(self, x_BTC: mx.array) -> mx.array:
         return self._mix(x_BTC, mx.pad(x_BTC, [(0, 0), (self.past, 0), (0, 0)]))
@@ -58,7 +57,10 @@ class FrameDecoder(nn.Module):
         super().__init__()
         self.steps = hop // config.samples
         self.spread = nn.Linear(dim, self.steps * config.width)
-        self.blocks = [FrameBlock(config) for _ in range(config.blocks)]
+        self.blocks = [
+            FrameBlock(config.width, config.hidden, config.kernel, config.blocks)
+            for _ in range(config.blocks)
+        ]
         self.norm = nn.LayerNorm(config.width)
         self.voice = SourceFilter(config.width, config.samples, config.taps, sample_rate)
 

@@ -60,10 +60,10 @@ def make_norm(kind: str, dim: int) -> nn.Module:
 class MLP(nn.Module):
     """Two linear layers with a GELU between (Mimi's transformers)."""
 
-    def __init__(self, dim: int, hidden: int):
+    def __init__(self, dim: int, hidden: int, bias: bool = False):
         super().__init__()
-        self.linear_in = nn.Linear(dim, hidden, bias=False)
-        self.linear_out = nn.Linear(hidden, dim, bias=False)
+        self.linear_in = nn.Linear(dim, hidden, bias)
+        self.linear_out = nn.Linear(hidden, dim, bias)
 
     def __call__(self, x_BTD: mx.array) -> mx.array:
         return self.linear_out(gelu(self.linear_in(x_BTD)))

@@ -86,6 +86,13 @@ class LM(nn.Module):
             return mx.full(z_BD.shape[:1], NO_INPUT, mx.int32)
         return self.extra_heads[0](z_BD).argmax(-1).astype(mx.int32)
 
+    def with_user_text(self, text_B: mx.array, user_B: mx.array) -> mx.array:
+        """Ids of the text stream as the next frame reads them: the agent's token and what was written down of the
+        user's words, in one id. `text_B` of -1 stays: no input."""
+        second_B = mx.where(user_B == self.config.pad_id, -1, user_B)
+        both_B = text_B + (second_B + 1) * (self.config.text_card + 1)
+        return mx.where(text_B < 0, text_B, both_B)
+
     def __call__(self, codes_BKT: mx.array, condition: Condition | None = None) -> LMOutput:
         """Predict every code of `codes_BKT` from the frames before it and, in depth, the codes before it in its frame.
 

@@ -35,9 +35,9 @@ class Codebook(nn.Module):
 class ResidualVQ(nn.Module):
     """Codebooks in a row, each quantising what the ones before left over, between two pointwise projections."""
 
-    def __init__(self, config: QuantizerConfig, codebooks: int, outer_dim: int):
+    def __init__(self, config: QuantizerConfig, codebooks: int, outer_dim: int, inner_dim: int | None = None):
         super().__init__()
-        self.in_proj = nn.Conv1d(outer_dim, config.dim, 1, bias=False)
+        self.in_proj = nn.Conv1d(inner_dim or outer_dim, config.dim, 1, bias=False)
         self.out_proj = nn.Conv1d(config.dim, outer_dim, 1, bias=False)
         self.codebooks = [Codebook(config.entries, config.dim) for _ in range(codebooks)]
 
@@ -58,19 +58,33 @@ class ResidualVQ(nn.Module):
 
 
 class SplitQuantizer(nn.Module):
-    """The semantic codebook and the acoustic codebooks see the same latents, and their outputs are summed."""
+    """Semantic and acoustic codebooks, each in a row of their own, whose outputs are summed. With `semantic_dim`, the
+    semantic ones see the first so many channels of the latents alone."""
 
-    def __init__(self, config: QuantizerConfig, outer_dim: int):
+    def __init__(
+        self,
+        config: QuantizerConfig,
+        outer_dim: int,
+        latent_dim: int | None = None,
+        semantic_dim: int | None = None,
+    ):
         super().__init__()
-        self.semantic = ResidualVQ(config, 1, outer_dim)
-        self.acoustic = ResidualVQ(config, config.codebooks - 1, outer_dim)
+        self.semantic_dim = semantic_dim
+        self.semantic = ResidualVQ(config, config.semantic, outer_dim, semantic_dim or latent_dim)
+        self.acoustic = ResidualVQ(config, config.codebooks - config.semantic, outer_dim, latent_dim)
 
     def encode(self, z_BTD: mx.array, codebooks: int) -> mx.array:
-        codes_B1T = self.semantic.encode(z_BTD, 1)
-        if codebooks == 1:
-            return codes_B1T
-        return mx.concatenate([codes_B1T, self.acoustic.encode(z_BTD, codebooks - 1)], 1)
+        first = min(codebooks, len(self.semantic.codebooks))
+        codes_BQT = self.semantic.encode(self.semantic_part(z_BTD), first)
+        if codebooks == first:
+            return codes_BQT
+        return mx.concatenate([codes_BQT, self.acoustic.encode(z_BTD, codebooks - first)], 1)
 
     def decode(self, codes_BQT: mx.array) -> mx.array:
-        z_BTD = self.semantic.decode(codes_BQT[:, :1])
-        return z_BTD if codes_BQT.shape[1] == 1 else z_BTD + self.acoustic.decode(codes_BQT[:, 1:])
+        first = len(self.semantic.codebooks)
+        z_BTD = self.semantic.decode(codes_BQT[:, :first])
+        return z_BTD if codes_BQT.shape[1] <= first else z_BTD + self.acoustic.decode(codes_BQT[:, first:])
+
+    def semantic_part(self, z_BTD: mx.array) -> mx.array:
+        """The channels of latents that the semantic codebooks see."""
+        return z_BTD if self.semantic_dim is None else z_BTD[..., : self.semantic_dim]

@@ -256,7 +256,10 @@ def speak(
     chosen) and the codes that go with it. Without `depth` no code is sampled: `audio_BQ`, or no input, is said."""
     config, z_BD, finite_B = lm.config, thought.hidden_BD, thought.finite_B
     spoken = config.spoken
-    said_B = thought.text_B if text_B is None else text_B
+    text_B = thought.text_B if text_B is None else text_B
+    conditional_BD = z_BD if state.guidance is None else z_BD[: len(z_BD) // 2]
+    user_text_B = lm.write_down(conditional_BD)
+    said_B = lm.with_user_text(text_B, user_text_B) if config.reads_user_text else text_B
     said_BK = said_B[:, None]
     if spoken:
         codes_BQ = audio_BQ
@@ -269,10 +272,13 @@ def speak(
     next_B = state.frame_B + 1
     state.tokens_BKC = _written(state.tokens_BKC, 0, next_B[:, None], said_BK, exec_B)
     state.frame_B = keep(state.frame_B, next_B, exec_B)
-    z_BD = z_BD if state.guidance is None else z_BD[: len(z_BD) // 2]
-    delays_K = mx.array(config.delays[: 1 + state.codebooks])
-    finite_B = finite_B & mx.isfinite(z_BD).all(-1)
-    return StepOutput(said_B, _complete(state, delays_K, exec_B), lm.write_down(z_BD), z_BD, finite_B)
+    tokens_BK = _complete(state, mx.array(config.delays[: 1 + state.codebooks]), exec_B)
+    if config.reads_user_text:  # the agent's alone
+        first_B1, codes_BQ = tokens_BK[:, :1], tokens_BK[:, 1:]
+        first_B1 = mx.where(first_B1 < 0, first_B1, first_B1 % (config.text_card + 1))
+        tokens_BK = mx.concatenate([first_B1, codes_BQ], 1)
+    finite_B = finite_B & mx.isfinite(conditional_BD).all(-1)
+    return StepOutput(text_B, tokens_BK, user_text_B, conditional_BD, finite_B)
 
 
 def _hidden(state: StepState, delays_K: mx.array, input_BK1: mx.array, before_BK1: mx.array) -> mx.array:

@@ -32,13 +32,17 @@ class Layer(nn.Module):
             config.max_period if config.rotary else None,
             config.positions != "rope_concat",
             config.kv_repeat,
+            config.bias,
+            config.block,
         )
         if config.cross_attention:
             self.norm_cross = nn.LayerNorm(dim, eps=1e-5)
             self.cross_attention = CrossAttention(dim, config.heads)
             self.scale_cross = make_scale(dim, config.layer_scale)
         self.norm2 = make_norm(config.norm, dim)
-        self.mlp = (GatedMLP if config.gated else MLP)(dim, config.feedforward)
+        self.mlp = (
+            GatedMLP(dim, config.feedforward) if config.gated else MLP(dim, config.feedforward, config.bias)
+        )
         self.scale1, self.scale2 = make_scale(dim, config.layer_scale), make_scale(dim, config.layer_scale)
 
     def _after_attention(
@@ -67,6 +71,7 @@ class Transformer(nn.Module):
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
+        self.block = config.block
         self.layers = [Layer(config) for _ in range(config.layers)]
         self.added_period = config.max_period if config.positions == "sin" else None
 
@@ -97,6 +102,9 @@ class Transformer(nn.Module):
         exec_B: mx.array | None = None,
         condition: list[KeysValues] | None = None,
     ) -> mx.array:
+        """The next positions `[B, T, D]`; T is a multiple of `config.block`."""
+        if x_BTD.shape[1] % self.block:
+            raise ValueError(f"a step of {x_BTD.shape[1]} positions is not of whole blocks of {self.block}")
         x_BTD = self._placed(x_BTD, state.caches[0].positions(x_BTD.shape[1]))
         for i, layer in enumerate(self.layers):
             x_BTD = layer.step(state.caches[i], x_BTD, exec_B, None if condition is None else condition[i])

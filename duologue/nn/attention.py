@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from duologue.nn.kv_cache import CacheRows, KVCache, Place, causal_mask
+from duologue.nn.kv_cache import CacheRows, KVCache, Place, causal_mask, last_of_block
 from duologue.nn.linear import Linear
 from duologue.nn.rope import Rotation, complex_rotation, rotate, turns
 
@@ -56,6 +56,8 @@ class SelfAttention(nn.Module):
         max_period: float | None = 10_000.0,
         interleaved: bool = True,
         kv_repeat: int = 1,
+        bias: bool = False,
+        block: int = 1,
     ):
         super().__init__()
         self.head_dim = dim // heads
@@ -64,8 +66,9 @@ class SelfAttention(nn.Module):
         self.context = context
         self.max_period = max_period
         self.interleaved = interleaved
-        self.in_proj = Linear(dim, dim + 2 * self.kv_heads * self.head_dim, bias=False)
-        self.out_proj = Linear(dim, dim, bias=False)
+        self.block = block
+        self.in_proj = Linear(dim, dim + 2 * self.kv_heads * self.head_dim, bias)
+        self.out_proj = Linear(dim, dim, bias)
 
     def turns(self, position_BT: Tensor) -> Rotation | None:
         """What positions do to queries and keys; the same in every layer of a stack."""
@@ -98,9 +101,10 @@ class SelfAttention(nn.Module):
         steps = x_BTD.shape[1]
         position_BT = torch.arange(steps, device=x_BTD.device)[None]
         q, k, v = self._qkv(x_BTD, self.turns(position_BT))
-        if self.context is None or steps <= self.context:
+        if self.block == 1 and (self.context is None or steps <= self.context):
             return self.out_proj(attend(q, k, v, None, causal=True))
-        return self.out_proj(attend(q, k, v, causal_mask(position_BT, position_BT, self.context)))
+        last_BT = last_of_block(position_BT, self.block)
+        return self.out_proj(attend(q, k, v, causal_mask(last_BT, position_BT, self.context)))
 
     def init_cache(self, batch: int, capacity: int, like: Tensor) -> KVCache:
         return KVCache.empty(batch, self.kv_heads, capacity, self.head_dim, like)

@@ -34,6 +34,7 @@ class Ring(State):
     seen_B: Tensor  # int64: positions written since the last reset
     capacity: int
     context: int
+    block: int = 1  # positions of a block see one another; steps are then of whole blocks
     used: int = 0  # upper bound of the entries in use in any slot, so that young conversations attend to few
 
     def advance(self, steps: int, exec_B: Tensor | None, dtype: torch.dtype) -> Place:
@@ -46,7 +47,7 @@ class Ring(State):
         entry_C = torch.arange(used, device=seen_B.device)
         last_B1 = seen_B[:, None] - 1
         entry_BC = last_B1 - (last_B1 - entry_C) % self.capacity  # the newest position congruent to the entry
-        visible = causal_mask(position_BT, entry_BC, self.context)
+        visible = causal_mask(last_of_block(position_BT, self.block), entry_BC, self.context)
         hidden = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
         mask_B1TS = hidden.masked_fill_(~visible, -torch.inf)
         return Place(position_BT, position_BT % self.capacity, used, mask_B1TS, exec_B)
@@ -63,6 +64,11 @@ class Ring(State):
         super().scatter(slots_N, taken)
         assert isinstance(taken, Ring)
         self.used = max(self.used, taken.used)
+
+
+def last_of_block(position_BT: Tensor, block: int) -> Tensor:
+    """The last position of the block of `block` positions that each stands in."""
+    return position_BT if block == 1 else position_BT + (block - 1 - position_BT % block)
 
 
 def causal_mask(query_BT: Tensor, key_BS: Tensor, context: int | None) -> Tensor:

@@ -30,11 +30,14 @@ Kernel = Callable[[Tensor], Tensor]
 
 
 class WeightCache:
-    """What `make` makes of a module's weight and bias, kept until they change. Only where no gradients are wanted."""
+    """What `make` makes of a module's weight and bias (learnt or fixed), kept until they change. Only where no
+    gradients are wanted."""
 
     def __init__(self, module: nn.Module, make: Callable[[Any], Any]):
         self._module, self._make = module, make
-        self._weights = module._parameters  # pyright: ignore[reportPrivateUsage]  # to ask the module for each takes longer than to add two vectors
+        # To ask the module for each takes longer than to add two vectors.
+        own = module._parameters  # pyright: ignore[reportPrivateUsage]
+        self._weights = own if "weight" in own else module._buffers  # pyright: ignore[reportPrivateUsage]
         self._made_of: tuple[Tensor | None, int, int] = None, 0, 0
         self._data: Tensor | None = None  # held, or its address could come again as that of other weights
         self._made: Any = None

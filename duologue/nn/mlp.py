@@ -15,10 +15,10 @@ def gelu(x_BTD: Tensor) -> Tensor:
 class MLP(HookFree):
     """Two linear layers with a GELU between (Mimi's transformers)."""
 
-    def __init__(self, dim: int, hidden: int):
+    def __init__(self, dim: int, hidden: int, bias: bool = False):
         super().__init__()
-        self.linear_in = Linear(dim, hidden, bias=False)
-        self.linear_out = Linear(hidden, dim, bias=False)
+        self.linear_in = Linear(dim, hidden, bias)
+        self.linear_out = Linear(hidden, dim, bias)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.linear_out(gelu(self.linear_in(x_BTD)))

@@ -42,13 +42,17 @@ class Layer(nn.Module):
             config.max_period if config.rotary else None,
             config.positions != "rope_concat",
             config.kv_repeat,
+            config.bias,
+            config.block,
         )
         if config.cross_attention:
             self.norm_cross = nn.LayerNorm(dim, eps=1e-5)
             self.cross_attention = CrossAttention(dim, config.heads)
             self.scale_cross = make_scale(dim, config.layer_scale)
         self.norm2 = make_norm(config.norm, dim)
-        self.mlp = (GatedMLP if config.gated else MLP)(dim, config.feedforward)
+        self.mlp = (
+            GatedMLP(dim, config.feedforward) if config.gated else MLP(dim, config.feedforward, config.bias)
+        )
         self.scale1, self.scale2 = make_scale(dim, config.layer_scale), make_scale(dim, config.layer_scale)
 
     def _after_attention(self, x_BTD: Tensor, update_BTD: Tensor, condition: KeysValues | None) -> Tensor:
@@ -80,7 +84,7 @@ class Transformer(nn.Module):
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
-        self.context = config.context
+        self.context, self.block = config.context, config.block
         self.added_period = config.max_period if config.positions == "sin" else None
         self.layers = Stack(Layer(config) for _ in range(config.layers))
         self.checkpointing = False  # recompute activations going back: less memory, a third more work
@@ -114,7 +118,7 @@ class Transformer(nn.Module):
         like = first_weight(self)
         seen_B = torch.zeros(batch, dtype=torch.int64, device=like.device)
         caches = [layer.attention.init_cache(batch, capacity, like) for layer in self.layers]
-        return TransformerState(Ring(seen_B, capacity, context), caches)
+        return TransformerState(Ring(seen_B, capacity, context, self.block), caches)
 
     def step(
         self,
@@ -123,6 +127,9 @@ class Transformer(nn.Module):
         exec_B: Tensor | None = None,
         condition: list[KeysValues] | None = None,
     ) -> Tensor:
+        """The next positions `[B, T, D]`; T is a multiple of `config.block`."""
+        if x_BTD.shape[1] % self.block:
+            raise ValueError(f"a step of {x_BTD.shape[1]} positions is not of whole blocks of {self.block}")
         place = state.ring.advance(x_BTD.shape[1], exec_B, x_BTD.dtype)
         x_BTD = self._placed(x_BTD, place.position_BT)
         rotation = self.layers[0].attention.step_rotation(place.position_BT)

@@ -23,7 +23,7 @@ from duologue.lm.sampling import Sampling
 from duologue.serve.kyutai import CLOSE
 from duologue.serve.link import RATE, RateLimiter, VoiceActivity, first_to_end, in_time
 from duologue.serve.openai_events import Event, Reply, Shelf, Transcript, new_id, written
-from duologue.serve.openai_session import SessionSettings, described, session_object
+from duologue.serve.openai_session import DEFAULT, SessionSettings, described, session_object
 from duologue.serve.openai_wire import SocketWire, Wire
 from duologue.serve.pool import Call, Ended, Pool
 
@@ -58,13 +58,10 @@ async def realtime(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
 class Conversation:
     """A conversation in the events of the protocol."""
 
-    def __init__(self, wire: Wire, pool: Pool, model: str):
+    def __init__(self, wire: Wire, pool: Pool, model: str, settings: SessionSettings = DEFAULT):
         self._wire, self._pool = wire, pool
         self._call: Call | None = None
-        self._session, self._settings = (
-            session_object(model[:100], pool.settings.time_limit),
-            SessionSettings(),
-        )
+        self._session, self._settings = session_object(model[:100], pool.settings.time_limit), settings
         self._reads, self._writes = self._settings.codecs()
         self._ahead: deque[np.ndarray] = deque()  # the user's sound that came before its time
         self._uncommitted = 0  # samples of the user since the last turn

@@ -64,6 +64,9 @@ class SessionSettings:
         return sound_of(self.reads), sound_of(self.writes)
 
 
+DEFAULT = SessionSettings()
+
+
 def session_object(model: str, seconds: float) -> Event:
     """What does not change in a session that ends after `seconds`."""
     return {

@@ -6,9 +6,11 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import numpy as np
 
+from duologue.audio.watermark import SpreadSpectrum
 from duologue.engine.batcher import Batcher, Busy, Down
 from duologue.engine.live_session import Counts
 from duologue.engine.recorder import Recorder, Track
@@ -182,6 +184,7 @@ class Call:
         self.began = pool.engine.now()
         self.first_sound: float | None = None  # seconds in which the first sound must come
         self._heard = False
+        self._watermark = SpreadSpectrum() if pool.settings.watermark else None
         self._warned: set[str] = set()
 
     def _new_track(self, sampling: Sampling) -> Track | None:
@@ -207,13 +210,16 @@ class Call:
         while True:
             self._check()
             if said := self.session.take(1):  # what waits, waits in the session, where the old is dropped
-                return said
+                return [self._marked(frame) for frame in said]
             if self.session.ended:
                 raise Ended(
                     self.session.ended, retry=RETRY if self.session.ended in ("error", "shutdown") else None
                 )
             self._news.clear()
             await set_or(self._news, 1.0)
+
+    def _marked(self, frame: AgentFrame) -> AgentFrame:
+        return replace(frame, wav_S=self._watermark.mark(frame.wav_S)) if self._watermark else frame
 
     def counts(self) -> Counts:
         return self.session.counts()

@@ -53,6 +53,8 @@ class Settings:
     """Proxies in front, whose X-Forwarded-For tells who a client is: addresses or networks with commas between."""
     ice_servers: tuple[str, ...] = ()
     """For WebRTC across routers: stun:host:port, or turn:user:password@host:port."""
+    watermark: bool = False
+    """Mark the agent's sound, so that `duologue detect` can tell that it was made here."""
     keys: Suppress[tuple[str, ...]] = ()
     """Keys, one of which a client must show; none: everyone may talk."""
     twilio_token: Suppress[str] = ""

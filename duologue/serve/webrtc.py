@@ -6,11 +6,15 @@ channel `oai-events`.
 
 import asyncio
 import contextlib
+import email
+import email.policy
 import fractions
+import json
 import logging
 import secrets
 from collections import deque
 from dataclasses import replace
+from typing import cast
 
 import av
 import numpy as np
@@ -24,9 +28,10 @@ from duologue.audio.activity import LOUD, rms_of
 from duologue.lm.sampling import Sampling
 from duologue.serve.link import RATE, Pcm16, first_to_end
 from duologue.serve.openai_realtime import Conversation
+from duologue.serve.openai_session import SessionSettings
 from duologue.serve.pool import Call, Ended, Pool
 from duologue.serve.sdp import Offer
-from duologue.serve.settings import FIRST_SOUND
+from duologue.serve.settings import FIRST_SOUND, MESSAGE
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +56,15 @@ class Calls:
 
     async def offer(self, request: Request) -> Response:
         """Answer an offer; the conversation then goes on by itself."""
-        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/sdp":
-            return JSONResponse({"error": "the body is an offer, application/sdp"}, 415)
-        if len(body := await _body(request)) > OFFER:
+        body = await _body(request)
+        try:
+            offer, settings = _offered(request.headers.get("content-type", ""), body)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, LookupError):
+            return JSONResponse({"error": "the form holds no offer, or no session that can be"}, 400)
+        if offer is None:
+            text = "the body is an offer, application/sdp, or a form with `sdp` and `session`"
+            return JSONResponse({"error": text}, 415)
+        if len(body) > MESSAGE or len(offer) > OFFER:
             return JSONResponse({"error": "the offer is too long"}, 413)
         try:
             sampling = replace(self._default, seed=secrets.randbits(31))
@@ -64,7 +75,7 @@ class Calls:
         peer = Peer(call, self._pool.settings.ice_servers)
         try:
             async with asyncio.timeout(FIRST_SOUND):
-                answer = await peer.answer(body.decode())
+                answer = await peer.answer(offer.decode())
         except Exception as error:  # whatever the offer makes the library raise
             log.info("an offer was not understood: %s", error)
             call.close("invalid")
@@ -74,7 +85,7 @@ class Calls:
             call.close("gone")
             self._end(peer)
             raise
-        task = asyncio.create_task(peer.hold(Conversation(peer, self._pool, model)))
+        task = asyncio.create_task(peer.hold(Conversation(peer, self._pool, model, settings)))
         self._tasks[call.id] = task
 
         def over(_: asyncio.Task[None]) -> None:
@@ -113,9 +124,25 @@ async def _body(request: Request) -> bytes:
     body = b""
     async for part in request.stream():
         body += part
-        if len(body) > OFFER:
+        if len(body) > MESSAGE:
             break
     return body
+
+
+def _offered(content_type: str, body: bytes) -> tuple[bytes | None, SessionSettings]:
+    """The offer in a body, and the settings of the session. Raises one of many errors for a form that is none."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "application/sdp":
+        return body, SessionSettings()
+    if kind != "multipart/form-data":
+        return None, SessionSettings()
+    head = f"Content-Type: {content_type}\r\n\r\n".encode()
+    parts = email.message_from_bytes(head + body, policy=email.policy.HTTP).iter_parts()
+    fields = {
+        part.get_param("name", header="content-disposition"): part.get_payload(decode=True) for part in parts
+    }
+    session = json.loads(cast(bytes, fields.get("session") or b"{}"))
+    return cast(bytes, fields["sdp"]), SessionSettings().updated(session)
 
 
 class Peer:

@@ -8,6 +8,7 @@ import numpy as np
 import sentencepiece
 import torch
 
+from duologue.data.augment import convolve, room, telephone
 from duologue.data.segments import Block, load_blocks
 from duologue.types import StrPath
 
@@ -95,7 +96,7 @@ class CropBatches:
             valid[int(tail * 12.5) :] = False
             words = " ".join(word for c in whole for word in c["words"])
             tokens = [token + 1 for token in self.tokenizer.encode(words)]  # 0 is the blank
-        noisy = add_noise(wav, rng) if rng.random() < self.noisy and not agent else wav
+        noisy = self._degraded(wav, rng) if rng.random() < self.noisy and not agent else wav
         return {
             "wav": noisy,
             "clean": wav,
@@ -104,6 +105,28 @@ class CropBatches:
             "tokens": tokens,
             "agent": np.bool_(agent),
         }
+
+    def _degraded(self, wav_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """In a room, beside other people, on the telephone or in noise."""
+        speech_S = convolve(wav_S, room(rng)) if rng.random() < 0.4 else wav_S
+        if rng.random() < 0.25:
+            others = [self._other(len(wav_S), rng) for _ in range(rng.integers(1, 4))]
+            babble_S = convolve(np.sum(others, axis=0), room(rng))
+            speech_S = speech_S + at_ratio(babble_S, speech_S, rng.uniform(3, 25))
+        if rng.random() < 0.15:
+            return telephone(speech_S)
+        return add_noise(speech_S, rng)
+
+    def _other(self, samples: int, rng: np.random.Generator) -> np.ndarray:
+        block, i = self.speech[rng.integers(len(self.speech))]
+        at = int(rng.integers(block.wav.shape[1] - samples))
+        return block.wav[i, at : at + samples].astype(np.float32) / 32768
+
+
+def at_ratio(noise_S: np.ndarray, speech_S: np.ndarray, decibels: float) -> np.ndarray:
+    """`noise_S` so loud that its power is `decibels` below that of `speech_S`."""
+    ratio = np.sqrt(np.mean(speech_S**2) / (np.mean(noise_S**2) + 1e-12))
+    return (noise_S * ratio * 10 ** (-decibels / 20)).astype(np.float32)
 
 
 def add_noise(wav_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -119,8 +142,7 @@ def add_noise(wav_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     speech = np.fft.irfft(spectrum, len(wav_S)).astype(np.float32)
     noise = np.fft.rfft(rng.standard_normal(len(wav_S))) / np.maximum(hertz, 30) ** (rng.uniform(0, 2) / 2)
     noise = np.fft.irfft(noise, len(wav_S))
-    level = np.sqrt(np.mean(speech**2) / (np.mean(noise**2) + 1e-12)) * 10 ** (-rng.uniform(5, 40) / 20)
-    mixed = (speech + level * noise) * 10 ** (rng.uniform(-9, 6) / 20)
+    mixed = (speech + at_ratio(noise, speech, rng.uniform(5, 40))) * 10 ** (rng.uniform(-9, 6) / 20)
     return np.clip(mixed, -1, 1).astype(np.float32)
 
 

@@ -55,9 +55,14 @@ class DecoderConfig:
 
 
 def by_spectra(config: DecoderConfig) -> DecoderConfig:
-    """For a decoder by frames: no discriminators, no waveform, and spectra that tell harmonics apart."""
-    losses = CodecLossConfig(adversarial=0.0, feature=0.0, waveform=0.0)
-    return replace(config, losses=losses, mel=MelConfig(n_mels=100, first=9, floor=1e-3, plain=True))
+    """For a decoder by frames: nothing that depends on phases, which are its own; spectra that tell harmonics apart."""
+    return replace(
+        config,
+        losses=CodecLossConfig(adversarial=1.0, feature=2.0, waveform=0.0, mel=2.0),
+        discriminator=DiscriminatorConfig((2048, 1024, 512), 16, (1, 2), mels=96),
+        mel=MelConfig(n_mels=100, first=9, floor=1e-3, plain=True),
+        spectra_first=0,  # it has learnt from spectra in the stage before
+    )
 
 
 class CodeBatches:
@@ -83,7 +88,7 @@ class CodeBatches:
         self.hop, self.rate = codec.config.frame_size, codec.config.sample_rate
         self.codes_NQT = encode_all(codec, self.wav_NS)
         by = codec.config.frames
-        self.pitches = [self._pitch(wav_S, by.samples) for wav_S in self.wav_NS] if by else []
+        self.pitches = [pitch_track(wav_S, self.rate, by.samples) for wav_S in self.wav_NS] if by else []
         self.batch, self.frames, self.context, self.agent_share = batch, frames, context, agent_share
         self.seed, self.rank, self.index = seed, rank, 0
 
@@ -122,10 +127,11 @@ class CodeBatches:
             batch |= dict(zip(("pitch", "voiced"), torch.from_numpy(np.stack(pitches, 1)), strict=True))
         return batch
 
-    def _pitch(self, wav_S: np.ndarray, hop: int) -> np.ndarray:
-        """[2, T]: octaves, and 1 where there is a voice."""
-        half = soxr.resample(wav_S.astype(np.float32) / 32768, 2, 1)
-        return np.stack(pitch_of(half, self.rate // 2, hop // 2)).astype(np.float32)
+
+def pitch_track(wav_S: np.ndarray, sample_rate: int, hop: int) -> np.ndarray:
+    """Of an int16 waveform, [2, T]: octaves, and 1 where there is a voice."""
+    half = soxr.resample(wav_S.astype(np.float32) / 32768, 2, 1)
+    return np.stack(pitch_of(half, sample_rate // 2, hop // 2)).astype(np.float32)
 
 
 def encode_all(codec: Codec, wav_NS: np.ndarray, batch: int = 4) -> np.ndarray:

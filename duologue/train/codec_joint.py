@@ -7,6 +7,7 @@ stage. The convolutional decoder, several times dearer a second, comes last, on 
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -89,7 +90,7 @@ class JointStage(SemanticStage):
         z_BDT = codec.to_latent(batch["wav"])
         size = len(z_BDT)
         bypass_B = torch.rand(size, device=z_BDT.device) < config.bypass
-        semantic = codec.quantizer.semantic.quantize(z_BDT, 1, bypass_B)
+        semantic = codec.quantizer.semantic.quantize(z_BDT, codec.config.quantizer.semantic, bypass_B)
         total, terms = self.semantic_loss(batch, semantic)
         early = self.module.training and self.step < config.spectrum_first
         acoustic = self._acoustic(codec, z_BDT.detach() if early else z_BDT, bypass_B)
@@ -112,7 +113,7 @@ class JointStage(SemanticStage):
 
     def _acoustic(self, codec: Codec, z_BDT: Tensor, bypass_B: Tensor) -> Quantized:
         """With a random number of codebooks, so that the first ones matter most (quantiser dropout)."""
-        most = codec.config.quantizer.codebooks - 1
+        most = len(codec.quantizer.acoustic.codebooks)
         drop = self.module.training and torch.rand(()) < 0.5
         used = int(torch.randint(1, most + 1, ())) if drop else most
         return codec.quantizer.acoustic.quantize(z_BDT, used, bypass_B)
@@ -121,7 +122,7 @@ class JointStage(SemanticStage):
         """With `mel`, and `mel_bypass`, which is that of latents that were not quantised."""
         codec = self.module.codec
         mels, free = [], []
-        for batch in self.valid:
+        for batch in chain.from_iterable(self.valid.values()):
             z_BDT, q = codec.to_latent(batch["clean"]), codec.quantizer
             heard = batch | {"wav": batch["clean"]}  # and all of them count alike, having no agent
             mels.append(float(self._mel(heard, q.decode(q.encode(z_BDT, codec.config.codebooks)))))

@@ -1,5 +1,6 @@
 """From the options of `duologue train codec` to a run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from duologue.codec.init import scale_to_speech
 from duologue.data.segments import load_blocks
 from duologue.errors import InputError
 from duologue.train import checkpoint, parallel
+from duologue.train.codec_acoustic import AcousticStage, AcousticStageConfig, SoundBatches
 from duologue.train.codec_batches import CropBatches, block_words
 from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStage, by_spectra
 from duologue.train.codec_joint import JointConfig, JointStage
@@ -20,6 +22,7 @@ from duologue.train.loop import LoopConfig, run
 from duologue.train.options import ExportCodec, TrainCodec
 from duologue.train.parallel import World
 from duologue.train.stage import Data, Stage
+from duologue.weights.ctranslate2 import load_whisper_encoder
 from duologue.weights.write import write_codec
 
 PRESETS = {"nano": presets.nano_codec, "mimi": presets.mimi, "tiny": presets.tiny_codec}
@@ -30,7 +33,9 @@ def train_codec(options: TrainCodec) -> None:
     how = options.run_config
     torch.manual_seed(how.seed)
     world = parallel.start(how.device, how.precision)
-    build = {"semantic": _semantic, "joint": _joint, "decoder": _decoder}[options.stage]
+    build = {"semantic": _semantic, "joint": _joint, "acoustic": _acoustic, "decoder": _decoder}[
+        options.stage
+    ]
     stage, data = build(options, world)
     loop = LoopConfig(
         how.steps, 1, 20, how.eval_every, save_minutes=how.save_minutes, minutes=how.minutes, seed=how.seed
@@ -53,6 +58,12 @@ def _semantic(options: TrainCodec, world: World) -> tuple[Stage, Data]:
     codec = Codec(PRESETS[options.preset]())
     scale_to_speech(codec, data.make(0)["clean"])
     config = SemanticConfig(lr=options.lr or SemanticConfig.lr, steps=options.run_config.steps)
+    if options.whisper:
+        if not codec.config.whisper:
+            raise InputError(f"the encoder of {options.preset} is not Whisper's: leave out --whisper")
+        load_whisper_encoder(codec.encoder, options.whisper)
+        # It knows words from the first step on, and must not forget them while the rest knows nothing.
+        config = replace(config, continuous_steps=500, states_weight=4.0, states_first=400)
     valid = _held_out(options, tokenizer)
     return SemanticStage(parallel.parallelize(codec, world), tokenizer, sample_TD, config, valid, world), data
 
@@ -70,6 +81,20 @@ def _joint(options: TrainCodec, world: World) -> tuple[Stage, Data]:
     (options.out / "words.model").parent.mkdir(parents=True, exist_ok=True)
     (options.out / "words.model").write_bytes((start / "words.model").read_bytes())
     return stage, data
+
+
+def _acoustic(options: TrainCodec, world: World) -> tuple[Stage, Data]:
+    codec = trained(_start(options), options.preset, new_half=True)
+    frames = round((options.seconds or 3.84) * codec.config.frame_rate)
+    share = 0.85 if options.agent_share is None else options.agent_share
+    seed, batch = options.run_config.seed, options.batch or 4
+    data = SoundBatches(codec, options.segments / "train", batch, frames, share, seed, world.rank)
+    held_out = SoundBatches(codec, options.segments / "valid-agent", 4, 50, 1.0)
+    if options.start != options.out:
+        scale_to_speech(codec, data.make(0)["wav"], frozen=codec.encoder)
+    config = AcousticStageConfig(options.lr or AcousticStageConfig.lr, steps=options.run_config.steps)
+    codec = parallel.parallelize(codec, world)
+    return AcousticStage(codec, config, [held_out.make(i) for i in range(6)], world), data
 
 
 def _decoder(options: TrainCodec, world: World) -> tuple[Stage, Data]:
@@ -90,16 +115,27 @@ def _start(options: TrainCodec) -> Path:
     return options.start
 
 
-def trained(start: Path, preset: str, new_decoder: bool = False) -> Codec:
-    """The codec of a run. With `new_decoder` its convolutional decoder may be missing, and starts from nothing."""
+NOT_SEMANTIC = (
+    "acoustic_encoder.",
+    "quantizer.acoustic.",
+    "quantizer.semantic.out_proj",
+    "upsample.",
+    "decoder",
+)
+
+
+def trained(start: Path, preset: str, new_decoder: bool = False, new_half: bool = False) -> Codec:
+    """The codec of a run. With `new_decoder` its decoder may be missing, and starts from nothing; with `new_half` so
+    does all that the semantic stage does not train."""
     codec = Codec(PRESETS[preset]())
+    new = NOT_SEMANTIC if new_half else ("decoder.",)
     weights = checkpoint.load_weights(start)
     found = {n.removeprefix("codec."): w for n, w in weights.items() if n.startswith("codec.")}
     own = codec.state_dict()
     other = found.keys() ^ own.keys() | {n for n in own if n in found and own[n].shape != found[n].shape}
-    if new_decoder and other and all(name.startswith("decoder.") for name in other):
-        found = {n: own[n] if n.startswith("decoder.") else w for n, w in found.items() if n in own}
-        found |= {n: w for n, w in own.items() if n.startswith("decoder.")}
+    if (new_half or (new_decoder and other)) and all(name.startswith(new) for name in other):
+        found = {n: own[n] if n.startswith(new) else w for n, w in found.items() if n in own}
+        found |= {n: w for n, w in own.items() if n.startswith(new)}
     elif other:
         raise InputError(f"{start} holds another codec than {preset}: {min(other)!r} does not fit")
     codec.load_state_dict(found)
@@ -120,9 +156,14 @@ def _crops(
 
 def _held_out(
     options: TrainCodec, tokenizer: sentencepiece.SentencePieceProcessor
-) -> list[dict[str, torch.Tensor]]:
+) -> dict[str, list[dict[str, torch.Tensor]]]:
+    """Batches of each kind of held-out segments."""
     data = CropBatches(options.segments / "valid", tokenizer, 8, options.seconds or 6.4, 0.0, 1, noisy=0.0)
-    return [data.make(i) for i in range(12)]
+    batches, speech = {}, data.speech
+    for kind in sorted({block.meta[i]["kind"] for block, i in speech}):
+        data.speech = [(block, i) for block, i in speech if block.meta[i]["kind"] == kind]
+        batches[kind] = [data.make(i) for i in range(6)]
+    return batches
 
 
 def _word_pieces(folder: Path, out: Path, size: int = 400) -> sentencepiece.SentencePieceProcessor:

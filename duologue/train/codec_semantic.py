@@ -6,7 +6,7 @@ left out, a small encoder spends all it has on the words.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,11 @@ from duologue.train.stage import Loss, Stage
 @dataclass(frozen=True)
 class SemanticConfig:
     lr: float = 8e-4
+    pretrained_lr: float = 2e-4  # of an encoder that began as Whisper's
+    states_weight: float = 0.0  # of the distance of such an encoder's 50 Hz states to the teacher's
+    states_first: int = (
+        0  # steps in which that distance alone teaches the encoder: what is new knows nothing yet
+    )
     steps: int = 10_000
     warmup: int = 200
     continuous_steps: int = (
@@ -65,6 +70,8 @@ class SemanticModule(nn.Module):
         dim = codec.config.seanet.dim
         self.codec = codec
         self.distill = nn.Linear(dim, teacher_dim)
+        if codec.config.whisper:
+            self.distill_states = nn.Linear(codec.config.whisper.dim, teacher_dim)
         self.reader = Reader(dim, vocabulary)
         # Some channels of the teacher are a hundred times larger than others and would be all that a cosine sees.
         self.register_buffer("teacher_mean", torch.zeros(teacher_dim))
@@ -85,7 +92,7 @@ class SemanticStage(Stage):
         tokenizer: sentencepiece.SentencePieceProcessor,
         teacher_sample_TD: Tensor,
         config: SemanticConfig,
-        valid: Iterable[dict[str, Tensor]] = (),
+        valid: Mapping[str, Iterable[dict[str, Tensor]]] | None = None,
         world: World | None = None,
     ):
         module = SemanticModule(codec, tokenizer.vocab_size(), teacher_sample_TD.shape[-1])
@@ -102,13 +109,17 @@ class SemanticStage(Stage):
             steps=config.steps, floor=0.05,
         )  # fmt: skip
         groups = [Group(r"transformer|reader\.layers", weight_decay=0.05)]
+        if codec.config.whisper:
+            pretrained = r"codec\.encoder\.(conv|transformer|norm)"
+            groups = [Group(pretrained, config.pretrained_lr, weight_decay=0.05), *groups]
         super().__init__(
             module,
             {"main": Optimizer(module, optim, groups, self.trained)},
             world,
             Ema(module, 0.999, self.trained),
         )
-        self.config, self.tokenizer, self.valid = config, tokenizer, list(valid)
+        self.config, self.tokenizer = config, tokenizer
+        self.valid = {name: list(batches) for name, batches in (valid or {}).items()}
         self.step = 0
 
     def add_parts(self) -> None:
@@ -121,8 +132,26 @@ class SemanticStage(Stage):
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         size = len(batch["wav"])
-        total, terms = self.semantic_loss(batch, self._quantize(batch))
+        z_BDT, states_BTD = self._latents(batch)
+        total, terms = self.semantic_loss(batch, self._quantize(z_BDT))
+        if states_BTD is not None:
+            terms["states"] = self._far(states_BTD, batch)
+            total = total + self.config.states_weight * terms["states"]
         return total * size, size, {name: (value * size, size) for name, value in terms.items()}
+
+    def _latents(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """What the semantic codebooks see, and the 50 Hz states of an encoder that began as Whisper's."""
+        codec = self.module.codec
+        if not codec.config.whisper:
+            return codec.to_latent(batch["wav"]), None
+        states_BTD = codec.encoder.states(batch["wav"])
+        alone = self.module.training and self.step < self.config.states_first
+        return codec.encoder.stack((states_BTD.detach() if alone else states_BTD).transpose(1, 2)), states_BTD
+
+    def _far(self, states_BTD: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        teacher_BTD = (batch["teacher"] - self.module.teacher_mean) / self.module.teacher_std
+        valid_BT = batch["valid"].repeat_interleave(states_BTD.shape[1] // batch["valid"].shape[1], 1)
+        return cosine_distance(self.module.distill_states(states_BTD), teacher_BTD, valid_BT)
 
     def semantic_loss(
         self, batch: dict[str, Tensor], quantized: Quantized
@@ -146,17 +175,19 @@ class SemanticStage(Stage):
         used = torch.tensor(float(quantized.codes_BQT.unique().numel()))
         return total, {"distill": distill, "ctc": ctc, "commitment": quantized.commitment, "codes_used": used}
 
-    def _quantize(self, batch: dict[str, Tensor]) -> Quantized:
+    def _quantize(self, z_BDT: Tensor, codebooks: int | None = None) -> Quantized:
+        """Latents of the semantic codebooks: in training of a random number of them, so that the first says most."""
         codec = self.module.codec
-        z_BDT = codec.to_latent(batch["wav"])
         semantic = codec.quantizer.semantic
-        if self.module.training and self.step < self.config.continuous_steps:
+        most = codec.config.quantizer.semantic
+        if not self.module.training:
+            return semantic.quantize(z_BDT, codebooks or most)
+        if self.step < self.config.continuous_steps:
             z_BDT = semantic.out_proj(semantic.in_proj(z_BDT))
             return Quantized(z_BDT, torch.zeros(1, 1, 1, dtype=torch.int64), z_BDT.new_zeros(()))
-        bypass_B = None
-        if self.module.training:
-            bypass_B = torch.rand(len(z_BDT), device=z_BDT.device) < self.config.bypass
-        return semantic.quantize(z_BDT, 1, bypass_B)
+        bypass_B = torch.rand(len(z_BDT), device=z_BDT.device) < self.config.bypass
+        used_B = torch.randint(1, most + 1, (len(z_BDT),), device=z_BDT.device)
+        return semantic.quantize(z_BDT, most, bypass_B, used_B)
 
     def _teacher(self, states_BTD: Tensor) -> Tensor:
         """Teacher states at 12.5 Hz: each frame the mean of 160 ms around it."""
@@ -165,28 +196,40 @@ class SemanticStage(Stage):
         return pooled.transpose(1, 2)
 
     def evaluate(self) -> dict[str, float]:
-        """Distance to the teacher, and the reader's word error rate on crops never trained on."""
-        distances, truths, guesses, codes = [], [], [], []
-        for batch in self.valid:
-            quantized = self._quantize(batch)
-            guess_BTD = self.module.distill(quantized.z_BDT.transpose(1, 2))
-            distances.append(
-                float(cosine_distance(guess_BTD, self._teacher(batch["teacher"]), batch["valid"]))
-            )
-            logits_BTV = self.module.reader(quantized.z_BDT)
-            frames_B = torch.full((len(logits_BTV),), logits_BTV.shape[1])
-            for tokens, length, guess in zip(
-                batch["tokens"], batch["lengths"], ctc_greedy(logits_BTV, frames_B), strict=True
-            ):
-                if length:
-                    truths.append(self.tokenizer.decode([t - 1 for t in tokens[:length].tolist()]))
-                    guesses.append(self.tokenizer.decode([t - 1 for t in guess]))
-            codes.append(quantized.codes_BQT.flatten())
-        if not truths:
-            return {}
-        usage = torch.bincount(torch.cat(codes)).float()
-        return {
-            "distill": sum(distances) / len(distances),
-            "wer": float(jiwer.wer(truths, guesses)),
-            "perplexity": float(torch.distributions.Categorical(probs=usage).entropy().exp()),
-        }
+        """Of each held-out set: the distance to the teacher, and the word error rate of what is read from the first
+        codebook alone and from all semantic ones."""
+        values, codes = {}, []
+        for name, batches in self.valid.items():
+            for label, codebooks in (("_first", 1), ("", None)):
+                distances, states, truths, guesses = [], [], [], []
+                for batch in batches:
+                    z_BDT, states_BTD = self._latents(batch)
+                    quantized = self._quantize(z_BDT, codebooks)
+                    if states_BTD is not None and codebooks is None:
+                        states.append(float(self._far(states_BTD, batch)))
+                    guess_BTD = self.module.distill(quantized.z_BDT.transpose(1, 2))
+                    distances.append(
+                        float(cosine_distance(guess_BTD, self._teacher(batch["teacher"]), batch["valid"]))
+                    )
+                    self._read(batch, quantized, truths, guesses)
+                    codes.append(quantized.codes_BQT[:, 0].flatten())
+                values[f"distill_{name}{label}"] = sum(distances) / len(distances)
+                if states:
+                    values[f"states_{name}"] = sum(states) / len(states)
+                if truths:
+                    values[f"wer_{name}{label}"] = float(jiwer.wer(truths, guesses))
+        if codes:
+            usage = torch.bincount(torch.cat(codes)).float()
+            values["perplexity"] = float(torch.distributions.Categorical(probs=usage).entropy().exp())
+        return values
+
+    def _read(
+        self, batch: dict[str, Tensor], quantized: Quantized, truths: list[str], guesses: list[str]
+    ) -> None:
+        logits_BTV = self.module.reader(quantized.z_BDT)
+        frames_B = torch.full((len(logits_BTV),), logits_BTV.shape[1])
+        read = ctc_greedy(logits_BTV, frames_B)
+        for tokens, length, guess in zip(batch["tokens"], batch["lengths"], read, strict=True):
+            if length:
+                truths.append(self.tokenizer.decode([t - 1 for t in tokens[:length].tolist()]))
+                guesses.append(self.tokenizer.decode([t - 1 for t in guess]))

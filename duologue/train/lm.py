@@ -35,6 +35,9 @@ class LMLossConfig:
     pad_bias: float = 0.0
     """Added to PAD's logits while text is learnt. Without it the model then holds its tongue less, as one that learnt
     without does with a `Sampling.pad_bias` below 0: that is written into no file, and this is."""
+    own_user_text: float = 0.0
+    """Share of the batches in which a model that reads the user's words reads them as it writes them down itself,
+    mistakes and all, and not as they were said (scheduled sampling, arXiv 1506.03099, in one pass)."""
     semantic: float = 1.0
     """Of the semantic codebook among the codebooks (the paper: 100)."""
     spoken_frames: float = 1.0
@@ -82,8 +85,9 @@ class LMStage(Stage):
         """Each loss as (weighted sum, sum of weights)."""
         lm, config = self.module, self.config
         early: list[Tensor] = []
+        inputs_BKT = self._inputs(batch)
         with self._watched(early):
-            z_BTD, _ = lm.context(batch["inputs"])
+            z_BTD, _ = lm.context(inputs_BKT)
         terms = {}
         if config.text:
             logits_BTV = lm.text_head(z_BTD)
@@ -96,8 +100,27 @@ class LMStage(Stage):
         if config.asr_intermediate:
             terms["asr_intermediate"] = self._text(lm.extra_heads[0](lm.out_norm(early[0])), batch["heard"])
         if config.audio and (batch["codes"][:, 1:] >= 0).any():
-            terms["audio"] = self._audio(z_BTD, lm.delayed(batch["codes"]))
+            # The depth transformer reads the text as the step does: with the user's words, where the model reads them.
+            codes_BKT = torch.cat([inputs_BKT[:, :1], batch["codes"][:, 1:]], 1)
+            terms["audio"] = self._audio(z_BTD, lm.delayed(codes_BKT))
         return terms
+
+    def _inputs(self, batch: dict[str, Tensor]) -> Tensor:
+        """What the model reads, with the user's words in the text row of a model that reads them."""
+        lm = self.module
+        if not lm.config.reads_user_text:
+            return batch["inputs"]
+        inputs_BKT = self._with_user_text(batch["inputs"], batch["user_text"])
+        if not lm.training or torch.rand(()) >= self.config.own_user_text:
+            return inputs_BKT
+        with torch.no_grad():
+            own_BT = lm.write_down(lm.context(inputs_BKT)[0])
+        heard_BT = batch["heard"] != NO_INPUT  # without a user's sound there is nothing to write down
+        return self._with_user_text(batch["inputs"], torch.where(heard_BT, own_BT, batch["user_text"]))
+
+    def _with_user_text(self, inputs_BKT: Tensor, user_BT: Tensor) -> Tensor:
+        text_BT = self.module.with_user_text(inputs_BKT[:, 0], user_BT)
+        return torch.cat([text_BT[:, None], inputs_BKT[:, 1:]], 1)
 
     @contextmanager
     def _watched(self, early: list[Tensor]) -> Generator[None]:
@@ -154,7 +177,7 @@ class LMStage(Stage):
         for batch in self.valid:
             for name, (value, weight) in self.terms(batch).items():
                 sums.setdefault(name, []).append(torch.stack([value, weight]))
-            z_BTD, _ = self.module.context(batch["inputs"])
+            z_BTD, _ = self.module.context(self._inputs(batch))
             text_BT = batch["codes"][:, 0]
             word_BT = (
                 (text_BT >= 0)

@@ -47,7 +47,10 @@ class LMBatchConfig:
     agent_stream_dropout: float = 0.0
     """Share of crops in which it hears nothing of itself."""
     user_stream_dropout: float = 0.0
-    """Share of crops in which it hears nothing of the user: how an answer goes on is to follow from its words."""
+    """Share of crops in which it hears nothing of the user: what to answer is to follow from the words that it reads,
+    of both."""
+    drop_user_text: float = 0.0
+    """Share of the user's tokens that it does not read, where it reads them (`LMConfig.reads_user_text`)."""
 
     codebooks: int = 8
     """Of each speaker: rows of a conversation without sound, which has none of its own, hold nothing in so many."""
@@ -105,6 +108,7 @@ class LMBatches:
         user_text = np.full(frames, NO_INPUT, np.int64)
         user_text[: cut_KT.shape[1]] = read_T[start : start + frames]
         inputs_KT = self._drop(crop_KT, rng)
+        user_text[rng.random(frames) < self.config.drop_user_text] = NO_INPUT
         if (inputs_KT[-(len(inputs_KT) // 2) :] == NO_INPUT).all():
             heard[:] = NO_INPUT
         return {"codes": crop_KT, "inputs": inputs_KT, "heard": heard, "user_text": user_text}

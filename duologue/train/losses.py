@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from duologue.audio import mel
 from duologue.codec.discriminator import Discriminator
 from duologue.errors import InputError
 
@@ -94,34 +95,9 @@ def feature_loss(fake_features: list[list[Tensor]], real_features: list[list[Ten
 # --- spectra ---------------------------------------------------------------------------------------------
 
 
-def mel_filterbank(
-    n_fft: int, n_mels: int, sample_rate: int, low: float = 0.0, high: float | None = None
-) -> Tensor:
-    """Triangular filters of equal area on Slaney's mel scale, [n_fft/2 + 1, n_mels] (linear below 1 kHz).
-
-    `low`, `high` in Hz; `high` defaults to half the sample rate. Narrow filters may fall between two bins and be 0.
-    """
-    edges_hz = _mel_to_hz(torch.linspace(_hz_to_mel(low), _hz_to_mel(high or sample_rate / 2), n_mels + 2))
-    bins_hz = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
-    left, centre, right = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
-    rising = (bins_hz[:, None] - left) / (centre - left)
-    falling = (right - bins_hz[:, None]) / (right - centre)
-    return (torch.minimum(rising, falling).clamp(min=0) * 2 / (right - left)).float()
-
-
-_LINEAR_HZ, _LINEAR_MEL = 1000.0, 15.0  # below, 200/3 Hz a mel; above, 27 mels for a factor of 6.4
-
-
-def _hz_to_mel(hz: float) -> float:
-    if hz < _LINEAR_HZ:
-        return hz * _LINEAR_MEL / _LINEAR_HZ
-    return _LINEAR_MEL + 27 * math.log(hz / _LINEAR_HZ) / math.log(6.4)
-
-
-def _mel_to_hz(mel: Tensor) -> Tensor:
-    mel = mel.double()
-    log_part = _LINEAR_HZ * torch.exp((mel - _LINEAR_MEL) * math.log(6.4) / 27)
-    return torch.where(mel < _LINEAR_MEL, mel * _LINEAR_HZ / _LINEAR_MEL, log_part)
+def mel_filterbank(n_fft: int, n_mels: int, sample_rate: int) -> Tensor:
+    """As `audio.mel.mel_filterbank`, `[n_fft/2 + 1, n_mels]`."""
+    return torch.from_numpy(mel.mel_filterbank(n_fft, n_mels, sample_rate))
 
 
 @dataclass(frozen=True)

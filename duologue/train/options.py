@@ -30,13 +30,15 @@ class TrainCodec:
     discriminators, with codes that no longer change.
     """
 
-    stage: Literal["semantic", "joint", "decoder"]
+    stage: Literal["semantic", "joint", "acoustic", "decoder"]
     segments: Annotated[Path, arg(metavar="DIR")]
     """Training blocks in DIR/train, held-out ones in DIR/valid and DIR/valid-agent (see docs/data.md)."""
     out: Annotated[Path, arg(metavar="DIR")]
     start: Annotated[Path | None, arg(metavar="DIR")] = None
     """The run of the stage before."""
     preset: Literal["nano", "mimi", "tiny"] = "nano"
+    whisper: Annotated[Path | None, arg(metavar="DIR")] = None
+    """semantic: a Whisper model for CTranslate2, of the size of the codec's encoder, whose weights it starts from."""
     batch: int | None = None
     """Crops in a batch. This and what follows: by the stage if not given."""
     seconds: float | None = None

@@ -185,8 +185,10 @@ def hf_codec_config(values: dict[str, Any], codebooks: int, where: str) -> Codec
 def hf_codec_json(config: CodecConfig) -> dict[str, Any]:
     """The configuration of `MimiModel`."""
     s, t, q = config.seanet, config.transformer, config.quantizer
-    if config.frames:
-        raise InputError("the Hugging Face Mimi has no place for a decoder by frames: use --format pytorch")
+    if config.only_here:
+        raise InputError(f"the Hugging Face Mimi has no place for {config.only_here}: use --format pytorch")
+    if q.semantic != 1:
+        raise InputError("the Hugging Face Mimi has one semantic codebook: use --format pytorch")
     if t.norm != "layer_norm" or t.layer_scale is None or config.resample != 2 or t.context is None:
         raise InputError(
             "the Hugging Face Mimi has no place for this codec's norm, scale or rate: use --format pytorch"

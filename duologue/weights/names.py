@@ -37,7 +37,8 @@ def everything(source: Source) -> list[Source]:
 def codec_sources(ours: str, config: CodecConfig) -> list[Source]:
     """Mimi as published for PyTorch (and used by the MLX and Rust builds)."""
     head, _, rest = ours.partition(".")
-    if head == "decoder" and config.frames:  # not published by others
+    own = (head == "decoder" and config.frames) or (head.endswith("encoder") and config.whisper)
+    if own:  # not published by others
         return [Source(ours)]
     if head in ("encoder", "decoder"):
         return [Source(_seanet(head, rest, config))]

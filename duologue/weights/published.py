@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from duologue import presets
 from duologue.config import (
+    AcousticConfig,
     CodecConfig,
     ConditionerConfig,
     ConditioningConfig,
@@ -18,6 +19,7 @@ from duologue.config import (
     QuantizerConfig,
     SeanetConfig,
     TransformerConfig,
+    WhisperConfig,
 )
 from duologue.errors import InputError
 from duologue.lm.sampling import Sampling
@@ -361,16 +363,28 @@ def codec_config(values: dict[str, Any], codebooks: int, where: str = "mimi_conf
         layer_scale=t.take("layer_scale", float | None),
         max_period=t.take("max_period", float),
     )
-    q.expect(input_dimension=seanet.dim, output_dimension=seanet.dim, n_q_semantic=1)
-    quantizer = q.build(QuantizerConfig, q.take("dimension", int), q.take("n_q", int), q.take("bins", int))
+    q.expect(input_dimension=seanet.dim, output_dimension=seanet.dim)
+    quantizer = q.build(
+        QuantizerConfig,
+        dim=q.take("dimension", int),
+        codebooks=q.take("n_q", int),
+        entries=q.take("bins", int),
+        semantic=q.take("n_q_semantic", int, 1),
+    )
     rates = f.take("sample_rate", int), f.take("frame_rate", float)
-    frames = None
+    own: dict[str, Any] = {}
     if f.take("decoder", str, "seanet") == "frames":  # our own: see `codec.frames`
-        d = f.inside("frames")
-        frames = d.build(
-            FramesConfig, **{field.name: d.take(field.name, int) for field in fields(FramesConfig)}
-        )
-        d.finish()
+        own["frames"] = _all_sizes(f.inside("frames"), FramesConfig)
+    if f.take("encoder", str, "seanet") == "whisper":  # see `codec.whisper` and `codec.acoustic`
+        own["whisper"] = _all_sizes(f.inside("whisper"), WhisperConfig)
+        own["acoustic"] = _all_sizes(f.inside("acoustic"), AcousticConfig)
     for part in (s, t, q, f):
         part.finish()
-    return f.build(CodecConfig, *rates, codebooks, seanet, transformer, quantizer, frames)
+    return f.build(CodecConfig, *rates, codebooks, seanet, transformer, quantizer, **own)
+
+
+def _all_sizes(f: Fields, make: type[T]) -> T:
+    """A dataclass whose fields are whole numbers, all of which must be there."""
+    built = f.build(make, **{field.name: f.take(field.name, int) for field in fields(make)})  # pyright: ignore[reportArgumentType]
+    f.finish()
+    return built

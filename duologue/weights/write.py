@@ -45,7 +45,10 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor], sources: Sources, dty
 def codec_json(config: CodecConfig) -> dict[str, Any]:
     """The codec's configuration as the reference reads it (`mimi_config_name`)."""
     s, t, q = config.seanet, config.transformer, config.quantizer
-    own = {"decoder": "frames", "frames": asdict(config.frames)} if config.frames else {}
+    own: dict[str, Any] = {"decoder": "frames", "frames": asdict(config.frames)} if config.frames else {}
+    if config.whisper and config.acoustic:
+        own |= {"encoder": "whisper", "whisper": asdict(config.whisper), "acoustic": asdict(config.acoustic)}
+    semantic = {"n_q_semantic": q.semantic} if q.semantic > 1 else {}
     return {
         **own,
         "sample_rate": config.sample_rate,
@@ -72,6 +75,7 @@ def codec_json(config: CodecConfig) -> dict[str, Any]:
         "quantizer": {
             "dimension": q.dim,
             "n_q": q.codebooks,
+            **semantic,
             "bins": q.entries,
             "input_dimension": s.dim,
             "output_dimension": s.dim,

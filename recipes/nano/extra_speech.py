@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
+import numpy as np
+
 from duologue.data.script import BACKCHANNELS, Script
-from duologue.data.split import AGENT_VOICE, TRAIN_VOICES, valid_phrasing
-from duologue.data.voices import Espeak, Flite, Kokoro, Voice, write_clip
+from duologue.data.split import AGENT_VOICE, TRAIN_VOICES, VALID_ROBOTS, valid_phrasing
+from duologue.data.voices import Espeak, Flite, Kokoro, write_clip
 from duologue.errors import InputError
 from recipes.nano import speech_sets
 
@@ -65,7 +67,10 @@ def user_mix(dialogues: Path, passes: int = 5) -> Iterator[dict]:
             yield dict(key=key, id=item, index=k, role="user", text=text, voice=voice, speed=speed)
 
 
-SETS = ("agent-more", "user-mix", "agent-answers", "user-phrasings", "user-eval", "user-robots", "user-near")
+SETS = (
+    "agent-more", "user-mix", "agent-answers", "user-phrasings", "user-eval", "user-robots", "user-robots-eval",
+    "user-near",
+)  # fmt: skip
 
 
 def lines_of(name: str, corpus: Path, scripts: Path) -> Iterator[dict]:
@@ -77,15 +82,29 @@ def lines_of(name: str, corpus: Path, scripts: Path) -> Iterator[dict]:
         "user-phrasings": lambda: speech_sets.user_phrasings(scripts, corpus),
         "user-eval": lambda: speech_sets.evaluation(scripts),
         "user-robots": lambda: speech_sets.robots(scripts),
+        "user-robots-eval": lambda: speech_sets.evaluation(scripts, VALID_ROBOTS),
         "user-near": lambda: speech_sets.near_misses(scripts, scripts / "confusions.json"),
     }
     return made[name]()
 
 
-def voice_of(row: dict, kokoro: Voice) -> tuple[Voice, str]:
-    """Who speaks a row: "espeak:en-us" and "flite:kal" are programs, all else is Kokoro's."""
-    program, _, voice = row["voice"].partition(":")
-    return {"espeak": (Espeak(), voice), "flite": (Flite(), voice)}.get(program, (kokoro, row["voice"]))
+class Speakers:
+    """All who speak: "espeak:en-us" and "flite:kal" are programs, all else is Kokoro, loaded when it is needed."""
+
+    def __init__(self, kokoro: Path | None):
+        self._folder, self._kokoro = kokoro, None
+
+    def speak(self, text: str, voice: str, speed: float) -> np.ndarray:
+        """As `Voice.speak`."""
+        program, _, name = voice.partition(":")
+        if program == "espeak":
+            return Espeak().speak(text, name, speed)
+        if program == "flite":
+            return Flite().speak(text, name, speed)
+        if self._folder is None:
+            raise InputError(f"{voice} is a voice of Kokoro: name its folder with --kokoro")
+        self._kokoro = self._kokoro or Kokoro(self._folder)
+        return self._kokoro.speak(text, voice, speed)
 
 
 def main() -> None:
@@ -93,14 +112,14 @@ def main() -> None:
     parser.add_argument("sets", nargs="+", choices=SETS)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--scripts", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--kokoro", type=Path, required=True)
+    parser.add_argument("--kokoro", type=Path)
     parser.add_argument(
         "--minutes", type=float, nargs="+", default=[], help="of speech, for each set; else all of it"
     )
     parser.add_argument("--part", default="0/1")
     args = parser.parse_args()
     part, parts = map(int, args.part.split("/"))
-    kokoro = Kokoro(args.kokoro)
+    speakers = Speakers(args.kokoro)
     for name, minutes in zip_longest(args.sets, args.minutes, fillvalue=float("inf")):
         folder, spoken, began = args.corpus / name, 0.0, time.time()
         for number, row in enumerate(lines_of(name, args.corpus, args.scripts)):
@@ -113,8 +132,7 @@ def main() -> None:
                 spoken += json.loads(done.read_text())["seconds"]
                 continue
             try:
-                speaker, voice = voice_of(row, kokoro)
-                wav_S = speaker.speak(row["text"], voice, row["speed"])
+                wav_S = speakers.speak(row["text"], row["voice"], row["speed"])
             except InputError as error:
                 print(f"skipped {row['key']}: {error}", flush=True)
                 continue

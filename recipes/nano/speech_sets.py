@@ -5,7 +5,7 @@ Each set is a list of clip rows in the order in which they are worth having; row
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from duologue.data.director import ROOT_WEIGHT
@@ -73,14 +73,15 @@ def user_phrasings(scripts: Path, corpus: Path, passes: int = 4) -> Iterator[Row
             yield _row(item, k, mixture(rng), rng, f"mix{turn + 1}")
 
 
-def evaluation(scripts: Path) -> Iterator[Row]:
+def evaluation(scripts: Path, voices: Sequence[str] = VALID_VOICES) -> Iterator[Row]:
     """Lines of the new kinds by each held-out voice, with all that must come before them."""
     script = Script.read(scripts)
     by_topic: dict[str, list[Item]] = {}
     for item in script.items.values():
         if item.before or item.topic in EVALUATED_TOPICS or item.repeats or not item.answer:
             by_topic.setdefault(item.topic, []).append(item)
-    for voice in VALID_VOICES:
+    for voice in voices:
+        name = file_name(voice)
         rng = random.Random(f"evaluation {voice}")
         chosen = [item for items in by_topic.values() for item in rng.sample(items, min(2, len(items)))]
         rest = [item for items in by_topic.values() for item in items if item not in chosen]
@@ -92,7 +93,7 @@ def evaluation(scripts: Path) -> Iterator[Row]:
                 k = rng.randrange(len(one.phrasings)) if one is item else 0
                 if one.phrasings[k] not in done:
                     done.add(one.phrasings[k])
-                    yield _row(one, k, voice, rng, voice)
+                    yield _row(one, k, voice, rng, name)
 
 
 def robots(scripts: Path, lines: int = 60) -> Iterator[Row]:
@@ -100,7 +101,7 @@ def robots(scripts: Path, lines: int = 60) -> Iterator[Row]:
     items = [item for item in Script.read(scripts).items.values() if not item.before]
     for voice in (*TRAIN_ROBOTS, *VALID_ROBOTS):
         rng = random.Random(f"robot {voice}")
-        name = voice.replace(":", "-").replace("+", "-")
+        name = file_name(voice)
         for item in rng.sample(items, min(lines, len(items))):
             k = rng.randrange(len(item.phrasings))
             if voice in VALID_ROBOTS or not item.held_out(k):
@@ -157,6 +158,11 @@ def alike(family: Family, table: dict[str, dict[str, float]]) -> list[tuple[str,
                 if b in table.get(a, ()) or a in table.get(b, ()):
                     found.append((one, other))
     return found
+
+
+def file_name(voice: str) -> str:
+    """ "espeak:en-us+f2" -> "espeak-en-us-f2"."""
+    return voice.replace(":", "-").replace("+", "-")
 
 
 def mixture(rng: random.Random) -> str:

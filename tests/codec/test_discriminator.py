@@ -1,5 +1,6 @@
 """The discriminator: its shapes, and that it can learn to tell two sounds apart."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,6 +40,28 @@ def test_spectrogram_is_of_the_tone_and_of_unit_energy():
     assert power_F.argmax() == 3000 * 256 // 24_000
     white_F = scale.spectrogram(noise(8, 24_000, 1)).square().sum(1).mean((0, 1))
     assert white_F[2:-2].mean() == pytest.approx(0.2**2, rel=0.05)
+
+
+def test_mels_are_of_what_is_heard_whatever_its_phase():
+    """A loud tone in its band, nothing elsewhere, and the same for the tone of another phase."""
+    scale = StftDiscriminator(1024, 2, (1,), mels=40)
+    seconds_S = torch.arange(24_000) / 24_000
+    found = [
+        scale.spectrogram(0.5 * torch.sin(2 * torch.pi * 1500 * seconds_S + phase)[None])
+        for phase in (0.0, 1.0)
+    ]
+    assert found[0].shape[:2] == (1, 1) and found[0].shape[3] <= 40
+    torch.testing.assert_close(found[0], found[1], atol=5e-2, rtol=0)
+    level_F = found[0].mean((0, 1, 2))
+    assert level_F.max() - level_F.median() > 1
+    assert level_F.median() == pytest.approx(np.log(1e-3) / 4 + 1, abs=0.05)  # the floor
+
+
+def test_a_discriminator_of_mels_has_one_input_and_a_map_per_layer():
+    torch.manual_seed(0)
+    judged = Discriminator(DiscriminatorConfig((256, 128), 4, (1, 2), mels=24))(noise(2, 2048, 0))
+    assert [len(layers) for layers in judged.features] == [4, 4]
+    assert all(logits.requires_grad for logits in judged.logits)
 
 
 def test_learns_to_tell_noise_from_tones_in_thirty_steps():

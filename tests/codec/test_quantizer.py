@@ -6,6 +6,7 @@ from torch.testing import assert_close
 from duologue.codec.codebook import Codebook, kmeans
 from duologue.codec.quantizer import ResidualVQ, SplitQuantizer
 from duologue.config import QuantizerConfig
+from duologue.errors import InputError
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:
@@ -76,6 +77,38 @@ def test_semantic_and_acoustic_see_the_same_latents() -> None:
         parts = split.semantic.decode(codes_BQT[:, :1]) + split.acoustic.decode(codes_BQT[:, 1:])
         assert_close(split.decode(codes_BQT), parts)
         assert_close(split.decode(codes_BQT[:, :1]), split.semantic.decode(codes_BQT[:, :1]))
+
+
+def test_several_semantic_codebooks_see_their_part_of_the_latents() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        split = SplitQuantizer(QuantizerConfig(4, 7, 16, semantic=3), 6, 10, 8).eval()
+    for i, book in enumerate(m for m in split.modules() if isinstance(m, Codebook)):
+        book.load_state_dict(codebook(seed=10 * i).state_dict())
+    z_BDT = gaussian(2, 10, 5)
+    with torch.no_grad():
+        codes_BQT = split.encode(z_BDT, 7)
+        assert codes_BQT.shape == (2, 7, 5)
+        assert torch.equal(codes_BQT[:, :3], split.semantic.encode(z_BDT[:, :8], 3))
+        assert torch.equal(codes_BQT[:, 3:], split.acoustic.encode(z_BDT, 4))
+        for q in range(1, 8):
+            assert torch.equal(split.encode(z_BDT, q), codes_BQT[:, :q])
+        parts = split.semantic.decode(codes_BQT[:, :3]) + split.acoustic.decode(codes_BQT[:, 3:])
+        assert_close(split.decode(codes_BQT), parts)
+        for q in (1, 2, 3):
+            assert_close(split.decode(codes_BQT[:, :q]), split.semantic.decode(codes_BQT[:, :q]))
+        changed_BDT = z_BDT.clone()
+        changed_BDT[:, 8:] += 3
+        assert torch.equal(split.encode(changed_BDT, 7)[:, :3], codes_BQT[:, :3])
+        assert not torch.equal(split.encode(changed_BDT, 7)[:, 3:], codes_BQT[:, 3:])
+
+
+def test_all_codebooks_may_be_semantic() -> None:
+    split = SplitQuantizer(QuantizerConfig(4, 2, 16, semantic=2), 6)
+    codes_BQT = split.encode(gaussian(1, 6, 3), 2)
+    assert split.decode(codes_BQT).shape == (1, 6, 3)
+    with pytest.raises(InputError, match="3 semantic codebooks are more than the 2"):
+        QuantizerConfig(4, 2, 16, semantic=3)
 
 
 def test_training_starts_one_codebook_a_batch() -> None:

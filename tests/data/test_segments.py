@@ -7,7 +7,7 @@ import pytest
 from duologue.data.segments import (
     SEGMENT,
     Pool,
-    answer_segments,
+    agent_segments,
     load_blocks,
     load_corpus,
     pack,
@@ -133,16 +133,16 @@ def test_a_training_strip_holds_what_its_meta_says(corpus):
         assert {clip["set"] for clip in meta["clips"]} == {"user", "human"}
 
 
-def test_answers_lie_as_conversations_have_them(corpus):
-    """From a frame boundary on, two seconds of digital silence before each; held-out ones are not there."""
-    segments, known = answer_segments(corpus), {row["key"]: row for row in load_corpus(corpus)["agent"]}
+def test_what_the_agent_says_lies_as_conversations_have_it(corpus):
+    """From a frame boundary on, some digital silence before each; held-out ones are not there."""
+    segments, known = agent_segments(corpus), {row["key"]: row for row in load_corpus(corpus)["agent"]}
     seen = []
     for segment_S, meta in segments:
-        assert (segment_S.shape, segment_S.dtype, meta["kind"]) == ((SEGMENT,), np.int16, "agent-answers")
+        assert (segment_S.shape, segment_S.dtype, meta["kind"]) == ((SEGMENT,), np.int16, "agent")
         ends = 0
         for clip in meta["clips"]:
             start, end = (round(clip[name] * SAMPLE_RATE) for name in ("start", "end"))
-            assert start % 1920 == 0 and start - ends >= 2 * SAMPLE_RATE
+            assert start % 1920 == 0 and 5 * 1920 <= start - ends < 15 * 1920
             assert not segment_S[ends:start].any()
             np.testing.assert_allclose(segment_S[start:end] / 32767, read_clip(known[clip["key"]]), atol=1e-4)
             ends = end
@@ -166,8 +166,8 @@ def test_blocks_are_written_whole_and_read_back(corpus, tmp_path, capsys):
         assert wav_S.shape == (SEGMENT,)
         return np.full((1500, 4), wav_S[12_000:].astype(np.float32).std(), np.float16)
 
-    segments = train_segments(corpus, 0, 4)
-    assert sorted(meta["kind"] for _, meta in segments) == ["agent", "agent", "speech", "speech"]
+    segments = train_segments(corpus, 0, 4, 0.5)
+    assert sorted(meta["kind"] for _, meta in segments) == ["agent", "speech", "speech", "speech"]
     write_block(tmp_path / "train" / "block-001", segments, teacher)
     write_block(tmp_path / "train" / "block-000", segments[:1], teacher)
     (tmp_path / "train" / "block-002.part").mkdir()
@@ -178,7 +178,7 @@ def test_blocks_are_written_whole_and_read_back(corpus, tmp_path, capsys):
     assert blocks[1].teacher[3, 0, 0] == np.float16(segments[3][0][12_000:].astype(np.float32).std())
     with pytest.raises(InputError, match="no finished block"):
         load_blocks(tmp_path)
-    again = train_segments(corpus, 0, 4)
+    again = train_segments(corpus, 0, 4, 0.5)
     assert all(np.array_equal(a[0], b[0]) and a[1] == b[1] for a, b in zip(segments, again, strict=True))
 
 

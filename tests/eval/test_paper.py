@@ -11,16 +11,23 @@ import torch
 from duologue.audio.files import read_mono, write_audio
 from duologue.audio.watermark import SpreadSpectrum
 from duologue.cli.app import main
+from duologue.engine.transcribe import Transcript
 from duologue.errors import InputError
 from duologue.eval.abx import Item, abx_error, distance, read_items
 from duologue.eval.artefacts import Thresholds, artefacts, entropies
+from duologue.eval.bits import score_bits
+from duologue.eval.codebooks import score_codebooks
+from duologue.eval.codec import load_clips
 from duologue.eval.likelihood import prompt, read_mmlu, read_pairs, spoken_score, text_log_probs
 from duologue.eval.questions import is_answered, read_questions
+from duologue.eval.recognition import read_utterances, score_recognition, word_time_errors
 from duologue.eval.result import Result, read_result
 from duologue.eval.safety import Passages, Prompt, score_regurgitation, score_toxicity
-from duologue.eval.turns import turn_statistics
+from duologue.eval.speech import fit, stoi
+from duologue.eval.turns import confirmed_words, turn_statistics
 from duologue.eval.voices import voice_consistency
 from duologue.lm.model import NO_INPUT
+from duologue.types import Word
 from duologue.weights import load
 
 SPEECH = sorted((Path(__file__).parents[2] / "duologue/assets/speech").glob("*.opus"))
@@ -351,3 +358,85 @@ def test_watermark_verb(tmp_path: Path) -> None:
     main(["eval", "watermark", "--model", "tiny", "--set", str(tmp_path), "--json", str(tmp_path / "w.json")])
     found = read_result(tmp_path / "w.json")
     assert (found.value("marked") or 0) > 0.9 and (found.value("marked, through the codec") or 0) < 0.3
+
+
+# --- bits, codebooks, words ------------------------------------------------------------------------------
+
+
+def test_bits_of_codebook_0_by_hand(tiny) -> None:
+    generator = torch.Generator().manual_seed(1)
+    codes_BKT = torch.randint(4, 32, (1, 17, 20), generator=generator)
+    codes_BKT[0, 1, 5:10] = 7  # silence
+    result = Result("bits", "tiny")
+    score_bits(tiny.lm, [codes_BKT], 7, 12.5, result)
+    rates = []
+    for text in (codes_BKT[:, :1], torch.full((1, 1, 20), NO_INPUT)):
+        given = torch.cat([text, codes_BKT[:, 1:]], 1)
+        with torch.inference_mode():
+            logits_TV = tiny.lm(given).audio_BQTV[0, 0].float()
+        spoken = [t for t in range(20) if codes_BKT[0, 1, t] != 7]
+        nats = [-float(logits_TV[t].log_softmax(-1)[codes_BKT[0, 1, t]]) for t in spoken]
+        rates.append(12.5 * np.mean(nats) / math.log(2))
+    assert result.value("codebook 0, with the text row") == pytest.approx(rates[0], rel=1e-4)
+    assert result.value("codebook 0, without") == pytest.approx(rates[1], rel=1e-4)
+    assert result.value("saved by the text row") == pytest.approx(100 * (1 - rates[0] / rates[1]), rel=1e-3)
+    with pytest.raises(InputError, match="says nothing"):
+        score_bits(tiny.lm, [torch.full((1, 17, 4), 7)], 7, 12.5, result)
+
+
+def test_confirmed_words_stand_in_order() -> None:
+    assert confirmed_words("The capital of Poland is Warsaw.", "the capital of holland is warsaw") == 5
+    assert confirmed_words("one two three", "three one") == 1
+    assert confirmed_words("", "hello") == 0
+
+
+def test_every_number_of_codebooks_is_judged(tiny) -> None:
+    clips = load_clips(SPEECH[0].parent, 24_000, limit=1)
+    result = Result("codebooks", "tiny")
+    score_codebooks(tiny.codec, clips, {"stoi": stoi}, result, asr=lambda wav_S: clips[0].text or "")
+    assert [f.name for f in result.figures if "stoi" in f.name] == [
+        f"{n} codebooks: stoi" for n in range(1, 9)
+    ]
+    assert result.value("3 codebooks: WER") == 0
+    whole_1S = tiny.codec.decode(tiny.codec.encode(torch.from_numpy(clips[0].wav_S)[None]))
+    expected = stoi(clips[0].wav_S, fit(whole_1S[0].numpy(), len(clips[0].wav_S)))
+    assert result.value("8 codebooks: stoi") == pytest.approx(expected)
+
+
+# --- recognition -----------------------------------------------------------------------------------------
+
+
+def librispeech(root: Path) -> Path:
+    chapter = root / "dev-clean/84/121123"
+    chapter.mkdir(parents=True)
+    for number in range(2):
+        write_audio(chapter / f"84-121123-000{number}.flac", read_mono(SPEECH[number])[:24_000])
+    (chapter / "84-121123.trans.txt").write_text(
+        "84-121123-0000 GO DO YOU HEAR\n84-121123-0001 BUT IN TWENTY\n"
+    )
+    return root
+
+
+def test_recognition_by_hand(tmp_path: Path) -> None:
+    utterances = read_utterances(librispeech(tmp_path))
+    assert [(u.path.stem, u.text) for u in utterances][1] == ("84-121123-0001", "BUT IN TWENTY")
+    result = Result("recognition", "x")
+    score_recognition(
+        utterances, [Transcript("a", "Go, do you here?"), Transcript("b", "But in 20.")], result
+    )
+    assert result.value("word errors") == pytest.approx(100 / 7)
+    truth = [Word("Go", 0.5, 0.7), Word("on", 1.0, 1.2), Word("Go", 3.0, 3.2)]
+    heard = [Word("go", 0.6, 0.7), Word("an", 1.0, 1.2), Word("go", 3.3, 3.4)]
+    assert word_time_errors(truth, heard) == pytest.approx([0.1, 0.3])
+    assert word_time_errors(truth, []) == []
+    (tmp_path / "dev-clean/84/121123/84-121123-0001.flac").unlink()
+    with pytest.raises(InputError, match="line 2"):
+        read_utterances(tmp_path)
+
+
+def test_recognition_verb(tmp_path: Path) -> None:
+    write_audio(tmp_path / "long.wav", read_mono(SPEECH[0])[:12_000])
+    (tmp_path / "long.json").write_text('{"text": "go now", "words": [["go", 0.1, 0.2], ["now", 0.3, 0.4]]}')
+    assert len(read_utterances(tmp_path)[0].words) == 2
+    main(["eval", "recognition", str(tmp_path), "--model", "nano", "--json", str(tmp_path / "r.json")])
+    assert 0 <= (read_result(tmp_path / "r.json").value("word errors") or 0) <= 200

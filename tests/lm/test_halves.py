@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -14,6 +15,7 @@ from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.step import Guidance, StepState, init_state, listen, speak, step, tell
 from tests import golden
 from tests.golden.cases import LM_CASES
+from tests.golden.speech_cases import TRANSLATION
 
 STEPS = 25  # past the context of 16
 
@@ -178,3 +180,16 @@ def test_fewer_codebooks_are_no_input_for_the_rest() -> None:
         assert out.tokens_BK.shape == (1, 1 + codebooks)
         assert torch.equal(out.tokens_BK, expected.tokens_BK[:, : 1 + codebooks])
         assert torch.equal(out.text_B, expected.text_B)
+
+
+def test_guided_it_translates_as_the_reference() -> None:
+    """The description against its opposite, for text and codes (`tests/golden/make_speech.py`)."""
+    io = load_file(golden.FOLDER / "speech" / "io.safetensors")
+    user_SBQ = io["translation.user"].long().permute(2, 0, 1)
+    lm = golden.lm("lm_hibiki")
+    assert lm.conditioning is not None
+    with torch.no_grad():
+        good, bad = (lm.conditioning({"description": text}) for text in ("very_good", "very_bad"))
+    settings = replace(Sampling.greedy(), guidance=TRANSLATION["guidance"])
+    returned = run(lm, init_state(lm, [settings], good, Guidance(bad)), user_SBQ)
+    assert torch.equal(returned.permute(1, 2, 0), io["translation.returned"].long())

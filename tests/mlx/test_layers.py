@@ -95,6 +95,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "uneven steps": lambda: stack([3, 1, 1, 5, 2, 4, 2]),
     "helium": lambda: stack([1] * 20, norm="rms_norm_f32", gated=True, kv_repeat=3),
     "halves rotated": lambda: stack([1] * 20, positions="rope_concat", max_period=100.0, norm="rms_norm"),
+    "biases": lambda: stack([2] * 9, bias=True),
+    "blocks": lambda: stack([4, 8, 4, 4], positions="none", bias=True, block=4),
     "no positions": lambda: stack([1] * 20, positions="none", gated=True, feedforward=30),
 }
 

@@ -32,7 +32,9 @@ KINDS = {
     "cross-attention": replace(BASE, cross_attention=True, layer_scale=0.5),
     "context of 1": replace(BASE, context=1),
     "longer than the context": replace(BASE, context=60),
+    "biases": replace(BASE, gated=False, norm="layer_norm", bias=True),
 }
+BLOCKS = {"4": [4] * 10, "8": [8] * 5, "mixed": [4, 12, 8, 4, 12]}
 
 
 def seeded(make: Callable[[], nn.Module]):
@@ -87,6 +89,36 @@ def test_transformer(kind: str, cuts: str) -> None:
         1,
     )
     check_all(layer)
+
+
+@pytest.mark.parametrize("cuts", BLOCKS)
+@pytest.mark.parametrize("context", [4, 7, 60])
+def test_blocks_streamed(context: int, cuts: str) -> None:
+    steps, config = BLOCKS[cuts], replace(BASE, context=context, positions="none", block=4, bias=True)
+    transformer = seeded(lambda: Transformer(config))
+    state = partial(transformer.init_state, max_step=max(steps))
+    check_all(Layer(transformer, state, transformer.step, gaussian(4, sum(steps), 16), steps, 1))
+
+
+@pytest.mark.parametrize("context", [4, 6, 20])
+def test_a_position_sees_its_block_and_the_context_before_the_blocks_last(context: int) -> None:
+    """Which outputs change when one input does."""
+    attention = seeded(lambda: SelfAttention(8, 2, context, None, block=4, bias=True))
+    x_BTD = gaussian(1, 16, 8)
+    with torch.no_grad():
+        before = attention(x_BTD)
+        for t in range(16):
+            changed = x_BTD.clone()
+            changed[0, t] += 1
+            seen_T = (attention(changed) != before).any(-1)[0].tolist()
+            last = [4 * (i // 4) + 3 for i in range(16)]
+            assert seen_T == [last[i] - context < t <= last[i] for i in range(16)]
+
+
+def test_a_step_is_of_whole_blocks() -> None:
+    transformer = seeded(lambda: Transformer(replace(BASE, block=4)))
+    with pytest.raises(ValueError, match="6 positions is not of whole blocks of 4"):
+        transformer.step(transformer.init_state(1, 8), gaussian(1, 6, 16))
 
 
 @pytest.mark.parametrize("step", [1, 2])

@@ -283,6 +283,17 @@ def test_keys() -> None:
         server.close()
 
 
+def test_a_model_that_cannot_is_refused_before_the_server_starts() -> None:
+    from duologue.engine.options import DEFAULT
+    from duologue.errors import InputError
+    from duologue.serve.run import _speech
+
+    with pytest.raises(InputError, match="tiny does not write down what it hears"):
+        _speech("tiny", None, None, "cpu", 1, DEFAULT)
+    speech = _speech("nano", "nano", None, "cpu", 1, DEFAULT)
+    assert speech.names == ["nano", "nano"]
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [("/api/asr-streaming", "a text"), ("/api/asr-streaming", msgpack.packb({"type": "Marker", "id": 1})),

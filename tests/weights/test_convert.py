@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from duologue import presets
 from duologue.cli import main
 from duologue.codec import Codec
 from duologue.errors import InputError
@@ -154,7 +153,7 @@ def test_the_same_gguf_again(tmp_path: Path) -> None:
 )
 def test_quantised(tmp_path: Path, format, quantize, kind) -> None:
     """Matrices are packed, and near; what the format cannot pack is exact."""
-    nano = presets.nano_lm()
+    nano = load("nano").files.config.lm
     odd = replace(nano.temporal, feedforward=1320)  # gates of 880 columns, which no format's groups divide
     lm = random_lm(replace(nano, temporal=odd))
     source = tmp_path / "source"

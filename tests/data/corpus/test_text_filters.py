@@ -52,6 +52,7 @@ def test_a_classifier_of_repeated_lines_takes_the_first_copy_too(tmp_path: Path)
         ("from 8.8.8.8, not 192.168.0.1 or 1.2.3.4.5", "from <ip>, not 192.168.0.1 or 1.2.3.4.5"),
         ("call +44 20 7946 0958 or (415) 555-2671 or 415-555-2671", "call <phone> or <phone> or <phone>"),
         ("card 4539 1488 0343 6467, order 4539 1488 0343 6468", "card <card>, order 4539 1488 0343 6468"),
+        ("4539 1488 0343 6467 2 of 3, 378282246310005", "<card> 2 of 3, <card>"),
         (
             "GB82 WEST 1234 5698 7654 32 but GB83 WEST 1234 5698 7654 32",
             "<account> but GB83 WEST 1234 5698 7654 32",

@@ -1,0 +1,40 @@
+"""`duologue card`: a model card from a model's files and the figures of its evaluations."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+
+@dataclass(frozen=True)
+class Card:
+    """Write a model card from the figures of evaluations: data, training, limits, bias, figures."""
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    """A name, folder, .safetensors file or hf://owner/name@revision."""
+    out: Annotated[Positional[Path], arg(metavar="OUT.md")]
+    """The file to write."""
+    results: Annotated[tuple[Path, ...], arg(metavar="FILE|DIR")] = ()
+    """What `duologue eval ... --json` wrote, files or folders of them."""
+    about: Annotated[Path | None, arg(metavar="FILE.toml")] = None
+    """What no evaluation can know; by default card.toml beside the model's config.json."""
+
+    def run(self) -> None:
+        from duologue.errors import InputError
+        from duologue.eval.card import FILE, read_about, read_results, technical_facts, write_card
+        from duologue.files import atomic_write, check_writable
+        from duologue.weights import load
+
+        check_writable(self.out)
+        results, model = read_results(self.results), load(self.model, "cpu")
+        place = self.about
+        if place is None:
+            try:
+                place = model.files.find(FILE)
+            except InputError:  # a model without one
+                place = None
+        about = read_about(place) if place else {}
+        text = write_card(model.name, technical_facts(model), about, results)
+        with atomic_write(self.out) as temporary:
+            temporary.write_text(text)
