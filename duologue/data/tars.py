@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from duologue.data.strict_json import one_line
+from duologue.data.strict_json import LARGEST, one_line
 from duologue.errors import InputError
 
 
@@ -16,6 +16,8 @@ def members(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> It
         for member in tar:
             if member.isfile():
                 start, end = _stretch(path, member)
+                if member.name.endswith("json") and end - start > LARGEST:
+                    raise ValueError(f"{member.name[:80]} is longer than {LARGEST >> 20} MiB")
                 file = tar.extractfile(member) if wanted(member.name) else None
                 body = b"" if file is None else file.read(end - start)
                 yield member.name, body

@@ -11,6 +11,7 @@ from pathlib import Path
 from duologue.data.director import ROOT_WEIGHT
 from duologue.data.script import BACKCHANNELS, LAST_ANSWER, Item, Script
 from duologue.data.split import AGENT_VOICE, TRAIN_VOICES, VALID_ROBOTS, VALID_VOICES
+from duologue.eval.duplex_chains import is_plain, kind_of
 from recipes.nano.families import Family, families
 
 Row = dict
@@ -18,10 +19,7 @@ TRAIN_ROBOTS = (
     "espeak:en-us", "espeak:en-us+f2", "espeak:en-us+m3", "espeak:en-gb", "espeak:en-gb+f4", "espeak:en-us+m7",
     "espeak:en-gb-x-rp", "flite:kal", "flite:kal16", "flite:rms", "flite:slt",
 )  # fmt: skip
-EVALUATED = 70  # chains and other lines of new kinds that each held-out voice says
-EVALUATED_TOPICS = (
-    "unknown", "open", "test", "negation", "between", "mumble", "thanks", "request", "self", "feel", "weather",
-)  # fmt: skip
+EVALUATED = 12  # lines of each kind of scene that each held-out voice says
 NEAR_MISSES = ("capital", "opposite", "plus", "legs", "color", "sound", "language")
 
 
@@ -76,21 +74,21 @@ def user_phrasings(scripts: Path, corpus: Path, passes: int = 4) -> Iterator[Row
 def evaluation(scripts: Path, voices: Sequence[str] = VALID_VOICES) -> Iterator[Row]:
     """Lines of the new kinds by each held-out voice, with all that must come before them."""
     script = Script.read(scripts)
-    by_topic: dict[str, list[Item]] = {}
+    by_kind: dict[str, list[Item]] = {}
     for item in script.items.values():
-        if item.before or item.topic in EVALUATED_TOPICS or item.repeats or not item.answer:
-            by_topic.setdefault(item.topic, []).append(item)
+        if kind := kind_of(item):
+            by_kind.setdefault(kind, []).append(item)
+    plain = [item for item in script.items.values() if is_plain(item)]
     for voice in voices:
         name = file_name(voice)
         rng = random.Random(f"evaluation {voice}")
-        chosen = [item for items in by_topic.values() for item in rng.sample(items, min(2, len(items)))]
-        rest = [item for items in by_topic.values() for item in items if item not in chosen]
-        chosen += rng.sample(rest, min(len(rest), max(0, EVALUATED - len(chosen))))
+        pools = [*by_kind.values(), plain]
+        chosen = [item for items in pools for item in rng.sample(items, min(EVALUATED, len(items)))]
         done: set[str] = set()
         for item in chosen:
             earlier = [script.with_answer(*exchange) for exchange in item.before or ()]
             for one in [*filter(None, earlier), item]:
-                k = rng.randrange(len(one.phrasings)) if one is item else 0
+                k = rng.randrange(len(one.phrasings)) if one is item else _phrasing(one, item)
                 if one.phrasings[k] not in done:
                     done.add(one.phrasings[k])
                     yield _row(one, k, voice, rng, name)
@@ -170,6 +168,12 @@ def mixture(rng: random.Random) -> str:
     first, second = rng.sample(TRAIN_VOICES, 2)
     share = round(rng.uniform(0.3, 0.7), 2)
     return f"{first}:{share}+{second}:{1 - share:.2f}"
+
+
+def _phrasing(earlier: Item, item: Item) -> int:
+    """The phrasing by which an item is led up to."""
+    asked = {question for question, _ in item.before or ()}
+    return next((k for k, text in enumerate(earlier.phrasings) if text in asked), 0)
 
 
 def _row(item: Item, k: int, voice: str, rng: random.Random, tail: str) -> Row:

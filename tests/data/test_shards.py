@@ -2,6 +2,7 @@ import gzip
 import io
 import json
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -213,6 +214,15 @@ def test_a_tar_that_unpacks_to_more_than_it_is_is_refused(tmp_path):
         (tmp_path / "s.tar").write_bytes(head + bytes(512 * 10))
         with pytest.raises(InputError, match="longer than the tar"):
             read_shard(tmp_path / "s.tar")
+
+
+def test_long_json_is_refused_before_it_is_read(tmp_path):
+    path = tar_of(tmp_path / "x.tar", ("a.json", b"[" * ((1 << 24) + 1)))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"a.json is longer than 16 MiB"):
+        read_shard(path)
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
 
 
 def test_shards_that_were_being_written_are_not_read(tmp_path):

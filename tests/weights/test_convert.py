@@ -241,7 +241,7 @@ WRONG = [
     ({"format": "candle", "quantize": "q4"}, "--format candle has no q4: --quantize q8"),
     ({"format": "hf", "quantize": "q8"}, "--format hf has no q8: leave out --quantize"),
     ({"source": "absent"}, "there is no model absent"),
-    ({"source": str(golden.FOLDER / "lora")}, "the file model.safetensors is missing"),
+    ({"source": str(golden.FOLDER / "lora")}, "holds an adapter without its model"),
     ({"source": str(golden.FOLDER / "hf_mimi"), "quantize": "q8", "format": "mlx"}, "has no language model"),
     ({"source": str(golden.FOLDER / "lm_moshi"), "format": "hf"}, "has no codec"),
     ({"source": "tiny", "lora": Path("x")}, "tiny takes no adapter"),
