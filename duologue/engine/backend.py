@@ -1,6 +1,6 @@
 """`engine.base.Backend` in torch, and the choice between it and the one in MLX."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -93,7 +93,7 @@ class TorchBackend:
 
 
 @contextmanager
-def one_thread(enough: bool) -> Iterator[None]:
+def one_thread(enough: bool) -> Generator[None]:
     """Threads wait for each other a thousand times a frame, and each time for whatever else the machine is doing."""
     threads = torch.get_num_threads()
     if not enough or threads == 1:

@@ -64,7 +64,7 @@ class Duplex:
         if self.lm.device.type != "cuda":
             return torch.compile(step, dynamic=False)
         for tensor in self._state.tensors():  # a CUDA graph may write to what stays where it is
-            torch._dynamo.mark_static_address(tensor)
+            torch._dynamo.mark_static_address(tensor)  # pyright: ignore[reportPrivateUsage]
         return torch.compile(step, dynamic=False, mode="reduce-overhead")
 
     def step(self, wav_BS: Tensor, exec_B: Tensor | None = None) -> DuplexFrame:
