@@ -164,7 +164,7 @@ def translate(
     if not 0 <= tail < float("inf"):
         raise InputError(f"--tail is a number of seconds from 0 up, not {tail}")
     recording = open_audio(source)
-    opened = load(model, _device(), lora=options.lora)
+    opened = load(model, options.torch_device(), lora=options.lora)
     check_translates(opened)
     sampling = replace(opened.sampling, seed=seed)
     if guidance is not None:

@@ -131,7 +131,7 @@ def _model(options: TrainLM) -> tuple[LM, Tokenizer]:
         config = replace(config, delays=tuple(2 * delay for delay in config.delays))
     lm = LM(config)
     if options.codec is not None:
-        embed_semantic_codes(lm, load(options.codec).codec)
+        embed_semantic_codes(lm, load(str(options.codec)).codec)
     return lm, Tokenizer(options.tokenizer)
 
 
