@@ -5,11 +5,10 @@ FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1
 
 RUN useradd --create-home talk
 WORKDIR /app
-COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY pyproject.toml README.md LICENSE constraints.txt install.py ./
 COPY duologue duologue
-# PyTorch's CPU build; for a GPU leave the first line out.
-RUN pip install --no-cache-dir -c constraints.txt torch --index-url https://download.pytorch.org/whl/cpu \
-    && pip install --no-cache-dir -c constraints.txt '.[serve,webrtc]'
+# PyTorch's CPU build, unless the image is built where there is an NVIDIA driver.
+RUN PIP_NO_CACHE_DIR=1 python install.py --here serve webrtc
 USER talk
 EXPOSE 8998
 HEALTHCHECK --interval=10s --start-period=120s CMD \

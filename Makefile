@@ -4,7 +4,7 @@
 #   make talk    answer a spoken question        IN=question.wav OUT=answer.wav PNG=answer.png MODEL=...
 #   make serve   open the page to talk to        MODEL=...
 #   make test    run the suite                   ARGS="-k codec"
-#   make lint    ruff and pyright
+#   make lint    ruff, the direction of imports, pyright
 
 SHELL := /bin/bash
 VENV := .venv
@@ -33,6 +33,7 @@ test: $(VENV)/dev.stamp
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 format: $(VENV)/dev.stamp
@@ -46,11 +47,9 @@ clean:
 newest = $(firstword $(foreach python,$(or $(PYTHON),python3 python3.13 python3.12 python3.11),$(shell \
 	$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(python))))
 
-$(BIN)/python:
-	@[ -n "$(newest)" ] || { echo "duologue needs Python 3.11 or newer: install it, or name one with PYTHON=..." >&2; exit 2; }
-	$(newest) -m venv $(VENV)
+comma := ,
 
-$(VENV)/%.stamp: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing into $(VENV): the first time takes a few minutes, PyTorch is large."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]' -c constraints.txt
+$(VENV)/%.stamp: pyproject.toml constraints.txt install.py
+	@[ -n "$(newest)" ] || { echo "duologue needs Python 3.11 or newer: install it, or name one with PYTHON=..." >&2; exit 2; }
+	$(newest) install.py $(subst $(comma), ,$*)
 	@touch $@

@@ -8,6 +8,7 @@ import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 RUNS = {
     "nano, a whole frame": "step --model nano",
@@ -42,7 +43,7 @@ def main() -> None:
         if options.only not in title:
             continue
         peers = options.peers if title.endswith("32 bits") else []
-        report = run([*call.split(), *(("--peers", *peers) if peers else ()), "--threads", options.threads])
+        report = run([*call.split(), "--threads", options.threads], peers)
         show(title, report)
         for name, values in report.get("peers", {}).items():
             show(f"{name}, the same", values)
@@ -50,9 +51,11 @@ def main() -> None:
         print("\n{cpu}, {cores} cores, {threads} threads, torch {torch}, Python {python}".format(**report))
 
 
-def run(call: list[str]) -> dict:
+def run(call: list[str], peers: list[str]) -> dict:
+    program = [str(Path(__file__).parent / "peers")] if peers else ["-m", "duologue", "bench"]
+    beside = ["--peers", *peers] if peers else []
     done = subprocess.run(
-        [sys.executable, "-m", "duologue", "bench", *call, "--json"], capture_output=True, text=True
+        [sys.executable, *program, *call, "--json", *beside], capture_output=True, text=True
     )
     if done.returncode:
         sys.exit(f"duologue bench {' '.join(call)}: {done.stderr}")

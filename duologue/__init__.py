@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from duologue.codec import Codec
+    from duologue.engine.options import Options
+    from duologue.engine.session import Session
     from duologue.errors import InputError
-    from duologue.lm import LM
+    from duologue.lm import LM, Sampling
     from duologue.weights import Model, load
 
 __version__ = "0.1.0"
@@ -20,9 +22,12 @@ _HOME = {
     "InputError": "duologue.errors",
     "LM": "duologue.lm",
     "Model": "duologue.weights",
+    "Options": "duologue.engine.options",
+    "Sampling": "duologue.lm",
+    "Session": "duologue.engine.session",
     "load": "duologue.weights",
 }
-__all__ = ["LM", "Codec", "InputError", "Model", "__version__", "load"]
+__all__ = ["LM", "Codec", "InputError", "Model", "Options", "Sampling", "Session", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def check_writable(path: StrPath) -> Path:
 
 
 @contextmanager
-def atomic_write(path: StrPath) -> Iterator[Path]:
+def atomic_write(path: StrPath) -> Generator[Path]:
     """Yields a path to write to, in the same folder and with the same suffix; it becomes `path` at the end.
 
     On any exception, Ctrl-C included, what was written is removed and `path` is as it was before. The data is

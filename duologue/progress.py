@@ -2,14 +2,14 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 EVERY = 30.0  # seconds between two lines in a log
 
 
 @contextmanager
-def progress(label: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
+def progress(label: str, total: float | None = None) -> Generator[Callable[[float], None]]:
     """Yields `advance(amount)`; `total` None means nobody knows. Drawn on stderr if that is a terminal, else written
     there every half a minute: short work leaves no line."""
     if not sys.stderr.isatty():

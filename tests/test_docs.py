@@ -25,6 +25,8 @@ def examples(document: Path) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if examples(d)], ids=lambda d: d.name)
 def test_examples_run(document, tmp_path):
     write_audio(tmp_path / "question.wav", 0.1 * np.random.default_rng(0).standard_normal(12_000))
+    (tmp_path / "duologue").mkdir()  # as in a clone
+    (tmp_path / "duologue" / "assets").symlink_to(ROOT / "duologue" / "assets")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for language, code in examples(document):
         done = subprocess.run(

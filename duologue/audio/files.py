@@ -7,7 +7,7 @@ block, so that memory does not grow with the length of a recording.
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ WRITTEN_AS = {
     ".flac": ("FLAC", "PCM_16"),
     ".ogg": ("OGG", "VORBIS"),
     ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000
 BLOCK = 1 << 16
@@ -126,7 +127,7 @@ def _bounded(blocks: Iterable[np.ndarray], name: str) -> Iterator[np.ndarray]:
 
 
 def write_audio(path: StrPath, wav_XS: np.ndarray, rate: int = SAMPLE_RATE) -> None:
-    """Writes float [S] or [C, S] in [-1, 1] as 16-bit wav or flac, Ogg Vorbis or Ogg Opus, by the suffix of `path`.
+    """Writes float [S] or [C, S] in [-1, 1] as 16-bit wav or flac, Ogg Vorbis, Ogg Opus or mp3, by the suffix.
 
     The file is there whole or not at all. Samples outside [-1, 1] are clipped, those that are no number silenced.
     Raises InputError if the suffix is unknown or the file cannot be written.
@@ -149,7 +150,7 @@ class AudioWriter:
 
 
 @contextmanager
-def audio_writer(path: StrPath, channels: int, rate: int = SAMPLE_RATE) -> Iterator[AudioWriter]:
+def audio_writer(path: StrPath, channels: int, rate: int = SAMPLE_RATE) -> Generator[AudioWriter]:
     """As `write_audio`, for a recording that comes in pieces: it has its name once all is written."""
     container, encoding = check_audio_path(path)
     with atomic_write(path) as temporary:

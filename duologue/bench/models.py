@@ -38,7 +38,8 @@ class RandomModel(Model):
         def find(name: str) -> Path:
             raise InputError(f"{shape} with random weights has no file {name}")
 
-        codec, lm = (make() for make in SHAPES[shape])
+        make_codec, make_lm = SHAPES[shape]
+        codec, lm = make_codec(), make_lm()
         temporal = replace(lm.temporal, layers=layers or lm.temporal.layers)
         config = ModelConfig(replace(lm, temporal=temporal))
         super().__init__(ModelFiles(shape, config, find), torch.device("cpu"), torch.float32)

@@ -6,8 +6,9 @@ Nothing heavy is imported before a verb runs, so that `--help` answers at once.
 import os
 import sys
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_args, get_type_hints
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
@@ -31,6 +32,7 @@ examples:
   duologue talk                               talk to it with microphone and headphones
   duologue transcribe speech.wav              what is said in a recording, with --srt as subtitles
   duologue say "Hello there." hello.wav       a text, spoken
+  duologue translate in.wav out.wav --model M what a model of translation says of a recording
   duologue info MODEL                         what a model is made of
   duologue encode speech.wav speech.npz       a recording as the codec's tokens ...
   duologue decode speech.npz again.wav        ... and back
@@ -127,13 +129,13 @@ class Talk:
     """The most seconds to go on after the recording has ended."""
     play: bool = False
     """Also play the answer, where there is a speaker."""
-    options: Options = field(default_factory=Options)
+    engine: Options = field(default_factory=Options)
 
     def run(self) -> None:
         from duologue.cli import commands
 
         if self.source is None:
-            commands.talk_live(self.model, self.seed, self.greedy, self.options)
+            commands.talk_live(self.model, self.seed, self.greedy, self.engine)
             return
         if self.target is None:
             raise InputError("name a file for the answer too: duologue talk question.wav answer.wav")
@@ -148,6 +150,42 @@ class Talk:
             png_target=self.png,
             tail=self.tail,
             play=self.play,
+            options=self.engine,
+        )
+
+
+@dataclass(frozen=True)
+class Translate:
+    """Let a model of the Hibiki family translate what it hears, in the voice of who speaks; prints the text."""
+
+    source: AudioIn
+    """The recording to translate."""
+    target: AudioOut
+    """The translation, at 24 kHz: wav, flac, ogg or opus by its suffix."""
+    model: Model
+    """The model, such as hf://kyutai/hibiki-1b-pytorch-bf16."""
+    seed: int = 0
+    """The same seed gives the same translation."""
+    greedy: bool = False
+    """Take the likeliest token each time instead of sampling."""
+    guidance: float | None = None
+    """How much the translation is drawn to a good one (1: not; 3 is closer to the speaker's voice, at twice the work);
+    by default what the model was published with."""
+    tail: float = 30.0
+    """The most seconds to go on after the recording has ended."""
+    options: Options = field(default_factory=Options)
+
+    def run(self) -> None:
+        from duologue.cli import commands
+
+        commands.translate(
+            self.source,
+            self.target,
+            self.model,
+            seed=self.seed,
+            greedy=self.greedy,
+            guidance=self.guidance,
+            tail=self.tail,
             options=self.options,
         )
 
@@ -199,6 +237,7 @@ Verb: TypeAlias = (
     | Talk
     | Transcribe
     | Say
+    | Translate
     | Serve
     | Call
     | Convert
@@ -232,10 +271,39 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
 
 
+def _names(verbs: Any) -> dict[str, Any]:
+    """The verbs of a union, by the names they are called by."""
+    found = {}
+    for verb in get_args(verbs):
+        kind, *marks = get_args(verb) or (verb,)
+        named = next((mark.name for mark in marks if getattr(mark, "name", None)), None)
+        found[named or kind.__name__.lower()] = kind
+    return found
+
+
+def _check_verb(arguments: list[str]) -> None:
+    """Raises InputError, with the nearest name, for a verb that does not exist."""
+    verbs, said = _names(Verb), "duologue"
+    for argument in arguments[:2]:
+        if argument.startswith("-"):
+            return
+        if argument not in verbs:
+            near = get_close_matches(argument, verbs, 1)
+            hint = f"did you mean `{said} {near[0]}`?" if near else f"there are {', '.join(verbs)}"
+            raise InputError(f"there is no `{said} {argument}`: {hint}")
+        group = get_type_hints(verbs[argument], include_extras=True).get("verb")
+        if group is None:
+            return
+        verbs, said = _names(group), f"{said} {argument}"
+
+
 def _run(arguments: list[str]) -> None:
     if arguments == ["--version"]:
         print(f"duologue {__version__}")
         return
+    _check_verb(arguments)
+    if not arguments or arguments in [[name] for name in ("data", "train", "eval", "bench")]:
+        arguments = [*arguments, "--help"]
     verb = tyro.cli(Verb, prog="duologue", description=DESCRIPTION, args=arguments, config=CONFIG)
     verb.run()
 

@@ -1,10 +1,7 @@
 """The verbs of `duologue bench`: each prints one table, or JSON."""
 
 import json as json_format
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from tyro.conf import arg, subcommand
@@ -14,7 +11,6 @@ from duologue.engine.options import Options as Run
 from duologue.errors import InputError
 
 Model: TypeAlias = Annotated[str, arg(metavar="MODEL")]
-Peer: TypeAlias = Annotated[tuple[Path, ...], arg(metavar="PYTHON")]
 
 
 @dataclass(frozen=True)
@@ -59,33 +55,30 @@ class Options:
 
 @dataclass(frozen=True)
 class BenchCodec(Options):
-    """Encode and decode frame by frame; beside other implementations, with the same weights and frames, if named."""
+    """Encode and decode frame by frame."""
 
     half: bool = False
     """Round the weights to float16, as if the file held them so."""
-    peers: Peer = ()
-    """Pythons of environments with moshi, rustymimi or moshi_mlx; each found there is measured, and our other backend
-    where it is installed."""
 
     def run(self) -> None:
         self.check()
         import torch
 
         from duologue.bench.models import open_model
-        from duologue.bench.peers import codec_peers
 
         torch.set_num_threads(self.threads)
         model = open_model(self.model)
         if self.half:
             model.codec = model.codec.half().float()
-        report = self._report(self.computes, model)
-        peers = _other_backend(self, lambda backend: self._report(backend, model))
-        peers |= codec_peers(model.codec, self.peers, self.threads, self.frames, self.batch)
-        self.show({**report, "peers": peers})
+        self.show({**self.report(self.computes, model), "peers": self.beside(model)})
 
-    def _report(self, backend: BackendName, model: Any) -> dict[str, Any]:
+    def beside(self, model: Any) -> dict[str, dict[str, Any]]:
+        """The same of other implementations, by name: see benchmarks/peers."""
+        return {}
+
+    def report(self, backend: BackendName, model: Any) -> dict[str, Any]:
         if backend == "mlx":
-            from duologue.bench import mlx as mlx
+            from duologue.bench import mlx
 
             return mlx.bench_codec(model, self.frames, self.batch)
         from duologue.bench.run import bench_codec
@@ -95,52 +88,35 @@ class BenchCodec(Options):
 
 @dataclass(frozen=True)
 class BenchLM(Options):
-    """Step a language model, and compare how fast it reads its weights with how fast this machine reads memory; beside
-    other implementations, with the same weights, if named."""
+    """Step a language model, and compare how fast it reads its weights with how fast this machine reads memory."""
 
     quantize: Literal["q8", "q4"] | None = None
     """Round the weights of the linear layers to 8 or 4 bits first."""
     layers: int | None = None
     """Only so many layers of a shape's temporal transformer: for shapes that do not fit into memory."""
-    peers: Peer = ()
-    """Pythons of environments with moshi or moshi_mlx; each found there is measured, and our other backend where it is
-    installed. The one in PyTorch has weights of 32 bits."""
 
     def run(self) -> None:
         self.check()
         import torch
 
-        from duologue.bench.models import open_model
-        from duologue.bench.peers import lm_peers
-
         torch.set_num_threads(self.threads)
-        report, peers = self._report(self.computes), _other_backend(self, self._report)
-        if self.peers:
-            plain = open_model(self.model, None, self.layers).lm
-            peers |= lm_peers(plain, self.quantize, self.peers, self.threads, self.frames, self.batch)
-        self.show({**report, "quantize": self.quantize, "peers": peers})
+        self.show({**self.report(self.computes), "quantize": self.quantize, "peers": self.beside()})
 
-    def _report(self, backend: BackendName) -> dict[str, Any]:
+    def beside(self) -> dict[str, dict[str, Any]]:
+        """The same of other implementations, by name: see benchmarks/peers."""
+        return {}
+
+    def report(self, backend: BackendName) -> dict[str, Any]:
         from duologue.bench.models import open_model
 
         if backend == "mlx":
-            from duologue.bench import mlx as mlx
+            from duologue.bench import mlx
 
             model = open_model(self.model, None, self.layers)
             return mlx.bench_lm(model, self.frames, self.batch, self.quantize)
         from duologue.bench.run import bench_lm
 
         return bench_lm(open_model(self.model, self.quantize, self.layers).lm, self.frames, self.batch)
-
-
-def _other_backend(
-    options: BenchCodec | BenchLM, report: Callable[[BackendName], dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """Ours, but for the backend: the peer that is at hand, if peers were asked for and it is installed."""
-    other: BackendName = "torch" if options.in_mlx else "mlx"
-    if not options.peers or find_spec(other) is None:
-        return {}
-    return {f"duologue, {other}": report(other)}
 
 
 @dataclass(frozen=True)
@@ -160,7 +136,7 @@ class BenchStep(Options):
 
         torch.set_num_threads(self.threads)
         if self.in_mlx:
-            from duologue.bench import mlx as mlx
+            from duologue.bench import mlx
 
             report = mlx.bench_step(open_model(self.model), self.frames, self.batch, self.quantize)
         else:

@@ -48,7 +48,7 @@ def info(model: str) -> None:
 def encode(source: Path, target: Path, model: str, options: Options) -> None:
     """Writes the codes of a recording. Streamed, so that memory does not grow with its length."""
     check_codes_path(target)
-    opened = load(model, _device())
+    opened = load(model, options.torch_device())
     config = opened.codec_config
     recording = open_audio(source, config.sample_rate)
     codec, codes = open_codec(opened, options), array("h")
@@ -64,7 +64,7 @@ def decode(source: Path, target: Path, model: str | None, options: Options) -> N
     """Writes the recording that codes stand for, by the model named or else the one they were made with."""
     check_audio_path(target)
     codes = load_codes(source)
-    opened = load(model or codes.model, _device())
+    opened = load(model or codes.model, options.torch_device())
     config = opened.codec_config
     _check_fit(source, codes, config.quantizer)
     codec = open_codec(opened, options)
@@ -103,7 +103,7 @@ def talk(
     if not 0 <= tail < float("inf"):
         raise InputError(f"--tail is a number of seconds from 0 up, not {tail}")
     recording = open_audio(source)
-    opened = load(model, _device(), lora=options.lora)
+    opened = load(model, options.torch_device(), lora=options.lora)
     now, seconds = 0.0, "?" if recording.seconds is None else f"{recording.seconds:.0f}"
     kept: list[np.ndarray] = []
     with (
@@ -144,17 +144,59 @@ def talk(
             print(f"not played: {error}", file=sys.stderr)
 
 
+def translate(
+    source: Path,
+    target: Path,
+    model: str,
+    *,
+    seed: int,
+    greedy: bool,
+    guidance: float | None,
+    tail: float,
+    options: Options,
+) -> None:
+    """Writes the translation of a recording, and prints its text as it comes."""
+    from duologue.engine.translate import check_translates, translate
+
+    check_audio_path(target)
+    if target.resolve() == source.resolve():
+        raise InputError(f"{target} is the recording itself: name another file for the translation")
+    if not 0 <= tail < float("inf"):
+        raise InputError(f"--tail is a number of seconds from 0 up, not {tail}")
+    recording = open_audio(source)
+    opened = load(model, _device(), lora=options.lora)
+    check_translates(opened)
+    sampling = replace(opened.sampling, seed=seed)
+    if guidance is not None:
+        sampling = replace(sampling, guidance=guidance)
+    if greedy:
+        sampling = replace(sampling, temperature=0.0, text_temperature=0.0)
+    now, seconds = 0.0, "?" if recording.seconds is None else f"{recording.seconds:.0f}"
+    with (
+        Screen(hint="", clock=lambda: now) as screen,
+        audio_writer(target, 1, opened.codec_config.sample_rate) as writer,
+    ):
+
+        def say(gone: float, text: str) -> None:
+            nonlocal now
+            now = gone
+            screen.say("agent", text)
+            screen.figures(f"{gone:.0f} s of {seconds}")
+
+        frames = map(mono, recording.frames(opened.codec_config.frame_size))
+        translate(
+            opened, frames, lambda wav_S: writer.write(wav_S[None]), sampling=sampling, tail=tail, options=options,
+            say=say,
+        )  # fmt: skip
+
+
 def talk_live(model: str, seed: int, greedy: bool, options: Options) -> None:
     """A conversation with microphone and speaker, until Ctrl-C."""
     from duologue.cli.live import talk
 
-    opened = load(model, _device(), lora=options.lora)
+    opened = load(model, options.torch_device(), lora=options.lora)
     sampling = Sampling.greedy(opened.sampling.pad_bias) if greedy else opened.sampling
     talk(opened, replace(sampling, seed=seed), options=options)
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _frame_count(recording: Recording, frame_rate: float) -> float | None:

@@ -372,7 +372,7 @@ def select(places: tuple[Path, ...], split: str, script: "Script | None" = None)
     return [
         row
         for row in rows
-        if row["role"] == "moshi" or wanted is None or clip_set(row | held_out.get(row["text"], {})) in wanted
+        if row["role"] == "agent" or wanted is None or clip_set(row | held_out.get(row["text"], {})) in wanted
     ]
 
 

@@ -25,7 +25,7 @@ class Serve:
     """The address to listen at; 0.0.0.0 is all of this machine's."""
     port: int = 8998
     """The port; 0 is any that is free."""
-    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+    limits: OmitArgPrefixes[Settings] = field(default_factory=Settings)
     ssl_cert: Annotated[Path | None, arg(metavar="CERT.pem")] = None
     """A certificate, for https."""
     ssl_key: Annotated[Path | None, arg(metavar="KEY.pem")] = None
@@ -44,9 +44,11 @@ class Serve:
     """A model of synthesis to serve beside, for as many texts."""
     voice: Annotated[str | None, arg(metavar="VOICE")] = None
     """Its voice for those who ask for none: a file, or a path in the repository of published voices."""
-    options: OmitArgPrefixes[Options] = field(default_factory=Options)
+    engine: OmitArgPrefixes[Options] = field(default_factory=Options)
 
     def run(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise InputError(f"--port is a number from 0 to 65535, not {self.port}")
         if (self.ssl_cert is None) != (self.ssl_key is None):
             raise InputError("--ssl-cert and --ssl-key go together")
         try:
@@ -55,12 +57,10 @@ class Serve:
             raise InputError(
                 f"`duologue serve` needs the extra: pip install 'duologue[serve]' ({error})"
             ) from None
-        import torch
-
         serve(
             self.model,
-            "cuda" if torch.cuda.is_available() else "cpu",
-            self.settings,
+            self.engine.torch_device(),
+            self.limits,
             self.host,
             self.port,
             (self.ssl_cert, self.ssl_key) if self.ssl_cert and self.ssl_key else None,
@@ -68,7 +68,7 @@ class Serve:
             self.api_key_file,
             self.twilio_token_file,
             self.record,
-            self.options,
+            self.engine,
             self.stt,
             self.tts,
             self.voice,

@@ -149,11 +149,12 @@ class Director:
         stop = talk.end == "stop"
         if talk.end == "full" and lines.asides and rng.random() < self.situations.aside_share:
             return [rng.choice(lines.asides)]
-        for _ in range(TRIES):
-            line = self._draw(lines, stop, rng)
-            item = self.script.items[line.item]
-            if self._fits(item, talk):
+        line = self._draw(lines, stop, rng)
+        for _ in range(TRIES - 1):
+            if self._fits(self.script.items[line.item], talk):
                 break
+            line = self._draw(lines, stop, rng)
+        item = self.script.items[line.item]
         before = [rng.choice(self._earlier(*exchange, lines.texts)) for exchange in item.before or ()]
         if item.slot and item.before:
             before += self._fillers(lines, item.slot, rng)

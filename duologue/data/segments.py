@@ -179,7 +179,7 @@ def write_block(
     part = place.with_name(place.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
     np.save(part / "wav.npy", np.stack([wav for wav, _ in segments]))
-    states: np.ndarray | None = None
+    states: np.memmap | None = None
     if teacher is None:
         np.save(part / "teacher.npy", np.zeros((len(segments), 0, 0), np.float16))
     for n, (wav, _) in enumerate(segments if teacher else []):
@@ -191,7 +191,7 @@ def write_block(
         states[n] = one
         if n % 20 == 0:
             print(f"{place.name}: teacher {n}/{len(segments)}", flush=True)
-    if states is not None and isinstance(states, np.memmap):
+    if states is not None:
         states.flush()
     (part / "meta.jsonl").write_text("".join(json.dumps(meta) + "\n" for _, meta in segments))
     part.rename(place)

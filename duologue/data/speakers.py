@@ -90,7 +90,7 @@ class ClipSpeakers:
             self._lines.setdefault(line.text, []).append(line)
         said: dict[str, list[Row]] = {}
         self._agent_rows = {
-            row["text"]: row for row in clips if row["role"] == "moshi" and row["voice"] == agent
+            row["text"]: row for row in clips if row["role"] == "agent" and row["voice"] == agent
         }
         for row in clips:
             if row["role"] == "user" and row["text"] in self._lines:

@@ -55,13 +55,13 @@ def clip_set(row: Row) -> str:
         name = row["key"] if corpus in FEW_SPEAKERS else row["speaker"]
         return "valid-human" if valid_speaker(corpus, name) else "human"
     item, _, index = row["key"].rpartition("/")[2].partition("-mix")[0].rpartition("-")
-    heard = row["role"] == "moshi" and row["id"] != "extra"
+    heard = row["role"] == "agent" and row["id"] != "extra"
     if corpus == "agent-more" and item.startswith(("arctic", "libri")):
         heard = True
     unheard = item != "backchannel" and not heard and index.isdigit() and valid_phrasing(item, int(index))
     if "split" in row and not heard:
         unheard = row["split"] == "valid"
-    if row["role"] == "moshi":
+    if row["role"] == "agent":
         return (
             "valid-agent"
             if (unheard and corpus == "agent-more") or valid_agent_text(row["text"])

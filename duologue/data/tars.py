@@ -1,7 +1,7 @@
 """Tars of samples and clips, read with a bound: whatever is in one, no more comes into memory than the file is long."""
 
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def where_in(path: Path, name: str) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+def _opened(path: Path) -> Generator[tarfile.TarFile]:
     try:
         with tarfile.open(path, "r:") as tar:
             yield tar

@@ -218,7 +218,8 @@ FIELDS: dict[str, Any] = {
 
 
 def read_index(place: StrPath) -> list[dict[str, Any]]:
-    """Rows of a folder or tar of clips: the json of each, plus "place" and "file" that `read_clip` needs.
+    """Rows of a folder or tar of clips: the json of each, plus "place" and "file" that `read_clip` needs. A role
+    "moshi", as older clips have it, is read as "agent".
 
     Raises InputError if the tar is damaged, or a clip's json is none or has fields of another kind (`FIELDS`).
     """
@@ -265,7 +266,7 @@ def _checked(row: Any, what: str) -> dict[str, Any]:
             raise ValueError
     except (TypeError, ValueError):
         raise InputError(f'{what} is no clip: its "words" must be [[word, start, end], ...]') from None
-    return row
+    return row | {"role": "agent"} if row.get("role") == "moshi" else row
 
 
 def read_clip(row: dict[str, Any]) -> np.ndarray:

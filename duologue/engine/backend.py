@@ -1,6 +1,6 @@
 """`engine.base.Backend` in torch, and the choice between it and the one in MLX."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 from duologue.engine.base import Backend, CodecBackend, Frames, warm_up
 from duologue.engine.duplex import Duplex, DuplexFrame
 from duologue.engine.options import DEFAULT, Options
+from duologue.engine.persona import Persona, Prefix, persona
 from duologue.lm.sampling import Sampling
 from duologue.weights import Model
 from duologue.weights.quantized import halved_codec, quantized_lm
@@ -31,9 +32,10 @@ def _backend(model: Model, slots: int, options: Options) -> Backend:
     if options.resolved() == "torch":
         if options.quantize:
             model.lm, model.codec = quantized_lm(model, options.quantize), halved_codec(model)
-        return TorchBackend(model, slots, options.compile)
+        return TorchBackend(model, slots, options.compile, persona(model, options))
     from duologue.mlx.backend import MLXBackend
 
+    persona(model, options)  # which says what it cannot do
     return MLXBackend(model, slots, options.quantize, options.compile)
 
 
@@ -49,15 +51,16 @@ def open_codec(model: Model, options: Options = DEFAULT) -> CodecBackend:
 class TorchBackend:
     """The model in torch, on the device it was loaded to. Raises InputError if it cannot both listen and speak."""
 
-    def __init__(self, model: Model, slots: int = 1, compile: bool = False):
+    def __init__(self, model: Model, slots: int = 1, compile: bool = False, told: Persona | None = None):
         self.model, self.slots, self._compile = model, slots, compile
+        self._prefix = None if told is None else Prefix(model.lm, told)
         self.sample_rate = model.codec_config.sample_rate
         self.rebuild()
         self._small = model.device.type == "cpu" and model.lm.config.temporal.dim <= SMALL
         self.frame_size = self._duplex.frame_size
 
     def rebuild(self) -> None:
-        self._duplex = Duplex(self.model, [self.model.sampling] * self.slots, self._compile)
+        self._duplex = Duplex(self.model, [self.model.sampling] * self.slots, self._compile, self._prefix)
 
     def start(self, sampling: dict[int, Sampling]) -> None:
         mask_B = torch.zeros(self.slots, dtype=torch.bool)
@@ -90,7 +93,7 @@ class TorchBackend:
 
 
 @contextmanager
-def one_thread(enough: bool) -> Iterator[None]:
+def one_thread(enough: bool) -> Generator[None]:
     """Threads wait for each other a thousand times a frame, and each time for whatever else the machine is doing."""
     threads = torch.get_num_threads()
     if not enough or threads == 1:

@@ -8,7 +8,7 @@ session, which calls `wake` when there is something to take.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -193,7 +193,7 @@ class Batcher:
             self._hand_over(session, frames, done)
 
     @contextmanager
-    def _computes(self, most: float) -> Iterator[None]:
+    def _computes(self, most: float) -> Generator[None]:
         self._busy = self.now(), most
         try:
             yield

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from duologue.engine.base import check_duplex
+from duologue.engine.persona import Prefix
 from duologue.lm.model import TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.lm.step import StepOutput, init_state, step
@@ -39,31 +40,50 @@ class Duplex:
     minutes.
     """
 
-    def __init__(self, model: Model, sampling: list[Sampling], compile: bool = False):
+    def __init__(
+        self,
+        model: Model,
+        sampling: list[Sampling],
+        compile: bool = False,
+        prefix: Prefix | None = None,
+    ):
         check_duplex(model.name, model.lm.config, model.codec.config)
         self.codec, self.lm = model.codec, model.lm
         self.frame_size = self.codec.config.frame_size
         self._codec_state = self.codec.init_state(len(sampling))
-        self._state = init_state(self.lm, sampling)
+        condition = None
+        if self.lm.conditioning is not None:
+            with torch.no_grad():
+                condition = self.lm.conditioning(dict(model.conditions))
+        self._state = init_state(self.lm, sampling, condition)
         self._speak = self._compiled() if compile else step
+        self._prefix = prefix
 
     def _compiled(self) -> Callable[..., StepOutput]:
         self._state.fix_shapes()
         if self.lm.device.type != "cuda":
             return torch.compile(step, dynamic=False)
         for tensor in self._state.tensors():  # a CUDA graph may write to what stays where it is
-            torch._dynamo.mark_static_address(tensor)
+            torch._dynamo.mark_static_address(tensor)  # pyright: ignore[reportPrivateUsage]
         return torch.compile(step, dynamic=False, mode="reduce-overhead")
 
     def step(self, wav_BS: Tensor, exec_B: Tensor | None = None) -> DuplexFrame:
         """Hear one frame `[B, frame_size]` and say one. Slots outside `exec_B` keep their state: ignore what they
         return."""
-        heard_BQ = self.codec.encode_step(self._codec_state, wav_BS, exec_B)[:, : self.lm.config.heard, 0]
+        hear_B = exec_B
+        if self._prefix is not None:  # whose last frame is heard in place of the first
+            later_B = ~self._prefix.first(self._state)
+            hear_B = later_B if exec_B is None else exec_B & later_B
+        heard_BQ = self.codec.encode_step(self._codec_state, wav_BS, hear_B)[:, : self.lm.config.heard, 0]
         return self.step_codes(heard_BQ, exec_B)
 
     def step_codes(self, heard_BQ: Tensor, exec_B: Tensor | None = None) -> DuplexFrame:
         """As `step`, on the codes of a frame that was heard before."""
-        out = self._speak(self.lm, self._state, heard_BQ, exec_B)
+        audio_BQ = None
+        if self._prefix is not None:
+            first_B = self._prefix.first(self._state)
+            heard_BQ, audio_BQ = self._prefix.tokens(first_B, heard_BQ)
+        out = self._speak(self.lm, self._state, heard_BQ, exec_B, None, audio_BQ)
         tokens_BK = out.tokens_BK.clone()  # the next run of a CUDA graph writes over it
         spoken_BQ = tokens_BK[:, 1:]
         ready_B = (spoken_BQ >= 0).all(-1)
@@ -92,5 +112,7 @@ class Duplex:
         word that began there would lose its onset."""
         self._codec_state.reset(mask_B)
         self._state.reset(mask_B)
+        if self._prefix is not None:
+            self._prefix.begin(self._state, mask_B)
         for slot, settings in (sampling or {}).items():
             self._state.sampling.set(slot, settings)

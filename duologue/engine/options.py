@@ -12,6 +12,7 @@ from tyro.conf import arg
 from duologue.errors import InputError
 
 BackendName: TypeAlias = Literal["torch", "mlx"]
+DeviceName: TypeAlias = Literal["cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,15 @@ class Options:
     compile: bool = False
     """Compile the model's step first: for long recordings and large models. In torch it takes minutes; in mlx it is
     always done on Apple silicon."""
-
+    device: DeviceName | None = None
+    """Where torch computes: by default on a GPU (cuda, or mps on a Mac) where there is one, and cpu elsewhere."""
     lora: Annotated[Path | None, arg(metavar="LORA.safetensors")] = None
     """An adapter of the language model, merged into its weights as they are read."""
+
+    voice: Annotated[Path | None, arg(name="voice-prompt", metavar="VOICE.wav")] = None
+    """The voice to speak with, of models that take one (PersonaPlex): a recording of seconds, or a published .pt."""
+    role: str | None = None
+    """Who to be, of the same models: "You work for ... and your name is ..." """
 
     def resolved(self) -> BackendName:
         """The backend to use. Raises InputError if it is not installed."""
@@ -36,6 +43,17 @@ class Options:
         if backend == "mlx" and find_spec("mlx") is None:
             raise InputError("--backend mlx needs the extra: pip install 'duologue[mlx]'")
         return backend
+
+    def torch_device(self) -> DeviceName:
+        """The device to use. Raises InputError if this machine does not have the one asked for."""
+        import torch
+
+        there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if self.device is not None and not there[self.device]:
+            raise InputError(
+                f"--device {self.device}: PyTorch finds no such device here; leave it out, or use cpu"
+            )
+        return self.device or ("cuda" if there["cuda"] else "mps" if there["mps"] else "cpu")
 
 
 DEFAULT = Options()

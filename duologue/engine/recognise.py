@@ -8,7 +8,7 @@ kept silent. Knows nothing of clocks and threads: `tick` moves on every recordin
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -231,7 +231,7 @@ class Hearing:
         heard_now = self._words.push(self.steps, text)
         paused = len(pauses) > PAUSE_HEAD and pauses[PAUSE_HEAD] > PAUSE
         begins, self._paused = paused and not self._paused, paused
-        return Heard(**{**vars(heard_now), "pauses": pauses, "pause": begins})
+        return replace(heard_now, pauses=pauses, pause=begins)
 
     def last(self) -> Heard:
         """What there is to say once everything was heard."""

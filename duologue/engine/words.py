@@ -104,7 +104,10 @@ class UserWords(Words):
 
 def transcript(agent: Words, user: Words) -> dict[str, Any]:
     """The text and words of the agent, and under "user" the user's if the model writes them down: as published json."""
-    result = {"text": (agent.text or "").strip(), "words": [_rounded(word) for word in agent.words]}
+    result: dict[str, Any] = {
+        "text": (agent.text or "").strip(),
+        "words": [_rounded(word) for word in agent.words],
+    }
     if user.text is not None:
         result["user"] = {"text": user.text.strip(), "words": [_rounded(word) for word in user.words]}
     return result

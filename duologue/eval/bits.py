@@ -36,7 +36,7 @@ def score_bits(lm: LM, batches: Iterable[Tensor], silence: int, frame_rate: floa
 
     `batches`: codes int64 `[B, K, T]` of conversations that were not trained on; `silence`: codebook 0 of silence.
     """
-    total, frames = [0.0, 0.0], 0
+    total, frames, count = [0.0, 0.0], 0, 0
     for codes_BKT in batches:
         spoken_BT = (codes_BKT[:, 1] >= 0) & (codes_BKT[:, 1] != silence)
         hidden_BKT = codes_BKT.clone()

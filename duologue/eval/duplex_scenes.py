@@ -86,7 +86,7 @@ class ClipLibrary:
         speech: Sequence[np.ndarray] = (),
     ) -> "ClipLibrary":
         """From rows of `voices.read_index`. InputError if no held-out voice asks anything of the script."""
-        rows = [row for row in clips if row.get("role") in ("user", "moshi")]
+        rows = [row for row in clips if row.get("role") in ("user", "agent")]
         texts = {text for item in script.items.values() for text in item.phrasings}
         said_split = script.held_out_texts()
         speakers_of = {}
@@ -99,7 +99,7 @@ class ClipLibrary:
                 and clip_set(r | said_split.get(r["text"], {})) == wanted
             ]
             if any(row["text"] in texts for row in users):
-                agents = [row for row in rows if row["role"] == "moshi" and row["voice"] == agent]
+                agents = [row for row in rows if row["role"] == "agent" and row["voice"] == agent]
                 speakers_of[split] = ClipSpeakers(users + agents, script, agent, perturbed=0.0, least=1)
         if HEARD not in speakers_of:
             raise InputError(f"none of the clips is a question of this script by {', '.join(voices)}")

@@ -78,7 +78,7 @@ def transcribe(scene: Path, out: Path, words: Words) -> None:
     found = words(wav_S) if len(wav_S) else []
     chunks = [{"text": text, "timestamp": [start + after, end + after]} for text, start, end in found]
     with atomic_write(out / "output.json") as temporary:
-        temporary.write_text(json.dumps({"text": " ".join(c["text"] for c in chunks), "chunks": chunks}))
+        temporary.write_text(json.dumps({"text": " ".join(text for text, _, _ in found), "chunks": chunks}))
 
 
 def score_task(

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,12 @@ from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
 from duologue.types import AGENT, USER, StrPath, Word
 
-ROW = 15.0  # seconds in a row
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ROW_SECONDS, ROW_INCHES = 15.0, 2.8
+LANES, LANE = 3, 0.22  # lines of words over a voice, and the distance between them
 COLORS = {AGENT: "#2b6cb0", USER: "#c05621"}
 SUFFIXES = (".png", ".svg", ".pdf")
 NAMES = {AGENT: "agent", USER: "user"}
@@ -41,31 +47,51 @@ def draw_conversation(
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    said = list(words)
+    figure = Figure(dpi=110)
+    with atomic_write(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # an untrained model may say anything
+        _draw(figure, agent_wav, user_wav, list(words), rate)
+        figure.savefig(temporary)
+
+
+def _draw(
+    figure: "Figure", agent_wav: np.ndarray, user_wav: np.ndarray, words: list[Word], rate: int
+) -> None:
     seconds = max(len(agent_wav), len(user_wav), rate) / rate
-    rows = int(np.ceil(seconds / ROW))
+    rows = int(np.ceil(seconds / ROW_SECONDS))
     span = seconds / rows
-    figure = Figure(figsize=(max(6.0, 1.1 * span), 2.6 * rows + 0.5), layout="constrained", dpi=110)
+    width = max(6.0, 1.1 * span)
+    figure.set_size_inches(width, ROW_INCHES * rows + 0.5)
+    bottom = 0.45 / (ROW_INCHES * rows + 0.5)
+    figure.subplots_adjust(0.7 / width, bottom, 1 - 0.2 / width, 0.99, hspace=0.15)
     for row, axes in enumerate(np.atleast_1d(figure.subplots(rows, 1))):
         first = row * span
         for speaker, wav_S, base in ((AGENT, agent_wav, 1.0), (USER, user_wav, -1.0)):
             time_P, low_P, high_P = _outline(wav_S, first, span, rate)
             axes.fill_between(time_P, base + low_P, base + high_P, color=COLORS[speaker], linewidth=0.3)
-            mine = [word for word in said if word.speaker == speaker and first <= word.start < first + span]
-            for number, word in enumerate(mine):
-                axes.text(
-                    word.start, base + 0.72 + 0.2 * (number % 2), "".join(filter(str.isprintable, word.text)),
-                    fontsize=7, color=COLORS[speaker], clip_on=True, parse_math=False,
-                )  # fmt: skip
-        axes.set(xlim=(first, first + span), ylim=(-2.0, 2.2), yticks=[1.0, -1.0])
+            mine = [word for word in words if word.speaker == speaker and first <= word.start < first + span]
+            _write(axes, mine, base + 0.66, COLORS[speaker], first, span)
         axes.set_yticklabels([NAMES[AGENT], NAMES[USER]])
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", alpha=0.25)
     figure.supxlabel("seconds", fontsize=8)
-    with atomic_write(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # an untrained model may say anything
-        figure.savefig(temporary)
+
+
+def _write(axes: "Axes", words: list[Word], base: float, color: str, first: float, span: float) -> None:
+    """Each word where it begins, in the lowest of `LANES` lines that is free there; where none is, further right."""
+    axes.set(xlim=(first, first + span), ylim=(-2.0, 2.4), yticks=[1.0, -1.0])
+    free = [first] * LANES
+    for word in words:
+        text = axes.text(
+            word.start, base, "".join(filter(str.isprintable, word.text)),
+            fontsize=7, color=color, clip_on=True, parse_math=False,
+        )  # fmt: skip
+        box = text.get_window_extent().transformed(axes.transData.inverted())
+        lane = next((n for n, at in enumerate(free) if at <= word.start), int(np.argmin(free)))
+        at = max(word.start, free[lane])
+        text.set_position((at, base + LANE * lane))
+        free[lane] = at + box.width + 0.02 * span
 
 
 def _outline(
@@ -76,6 +102,6 @@ def _outline(
     start = round(first * rate)
     piece_S = wav_S[start : start + points * hop]
     piece_S = np.pad(piece_S, (0, points * hop - len(piece_S))).reshape(points, hop)
-    scale = 0.6 / max(float(np.abs(wav_S).max(initial=0.0)), 0.05)
+    scale = 0.55 / max(float(np.abs(wav_S).max(initial=0.0)), 0.05)
     time_P = first + (np.arange(points) + 0.5) * hop / rate
     return time_P, scale * piece_S.min(axis=1), scale * piece_S.max(axis=1)

@@ -19,7 +19,8 @@ class LoRALinear(nn.Linear):
 
     def __init__(self, base: nn.Linear, rank: int, scaling: float):
         with torch.device("meta"):
-            super().__init__(base.in_features, base.out_features, base.bias is not None)
+            has_bias = base.bias is not None  # pyright: ignore[reportUnnecessaryComparison]
+            super().__init__(base.in_features, base.out_features, has_bias)
         self.weight, self.bias, self.scaling = base.weight, base.bias, scaling
         weight = base.weight
         self.lora_A = nn.Linear(self.in_features, rank, bias=False, device=weight.device, dtype=weight.dtype)
@@ -27,8 +28,8 @@ class LoRALinear(nn.Linear):
         nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
         nn.init.zeros_(self.lora_B.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias) + self.scaling * self.lora_B(self.lora_A(x))
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.weight, self.bias) + self.scaling * self.lora_B(self.lora_A(input))
 
 
 def add_lora(lm: LM, rank: int, scaling: float) -> None:
@@ -45,9 +46,8 @@ def merge_lora(lm: LM) -> None:
     """Put the adapters into the weights; `lm` is then as it was built, and trainable."""
     for name, linear in list(_linears(lm)):
         if isinstance(linear, LoRALinear):
-            merged = nn.Linear(
-                linear.in_features, linear.out_features, linear.bias is not None, device="meta"
-            )
+            has_bias = linear.bias is not None  # pyright: ignore[reportUnnecessaryComparison]
+            merged = nn.Linear(linear.in_features, linear.out_features, has_bias, device="meta")
             merged.weight = nn.Parameter(
                 linear.weight + linear.scaling * (linear.lora_B.weight @ linear.lora_A.weight)
             )

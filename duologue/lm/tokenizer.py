@@ -23,7 +23,9 @@ class Tokenizer:
             self._pieces = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
             if not self._pieces.vocab_size():
                 raise RuntimeError("it is empty")
-        except (RuntimeError, OSError) as error:
+            for token in range(self._pieces.vocab_size()):
+                self._pieces.id_to_piece(token)  # a piece may be no text
+        except (RuntimeError, OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} is damaged or not a SentencePiece model") from error
 
     @property

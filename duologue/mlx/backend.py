@@ -37,7 +37,9 @@ class MLXBackend:
 
     def rebuild(self) -> None:
         self._codec_state = self._codec.init_state(self.slots)
-        self._state = init_state(self._lm, [self.model.sampling] * self.slots)
+        told = self._lm.conditioning
+        condition = None if told is None else told(dict(self.model.conditions))
+        self._state = init_state(self._lm, [self.model.sampling] * self.slots, condition)
         self._steps = {
             run: compiled(run, self._codec_state, self._state) if self._compile else run
             for run in (self._step, self._step_codes)

@@ -29,7 +29,9 @@ class TokenEmbedding(nn.Embedding):
         y = mx.where(given, self.weight[ids], 0)
         return y if self.projection is None else self.projection(y)
 
-    def to_quantized(self, group_size: int = 64, bits: int = 4, **rest) -> nn.Module:
+    def to_quantized(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, group_size: int = 64, bits: int = 4, **rest
+    ) -> nn.Module:
         """What `mlx.nn.quantize` puts in the place of a table without projections; others stay as they are."""
         return QuantizedTokenEmbedding.from_embedding(self, group_size, bits, **rest)
 

@@ -42,7 +42,7 @@ class CausalConv1d(nn.Conv1d):
         self.pad = pad
         self.product = Product(self, _window_matrix)
 
-    def forward(self, x_BCT: Tensor) -> Tensor:
+    def forward(self, x_BCT: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if self.past:
             first_BC1 = x_BCT[..., :1] if self.pad == "edge" else x_BCT.new_zeros(())
             x_BCT = torch.cat([first_BC1.expand(*x_BCT.shape[:-1], self.past), x_BCT], -1)

@@ -36,7 +36,8 @@ class WeightCache:
     def __init__(self, module: nn.Module, make: Callable[[Any], Any]):
         self._module, self._make = module, make
         # To ask the module for each takes longer than to add two vectors.
-        self._weights = module._parameters if "weight" in module._parameters else module._buffers
+        own = module._parameters  # pyright: ignore[reportPrivateUsage]
+        self._weights = own if "weight" in own else module._buffers  # pyright: ignore[reportPrivateUsage]
         self._made_of: tuple[Tensor | None, int, int] = None, 0, 0
         self._data: Tensor | None = None  # held, or its address could come again as that of other weights
         self._made: Any = None

@@ -102,7 +102,7 @@ def _pack(data_NK: Tensor, scale_N: Tensor) -> Any:
     with warnings.catch_warnings():
         # Tensors of quantized types will go; the product of packed weights has none but this, on its way in.
         warnings.simplefilter("ignore", UserWarning)
-        weight = torch._make_per_channel_quantized_tensor(  # pyright: ignore[reportPrivateImportUsage]
+        weight = torch._make_per_channel_quantized_tensor(  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
             data_NK, scale_N.clamp(min=TINY).double(), zeros_N, 0
         )
     return torch.ops.quantized.linear_prepack(weight, None)
@@ -124,4 +124,5 @@ def _has_int8() -> bool:
 def input_levels() -> int:
     """What the largest input is rounded to. Without VNNI the kernel adds pairs of products in 16 bits, which 8 and 8
     bits overflow."""
-    return 127 if torch.cpu._is_vnni_supported() else 63
+    vnni = torch.cpu._is_vnni_supported()  # pyright: ignore[reportPrivateUsage]
+    return 127 if vnni else 63

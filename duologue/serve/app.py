@@ -1,7 +1,7 @@
 """The server's addresses, as a Starlette application that can be mounted in another."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,7 +143,7 @@ def create_app(service: Service) -> Starlette:
         return await (calls.hang_up(request) if "id" in request.path_params else calls.offer(request))
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         service.engine.start()
         service.speech.start()
         yield

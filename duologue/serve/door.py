@@ -334,6 +334,6 @@ class WebServer(uvicorn.Server):
         for door in self.servers:
             door.shun(host)
 
-    def capture_signals(self):
+    def capture_signals(self):  # pyright: ignore[reportIncompatibleMethodOverride]
         """Signals are ours: uvicorn would raise them again at the end, for an exit code other than 0."""
         return contextlib.nullcontext()

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Any
 
 Event = dict[str, Any]
-PCM = {"type": "audio/pcm", "rate": 24_000}
+PCM: dict[str, Any] = {"type": "audio/pcm", "rate": 24_000}
 ITEMS = 100  # of a conversation that can be asked for again
 SHELF = 1 << 20  # bytes of JSON that all of them may have
 

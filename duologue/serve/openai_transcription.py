@@ -259,9 +259,9 @@ class Session:
 
 
 HANDLERS = {
-    "session.update": Session._update,
-    "transcription_session.update": Session._update,
-    "input_audio_buffer.append": Session._append,
-    "input_audio_buffer.commit": Session._commit,
-    "input_audio_buffer.clear": Session._clear,
+    "session.update": Session._update,  # pyright: ignore[reportPrivateUsage]
+    "transcription_session.update": Session._update,  # pyright: ignore[reportPrivateUsage]
+    "input_audio_buffer.append": Session._append,  # pyright: ignore[reportPrivateUsage]
+    "input_audio_buffer.commit": Session._commit,  # pyright: ignore[reportPrivateUsage]
+    "input_audio_buffer.clear": Session._clear,  # pyright: ignore[reportPrivateUsage]
 }

@@ -4,7 +4,7 @@ import datetime
 import ipaddress
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from duologue.errors import InputError
 
 
 @contextmanager
-def self_signed(host: str) -> Iterator[tuple[Path, Path]]:
+def self_signed(host: str) -> Generator[tuple[Path, Path]]:
     """Yields the files of a certificate for this machine and its key; they are gone at the end. Browsers will ask
     whether to trust it."""
     try:

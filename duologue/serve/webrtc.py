@@ -201,7 +201,7 @@ class Peer:
                 # One that connects in the very moment it is closed would ask for consent for ever (aioice 0.13).
                 await asyncio.sleep(0.1)
                 for transport in transports:
-                    await transport._connection.close()
+                    await transport._connection.close()  # pyright: ignore[reportPrivateUsage]
         except Exception as error:
             log.error("call %s could not be closed: %s", self._call.id, error)
 
@@ -285,13 +285,13 @@ class AgentTrack(MediaStreamTrack):
 
     def __init__(self):
         super().__init__()
-        self._waiting: deque[np.ndarray] = deque(maxlen=WAITING)
+        self._packets: deque[np.ndarray] = deque(maxlen=WAITING)
         self._pieces = 0
         self._begin: float | None = None
 
     def push(self, wav_S: np.ndarray) -> None:
         """A frame of the agent (float32, a multiple of 480 samples at 24 kHz)."""
-        self._waiting.extend(wav_S.reshape(-1, PIECE))
+        self._packets.extend(wav_S.reshape(-1, PIECE))
 
     async def recv(self) -> av.AudioFrame:
         loop = asyncio.get_running_loop()
@@ -301,9 +301,9 @@ class AgentTrack(MediaStreamTrack):
         await asyncio.sleep(max(0.0, early))
         if self.readyState != "live":
             raise MediaStreamError
-        while len(self._waiting) > SLACK and rms_of(self._waiting[0]) < LOUD:
-            self._waiting.popleft()
-        wav_S = self._waiting.popleft() if self._waiting else np.zeros(PIECE, np.float32)
+        while len(self._packets) > SLACK and rms_of(self._packets[0]) < LOUD:
+            self._packets.popleft()
+        wav_S = self._packets.popleft() if self._packets else np.zeros(PIECE, np.float32)
         samples = np.frombuffer(Pcm16.write(wav_S), "<i2")[None]
         frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
         frame.sample_rate, frame.pts = RATE, self._pieces * PIECE

@@ -3,7 +3,7 @@
 One stage serves multi-stream post-training, duplex and instruct fine-tuning; they differ in data and `LMLossConfig`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -123,7 +123,7 @@ class LMStage(Stage):
         return torch.cat([text_BT[:, None], inputs_BKT[:, 1:]], 1)
 
     @contextmanager
-    def _watched(self, early: list[Tensor]) -> Iterator[None]:
+    def _watched(self, early: list[Tensor]) -> Generator[None]:
         """While it lasts, what the first `EARLY` of the layers give is added to `early`, if there is a loss on it."""
         if not self.config.asr_intermediate:
             yield

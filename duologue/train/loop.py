@@ -266,7 +266,7 @@ def _ahead(items: Iterator[Item], count: int) -> Generator[Item, None, None]:
 
 
 @contextmanager
-def _signals() -> Iterator[threading.Event]:
+def _signals() -> Generator[threading.Event]:
     """An event set by SIGTERM or SIGINT; a second one acts as it always did."""
     caught = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -288,7 +288,7 @@ def _signals() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _lock(folder: Path, world: World) -> Iterator[None]:
+def _lock(folder: Path, world: World) -> Generator[None]:
     """Keeps a second run out of `folder`; the lock goes with the process, however it ends."""
     try:
         import fcntl

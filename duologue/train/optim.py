@@ -6,7 +6,7 @@ on from a checkpoint takes the same steps as one that was never stopped.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -156,7 +156,7 @@ class Ema:
         self.updates += 1
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
+    def applied(self) -> Generator[None]:
         """The module holds the averages inside, for evaluation; its own weights come back after."""
         self._swap()
         try:

@@ -1,8 +1,11 @@
 """Finding the files of a model: a folder, a single file, or a repository on the hub."""
 
+import logging
 import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,7 +173,8 @@ def download(repository: str, name: str, revision: str | None, where: str = "") 
 
     where = where or f"hf://{repository}" + (f"@{revision}" if revision else "")
     try:
-        return Path(hub.hf_hub_download(repository, name, revision=revision))
+        with _quiet_retries(where):
+            return Path(hub.hf_hub_download(repository, name, revision=revision))
     except errors.LocalEntryNotFoundError as error:
         if hub.try_to_load_from_cache(repository, name, revision=revision) is hub._CACHED_NO_EXIST:
             raise Missing(f"{where}: the repository has no file {name}") from error
@@ -188,6 +192,26 @@ def download(repository: str, name: str, revision: str | None, where: str = "") 
     except Exception as error:  # whatever a network or a full disk may do
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{where}: cannot fetch {name}: {reason}") from error
+
+
+@contextmanager
+def _quiet_retries(where: str) -> Generator[None]:
+    """While it lasts, what the hub's client says of each retry becomes one line on stderr."""
+    said = False
+
+    def once(record: logging.LogRecord) -> bool:
+        nonlocal said
+        if not said:
+            print(f"{where}: the hub does not answer, trying again", file=sys.stderr)
+        said = True
+        return False
+
+    client = logging.getLogger("huggingface_hub.utils._http")
+    client.addFilter(once)
+    try:
+        yield
+    finally:
+        client.removeFilter(once)
 
 
 def on_hub(repository: str, name: str, revision: str | None) -> bool:

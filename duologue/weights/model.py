@@ -17,7 +17,7 @@ from duologue.lm.tokenizer import Tokenizer
 from duologue.weights.files import Missing, ModelFiles, find_weights, locate
 from duologue.weights.layouts import codec_layout, holds_codec, lm_family, lm_layout
 from duologue.weights.lora import Adapter, attach, read_adapter
-from duologue.weights.published import CODEC_FILE, ModelConfig, codec_config, read_json
+from duologue.weights.published import CODEC_FILE, QUALITY, WANTED, ModelConfig, codec_config, read_json
 from duologue.weights.random import random_codec, random_lm
 from duologue.weights.read import (
     Stored,
@@ -54,6 +54,12 @@ class Model:
     def sampling(self) -> Sampling:
         """The settings the model was published with."""
         return self.files.config.sampling
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """What the model is to be told whatever it does: one that translates, to do it well."""
+        known = {c.name: c.values or () for c in self.files.config.lm.conditioning.conditioners}
+        return {QUALITY: WANTED} if WANTED in known.get(QUALITY, ()) else {}
 
     @property
     def has_lm(self) -> bool:

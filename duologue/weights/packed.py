@@ -32,20 +32,20 @@ class Packed:
     def _dense(self) -> Tensor:
         raise NotImplementedError
 
-    def _parts(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         """The tensors it is made of, each with a first dimension of rows; unsigned words as signed ones, with which
         torch can do more."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         parts = {name: value for name, value in values.items() if isinstance(value, Tensor)}
         return {n: t.view(torch.int32) if t.dtype == torch.uint32 else t for n, t in parts.items()}
 
-    def _with(self: P, parts: dict[str, Tensor]) -> P:
-        """The same with other tensors, as `_parts` gives them."""
+    def of_tensors(self: P, parts: dict[str, Tensor]) -> P:
+        """The same with other tensors, as `tensors` gives them."""
         return replace(self, **{n: t.view(getattr(self, n).dtype) for n, t in parts.items()})
 
     def __getitem__(self: P, rows: slice | Tensor) -> P:
         """Some of the rows."""
-        return self._with({name: value[rows] for name, value in self._parts().items()})
+        return self.of_tensors({name: value[rows] for name, value in self.tensors().items()})
 
     def same_kind(self, other: object) -> bool:
         """Whether `other` is packed in the same way, and can be joined to this."""
@@ -56,8 +56,8 @@ class Packed:
     def equals(self, other: object) -> bool:
         if not isinstance(other, Packed) or not self.same_kind(other):
             return False
-        theirs = other._parts()
-        return all(torch.equal(value, theirs[name]) for name, value in self._parts().items())
+        theirs = other.tensors()
+        return all(torch.equal(value, theirs[name]) for name, value in self.tensors().items())
 
     def dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The weights `[rows, columns]`. A copy; never more than it and some millions of weights in memory."""
@@ -78,8 +78,8 @@ def join(parts: Sequence[Tensor | Packed]) -> Tensor | Packed:
     if len(parts) == 1:
         return first
     if isinstance(first, Packed) and all(first.same_kind(p) for p in parts):
-        columns = [p._parts() for p in parts if isinstance(p, Packed)]
-        return first._with({name: torch.cat([c[name] for c in columns]) for name in columns[0]})
+        columns = [p.tensors() for p in parts if isinstance(p, Packed)]
+        return first.of_tensors({name: torch.cat([c[name] for c in columns]) for name in columns[0]})
     return torch.cat([p.dense() if isinstance(p, Packed) else p for p in parts])
 
 

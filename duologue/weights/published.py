@@ -30,6 +30,7 @@ LM_FILE = "model.safetensors"
 CODEC_FILE = "tokenizer-e351c8d8-checkpoint125.safetensors"
 TOKENIZER_FILE = "tokenizer_spm_32k_3.model"
 LARGEST_JSON = 2**24  # bytes
+QUALITY, WANTED = "description", "very_good"  # a condition of translation models: how good it is to be
 LONGEST = 60.0  # seconds of a delay or a prefix
 MODEL_TYPES = ("moshi", "personaplex", "hibiki", "stt", "tts")
 

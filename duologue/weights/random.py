@@ -1,6 +1,6 @@
 """Random weights, for tests and timings."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -31,7 +31,7 @@ def random_lm(config: LMConfig, seed: int = 0) -> LM:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def _seeded(seed: int) -> Generator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

@@ -230,7 +230,7 @@ def _checked(file: TensorFile, source: Source, meta: Tensor) -> Stored:
 
 def is_finite(value: Stored) -> bool:
     """Whether all numbers are finite. The sum tells at the speed of memory."""
-    parts = value._parts().values() if isinstance(value, Packed) else [value]
+    parts = value.tensors().values() if isinstance(value, Packed) else [value]
     return all(
         bool(part.sum(dtype=torch.float32).isfinite()) or bool(part.float().isfinite().all())
         for part in parts

@@ -42,7 +42,7 @@ def agent_more(corpus: Path, dialogues: Path) -> Iterator[dict]:
     for key, text in texts:
         if text not in spoken:
             spoken.add(text)
-            yield dict(key=key, id="extra", role="moshi", text=text, voice=AGENT_VOICE, speed=1.0)
+            yield dict(key=key, id="extra", role="agent", text=text, voice=AGENT_VOICE, speed=1.0)
 
 
 def user_mix(dialogues: Path, passes: int = 5) -> Iterator[dict]:

@@ -37,7 +37,7 @@ def agent_answers(scripts: Path, corpus: Path) -> Iterator[Row]:
     wanted = [text for text in uses if text and LAST_ANSWER not in text and text not in spoken]
     for text in sorted(wanted, key=lambda text: (-uses[text][0], text)):
         item = uses[text][1]
-        yield dict(key=item, id=item, role="moshi", text=text, voice=AGENT_VOICE, speed=1.0)
+        yield dict(key=item, id=item, role="agent", text=text, voice=AGENT_VOICE, speed=1.0)
 
 
 def user_phrasings(scripts: Path, corpus: Path, passes: int = 4) -> Iterator[Row]:

@@ -86,7 +86,7 @@ def test_a_resampled_square_wave_does_not_overshoot(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "tolerance"),
-    [("x.wav", 1e-4), ("x.flac", 1e-4), ("x.ogg", 0.1), ("x.opus", 0.1), ("X.WAV", 1e-4)],
+    [("x.wav", 1e-4), ("x.flac", 1e-4), ("x.ogg", 0.1), ("x.opus", 0.1), ("x.mp3", 0.1), ("X.WAV", 1e-4)],
 )
 def test_written_recordings_are_read_back(tmp_path, name, tolerance):
     wav_CS = np.stack([tone(24_000, 1.0, 300), tone(24_000, 1.0, 500)])

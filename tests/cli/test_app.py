@@ -9,12 +9,14 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 import duologue
 from duologue.audio import files
-from duologue.audio.files import read_audio
+from duologue.audio.files import read_audio, write_audio
 from duologue.cli import app as cli
 from duologue.cli import commands
+from duologue.engine.options import Options
 from duologue.errors import InputError
 from duologue.eval import picture
 from duologue.types import AGENT, USER
@@ -74,9 +76,7 @@ class TestHelp:
     def test_version(self):
         assert command("--version").stdout == f"duologue {duologue.__version__}\n"
 
-    @pytest.mark.parametrize(
-        "arguments", [[], ["sing"], ["talk", "in.wav"], ["talk", "a", "b", "--seed", "x"]]
-    )
+    @pytest.mark.parametrize("arguments", [["sing"], ["talk", "in.wav"], ["talk", "a", "b", "--seed", "x"]])
     def test_a_usage_error_exits_with_2(self, arguments):
         done = command(*arguments)
         assert done.returncode == 2
@@ -233,7 +233,7 @@ class TestVerbs:
     def test_a_model_that_listens_writes_the_words_of_both_and_draws_them(self, folder, monkeypatch, capsys):
         pytest.importorskip("matplotlib")
         drawn = []
-        monkeypatch.setattr(commands, "load", lambda *_: listening())
+        monkeypatch.setattr(commands, "load", lambda *_, **__: listening())
         monkeypatch.setattr(commands, "draw_conversation", lambda *what: drawn.append(what) or draw(*what))
         draw = picture.draw_conversation
         cli.main(["talk", "in.wav", "out.wav", "--json", "out.json", "--png", "out.png", "--tail", "0"])
@@ -288,3 +288,41 @@ class TestVerbs:
         out = capsys.readouterr().out
         for expected in ("tiny", "parameters", "sample_rate", "24000", "frame_rate", "12.5"):
             assert expected in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["talkk"], "there is no `duologue talkk`: did you mean `duologue talk`?"),
+        (["data", "synt", "x"], "there is no `duologue data synt`: did you mean `duologue data synth`?"),
+        (["xyzzy"], "there is no `duologue xyzzy`: there are info, encode, decode"),
+        (["serve", "--port", "99999"], "--port is a number from 0 to 65535, not 99999"),
+        (["talk", "a.wav", "b.wav", "--device", "mps"], "--device mps: PyTorch finds no such device here"),
+    ],
+)
+def test_a_slip_is_told_in_a_line(arguments: list[str], line: str, capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    write_audio("a.wav", np.zeros(100))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert line in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["data"], ["train"], ["eval"], ["bench"]])
+def test_a_verb_alone_shows_its_help(arguments: list[str], capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith(" ".join(["usage: duologue", *arguments]))
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "device"), [(True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_a_gpu_is_used_where_there_is_one(cuda: bool, mps: bool, device: str, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert Options().torch_device() == device
+    assert Options(device="cpu").torch_device() == "cpu"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.peers.__main__ import codec_peers
 from duologue import presets
-from duologue.bench.peers import codec_peers
 from duologue.cli import main
 from duologue.codec import Codec
 from duologue.config import FramesConfig

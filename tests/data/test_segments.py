@@ -61,14 +61,14 @@ def test_the_split_is_a_function_of_names():
     assert clip_set(row("user-mix", f"user-mix/{seen}-1-mix2", voice="a:1+b:1", item=seen)) == "user"
     assert clip_set(row("user-af_bella", "user/af_bella/backchannel-3", item="backchannel")) == "user"
     assert (
-        clip_set(row("agent-more", f"agent-more/{item}-{index}", "moshi", "af_heart", item="extra"))
+        clip_set(row("agent-more", f"agent-more/{item}-{index}", "agent", "af_heart", item="extra"))
         == "valid-agent"
     )
     texts = [f"some text {n}" for n in range(200)]
     kept = next(text for text in texts if valid_agent_text(text))
-    assert clip_set(row("agent", "moshi/x-1", "moshi", "af_heart", kept, "x-1")) == "valid-agent"
+    assert clip_set(row("agent", "moshi/x-1", "agent", "af_heart", kept, "x-1")) == "valid-agent"
     assert valid_agent_text(kept.upper() + "!")
-    assert clip_set(row("agent", f"moshi/{item}", "moshi", "af_heart", "hi there", item)) == "agent"
+    assert clip_set(row("agent", f"moshi/{item}", "agent", "af_heart", "hi there", item)) == "agent"
     speakers = {clip_set(row("alphanum.tar", f"k{n}", speaker=f"s{n}")) for n in range(200)}
     assert speakers == {"human", "valid-human"}
 

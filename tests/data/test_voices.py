@@ -52,6 +52,13 @@ def test_clips_in_folders_and_tars_are_the_same(tmp_path):
         read_index(tmp_path / "nowhere")
 
 
+def test_the_old_name_of_the_agent_is_read(tmp_path):
+    clip_folder(
+        tmp_path, [("a", "moshi", "ann", "one"), ("b", "agent", "ann", "two"), ("c", "user", "bob", "three")]
+    )
+    assert [row["role"] for row in read_index(tmp_path)] == ["agent", "agent", "user"]
+
+
 def test_an_unfinished_clip_is_not_listed(tmp_path):
     clip_folder(tmp_path, [("a", "user", "ann", "one")])
     (tmp_path / "b.flac").write_bytes(b"half")

@@ -49,6 +49,17 @@ def test_words_stand_over_their_channel_and_none_of_them_breaks_the_picture(tmp_
     assert (tmp_path / "short.svg").stat().st_size > 1000
 
 
+def test_words_never_overlap():
+    figure = pytest.importorskip("matplotlib.figure").Figure(dpi=110)
+    words = [Word("understanding", 0.15 * n, 0.15 * n + 0.1, (AGENT, USER)[n % 2]) for n in range(80)]
+    wav_S = np.zeros(24_000 * 14, np.float32)
+    picture._draw(figure, wav_S, wav_S, words, 24_000)
+    boxes = [text.get_window_extent() for axes in figure.axes for text in axes.texts]
+    assert len(boxes) == 80
+    for n, one in enumerate(boxes):
+        assert not any(one.overlaps(other) for other in boxes[n + 1 :])
+
+
 def test_it_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match="a.txt: a picture is .png, .svg, .pdf by its suffix"):
         check_picture(tmp_path / "a.txt")

@@ -189,6 +189,14 @@ def test_codes_that_take_more_than_they_may(tmp_path: Path, codes: bytes) -> Non
         load_codes(path)
 
 
+def test_a_vocabulary_with_a_piece_that_is_no_text(tmp_path: Path) -> None:
+    whole = (ASSETS / "tiny" / "tokenizer.model").read_bytes()
+    at = whole.index("▁the".encode()) + 4
+    (tmp_path / "text.model").write_bytes(whole[:at] + b"\x80" + whole[at + 1 :])
+    with pytest.raises(InputError, match="not a SentencePiece model"):
+        Tokenizer(tmp_path / "text.model")
+
+
 def test_vocabularies_and_json_without_end(tmp_path: Path) -> None:
     for name in ("text.model", "config.json"):
         with open(tmp_path / name, "wb") as file:

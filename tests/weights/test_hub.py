@@ -1,6 +1,7 @@
 """Models of the hub, through its own client, from a stand-in of its server on this machine."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from duologue.errors import InputError
 from duologue.weights import load
+from duologue.weights.files import download
 from duologue.weights.model import ASSETS
 from duologue.weights.published import CODEC_FILE
 from tests import golden
@@ -175,6 +177,20 @@ def test_models_of_the_hub(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
         "hf://kit/other": "InputError: hf://kit/other: the hub cannot be reached and config.json is not in the cache",
     }
     assert ask(away, tmp_path, *expected) == expected
+
+
+def test_retries_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("huggingface_hub.utils._http")
+
+    def three_times(*_, **__) -> str:
+        for attempt in range(3):
+            logger.warning(f"Retrying in 1s [Retry {attempt}/5].")
+        return "there"
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", three_times)
+    assert download("kit/duplex", "config.json", None) == Path("there")
+    assert capsys.readouterr().err == "hf://kit/duplex: the hub does not answer, trying again\n"
+    assert not logger.filters
 
 
 def test_without_the_network(monkeypatch, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Runs by itself in a peer's environment: times every implementation of the codec that can be imported there.
 
-    python peer_codec.py codec.safetensors THREADS FRAMES BATCH
+    python codec.py codec.safetensors THREADS FRAMES BATCH
 
 prints, as its last line, {name: {"encode_ms", "decode_ms", "frame_ms_p99"}}. It knows nothing of duologue.
 """

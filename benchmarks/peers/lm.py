@@ -1,6 +1,6 @@
 """Runs by itself in a peer's environment: times every implementation of the language model that can be imported there.
 
-    python peer_lm.py FOLDER THREADS FRAMES BATCH
+    python lm.py FOLDER THREADS FRAMES BATCH
 
 FOLDER/torch and FOLDER/mlx each hold a config.json and a model in the published format, the latter perhaps in fewer
 bits. It prints, as its last line, {name: {"step_ms", "step_ms_p99"}}, and knows nothing of duologue.
