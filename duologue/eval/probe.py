@@ -19,6 +19,8 @@ from duologue.progress import progress
 from duologue.train.codec_semantic import Reader
 from duologue.train.losses import ctc_greedy, ctc_loss
 
+LONGEST = 12.0  # seconds of a recording of people: longer ones would fill every batch with padding
+
 
 class CodeReader(nn.Module):
     """Sum of code embeddings, read by the same small network that trains the codec."""
@@ -96,20 +98,25 @@ def error_rate(model: CodeReader, items: list, books: int, entries: int, spell: 
 
 
 def probe_codes(codec: Codec, options: EvalCodes) -> dict[str, dict[str, float]]:
-    """Word error rates by number of codebooks read (the first, all) and by test set: phrasings that were heard in
-    training from other voices, and unheard ones, both by unheard voices."""
+    """Word error rates by number of codebooks read (the first, all semantic ones, all) and by test set: phrasings that
+    were heard in training from other voices, and unheard ones, both by unheard voices; and, where the corpus has
+    recordings of people, people who were never heard."""
     sets = load_corpus(options.corpus)
     for name in ("user", "voice", "phrasing"):
         if name not in sets:
             raise InputError(f"{options.corpus} has no clips of the set {name!r}: see docs/data.md")
-    training = encode(codec, sets["user"], options.versions, 0, "clips to learn from")
+    people = [row for row in sets.get("human", []) if row["words"] and row["seconds"] <= LONGEST]
+    training = encode(codec, sets["user"] + people, options.versions, 0, "clips to learn from")
     tests = {
         "heard phrasings": encode(codec, sets["voice"], 1, 1, "unheard voices"),
         "unheard phrasings": encode(codec, sets["phrasing"], 1, 2, "unheard phrasings"),
     }
+    strangers = [row for row in sets.get("valid-human", []) if row["words"] and row["seconds"] <= LONGEST]
+    if people and strangers:
+        tests["people never heard"] = encode(codec, strangers, 1, 3, "people never heard")
     spell = word_pieces([text for _, text in training])
     entries, result = codec.config.quantizer.entries, {}
-    for books in (1, codec.config.codebooks):
+    for books in sorted({1, codec.config.quantizer.semantic, codec.config.codebooks}):
         model = train(options, training, books, entries, spell)
         result[f"{books}"] = {
             n: error_rate(model, items, books, entries, spell) for n, items in tests.items()
