@@ -8,11 +8,14 @@ corpus=$1 whisper=$2 tiny=$3 runs=$4
 # Large tensors keep their memory from step to step: half the time of a step goes into fresh pages otherwise.
 export MALLOC_MMAP_THRESHOLD_=8000000000 MALLOC_TRIM_THRESHOLD_=16000000000 MALLOC_TOP_PAD_=500000000
 
-python -m duologue.data.segments train --corpus "$corpus" --whisper "$whisper" --out "$runs/segments" --blocks 0 1 2 3
+# Real people and synthetic users by halves, and a little of the agent.
+python -m duologue.data.segments train --corpus "$corpus" --whisper "$whisper" --out "$runs/segments" --size 150 \
+    --blocks 0 1 2 3 4 5
 python -m duologue.data.segments valid --corpus "$corpus" --whisper "$whisper" --out "$runs/segments"
 python -m duologue.data.segments valid-agent --corpus "$corpus" --whisper "$whisper" --out "$runs/segments"
 
-duologue train codec --stage semantic --whisper "$tiny" --segments "$runs/segments" --out "$runs/semantic" --steps 9000
+duologue train codec --stage semantic --whisper "$tiny" --segments "$runs/segments" --out "$runs/semantic" --steps 3400 \
+    --batch 6 --seconds 6.4 --agent-share 0.12 --eval-every 300
 # Then all that the agent says, where conversations have it: it alone will be heard.
 mkdir -p "$runs/segments-agent/train"
 for part in valid valid-agent train/block-000; do ln -sfn "$(realpath "$runs/segments/$part")" "$runs/segments-agent/$part"; done
