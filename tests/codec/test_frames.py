@@ -103,7 +103,7 @@ def test_every_weight_matters(codec: Codec) -> None:
 
 @pytest.mark.parametrize("taps", [0, 14, 33])
 def test_filters_of_an_odd_size_are_refused(taps: int) -> None:
-    with pytest.raises(InputError, match=f"an even number from 16 up, not {taps}"):
+    with pytest.raises(InputError, match=f"an even number from 16 to 65536, not {taps}"):
         FramesConfig(taps=taps)
 
 

@@ -176,7 +176,7 @@ def test_recordings_of_one_name_are_kept_apart(tmp_path):
 
 def test_what_cannot_be_written_in_its_format_becomes_flac(tmp_path):
     write_audio(tmp_path / "a.wav", np.stack([buzz(0.5), buzz(0.5)]))
-    (tmp_path / "a.wav").rename(tmp_path / "a.mp3")
-    (row,) = Augment(tmp_path / "out", NEVER)([{"path": str(tmp_path / "a.mp3")}])
+    (tmp_path / "a.wav").rename(tmp_path / "a.aiff")
+    (row,) = Augment(tmp_path / "out", NEVER)([{"path": str(tmp_path / "a.aiff")}])
     assert row["path"].endswith(".flac")
     assert read_audio(row["path"]).shape == (2, 12_000)

@@ -201,7 +201,8 @@ def test_while_nothing_can_be_accepted_it_is_tried_once_a_second(server, monkeyp
 
     loop = server.uvicorn.servers[0].loop
     monkeypatch.setattr(loop, "sock_accept", no_files, raising=False)
-    assert healthy(server)  # the one that is waited for already
+    host, port = server.address.rsplit(":", 1)
+    socket.create_connection((host, int(port))).close()  # the one that is waited for already
     until(lambda: sum("no connection" in text for text in caplog.messages) == 2)
     monkeypatch.undo()
     assert healthy(server)
