@@ -14,7 +14,7 @@ python -m duologue.data.segments train --corpus "$corpus" --whisper "$whisper" -
 python -m duologue.data.segments valid --corpus "$corpus" --whisper "$whisper" --out "$runs/segments"
 python -m duologue.data.segments valid-agent --corpus "$corpus" --whisper "$whisper" --out "$runs/segments"
 
-duologue train codec --stage semantic --whisper "$tiny" --segments "$runs/segments" --out "$runs/semantic" --steps 3400 \
+duologue train codec --stage semantic --whisper "$tiny" --segments "$runs/segments" --out "$runs/semantic" --steps 2720 \
     --batch 6 --seconds 6.4 --agent-share 0.12 --eval-every 300
 # Then all that the agent says, where conversations have it: it alone will be heard.
 mkdir -p "$runs/segments-agent/train"
