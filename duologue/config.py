@@ -288,14 +288,30 @@ class DepthConfig:
 
 
 @dataclass(frozen=True)
+class ReferenceConfig:
+    """How a text that the model is to know becomes vectors (see `lm.reference`): an encoder of width `dim`, which
+    `repo` holds, whose last layer joins `group` tokens into one, and a projection through `hidden` values."""
+
+    dim: int
+    hidden: int
+    group: int
+    repo: str
+
+    def __post_init__(self) -> None:
+        _require_sizes(self, "dim", "hidden", "group")
+
+
+@dataclass(frozen=True)
 class ConditionerConfig:
-    """A condition: a table of learnt values ("lut") or given vectors ("tensor"), projected to the model's width."""
+    """A condition: a table of learnt values ("lut"), given vectors ("tensor") or a text that is encoded ("reference"),
+    projected to the model's width."""
 
     name: str
-    kind: str  # lut | tensor
+    kind: str  # lut | tensor | reference
     dim: int
     bins: int = 0
     values: tuple[str, ...] | None = None  # names of the bins; None: any text, hashed
+    reference: ReferenceConfig | None = None
 
     def __post_init__(self) -> None:
         _require_sizes(self, "dim", *(["bins"] if self.kind == "lut" else []))
@@ -305,12 +321,25 @@ class ConditionerConfig:
 
 @dataclass(frozen=True)
 class ConditioningConfig:
-    """Which conditions are summed to every input, and which are attended to, in this order."""
+    """Which conditions are summed to every input, which are attended to, in this order, which come before the first
+    frame, the last one first, and which are summed to the inputs a vector a frame, from when they are known on."""
 
     conditioners: tuple[ConditionerConfig, ...] = ()
     summed: tuple[str, ...] = ()
     crossed: tuple[str, ...] = ()
     cross_positions: float = 0.0  # scale of sinusoidal positions on the attended sequence; 0: none
+    prepended: tuple[str, ...] = ()
+    streamed: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> tuple[ConditionerConfig, ...]:
+        """Those that are known when a conversation begins."""
+        return tuple(c for c in self.conditioners if c.name not in self.streamed)
+
+    @property
+    def encoder(self) -> ConditionerConfig | None:
+        """The one that takes texts while the conversation goes on."""
+        return next((c for c in self.conditioners if c.reference), None)
 
 
 @dataclass(frozen=True)
@@ -337,6 +366,7 @@ class LMConfig:
     told: int = (
         0  # the last codebooks of the depth transformer that are the user's: predicted, and told all the same
     )
+    retrieval_token: int | None = None  # the text token by which the model asks for a reference
 
     def __post_init__(self) -> None:
         _require_sizes(self, "card", "text_card", "text_card_out")
@@ -355,6 +385,10 @@ class LMConfig:
             _require(
                 0 <= token < self.text_card_out, f"the padding token {token} is not in the text vocabulary"
             )
+        _require(
+            self.retrieval_token is None or 0 <= self.retrieval_token < self.text_card_out,
+            f"the token {self.retrieval_token} that asks for a reference is not in the text vocabulary",
+        )
         _require_sizes(self, "extra_heads_dim")
         _require(
             0 <= self.extra_heads <= MOST_STREAMS, f"extra_heads is a whole number from 0 to {MOST_STREAMS}"
@@ -369,7 +403,7 @@ class LMConfig:
     def parts(self) -> int:
         """Layers, streams, heads and conditioners: each has a tensor of its own at least."""
         depth = self.depth.layers + self.depth_steps if self.depth else 0
-        conditioners = len(self.conditioning.conditioners)
+        conditioners = len(self.conditioning.told)
         return self.temporal.layers + self.audio_streams + self.extra_heads + conditioners + depth
 
     @property

@@ -15,7 +15,7 @@ from duologue.lm.model import TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import TextStream
 from duologue.weights import Model
-from duologue.weights.published import QUALITY
+from duologue.weights.published import TOLD
 
 UNWANTED = "very_bad"
 EOS = 2  # ends the translation's text

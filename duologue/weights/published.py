@@ -17,6 +17,7 @@ from duologue.config import (
     FramesConfig,
     LMConfig,
     QuantizerConfig,
+    ReferenceConfig,
     SeanetConfig,
     TransformerConfig,
     WhisperConfig,
@@ -30,7 +31,9 @@ LM_FILE = "model.safetensors"
 CODEC_FILE = "tokenizer-e351c8d8-checkpoint125.safetensors"
 TOKENIZER_FILE = "tokenizer_spm_32k_3.model"
 LARGEST_JSON = 2**24  # bytes
-QUALITY, WANTED = "description", "very_good"  # a condition of translation models: how good it is to be
+# What a model is told whatever it does: one that translates, to do it well; one that retrieves, that it speaks first.
+TOLD = {"description": "very_good", "first_speaker": "SPEAKER_MAIN"}
+LLAMA = "meta-llama/Llama-3.2-3B-Instruct"  # whose tokens the encoder of references reads
 LONGEST = 60.0  # seconds of a delay or a prefix
 MODEL_TYPES = ("moshi", "personaplex", "hibiki", "stt", "tts")
 
@@ -246,6 +249,7 @@ def _lm(f: Fields, model_type: str) -> LMConfig:
         extra_heads_dim=f.take("extra_heads_dim", int, 6),
         conditioning=conditioning,
         told=depth_steps // 2 if model_type == "personaplex" else 0,
+        retrieval_token=f.take("rag_token_id", int | None, None),
     )
     f.finish()
     return config
@@ -304,18 +308,25 @@ def _conditioning(f: Fields) -> ConditioningConfig:
         _conditioner(name, Fields(entry, f"{f.where}: conditioner {name}")) for name, entry in entries.items()
     )
     f = Fields(fuser or {}, f"{f.where}: fuser")
-    f.expect(prepend=[])
     positions = f.take("cross_attention_pos_emb", bool, False)
     scale = f.take("cross_attention_pos_emb_scale", float, 1.0)
-    summed, crossed = tuple(f.take("sum", list[str], [])), tuple(f.take("cross", list[str], []))
+    summed, crossed, prepended, streamed = (
+        tuple(f.take(key, list[str], [])) for key in ("sum", "cross", "prepend", "streaming_sum")
+    )
     f.finish()
-    if unknown := {*summed, *crossed} - set(entries):
+    if unknown := {*summed, *crossed, *prepended, *streamed} - set(entries):
         raise InputError(f"{f.where}: there is no conditioner {sorted(unknown)[0]!r}")
-    return ConditioningConfig(conditioners, summed, crossed, scale if positions else 0.0)
+    if {c.name for c in conditioners if c.kind == "reference"} != set(streamed) or len(streamed) > 1:
+        raise InputError(f"{f.where}: streaming_sum is for one conditioner of type multi_arc_encoder")
+    return ConditioningConfig(
+        conditioners, summed, crossed, scale if positions else 0.0, prepended, streamed
+    )
 
 
 def _conditioner(name: str, f: Fields) -> ConditionerConfig:
     kind = f.take("type", str)
+    if kind == "multi_arc_encoder":
+        return _reference(name, f)
     if kind not in ("lut", "tensor"):
         raise InputError(f"{f.where}: type {kind!r} is not supported")
     inner = f.inside(kind)
@@ -326,6 +337,27 @@ def _conditioner(name: str, f: Fields) -> ConditionerConfig:
     dim, bins = inner.take("dim", int), inner.take("n_bins", int, 0)
     inner.finish()
     return inner.build(ConditionerConfig, name, kind, dim, bins, tuple(values) if values else None)
+
+
+def _reference(name: str, f: Fields) -> ConditionerConfig:
+    f.take("type", str, "")
+    inner = f.inside("multi_arc_encoder")
+    f.finish()
+    rates = inner.inside("embedder_params")
+    bridge = inner.inside("bridge_module")
+    groups = rates.take("compress_rates", list[int])
+    rates.finish()
+    if len(groups) != 1 or not groups[0] < -1:
+        raise InputError(f"{rates.where}: compress_rates is one number below -1, not {_shown(groups)}")
+    repo = inner.take("hf_repo", str)
+    for said_of_training in ("finetune", "ref_dropout", "frame_rate", "rag_time_sampling_params"):
+        inner.values.pop(said_of_training, None)
+    inner.expect(learn_padding=True, tokenizer_name=LLAMA)
+    inner.finish()
+    dim, hidden, out = (bridge.take(key, int) for key in ("in_dim", "hidden_dim", "out_dim"))
+    bridge.finish()
+    reference = bridge.build(ReferenceConfig, dim, hidden, -groups[0], repo)
+    return bridge.build(ConditionerConfig, name, "reference", out, reference=reference)
 
 
 def codec_config(values: dict[str, Any], codebooks: int, where: str = "mimi_config.json") -> CodecConfig:
