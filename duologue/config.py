@@ -364,7 +364,7 @@ class LMConfig:
     extra_heads_dim: int = 6
     conditioning: ConditioningConfig = ConditioningConfig()
     told: int = (
-        0  # the last codebooks of the depth transformer that are the user's: predicted, and told all the same
+        0  # last codebooks of the depth transformer that are the user's: predicted in training, then given
     )
     retrieval_token: int | None = None  # the text token by which the model asks for a reference
 

@@ -20,7 +20,8 @@ from duologue.engine.options import Options
 from duologue.errors import InputError
 from duologue.lm import LM, Sampling
 from duologue.lm.model import NO_INPUT, TO_GENERATE
-from duologue.lm.step import StepState, init_state, step
+from duologue.lm.step import init_state, step
+from duologue.lm.step_state import StepState
 from duologue.nn.attention import first_weight
 from duologue.weights import Model
 from duologue.weights.read import is_finite

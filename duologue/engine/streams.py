@@ -14,7 +14,8 @@ from duologue.engine.backend import FEW, SMALL, one_thread
 from duologue.engine.options import DEFAULT, Options
 from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.sampling import Sampling
-from duologue.lm.step import Guidance, StepOutput, Thought, init_state, listen, speak, tell
+from duologue.lm.step import StepOutput, Thought, init_state, listen, speak, tell
+from duologue.lm.step_state import Guidance
 from duologue.weights import Model
 from duologue.weights.quantized import halved_codec, quantized_lm
 

@@ -16,7 +16,7 @@ from duologue.engine.batcher import Busy
 from duologue.engine.subtitles import as_json, segments, srt, vtt
 from duologue.errors import InputError
 from duologue.serve.audio_files import LARGEST, MEDIA, Encoder, TooBig, limited, received_sound
-from duologue.serve.moshi_server import wav_header
+from duologue.serve.moshi_messages import wav_header
 from duologue.serve.speech import Ears, Failed, Listening, Mouth, Speaking
 from duologue.types import Word
 

@@ -4,17 +4,7 @@ import random
 import numpy as np
 import pytest
 
-from duologue.data.segments import (
-    SEGMENT,
-    Pool,
-    agent_segments,
-    load_blocks,
-    load_corpus,
-    pack,
-    train_segments,
-    valid_segments,
-    write_block,
-)
+from duologue.data.segments import SEGMENT, Pool, load_blocks, load_corpus, pack, write_block
 from duologue.data.split import (
     TRAIN_VOICES,
     VALID_VOICES,
@@ -25,8 +15,8 @@ from duologue.data.split import (
 )
 from duologue.data.voices import SAMPLE_RATE, read_clip
 from duologue.errors import InputError
-
-from .sounds import clip_folder
+from recipes.nano.segments import agent_segments, train_segments, valid_segments
+from tests.data.sounds import clip_folder
 
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 SENTENCES = [f"sentence number {word} of the agent" for word in NUMBERS]
