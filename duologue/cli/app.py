@@ -19,7 +19,7 @@ from duologue.cli import eval as eval_
 from duologue.cli.card import Card
 from duologue.cli.convert import Convert
 from duologue.cli.detect import Detect
-from duologue.cli.serve import Call, Serve
+from duologue.cli.serve import Call, References, Serve
 from duologue.cli.speech import Say, Transcribe
 from duologue.engine.options import BackendName, Options
 from duologue.errors import InputError
@@ -239,6 +239,7 @@ Verb: TypeAlias = (
     | Say
     | Translate
     | Serve
+    | References
     | Call
     | Convert
     | Card

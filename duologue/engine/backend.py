@@ -67,6 +67,9 @@ class TorchBackend:
         mask_B[list(sampling)] = True
         self._duplex.reset(mask_B.to(self.model.device), sampling)
 
+    def refer(self, slot: int, vectors_TD: np.ndarray) -> None:
+        self._duplex.refer(slot, torch.from_numpy(vectors_TD))
+
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
         return self._run(Duplex.step, wav_BS, exec_B)
 

@@ -51,6 +51,11 @@ class Backend(Protocol):
         until `rebuild`."""
         ...
 
+    def refer(self, slot: int, vectors_TD: np.ndarray) -> None:
+        """Tell a slot an encoded reference, float32 `[T, D]`, which it reads from its next frame on. Raises ValueError
+        for a model that takes none."""
+        ...
+
     def rebuild(self) -> None:
         """Throw away the state of all slots. The weights stay."""
         ...

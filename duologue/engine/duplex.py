@@ -11,7 +11,7 @@ from duologue.engine.base import check_duplex
 from duologue.engine.persona import Prefix
 from duologue.lm.model import TO_GENERATE
 from duologue.lm.sampling import Sampling
-from duologue.lm.step import StepOutput, init_state, step
+from duologue.lm.step import StepOutput, init_state, restart, step
 from duologue.weights import Model
 
 
@@ -95,6 +95,13 @@ class Duplex:
         user_text_B = out.user_text_B.clone()
         return DuplexFrame(wav_BS, text_B, user_text_B, heard_BQ, tokens_BK, finite_B)
 
+    def refer(self, slot: int, vectors_TD: Tensor) -> None:
+        """Tell a slot what it asked for: an encoded reference `[T, D]`, which it reads from its next frame on. Raises
+        ValueError for a model that takes none."""
+        if self._state.references is None:
+            raise ValueError("this model takes no references")
+        self._state.references.put(slot, vectors_TD)
+
     def gather(self, slots_N: Tensor) -> "Duplex":
         """These slots by themselves (int64 `[N]`), until `scatter`: not for compiled steps."""
         part = copy(self)
@@ -111,7 +118,7 @@ class Duplex:
         conversations is left. Their next frame must be silence: the model never sees the codes of a first frame, so a
         word that began there would lose its onset."""
         self._codec_state.reset(mask_B)
-        self._state.reset(mask_B)
+        restart(self.lm, self._state, mask_B)
         if self._prefix is not None:
             self._prefix.begin(self._state, mask_B)
         for slot, settings in (sampling or {}).items():

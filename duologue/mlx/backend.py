@@ -11,7 +11,7 @@ from duologue.mlx.device import on_gpu
 from duologue.mlx.load import Quantize, load_codec, load_lm
 from duologue.mlx.model import TO_GENERATE
 from duologue.mlx.state import compiled
-from duologue.mlx.step import init_state, step_frame
+from duologue.mlx.step import init_state, restart, step_frame
 from duologue.weights import Model
 
 
@@ -52,9 +52,15 @@ class MLXBackend:
     def start(self, sampling: dict[int, Sampling]) -> None:
         mask_B = mx.array([slot in sampling for slot in range(self.slots)])
         self._codec_state.reset(mask_B)
-        self._state.reset(mask_B)
+        restart(self._lm, self._state, mask_B)
         for slot, settings in sampling.items():
             self._state.sampling.set(slot, settings)
+        self._settle()
+
+    def refer(self, slot: int, vectors_TD: np.ndarray) -> None:
+        if self._state.references is None:
+            raise ValueError("this model takes no references")
+        self._state.references.put(slot, mx.array(vectors_TD))
         self._settle()
 
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:

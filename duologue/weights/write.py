@@ -12,6 +12,7 @@ from torch import Tensor
 
 from duologue.codec import Codec
 from duologue.config import CodecConfig, ConditionerConfig, LMConfig
+from duologue.errors import InputError
 from duologue.files import atomic_write
 from duologue.lm import LM
 from duologue.weights.names import codec_sources, fillers, lm_sources
@@ -102,6 +103,10 @@ def codec_json(config: CodecConfig) -> dict[str, Any]:
 def lm_json(config: LMConfig) -> dict[str, Any]:
     """The language model's part of `config.json`."""
     t, d, c = config.temporal, config.depth, config.conditioning
+    if c.encoder is not None:
+        raise InputError(
+            "a model with an encoder of references is used as it was published: it cannot be written"
+        )
     scale = _ratio(t.feedforward, t.dim)
     values: dict[str, Any] = {
         "card": config.card,
@@ -155,6 +160,8 @@ def lm_json(config: LMConfig) -> dict[str, Any]:
         }
         if d.max_period is not None:
             values |= {"depformer_pos_emb": "sin", "depformer_max_period": d.max_period}
+    if config.retrieval_token is not None:
+        values["rag_token_id"] = config.retrieval_token
     if c.conditioners:
         values["conditioners"] = {
             one.name: {"type": one.kind, one.kind: _conditioner_json(one)} for one in c.conditioners
@@ -162,6 +169,7 @@ def lm_json(config: LMConfig) -> dict[str, Any]:
         values["fuser"] = {
             "sum": list(c.summed),
             "cross": list(c.crossed),
+            "prepend": list(c.prepended),
             "cross_attention_pos_emb": bool(c.cross_positions),
             "cross_attention_pos_emb_scale": c.cross_positions or 1.0,
         }
