@@ -103,7 +103,8 @@ class Model:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer(self.files.find(self.files.config.tokenizer_file))
+        config = self.files.config
+        return Tokenizer(self.files.find(config.tokenizer_file), config.lm.retrieval_token)
 
     def stored_lm(self) -> Iterator[tuple[str, Stored]]:
         """The language model's tensors by our names, one at a time, as its files store them: plain, or packed in few

@@ -1,5 +1,6 @@
 """MoshiRAG: what its own program says, told first who begins and then references while it speaks."""
 
+import copy
 import json
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +18,11 @@ from duologue.lm.step import init_state, restart, step
 from duologue.lm.step_state import LONGEST_REFERENCE
 from duologue.serve.references import LARGEST, References, create_app
 from duologue.weights.convert import convert
+from duologue.weights.published import model_config
 from duologue.weights.reference import ReferenceTokenizer, load_encoder
 from tests import golden
 from tests.engine.speech_models import GoldenModel
+from tests.weights.published import MOSHIKA_RAG
 
 IO = golden.io("rag")
 GREEDY = Sampling.greedy()
@@ -208,6 +211,36 @@ def test_the_service_answers_as_the_reference_does() -> None:
 def test_requests_that_cannot_be(body: bytes, status: int) -> None:
     with client() as service:
         assert service.post("/embed", content=body).status_code == status
+
+
+def arc(**values: Any) -> dict[str, Any]:
+    """What the published configuration says of the encoder, with other values."""
+    published = copy.deepcopy(MOSHIKA_RAG)
+    published["conditioners"]["reference_with_time"]["multi_arc_encoder"].update(values)
+    return published
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            MOSHIKA_RAG | {"rag_token_id": 32_000},
+            "32000 that asks for a reference is not in the text vocabulary",
+        ),
+        (arc(embedder_params={"compress_rates": [-4, -2]}), "compress_rates is one number below -1"),
+        (arc(embedder_params={"compress_rates": [4]}), "compress_rates is one number below -1"),
+        (arc(learn_padding=False), "only learn_padding = true is supported"),
+        (arc(color="red"), "unknown key 'color'"),
+        (
+            MOSHIKA_RAG | {"fuser": {"streaming_sum": ["first_speaker"]}},
+            "streaming_sum is for one conditioner",
+        ),
+        (MOSHIKA_RAG | {"fuser": {"prepend": ["nobody"]}}, "there is no conditioner 'nobody'"),
+    ],
+)
+def test_configurations_that_cannot_be(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        model_config(values)
 
 
 def test_it_cannot_be_written_in_another_format(tmp_path) -> None:

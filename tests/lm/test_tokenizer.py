@@ -64,3 +64,11 @@ def test_what_is_no_vocabulary(tmp_path) -> None:
         with pytest.raises(InputError, match="damaged or not a SentencePiece model") as error:
             Tokenizer(tmp_path / "bad.model")
         assert "\n" not in str(error.value)
+
+
+def test_a_token_that_asks_for_something_is_no_text() -> None:
+    token = Tokenizer(PATH).encode("yes")[-1]
+    tokenizer = Tokenizer(PATH, silent=token)
+    assert Tokenizer(PATH).decode([token])
+    assert tokenizer.decode([token]) == ""
+    assert TextStream(tokenizer).push(token) == ""

@@ -33,6 +33,7 @@ SIZES = {
     "HIBIKI_2B": (3_171_962_880, 451),
     "HIBIKI_1B": (1_799_907_840, 346),
     "HIBIKI_ZERO_3B": (2_862_762_496, 507),
+    "MOSHIKA_RAG": (7_687_798_832, 442),
 }
 
 VOICE = {"type": "tensor", "tensor": {"dim": 4}}
