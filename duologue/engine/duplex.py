@@ -100,7 +100,7 @@ class Duplex:
         ValueError for a model that takes none."""
         if self._state.references is None:
             raise ValueError("this model takes no references")
-        self._state.references.put(slot, vectors_TD)
+        self._state.references.refer(slot, vectors_TD)
 
     def gather(self, slots_N: Tensor) -> "Duplex":
         """These slots by themselves (int64 `[N]`), until `scatter`: not for compiled steps."""

@@ -60,7 +60,7 @@ class MLXBackend:
     def refer(self, slot: int, vectors_TD: np.ndarray) -> None:
         if self._state.references is None:
             raise ValueError("this model takes no references")
-        self._state.references.put(slot, mx.array(vectors_TD))
+        self._state.references.refer(slot, mx.array(vectors_TD))
         self._settle()
 
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:

@@ -79,7 +79,7 @@ class References(State):
     def fresh(self, name: str) -> float:
         return LONGEST_REFERENCE if name == "next_B" else 0
 
-    def put(self, slot: int, vectors_TD: mx.array) -> None:
+    def refer(self, slot: int, vectors_TD: mx.array) -> None:
         """A slot reads these from its next frame on, in place of what was left of others. The first of too many
         count."""
         vectors_TD = vectors_TD[:LONGEST_REFERENCE].astype(self.vectors_BTD.dtype)

@@ -21,6 +21,9 @@ from duologue.weights import Model
 
 AHEAD = 30.0  # seconds of sound that a recording's sender may be ahead of what was heard
 UNREAD = 250  # frames of speech that may wait for a slow reader: 20 s
+VOICE_WAIT = 3.0  # seconds that looking for a voice may take: clients that hear nothing for longer give up
+VOICE_RETRY = 60.0  # seconds after which a voice that was not found is looked for anew
+VOICES_AT_ONCE, VOICES_KEPT = 4, 64  # that are being fetched, and that were
 RETRY = 0.1  # seconds between attempts of those who wait for a slot
 T = TypeVar("T", bound=Item)
 
@@ -116,15 +119,37 @@ class Mouth:
         self.worker = Worker(self.synthesiser)
         self.rate, self.frame_size = model.codec_config.sample_rate, self.synthesiser.frame_size
         self.voice = read_voice(model, voice)
+        self._voices: dict[str, asyncio.Task[Voice]] = {}  # that were asked for, by name
 
     async def voice_of(self, name: str | None) -> Voice:
-        """The voice of a name. Raises InputError for one that is not known. A name is no path: files of this machine
-        are its owner's."""
+        """The voice of a name. Raises InputError for one that is not known, or not yet: it may still be on its way. A
+        name is no path: files of this machine are its owner's."""
         if not name:
             return self.voice
         if Path(name).is_absolute() or ".." in Path(name).parts or "://" in name:
             raise InputError(f"{name!r} is no name of a voice")
-        return await asyncio.to_thread(read_voice, self.model, [name])
+        looking = self._voices.get(name) or self._look_for(name)
+        try:
+            async with asyncio.timeout(VOICE_WAIT):
+                return await asyncio.shield(looking)
+        except TimeoutError:
+            raise InputError(f"the voice {name!r} is still being fetched") from None
+
+    def _look_for(self, name: str) -> "asyncio.Task[Voice]":
+        if sum(not task.done() for task in self._voices.values()) >= VOICES_AT_ONCE:
+            raise InputError("too many voices are being fetched")
+        known = [one for one, task in self._voices.items() if task.done()]
+        for oldest in known[:-VOICES_KEPT]:
+            del self._voices[oldest]
+        task = asyncio.create_task(asyncio.to_thread(read_voice, self.model, [name]))
+        self._voices[name] = task
+
+        def looked(task: "asyncio.Task[Voice]") -> None:
+            if task.cancelled() or task.exception() is not None:
+                asyncio.get_running_loop().call_later(VOICE_RETRY, self._voices.pop, name, None)
+
+        task.add_done_callback(looked)
+        return task
 
     def vectors(self, embeddings: Sequence[float], shape: Sequence[int]) -> Voice:
         """A voice by its vectors. Raises InputError for others."""

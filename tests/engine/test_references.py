@@ -51,7 +51,7 @@ def in_torch() -> Callable[[int], np.ndarray]:
             restart(lm, state, torch.ones(2, dtype=torch.bool))
         for slot, vectors_TD in told_at(s, IO["encoded.11"]):
             assert state.references is not None
-            state.references.put(slot, vectors_TD)
+            state.references.refer(slot, vectors_TD)
         return step(lm, state, IO["user"][..., s], IO["runs"][:, s].bool()).tokens_BK.numpy()
 
     return one
@@ -72,7 +72,8 @@ def in_mlx() -> Callable[[int], np.ndarray]:
         if s == RESET:
             restart(lm, state, mx.array([True, True]))
         for slot, vectors_TD in told_at(s, mx.array(IO["encoded.11"].numpy())):
-            state.references.put(slot, vectors_TD)
+            assert state.references is not None
+            state.references.refer(slot, vectors_TD)
         heard = mx.array(IO["user"][..., s].int().numpy())
         return np.array(step(lm, state, heard, mx.array(IO["runs"][:, s].bool().numpy())).tokens_BK)
 
@@ -98,7 +99,7 @@ def test_who_begins_and_what_is_told_both_matter() -> None:
         state = init_state(lm, [GREEDY], lm.conditioning({"first_speaker": speaker}))
         if told:
             assert state.references is not None
-            state.references.put(0, IO["encoded.11"])
+            state.references.refer(0, IO["encoded.11"])
         return torch.cat([step(lm, state, IO["user"][:1, :, s]).hidden_BD for s in range(4)])
 
     plain = hidden("SPEAKER_MAIN", False)
@@ -166,7 +167,7 @@ def test_too_long_a_reference_is_cut() -> None:
     references = init_state(lm, [GREEDY]).references
     assert references is not None
     long_TD = torch.arange(LONGEST_REFERENCE + 5.0)[:, None].expand(-1, 24)
-    references.put(0, long_TD)
+    references.refer(0, long_TD)
     read = [float(references.take(None)[0, 0, 0]) for _ in range(LONGEST_REFERENCE + 2)]
     assert read == [*range(LONGEST_REFERENCE), 0.0, 0.0]
 
