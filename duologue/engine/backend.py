@@ -35,8 +35,9 @@ def _backend(model: Model, slots: int, options: Options) -> Backend:
         return TorchBackend(model, slots, options.compile, persona(model, options))
     from duologue.mlx.backend import MLXBackend
 
-    persona(model, options)  # which says what it cannot do
-    return MLXBackend(model, slots, options.quantize, options.compile)
+    told = persona(model, options)
+    model.__dict__.pop("codec", None)  # torch's, which has encoded the voice
+    return MLXBackend(model, slots, options.quantize, options.compile, told=told)
 
 
 def open_codec(model: Model, options: Options = DEFAULT) -> CodecBackend:

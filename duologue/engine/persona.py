@@ -57,10 +57,8 @@ def persona(model: Model, options: Options) -> Persona | None:
             )
         return None
     lm = model.files.config.lm
-    if max(lm.delays) > 1 or options.resolved() != "torch":
-        raise InputError(
-            f"{model.name} is told who to be: that needs --backend torch, and delays of one frame"
-        )
+    if max(lm.delays) > 1:
+        raise InputError(f"{model.name} is told who to be: that needs delays of one frame")
     replayed, voice_TQ = None, torch.zeros(0, lm.spoken, dtype=torch.int64)
     if options.voice and options.voice.suffix == ".pt":
         replayed = read_states(options.voice, lm)
@@ -68,7 +66,7 @@ def persona(model: Model, options: Options) -> Persona | None:
     elif options.voice:
         voice_TQ = encode_voice(model, options.voice)
     role = tokens_of(model, options.role or "")
-    silence_TQ = _frame(SILENCE, lm.spoken, lm.card).expand(2 * BETWEEN + len(role), -1)
+    silence_TQ = codes_of(SILENCE, lm.spoken, lm.card).expand(2 * BETWEEN + len(role), -1)
     pad = [lm.pad_id] * BETWEEN
     text_T = torch.tensor([*[lm.pad_id] * len(voice_TQ), *pad, *role, *pad])
     return Persona(text_T, torch.cat([voice_TQ, silence_TQ]), replayed)
@@ -123,7 +121,8 @@ def read_states(path: Path, config: LMConfig) -> tuple[Tensor, Tensor]:
     return inputs_ND, torch.stack([ring_KC[:, (now + i) % (delay + 3)] for i in (0, 1)], 1)
 
 
-def _frame(codes: tuple[int, ...], count: int, card: int) -> Tensor:
+def codes_of(codes: tuple[int, ...], count: int, card: int) -> Tensor:
+    """A frame of silence or of the tone, `[1, count]`."""
     return torch.tensor([[code % card for code in codes[:count]]])
 
 
@@ -135,7 +134,7 @@ class Prefix:
         self._lm = lm
         config, device = lm.config, lm.device
         self.state = init_state(lm, [Sampling.greedy()])
-        self._tone_BQ = _frame(TONE, config.heard, config.card).to(device)
+        self._tone_BQ = codes_of(TONE, config.heard, config.card).to(device)
         delays_Q = torch.tensor(config.delays[1 : 1 + config.spoken])
         frames = len(told.text_T)
         if told.replayed:

@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -315,6 +316,29 @@ def test_messages_that_are_no_sound_are_counted(server: Server, path: str, messa
         return heard
 
     assert b"Too many" in asyncio.run(asyncio.wait_for(talk(), 60))
+
+
+def test_a_client_that_is_ahead_of_a_slow_model_is_not_taken_for_gone(monkeypatch) -> None:
+    """What it sent waits, and among it its answers to pings: the published script sends 40 s of silence at once."""
+    monkeypatch.setattr("duologue.serve.speech.AHEAD", 0.1)
+    server = speech_server(mouth=False, ping=1.0)
+    ears = server.service.speech.ears
+    assert ears is not None
+
+    async def run() -> list[dict[str, Any]]:
+        async with dial(server, "/api/asr-streaming") as link:
+            ears.worker.post(lambda: time.sleep(3.5))
+            for _ in range(60):
+                await say(link, "Audio", pcm=[0.0] * FRAME_SIZE)
+            await say(link, "Marker", id=3)
+            for _ in range(25):
+                await say(link, "Audio", pcm=[0.0] * FRAME_SIZE)
+            return await read(link, "Marker")
+
+    try:
+        assert asyncio.run(run())[-1] == {"type": "Marker", "id": 3}
+    finally:
+        server.close()
 
 
 class TestVoices:
