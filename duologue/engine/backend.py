@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from duologue.engine.base import Backend, CodecBackend, Frames, warm_up
 from duologue.engine.duplex import Duplex, DuplexFrame
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.persona import Persona, Prefix, persona
+from duologue.interfaces import Backend, CodecBackend, Frames, warm_up
 from duologue.lm.sampling import Sampling
 from duologue.weights import Model
 from duologue.weights.quantized import halved_codec, quantized_lm

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from duologue.engine.base import Backend, Frames, warm_up
 from duologue.engine.live_session import NOWHERE, PATIENCE, FrameSink, LiveSession
+from duologue.interfaces import Backend, Frames, warm_up
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from duologue.engine.base import check_duplex
 from duologue.engine.persona import Prefix
+from duologue.interfaces import check_duplex
 from duologue.lm.model import TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.lm.step import StepOutput, init_state, step

@@ -12,8 +12,8 @@ import numpy as np
 from duologue.audio.activity import LOUD_USER, rms_of
 from duologue.audio.files import clean
 from duologue.audio.framing import Framer
-from duologue.engine.base import Frames
 from duologue.engine.session import AgentFrame, CaptionStreams
+from duologue.interfaces import Frames
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
 

@@ -16,9 +16,10 @@ from duologue.audio.activity import rms_of
 from duologue.audio.framing import Framer
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.script import FRAME_RATE, PAD, WORD
-from duologue.engine.streams import open_streams, pause_heads
+from duologue.engine.streams import open_streams
 from duologue.engine.words import FRAME, UserWords
 from duologue.errors import InputError
+from duologue.interfaces import pause_heads
 from duologue.lm.model import NO_INPUT
 from duologue.lm.monologue import USER_TEXT_DELAY
 from duologue.lm.sampling import Sampling

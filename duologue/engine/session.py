@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from duologue.engine.backend import open_backend
-from duologue.engine.base import Backend, Frames
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.words import Once
+from duologue.interfaces import Backend, Frames
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import TextStream, Tokenizer
 from duologue.weights import Model

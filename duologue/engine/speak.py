@@ -15,10 +15,11 @@ from duologue.audio.activity import LOUD, rms_of
 from duologue.config import LMConfig
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.script import MonologueMachine, Script, WordMachine
-from duologue.engine.streams import Unguided, open_streams
+from duologue.engine.streams import open_streams
 from duologue.engine.voices import SpeechConfig, Voice, no_voice
 from duologue.engine.words import FRAME
 from duologue.errors import InputError
+from duologue.interfaces import Unguided
 from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.types import Word

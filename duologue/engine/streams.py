@@ -1,10 +1,7 @@
-"""A codec and a language model, each with slots, in numpy: what recognition and synthesis run on. A small interface,
-its torch version, and the choice between that and the one in MLX. It knows slots and frames, not text or clocks.
-"""
+"""What recognition and synthesis run on: `interfaces.Streams` in torch, and the choice between that and MLX."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,64 +9,13 @@ from torch import Tensor
 
 from duologue.engine.backend import FEW, SMALL, one_thread
 from duologue.engine.options import DEFAULT, Options
+from duologue.interfaces import Conditions, Listened, Streams, Unguided, pause_heads
 from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.lm.step import StepOutput, Thought, init_state, listen, speak, tell
 from duologue.lm.step_state import Guidance
 from duologue.weights import Model
 from duologue.weights.quantized import halved_codec, quantized_lm
-
-# By the name of each condition: a text, or vectors float32 [S, D] and which of them are given, bool [S].
-Conditions: TypeAlias = Mapping[str, str | tuple[np.ndarray, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Listened:
-    """What the first half of a step gave each slot. Rows of slots that did not run mean nothing."""
-
-    text_B: np.ndarray  # the token that the model would write
-    user_text_B: np.ndarray  # the token that writes down the user's words; -1 if the model does not
-    pauses_BH: np.ndarray  # how likely the user pauses, by each of the heads that tell; H is 0 without
-    finite_B: np.ndarray  # false: the model produced NaN or infinity
-
-
-@dataclass(frozen=True)
-class Unguided:
-    """What the null half of a guided batch is told, and whether it reads the text (`lm.step.Guidance`)."""
-
-    conditions: Conditions
-    text: bool
-
-
-class Streams(Protocol):
-    """One thread uses it at a time. `exec_B` (bool `[B]`): the slots that run; others keep their state."""
-
-    slots: int
-
-    def start(
-        self, slot: int, sampling: Sampling, conditions: Conditions | None = None, null_until: int = 0
-    ) -> None:
-        """Make a slot as new. The null half of a guided model does not read its first `null_until` frames."""
-        ...
-
-    def encode(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
-        """Codes `[B, Q]` of one frame of samples."""
-        ...
-
-    def listen(self, heard_BQ: np.ndarray, exec_B: np.ndarray) -> Listened:
-        """The first half of a step: hear a frame, choose a text token."""
-        ...
-
-    def speak(
-        self, text_B: np.ndarray, audio_BQ: np.ndarray, exec_B: np.ndarray, depth: bool = True
-    ) -> np.ndarray:
-        """The second half: write `text_B`, and say `audio_BQ` (-2: as the model chooses; without `depth`, nothing is
-        chosen). Returns the newest whole frame `[B, 1 + Q]`, -2 where there is none."""
-        ...
-
-    def decode(self, codes_BQ: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
-        """Samples `[B, S]` of one frame of codes."""
-        ...
 
 
 def open_streams(
@@ -113,12 +59,6 @@ def _warm_up(streams: Streams, model: Model) -> None:
     tokens_BK = streams.speak(np.full(slots, lm.pad_id, np.int64), said_BQ, nobody_B)
     if lm.depth_steps:
         streams.decode(tokens_BK[:, 1:], nobody_B)
-
-
-def pause_heads(model: Model) -> int:
-    """How many heads of a model tell pauses from speech."""
-    lm = model.files.config.lm
-    return 0 if lm.writes_down_user else lm.extra_heads
 
 
 class TorchStreams:

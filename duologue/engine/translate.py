@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from duologue.engine.base import check_duplex
 from duologue.engine.options import DEFAULT, Options
-from duologue.engine.streams import Conditions, Streams, Unguided, open_streams
+from duologue.engine.streams import open_streams
 from duologue.engine.words import FRAME
 from duologue.errors import InputError
+from duologue.interfaces import Conditions, Streams, Unguided, check_duplex
 from duologue.lm.model import TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import TextStream

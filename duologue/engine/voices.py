@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from duologue.audio.files import read_mono
 from duologue.engine.script import FRAME_RATE
-from duologue.engine.streams import Conditions
 from duologue.errors import InputError
+from duologue.interfaces import Conditions
 from duologue.weights import Model
 from duologue.weights.files import Missing, download
 

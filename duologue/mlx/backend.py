@@ -5,7 +5,7 @@ from collections.abc import Callable
 import mlx.core as mx
 import numpy as np
 
-from duologue.engine.base import Frames, check_duplex
+from duologue.interfaces import Frames, check_duplex
 from duologue.lm.sampling import Sampling
 from duologue.mlx.device import on_gpu
 from duologue.mlx.load import Quantize, load_codec, load_lm

@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketClose
 
 from duologue import __version__
-from duologue.engine.base import Backend
 from duologue.engine.batcher import Batcher
 from duologue.engine.recorder import Recorder
+from duologue.interfaces import Backend
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
 from duologue.serve.access import Access

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from duologue.engine.backend import TorchBackend
-from duologue.engine.base import Frames
 from duologue.engine.batcher import Batcher
 from duologue.engine.live_session import FRAME, LiveSession
 from duologue.engine.session import AgentFrame
+from duologue.interfaces import Frames
 from duologue.lm.sampling import Sampling
 from duologue.nn.linear import by_half
 from duologue.weights import Model, load

@@ -1,16 +1,19 @@
-"""What runs a model for the conversations, as an interface: slots and frames in numpy, whatever computes.
+"""How a model is run, as interfaces in numpy that hold for every tensor library: slots and frames, no text or clocks.
 
-It knows no tensor library, no clients, clocks or text. The backends are in `engine.backend` (torch) and `mlx.backend`.
+`Backend` runs conversations (`engine.backend` in torch, `mlx.backend`), `CodecBackend` the codec alone, and `Streams`
+recognition and synthesis (`engine.streams` in torch, `mlx.streams`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from duologue.config import CodecConfig, LMConfig
 from duologue.errors import InputError
 from duologue.lm.sampling import Sampling
+from duologue.weights import Model
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,59 @@ class CodecBackend(Protocol):
         ...
 
 
+# By the name of each condition: a text, or vectors float32 [S, D] and which of them are given, bool [S].
+Conditions: TypeAlias = Mapping[str, str | tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Listened:
+    """What the first half of a step gave each slot. Rows of slots that did not run mean nothing."""
+
+    text_B: np.ndarray  # the token that the model would write
+    user_text_B: np.ndarray  # the token that writes down the user's words; -1 if the model does not
+    pauses_BH: np.ndarray  # how likely the user pauses, by each of the heads that tell; H is 0 without
+    finite_B: np.ndarray  # false: the model produced NaN or infinity
+
+
+@dataclass(frozen=True)
+class Unguided:
+    """What the null half of a guided batch is told, and whether it reads the text (`lm.step.Guidance`)."""
+
+    conditions: Conditions
+    text: bool
+
+
+class Streams(Protocol):
+    """One thread uses it at a time. `exec_B` (bool `[B]`): the slots that run; others keep their state."""
+
+    slots: int
+
+    def start(
+        self, slot: int, sampling: Sampling, conditions: Conditions | None = None, null_until: int = 0
+    ) -> None:
+        """Make a slot as new. The null half of a guided model does not read its first `null_until` frames."""
+        ...
+
+    def encode(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
+        """Codes `[B, Q]` of one frame of samples."""
+        ...
+
+    def listen(self, heard_BQ: np.ndarray, exec_B: np.ndarray) -> Listened:
+        """The first half of a step: hear a frame, choose a text token."""
+        ...
+
+    def speak(
+        self, text_B: np.ndarray, audio_BQ: np.ndarray, exec_B: np.ndarray, depth: bool = True
+    ) -> np.ndarray:
+        """The second half: write `text_B`, and say `audio_BQ` (-2: as the model chooses; without `depth`, nothing is
+        chosen). Returns the newest whole frame `[B, 1 + Q]`, -2 where there is none."""
+        ...
+
+    def decode(self, codes_BQ: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
+        """Samples `[B, S]` of one frame of codes."""
+        ...
+
+
 def warm_up(backend: Backend) -> None:
     """A step in which nobody speaks: the first one lays out the weights (compiles, too), and takes as long as forty."""
     backend.step(np.zeros((backend.slots, backend.frame_size), np.float32), np.zeros(backend.slots, bool))
@@ -83,3 +139,9 @@ def check_duplex(name: str, lm: LMConfig, codec: CodecConfig) -> None:
             f"{name}: the codec has {codec.codebooks} codebooks of {codec.quantizer.entries} entries, the "
             f"language model needs {need} of {lm.card}"
         )
+
+
+def pause_heads(model: Model) -> int:
+    """How many heads of a model tell pauses from speech."""
+    lm = model.files.config.lm
+    return 0 if lm.writes_down_user else lm.extra_heads
