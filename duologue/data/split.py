@@ -48,8 +48,8 @@ def clip_set(row: Row) -> str:
     """Where a clip (a row of `voices.read_index`) belongs.
 
     In training: "agent", "user", "human". Never trained on: "valid-agent", "voice" (a held-out voice, a phrasing heard
-    in training), "phrasing" (a held-out phrasing by any voice), "valid-human". A row's own "split" takes precedence: one
-    of these sets, or "train" or "valid", which only says whether its phrasing is held out.
+    in training), "phrasing" (a held-out phrasing by any voice), "valid-human". A row's own "split" takes
+    precedence: one of these sets, or "train" or "valid", which only says whether its phrasing is held out.
     """
     if row.get("split") in SETS:
         return row["split"]
