@@ -1,4 +1,5 @@
-"""How a model is run, as interfaces in numpy that hold for every tensor library: slots and frames, no text or clocks.
+"""Interfaces through which a model is run, in numpy, for every tensor library. They know slots and frames, not text or
+clocks.
 
 `Backend` runs conversations (`engine.backend` in torch, `mlx.backend`), `CodecBackend` the codec alone, and `Streams`
 recognition and synthesis (`engine.streams` in torch, `mlx.streams`).
@@ -28,7 +29,7 @@ class Frames:
     finite_B: np.ndarray
 
     def spread(self, exec_B: np.ndarray) -> "Frames":
-        """These rows as those of the slots of `exec_B`, among all others."""
+        """The same rows at the slots of `exec_B`; zeros at all others."""
 
         def spread(rows: np.ndarray) -> np.ndarray:
             among = np.zeros((len(exec_B), *rows.shape[1:]), rows.dtype)
@@ -46,7 +47,7 @@ class Backend(Protocol):
     sample_rate: int
 
     def start(self, sampling: dict[int, Sampling]) -> None:
-        """Make these slots as new; the first frame they then hear must be silence, and what they say to it is void."""
+        """Reset these slots. The next frame that they hear must be silence; discard what they say to it."""
         ...
 
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
@@ -55,12 +56,12 @@ class Backend(Protocol):
         ...
 
     def rebuild(self) -> None:
-        """Throw away the state of all slots. The weights stay."""
+        """Discard the state of all slots and keep the weights."""
         ...
 
 
 class CodecBackend(Protocol):
-    """A codec's two directions, each with a stream of its own."""
+    """A codec: two independent streams, one for encoding and one for decoding."""
 
     def encode_frame(self, wav_S: np.ndarray) -> np.ndarray:
         """Codes int64 `[Q]` of the next frame of a recording."""
@@ -71,7 +72,7 @@ class CodecBackend(Protocol):
         ...
 
 
-# By the name of each condition: a text, or vectors float32 [S, D] and which of them are given, bool [S].
+# Name of a condition to a text, or to vectors float32 [S, D] with a mask bool [S] of those that are given.
 Conditions: TypeAlias = Mapping[str, str | tuple[np.ndarray, np.ndarray]]
 
 
@@ -80,14 +81,14 @@ class Listened:
     """What the first half of a step gave each slot. Rows of slots that did not run mean nothing."""
 
     text_B: np.ndarray  # the token that the model would write
-    user_text_B: np.ndarray  # the token that writes down the user's words; -1 if the model does not
-    pauses_BH: np.ndarray  # how likely the user pauses, by each of the heads that tell; H is 0 without
+    user_text_B: np.ndarray  # the token of the user's transcript; -1 if the model writes none
+    pauses_BH: np.ndarray  # probability that the user pauses, from each pause head; H may be 0
     finite_B: np.ndarray  # false: the model produced NaN or infinity
 
 
 @dataclass(frozen=True)
 class Unguided:
-    """What the null half of a guided batch is told, and whether it reads the text (`lm.step.Guidance`)."""
+    """Conditions of the null half of a guided batch, and whether it reads the text (`lm.step_state.Guidance`)."""
 
     conditions: Conditions
     text: bool
@@ -101,7 +102,7 @@ class Streams(Protocol):
     def start(
         self, slot: int, sampling: Sampling, conditions: Conditions | None = None, null_until: int = 0
     ) -> None:
-        """Make a slot as new. The null half of a guided model does not read its first `null_until` frames."""
+        """Reset a slot. The null half of a guided model does not read the first `null_until` frames."""
         ...
 
     def encode(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
@@ -125,7 +126,8 @@ class Streams(Protocol):
 
 
 def warm_up(backend: Backend) -> None:
-    """A step in which nobody speaks: the first one lays out the weights (compiles, too), and takes as long as forty."""
+    """Run one step with no active slot: the first step packs the weights (and compiles), and takes as long as forty
+    others."""
     backend.step(np.zeros((backend.slots, backend.frame_size), np.float32), np.zeros(backend.slots, bool))
 
 
@@ -142,6 +144,6 @@ def check_duplex(name: str, lm: LMConfig, codec: CodecConfig) -> None:
 
 
 def pause_heads(model: Model) -> int:
-    """How many heads of a model tell pauses from speech."""
+    """How many heads of a model detect pauses."""
     lm = model.files.config.lm
     return 0 if lm.writes_down_user else lm.extra_heads

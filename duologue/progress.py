@@ -1,4 +1,4 @@
-"""A progress bar where a person watches; in a log, a line now and then."""
+"""A progress bar on a terminal; otherwise a line every half minute."""
 
 import sys
 import time
@@ -10,8 +10,8 @@ EVERY = 30.0  # seconds between two lines in a log
 
 @contextmanager
 def progress(label: str, total: float | None = None) -> Generator[Callable[[float], None]]:
-    """Yields `advance(amount)`; `total` None means nobody knows. Drawn on stderr if that is a terminal, else written
-    there every half a minute: short work leaves no line."""
+    """Yields `advance(amount)`; `total` is None if it is unknown. On stderr: a bar if that is a terminal, else a line
+    every half minute, so short work prints nothing."""
     if not sys.stderr.isatty():
         yield _lines(label, total)
         return

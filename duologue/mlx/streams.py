@@ -13,7 +13,7 @@ from duologue.weights import Model
 
 
 class MLXStreams:
-    """An `engine.streams.Streams`."""
+    """`interfaces.Streams` in MLX."""
 
     def __init__(
         self,
