@@ -1,4 +1,4 @@
-"""A whole conversation with a recording, as fast as the machine goes."""
+"""A whole conversation with a recording, as fast as possible."""
 
 import time
 from array import array
@@ -21,7 +21,7 @@ QUIET = 1.5  # seconds of silence after which the agent has finished
 
 @dataclass(frozen=True)
 class Answer:
-    """What the agent said, as heard: sample 0 is when the recording began. `report` is the published json."""
+    """What the agent said; sample 0 is the start of the recording. `report` is the published json."""
 
     wav_S: np.ndarray
     report: dict[str, Any]
@@ -67,11 +67,11 @@ def talk_frames(
 ) -> dict[str, Any]:
     """Let the agent hear frames (float32 mono `[frame_size]`) and answer them; returns the published json.
 
-    The agent's frame that follows from input frame i is heard during frame i + 1: `write(agent_S, user_S)` is called
-    with what is heard of both, frame by frame, the first of the agent's and the last of the user's being silence. After
-    the recording the agent hears silence until it has been quiet for 1.5 s, at most `tail` seconds. `say(now, agent,
-    user)` is called after every frame, with the seconds gone by and what each has newly said. Nothing that grows with
-    the recording is kept but words and times.
+    The agent's answer to input frame i is played during frame i + 1: `write(agent_S, user_S)` is called frame by frame
+    with the sound of both, the first of the agent's and the last of the user's being silence. After the recording the
+    agent hears silence until it has been quiet for 1.5 s, at most `tail` seconds. `say(now, agent, user)` is called
+    after every frame with the time in seconds and each side's new text. Only words and times are kept, so memory hardly
+    grows with the recording.
     """
     sampling = Sampling.greedy(model.sampling.pad_bias) if greedy else model.sampling
     session = Session(model, replace(sampling, seed=seed), options)
@@ -81,7 +81,7 @@ def talk_frames(
     before_S = silence_S
 
     def step(heard_S: np.ndarray) -> bool:
-        """One frame; whether the agent says something in it."""
+        """One frame; returns whether the agent speaks in it."""
         nonlocal before_S
         began = time.perf_counter()
         said = session.push(heard_S)

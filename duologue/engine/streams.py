@@ -26,8 +26,8 @@ def open_streams(
     unguided: Unguided | None = None,
     codebooks: int | None = None,
 ) -> Streams:
-    """Read a model's weights into the backend that the options, or this machine, ask for. `conditions` hold for slots
-    that were not started with others, which must be as long."""
+    """Load a model into the backend that the options choose. `conditions` are the default of every slot; others must
+    have the same length."""
     streams = _opened(model, slots, options, conditions, unguided, codebooks)
     _warm_up(streams, model)
     return streams
@@ -51,7 +51,7 @@ def _opened(
 
 
 def _warm_up(streams: Streams, model: Model) -> None:
-    """A step in which no slot runs: the first one lays out the weights, and takes as long as forty."""
+    """Run one step with no active slot: the first step packs the weights, and takes as long as forty others."""
     lm, slots, nobody_B = model.files.config.lm, streams.slots, np.zeros(streams.slots, bool)
     streams.encode(np.zeros((slots, model.codec_config.frame_size), np.float32), nobody_B)
     streams.listen(np.full((slots, lm.heard), NO_INPUT, np.int64), nobody_B)
@@ -157,8 +157,8 @@ class TorchStreams:
     def _each(
         self, run: Callable[..., Tensor | tuple[Tensor, ...]], exec_B: np.ndarray, *inputs: np.ndarray
     ) -> tuple[np.ndarray, ...]:
-        """`run` on the device, with its outputs in numpy. What a small model takes grows with the slots of a step:
-        those that rest are left out, and `run` is told which are there."""
+        """Call `run` on the device, with its outputs in numpy. The time of a small model grows with the slots in a
+        step, so inactive ones are left out; `run` is given those that are in."""
         device, count = self._lm.device, int(exec_B.sum())
         part = self._small and 0 < count < self.slots
         slots_N = torch.from_numpy(exec_B.nonzero()[0]) if part else None

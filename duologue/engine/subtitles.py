@@ -32,7 +32,7 @@ class Segment:
 
 
 class Segmenter:
-    """Puts words together as they come: a segment ends with a sentence, before a pause, or when it is long."""
+    """Groups words incrementally: a segment ends with a sentence, before a pause, or when it is long."""
 
     def __init__(self) -> None:
         self._words: list[Word] = []
@@ -44,7 +44,7 @@ class Segmenter:
         return done + (self.finish() if word.text.endswith(SENTENCE_ENDS) else [])
 
     def finish(self) -> list[Segment]:
-        """What is not complete yet."""
+        """The last, incomplete segment."""
         words, self._words = self._words, []
         return [Segment(tuple(words))] if words else []
 
@@ -69,7 +69,7 @@ def srt(words: Sequence[Word]) -> str:
 
 
 def vtt(words: Sequence[Word]) -> str:
-    """WebVTT. What could be read as markup is written as an entity."""
+    """WebVTT. Markup characters are escaped."""
     blocks = (
         f"{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{_escaped(s.text)}\n" for s in segments(words)
     )

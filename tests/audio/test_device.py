@@ -66,7 +66,7 @@ def test_no_portaudio_is_one_line(monkeypatch):
 
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
-    with pytest.raises(NoDevice, match="no PortAudio"), Devices(print):
+    with pytest.raises(NoDevice, match="PortAudio is not installed"), Devices(print):
         pass
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(NoDevice, match=r"duologue\[mic\]"), Devices(print):

@@ -152,7 +152,7 @@ def test_voices_that_are_none(io: dict[str, Tensor], tmp_path: Path, capsys) -> 
         if path.name == "voice.pt":
             read_states(path, config)
             continue
-        with pytest.raises(InputError, match="is no voice of this model"):
+        with pytest.raises(InputError, match="is not a voice of this model"):
             read_states(path, config)
     assert "run" not in capsys.readouterr().out
 
