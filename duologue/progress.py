@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-EVERY = 30.0  # seconds between two lines in a log
+EVERY_SECONDS = 30.0  # seconds between two lines in a log
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def _lines(label: str, total: float | None) -> Callable[[float], None]:
     def advance(amount: float) -> None:
         nonlocal last, done
         done, now = done + amount, time.monotonic()
-        if now - last < EVERY:
+        if now - last < EVERY_SECONDS:
             return
         last = now
         how_far = f"{done:.0f}" if total is None else f"{100 * done / max(total, 1e-9):.0f} %"

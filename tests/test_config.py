@@ -60,7 +60,7 @@ def test_codecs_have_one_time_base(preset) -> None:
         (SeanetConfig(), {"ratios": (8, 0)}, "ratios"),
         (SeanetConfig(), {"compress": 65}, "leave none"),
         (QuantizerConfig(), {"codebooks": 0}, "codebooks"),
-        (CodecConfig(), {"codebooks": 33}, "33 codebooks are asked for, the codec has 32"),
+        (CodecConfig(), {"codebooks": 33}, "33 codebooks are in use, but the codec has 32"),
         (CodecConfig(), {"codebooks": 0}, "0 codebooks"),
         (CodecConfig(), {"frame_rate": 13.0}, "do not give 13.0 frames a second"),
         (CodecConfig(), {"sample_rate": 16_000}, "16000 Hz in strides of 960"),

@@ -15,8 +15,8 @@ import soxr
 from duologue.audio.framing import SAMPLE_RATE
 from duologue.errors import InputError
 
-PIECE = 0.02  # seconds that PortAudio asks for at a time
-WAITING = 1.0  # seconds that may wait to be played
+PIECE_SECONDS = 0.02  # seconds that PortAudio asks for at a time
+WAITING_SECONDS = 1.0  # seconds that may wait to be played
 
 
 class NoDevice(InputError):
@@ -46,7 +46,7 @@ class Playback:
         with self._lock:
             self._waiting.append(wav_S)
             self._samples += wav_S.size
-            while self._samples > WAITING * SAMPLE_RATE:
+            while self._samples > WAITING_SECONDS * SAMPLE_RATE:
                 self._samples -= self._waiting.popleft().size
 
     def pull(self, samples: int) -> np.ndarray:
@@ -120,12 +120,12 @@ class Devices:
             nonlocal ahead
             self._on_sound(down(recorded_SC[:, 0].copy()))
             while ahead.size < samples:
-                ahead = np.concatenate([ahead, up(self._playback.pull(round(PIECE * SAMPLE_RATE)))])
+                ahead = np.concatenate([ahead, up(self._playback.pull(round(PIECE_SECONDS * SAMPLE_RATE)))])
             played_SC[:, 0], ahead = ahead[:samples], ahead[samples:]
 
         return sounddevice.Stream(
             samplerate=rate,
-            blocksize=round(PIECE * rate),
+            blocksize=round(PIECE_SECONDS * rate),
             channels=1,
             dtype="float32",
             latency="low",

@@ -22,8 +22,8 @@ from duologue.errors import InputError
 from duologue.serve.kyutai import Kind
 
 FRAME = 0.08
-WAITING = 12  # frames of the microphone that may wait to be sent: 1 s
-HOLD = FRAME_SIZE // 2  # samples that the speaker keeps for the network's unevenness
+WAITING_FRAMES = 12  # frames of the microphone that may wait to be sent: 1 s
+HOLD_SAMPLES = FRAME_SIZE // 2  # samples that the speaker keeps for the network's unevenness
 
 
 class Listener(Protocol):
@@ -154,7 +154,7 @@ async def call_live(url: str, key: str) -> None:
     def put(wav_S: np.ndarray) -> None:
         for frame_S in framer.push(wav_S):
             waiting.put_nowait(frame_S)
-        while waiting.qsize() > WAITING:
+        while waiting.qsize() > WAITING_FRAMES:
             waiting.get_nowait()
 
     async def spoken() -> AsyncIterator[np.ndarray]:
@@ -163,7 +163,7 @@ async def call_live(url: str, key: str) -> None:
 
     try:
         with (
-            Devices(lambda wav_S: loop.call_soon_threadsafe(put, wav_S), HOLD) as devices,
+            Devices(lambda wav_S: loop.call_soon_threadsafe(put, wav_S), HOLD_SAMPLES) as devices,
             Screen() as screen,
         ):
             await call(url, spoken(), key, _Live(devices, screen))

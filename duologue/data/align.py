@@ -23,8 +23,8 @@ from duologue.files import atomic_write
 from duologue.types import AGENT, USER, Word
 
 RATE = 16_000
-WINDOW = 30.0  # seconds: the longest sound Whisper hears at once
-TICK = 0.02  # seconds: the resolution of its times
+WINDOW_SECONDS = 30.0  # seconds: the longest sound Whisper hears at once
+TICK_SECONDS = 0.02  # seconds: the resolution of its times
 
 
 def snap(words: list[Word], wav_S: np.ndarray) -> list[Word]:
@@ -74,7 +74,7 @@ class WhisperAligner:
 
     def known(self, wav_S: np.ndarray, text: str) -> list[Word]:
         """Words of `text` (as written, punctuation attached) in a sound of at most 30 s at 24 kHz."""
-        if len(wav_S) > WINDOW * SAMPLE_RATE:
+        if len(wav_S) > WINDOW_SECONDS * SAMPLE_RATE:
             raise InputError(
                 f"forced alignment takes 30 s at a time, this is {len(wav_S) / SAMPLE_RATE:.1f} s"
             )
@@ -90,7 +90,7 @@ class WhisperAligner:
                 break
         best = best if _doubtful(best) <= 0.3 * len(best) else spread(text, wav_S)
         # A word of no length would be dropped by whoever trains on it.
-        return [replace(word, end=max(word.end, word.start + TICK)) for word in best]
+        return [replace(word, end=max(word.end, word.start + TICK_SECONDS)) for word in best]
 
     def _align(self, wav_S: np.ndarray, tokens: list[int], padded: bool) -> list[Word]:
         mel = self._whisper.feature_extractor(soxr.resample(wav_S, SAMPLE_RATE, RATE))[:, :3000]
@@ -103,7 +103,7 @@ class WhisperAligner:
         found = self._whisper.model.align(states, start, [tokens], frames, median_filter_width=7)[0]
         path = np.array(found.alignments)  # (token, tick) pairs along the best path
         first = np.flatnonzero(np.diff(path[:, 0], prepend=-1))
-        times = [*(path[first, 1] * TICK).tolist(), len(wav_S) / SAMPLE_RATE]
+        times = [*(path[first, 1] * TICK_SECONDS).tolist(), len(wav_S) / SAMPLE_RATE]
         pieces, groups = self._tokenizer.split_to_word_tokens([*tokens, self._tokenizer.eot])
         edges = np.cumsum([0, *(len(group) for group in groups[:-1])]).clip(max=len(times) - 1)
         pairs = zip(pieces, edges[:-1], edges[1:], strict=False)

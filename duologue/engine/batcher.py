@@ -13,24 +13,23 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from duologue.engine.live_session import NOWHERE, PATIENCE, FrameSink, LiveSession
+from duologue.engine.live_session import NOWHERE, FrameSink, LiveSession
 from duologue.interfaces import Backend, Frames, warm_up
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
-STUCK = 5.0  # seconds that a step may take before the engine counts as down
-LONGEST_WAIT = (
-    60.0  # seconds; a session that waits for its client is due "never", which no clock can wait for
+BATCH_SECONDS = 0.03  # how long a frame and its step may take together, so that others can be stepped with it
+STUCK_SECONDS = 5.0  # how long a step may take before the engine counts as down
+LONGEST_WAIT_SECONDS = (
+    60.0  # a session that waits for its client is due "never", and no timeout can be infinite
 )
-RETRY = 0.5, 4.0  # seconds from a failure to the next start, from the second failure in a row on, and at most
-WELL = 10.0  # seconds that the engine must run so that its next failure is none in a row
+RETRY_SECONDS = 0.5, 4.0  # from a failure to the next start: from the second failure in a row on, and at most
+WELL_SECONDS = 10.0  # how long the engine must run so that its next failure is not counted as one in a row
 TRIES = 10  # failures in a row after which it gives up
-HUNG, HUNG_START = (
-    60.0,
-    900.0,
-)  # seconds that a step, and a start with all its compiling, may take before it gives up
+HUNG_SECONDS = 60.0  # how long a step may take before the engine gives up
+HUNG_START_SECONDS = 900.0  # the same for a start, with all its compiling
 
 
 class Busy(Exception):
@@ -100,7 +99,7 @@ class Batcher:
     @property
     def stuck(self) -> bool:
         """Whether a step hangs or the thread has died, so that waiting is useless."""
-        return (self._busy_longer_than(STUCK) and not self._down) or self._dead
+        return (self._busy_longer_than(STUCK_SECONDS) and not self._down) or self._dead
 
     @property
     def gave_up(self) -> bool:
@@ -139,7 +138,7 @@ class Batcher:
             self._stopping = True
             self._lock.notify()
         if self._thread is not None:
-            self._thread.join(STUCK)
+            self._thread.join(STUCK_SECONDS)
         for session in list(self._sessions):
             session.end("shutdown")
 
@@ -149,7 +148,7 @@ class Batcher:
             with self._lock:
                 at, now = self._due(), self.now()  # frames may have arrived since
                 if not self._stopping and (at is None or at > now):
-                    self._lock.wait(None if at is None else min(at - now, LONGEST_WAIT))
+                    self._lock.wait(None if at is None else min(at - now, LONGEST_WAIT_SECONDS))
 
     # One step
 
@@ -162,7 +161,7 @@ class Batcher:
             try:
                 self._step()
             except BaseException:  # a panic in a library written in Rust is no Exception
-                self._fail("a step failed: all conversations end, the engine starts afresh")
+                self._fail("a step failed: all conversations end, the engine restarts")
         return self._due()
 
     def _due(self) -> float | None:
@@ -171,11 +170,11 @@ class Batcher:
             with self._lock:
                 return self._retry_at if self._down else self._plan(self.now())[1]
         except BaseException:
-            self._fail("planning failed: all conversations end, the engine starts afresh")
+            self._fail("planning failed: all conversations end, the engine restarts")
             return self._retry_at
 
     def _step(self) -> None:
-        self._seat_newcomer()
+        self._start_waiting()
         with self._lock:
             due = self._plan(self.now())[0]
             if not due:
@@ -185,7 +184,7 @@ class Batcher:
             began = self.now()
             for session in due:
                 wav_BS[session.slot], exec_B[session.slot] = session.hear(began), True
-        with self._computes(HUNG):
+        with self._computes(HUNG_SECONDS):
             frames = self.backend.step(wav_BS, exec_B)
         done = self.now()
         self._step_s += 0.1 * (done - began - self._step_s)
@@ -209,13 +208,13 @@ class Batcher:
                 if session.came is not None:
                     self._observe_answer(done - session.came)
             else:
-                log.error("conversation %s left the finite numbers", session.id)
+                log.error("conversation %s: the model produced NaN or infinity", session.id)
                 session.end("error")
         except BaseException:
             log.exception("conversation %s failed", session.id)
             session.end("error")
 
-    def _seat_newcomer(self) -> None:
+    def _start_waiting(self) -> None:
         """Free the slots of ended sessions, and reset one slot for the session that has waited longest: starting
         several at once would delay running conversations."""
         with self._lock:
@@ -230,7 +229,7 @@ class Batcher:
                 session.slot = self._free.pop()
             sampling = session.sampling
         try:
-            with self._computes(HUNG):
+            with self._computes(HUNG_SECONDS):
                 self.backend.start({session.slot: sampling})
             session.begin(sampling)
         except BaseException:
@@ -249,8 +248,8 @@ class Batcher:
         soonest = min((session.ready_at for session in later), default=None)
         if not due:
             return [], now if moves else soonest
-        hold = min(session.ready_at for session in due) + max(0.0, PATIENCE - 1.5 * self._step_s)
-        if now < hold and any(session.next <= hold for session in later):
+        hold = min(session.ready_at for session in due) + max(0.0, BATCH_SECONDS - 1.5 * self._step_s)
+        if now < hold and any(session.clock.next <= hold for session in later):
             return [], now if moves else hold if soonest is None else min(hold, soonest)
         return due, now
 
@@ -261,10 +260,14 @@ class Batcher:
         log.exception(text)
         with self._lock:
             now = self.now()
-            if not self._down and now - self._well_at > WELL:
+            if not self._down and now - self._well_at > WELL_SECONDS:
                 self._failures = 0
             self._down, self._failures = True, self._failures + 1
-            waits = 0.0 if self._failures == 1 else min(RETRY[0] * 2 ** (self._failures - 2), RETRY[1])
+            waits = (
+                0.0
+                if self._failures == 1
+                else min(RETRY_SECONDS[0] * 2 ** (self._failures - 2), RETRY_SECONDS[1])
+            )
             self._retry_at, sessions = now + waits, list(self._sessions)
         for session in sessions:
             session.end("error")
@@ -275,11 +278,11 @@ class Batcher:
         if self.now() < self._retry_at:
             return
         try:
-            with self._computes(HUNG_START):
+            with self._computes(HUNG_START_SECONDS):
                 self.backend.rebuild()
                 warm_up(self.backend)
         except BaseException:
-            self._fail("the engine could not start afresh")
+            self._fail("the engine could not restart")
             return
         with self._lock:
             self._sessions, self._free = [], set(range(self.backend.slots))

@@ -12,11 +12,11 @@ from duologue.audio.activity import LOUD, rms_of
 from duologue.audio.framing import pad_to_frames
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.session import Session
-from duologue.engine.words import FRAME, UserWords, Words, transcript
+from duologue.engine.words import FRAME_SECONDS, UserWords, Words, transcript
 from duologue.lm.sampling import Sampling
 from duologue.weights import Model
 
-QUIET = 1.5  # seconds of silence after which the agent has finished
+QUIET_SECONDS = 1.5  # seconds of silence after which the agent has finished
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,14 @@ def talk_frames(
         user.push(said.frame, said.user_token, rms_of(heard_S))
         write(before_S, heard_S)
         before_S = said.wav_S
-        say(len(frame_ms) * FRAME, said.text, said.user_text)
+        say(len(frame_ms) * FRAME_SECONDS, said.text, said.user_text)
         return rms > LOUD or (said.token >= 0 and said.token not in pad)
 
     for heard_S in user_TS:
         step(heard_S)
     quiet = 0
-    for _ in range(round(tail / FRAME)):
-        if quiet * FRAME >= QUIET:
+    for _ in range(round(tail / FRAME_SECONDS)):
+        if quiet * FRAME_SECONDS >= QUIET_SECONDS:
             break
         quiet = 0 if step(silence_S) else quiet + 1
     write(before_S, silence_S)

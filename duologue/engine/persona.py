@@ -29,9 +29,9 @@ from duologue.weights.read import is_finite
 # Codes of Mimi's first eight codebooks.
 SILENCE = (948, 243, 1178, 546, 1736, 1030, 1978, 2008)
 TONE = (430, 1268, 381, 1611, 1095, 1495, 56, 472)  # 440 Hz
-BETWEEN = 6  # frames of silence
+BETWEEN_FRAMES = 6  # frames of silence
 LUFS = -24.0  # loudness of a voice prompt
-LONGEST_VOICE = 60.0  # seconds
+LONGEST_VOICE_SECONDS = 60.0  # seconds
 LARGEST_VOICE = 2**28  # bytes of a file of states
 TAG = "<system>"
 
@@ -66,8 +66,8 @@ def persona(model: Model, options: Options) -> Persona | None:
     elif options.voice:
         voice_TQ = encode_voice(model, options.voice)
     role = tokens_of(model, options.role or "")
-    silence_TQ = _frame(SILENCE, lm.spoken, lm.card).expand(2 * BETWEEN + len(role), -1)
-    pad = [lm.pad_id] * BETWEEN
+    silence_TQ = _frame(SILENCE, lm.spoken, lm.card).expand(2 * BETWEEN_FRAMES + len(role), -1)
+    pad = [lm.pad_id] * BETWEEN_FRAMES
     text_T = torch.tensor([*[lm.pad_id] * len(voice_TQ), *pad, *role, *pad])
     return Persona(text_T, torch.cat([voice_TQ, silence_TQ]), replayed)
 
@@ -85,8 +85,8 @@ def encode_voice(model: Model, path: Path) -> Tensor:
     """A recording of the voice as codes `[T, Q]`."""
     config, lm = model.codec_config, model.files.config.lm
     wav_S = read_mono(path, config.sample_rate)
-    if not 0 < wav_S.size <= LONGEST_VOICE * config.sample_rate:
-        raise InputError(f"{path}: a voice is a recording of at most {LONGEST_VOICE:g} s")
+    if not 0 < wav_S.size <= LONGEST_VOICE_SECONDS * config.sample_rate:
+        raise InputError(f"{path}: a voice is a recording of at most {LONGEST_VOICE_SECONDS:g} s")
     wav_S = normalised(wav_S, config.sample_rate, LUFS)
     wav_TS = torch.from_numpy(pad_to_frames(wav_S, config.frame_size)).view(-1, config.frame_size)
     state = model.codec.init_state(1)

@@ -17,11 +17,11 @@ from duologue.audio.framing import Framer
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.script import FRAME_RATE, PAD, WORD
 from duologue.engine.streams import open_streams
-from duologue.engine.words import FRAME, UserWords
+from duologue.engine.words import FRAME_SECONDS, UserWords
 from duologue.errors import InputError
 from duologue.interfaces import pause_heads
 from duologue.lm.model import NO_INPUT
-from duologue.lm.monologue import USER_TEXT_DELAY
+from duologue.lm.monologue import USER_TEXT_DELAY_FRAMES
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import TextStream, Tokenizer
 from duologue.types import USER, Word
@@ -29,9 +29,9 @@ from duologue.weights import Model
 
 PAUSE_HEAD = 2  # the head that predicts no new word for two seconds
 PAUSE = 0.5  # probability threshold
-TAIL = 1.0  # seconds of silence after a recording, beyond the model's delay
-SETTLED = 5  # frames without a token after which a word of a conversational model is complete
-LONGEST_LAST = 1.0  # seconds, upper limit for the last word
+TAIL_SECONDS = 1.0  # seconds of silence after a recording, beyond the model's delay
+SETTLED_FRAMES = 5  # frames without a token after which a word of a conversational model is complete
+LONGEST_LAST_SECONDS = 1.0  # seconds, upper limit for the last word
 NOWHERE = -1  # the slot of a waiting recording
 
 
@@ -56,7 +56,7 @@ class RecognitionConfig:
             return RecognitionConfig(True, delay, prefix, pause_heads(model) > PAUSE_HEAD)
         if not lm.writes_down_user:
             raise InputError(f"{model.name} does not transcribe speech: use a recognition model, or nano")
-        return RecognitionConfig(False, USER_TEXT_DELAY * FRAME, FRAME)
+        return RecognitionConfig(False, USER_TEXT_DELAY_FRAMES * FRAME_SECONDS, FRAME_SECONDS)
 
     @property
     def delay_frames(self) -> int:
@@ -116,7 +116,7 @@ class DelayedWords:
         began = self._begin() if self._tokens else None
         if self._open is None:
             return Heard(step)
-        ended = max(self._open[1], min(self._time(step), self._open[1] + LONGEST_LAST))
+        ended = max(self._open[1], min(self._time(step), self._open[1] + LONGEST_LAST_SECONDS))
         return Heard(step, "", began, ended, self._close(ended))
 
     def _time(self, step: int) -> float:
@@ -137,7 +137,7 @@ class DelayedWords:
             groups[-1].append(token)
         words = []
         for i, group in enumerate(groups):
-            until = end if i + 1 == len(groups) else min(end, start + len(group) * FRAME)
+            until = end if i + 1 == len(groups) else min(end, start + len(group) * FRAME_SECONDS)
             if text := self._tokenizer.decode(group).strip():
                 words.append(Word(text, start, until, USER))
             start = until
@@ -154,7 +154,7 @@ class OverheardWords:
         """A word is complete when the next begins, or after some frames without a token."""
         piece = self._words.push(step, token, rms)
         self._still = 0 if piece else self._still + 1
-        return Heard(step, piece, words=self._over(len(self._words.words) - (self._still < SETTLED)))
+        return Heard(step, piece, words=self._over(len(self._words.words) - (self._still < SETTLED_FRAMES)))
 
     def finish(self, step: int) -> Heard:
         return Heard(step, words=self._over(len(self._words.words)))
@@ -191,13 +191,13 @@ class Hearing:
     def finish(self) -> None:
         """End the recording: silence after it lets the model write the last words."""
         if not self.finished:
-            self._silence(self.config.delay + TAIL)
+            self._silence(self.config.delay + TAIL_SECONDS)
             self._frames.extend(self._framer.flush())
             self.finished = True
 
     def flush(self) -> None:
         """The user pauses: insert silence at once, so that the text of what was said does not wait for real silence."""
-        frames = math.ceil(self.config.delay / FRAME) + 1
+        frames = math.ceil(self.config.delay / FRAME_SECONDS) + 1
         self.push(np.zeros(frames * self._framer.frame_size, np.float32))
 
     @property
@@ -323,7 +323,7 @@ class Recogniser:
         self._streams.speak(written_B, nothing_BQ, exec_B, depth=False)
         for hearing in due:
             if not out.finite_B[hearing.slot]:
-                hearing.ended, hearing.error = True, "the model has left the finite numbers"
+                hearing.ended, hearing.error = True, "the model produced NaN or infinity"
                 continue
             pauses = tuple(float(p) for p in out.pauses_BH[hearing.slot])
             written = hearing.written(

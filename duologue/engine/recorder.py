@@ -28,7 +28,7 @@ from duologue.weights import Model
 
 log = logging.getLogger(__name__)
 
-WAITING = 500  # frames of all conversations that may wait for the disk: 40 s of one
+WAITING_FRAMES = 500  # frames of all conversations that may wait for the disk: 40 s of one
 # The trace is created first and renamed last, so it exists while any hidden file does; its writer locks it.
 TRACE = ".trace.jsonl"
 SUFFIXES = (".wav", ".json", TRACE)
@@ -49,7 +49,7 @@ class Recorder:
         except OSError as error:
             raise InputError(f"cannot record in {folder}: {error.strerror}") from None
         self.folder, self.tokenizer, self.sample_rate = folder, tokenizer, sample_rate
-        self._queue: queue.Queue = queue.Queue(WAITING)
+        self._queue: queue.Queue = queue.Queue(WAITING_FRAMES)
         self._thread = threading.Thread(target=self._run, name="duologue-recorder", daemon=True)
         self._thread.start()
 

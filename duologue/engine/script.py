@@ -17,8 +17,8 @@ WORD, MAIN, OTHER, PAD = 0, 1, 2, 3  # of a published model of this kind; MAIN a
 NO_TEXT = -1  # of the second text stream
 BREAK = re.compile(r'<break\s+time="([0-9]+(?:\.[0-9]*)?)s"\s*/?>')
 END = re.compile(BREAK.pattern + r"|\s")  # of a word
-LONGEST_BREAK = 60.0  # seconds
-LEAD = 8  # frames by which the text may be ahead of the voice, for conversational models
+LONGEST_BREAK_SECONDS = 60.0  # seconds
+LEAD_FRAMES = 8  # frames by which the text may be ahead of the voice, for conversational models
 # Estimated duration of a word in frames: by its letters and its final punctuation.
 PER_WORD, PER_LETTER, PER_MARK = 0.9, 0.67, 1.6
 REPLACED = str.maketrans({"’": "'", ":": " ", "(": "", ")": "", "–": ""})
@@ -74,7 +74,7 @@ class Script:
         entries: list[Entry] = []
         for i, part in enumerate(BREAK.split(text)):
             if i % 2:
-                seconds = min(float(part), LONGEST_BREAK)
+                seconds = min(float(part), LONGEST_BREAK_SECONDS)
                 entries.append(Entry((), "", round(seconds * FRAME_RATE)))
             else:
                 entries += [self._word(word) for word in part.translate(REPLACED).split()]
@@ -189,7 +189,7 @@ class MonologueMachine(Machine):
         pad: int,
         epad: int,
         pace: float = 1.0,
-        lead: int = LEAD,
+        lead: int = LEAD_FRAMES,
         max_padding: int = 4,
         initial_padding: int = 2,
     ):

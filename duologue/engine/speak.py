@@ -17,7 +17,7 @@ from duologue.engine.options import DEFAULT, Options
 from duologue.engine.script import MonologueMachine, Script, WordMachine
 from duologue.engine.streams import open_streams
 from duologue.engine.voices import SpeechConfig, Voice, no_voice
-from duologue.engine.words import FRAME
+from duologue.engine.words import FRAME_SECONDS
 from duologue.errors import InputError
 from duologue.interfaces import Unguided
 from duologue.lm.model import NO_INPUT, TO_GENERATE
@@ -25,10 +25,10 @@ from duologue.lm.sampling import Sampling
 from duologue.types import Word
 from duologue.weights import Model
 
-FINAL_PADDING = 4  # frames after the last word
+FINAL_PADDING_FRAMES = 4  # frames after the last word
 YOUNG_STEPS = 2  # extra steps of an utterance that is not heard yet, per step of the others
 QUIET_FRAMES = 8  # without voice after which a conversational model has finished
-LONGEST_TAIL = 40  # frames, upper limit after its last word
+LONGEST_TAIL_FRAMES = 40  # frames, upper limit after its last word
 NOWHERE = -1  # the slot of a waiting utterance
 
 
@@ -118,7 +118,7 @@ class Utterance:
         self._quiet = 0 if rms_of(wav_S) > LOUD else self._quiet + 1
         end = self.machine.end_step
         if end is not None:
-            last = end + FINAL_PADDING if self._config.delayed else end + LONGEST_TAIL
+            last = end + FINAL_PADDING_FRAMES if self._config.delayed else end + LONGEST_TAIL_FRAMES
             quiet = not self._config.delayed and frame > end and self._quiet >= QUIET_FRAMES
             self.ended = self._decoded >= last or quiet
         if frame < self.voice.frames:
@@ -133,7 +133,9 @@ class Utterance:
         for i in range(self._told, until):
             text, step = words[i]
             end = words[i + 1][1] if i + 1 < len(words) else self._decoded - self._quiet
-            new.append(Word(text, (step - first) * FRAME, (max(end, step + 1) - first) * FRAME))
+            new.append(
+                Word(text, (step - first) * FRAME_SECONDS, (max(end, step + 1) - first) * FRAME_SECONDS)
+            )
         self._told = max(self._told, until)
         return tuple(new)
 
@@ -269,7 +271,7 @@ class Synthesiser:
         for u in utterances:
             u.steps += 1
             if not finite_B[u.slot]:
-                u.ended, u.error = True, "the model has left the finite numbers"
+                u.ended, u.error = True, "the model produced NaN or infinity"
             elif (frame := u.frame()) is not None:
                 loud.append((u, frame))
         if not loud:

@@ -6,8 +6,8 @@ from typing import Any
 
 from duologue.types import Word
 
-GAP = 0.8  # seconds between words that end a segment
-LONGEST = 6.0  # seconds of a segment
+GAP_SECONDS = 0.8  # seconds between words that end a segment
+LONGEST_SECONDS = 6.0  # seconds of a segment
 WIDEST = 84  # characters: two lines
 SENTENCE_ENDS = (".", "!", "?")
 
@@ -50,8 +50,8 @@ class Segmenter:
 
     def _apart(self, word: Word) -> bool:
         wide = sum(len(w.text) + 1 for w in self._words) + len(word.text) > WIDEST
-        long = word.end - self._words[0].start > LONGEST
-        return wide or long or word.start - self._words[-1].end > GAP
+        long = word.end - self._words[0].start > LONGEST_SECONDS
+        return wide or long or word.start - self._words[-1].end > GAP_SECONDS
 
 
 def segments(words: Iterable[Word]) -> list[Segment]:

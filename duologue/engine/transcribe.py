@@ -9,12 +9,12 @@ import numpy as np
 from duologue.audio.files import mono, open_audio
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.recognise import Heard, Hearing, Recogniser
-from duologue.engine.words import FRAME
+from duologue.engine.words import FRAME_SECONDS
 from duologue.errors import InputError
 from duologue.types import Word
 from duologue.weights import Model
 
-AHEAD = 1.0  # seconds of a recording that are read ahead
+AHEAD_SECONDS = 1.0  # seconds of a recording that are read ahead
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Transcript:
         self.text += heard.text
         self.words += heard.words
         if heard.pause:
-            self.pauses.append(max(0.0, heard.step * FRAME - prefix))
+            self.pauses.append(max(0.0, heard.step * FRAME_SECONDS - prefix))
 
 
 class _Source:
@@ -48,7 +48,7 @@ class _Source:
         if self._blocks is None:
             self._blocks = map(mono, open_audio(self._path, self._rate).blocks())
         try:
-            while not self.hearing.finished and self.hearing.waiting < AHEAD * self._rate:
+            while not self.hearing.finished and self.hearing.waiting < AHEAD_SECONDS * self._rate:
                 block_S = next(self._blocks, None)
                 if block_S is None:
                     self.hearing.finish()

@@ -8,7 +8,7 @@ import numpy as np
 
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.streams import open_streams
-from duologue.engine.words import FRAME
+from duologue.engine.words import FRAME_SECONDS
 from duologue.errors import InputError
 from duologue.interfaces import Conditions, Streams, Unguided, check_duplex
 from duologue.lm.model import TO_GENERATE
@@ -114,7 +114,7 @@ def translate(
             return False
         write(spoken.wav_S)
         text += spoken.text
-        say(heard * FRAME, spoken.text)
+        say(heard * FRAME_SECONDS, spoken.text)
         return spoken.last
 
     for wav_S in frames:
@@ -122,7 +122,7 @@ def translate(
         take(work.push(wav_S))
     if not heard:
         raise InputError("the recording is empty: there is nothing to translate")
-    for _ in range(round(tail / FRAME)):
+    for _ in range(round(tail / FRAME_SECONDS)):
         if take(work.finish()):
             break
     return text.strip()

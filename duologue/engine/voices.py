@@ -19,7 +19,7 @@ from duologue.weights.files import Missing, download
 VOICES = "kyutai/tts-voices"  # repository in which names of voices are looked up
 VOICE_FRAMES = 125  # of one voice's vectors: ten seconds
 SPEAKERS = "speaker_wavs"
-CODES_CUT = 2  # frames dropped at the end of a voice prompt, whose codes lack the context of what follows
+CUT_FRAMES = 2  # frames dropped at the end of a voice prompt, whose codes lack the context of what follows
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ def recorded(model: Model, wav_S: np.ndarray) -> np.ndarray:
     """The codes `[Q, T]` of a voice's recording. Raises InputError if it is too short."""
     with torch.no_grad():
         codes_QT = model.codec.encode(torch.from_numpy(wav_S)[None].to(model.device))[0].cpu().numpy()
-    if codes_QT.shape[1] <= CODES_CUT:
+    if codes_QT.shape[1] <= CUT_FRAMES:
         raise InputError("the recording of a voice is too short: use some seconds of speech")
-    return codes_QT[:, :-CODES_CUT]
+    return codes_QT[:, :-CUT_FRAMES]
 
 
 def _vectors(

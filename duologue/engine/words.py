@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from duologue.audio.activity import LOUD, LOUD_USER
-from duologue.lm.monologue import USER_TEXT_DELAY
+from duologue.lm.monologue import USER_TEXT_DELAY_FRAMES
 from duologue.lm.tokenizer import TextStream, Tokenizer
 from duologue.types import USER, Word
 
-FRAME = 0.08  # seconds
-AGAIN = 2  # frames within which a repeated token of the user's belongs to the same word
+FRAME_SECONDS = 0.08  # seconds
+AGAIN_FRAMES = 2  # frames within which a repeated token of the user's belongs to the same word
 PAD = 3  # as in every published vocabulary
-LONGEST = 1.0  # seconds, upper limit for a word of the user's
+LONGEST_SECONDS = 1.0  # seconds, upper limit for a word of the user's
 
 
 class Words:
@@ -30,7 +30,7 @@ class Words:
     def push(self, frame: int, token: int, rms: float) -> str:
         """Add the token and the loudness of a frame; returns the text that it adds."""
         piece = self._stream.push(token) if token >= 0 else ""
-        now = frame * FRAME
+        now = frame * FRAME_SECONDS
         for i, part in enumerate(re.split(r"\s+", piece)):
             if i > 0:
                 self._spaced = now
@@ -52,7 +52,7 @@ class Words:
 
     def _sound(self, now: float, rms: float, written: bool) -> None:
         if self._open and (written or rms > LOUD):
-            self.words[-1] = replace(self.words[-1], end=now + FRAME)
+            self.words[-1] = replace(self.words[-1], end=now + FRAME_SECONDS)
         elif self._open:
             self._open = False
 
@@ -70,7 +70,7 @@ class Once:
         """The token, or PAD if it is a repetition."""
         if token < 0 or self._silent(token):
             return token
-        again = self._last is not None and self._last[0] == token and frame - self._last[1] <= AGAIN
+        again = self._last is not None and self._last[0] == token and frame - self._last[1] <= AGAIN_FRAMES
         self._last = token, frame
         return PAD if again else token
 
@@ -89,15 +89,15 @@ class UserWords(Words):
         return super().push(frame, self._once.push(frame, token), rms)
 
     def _word(self, text: str, came: float) -> Word:
-        end = max(FRAME, came - (USER_TEXT_DELAY - 1) * FRAME)
+        end = max(FRAME_SECONDS, came - (USER_TEXT_DELAY_FRAMES - 1) * FRAME_SECONDS)
         onset = max((onset for onset in self._onsets if onset < end), default=0.0)
         before = self.words[-1].end if self.words else 0.0
-        return Word(text, max(onset, min(before, end - FRAME), end - LONGEST), end, USER)
+        return Word(text, max(onset, min(before, end - FRAME_SECONDS), end - LONGEST_SECONDS), end, USER)
 
     def _sound(self, now: float, rms: float, written: bool) -> None:
         before, self._voiced = self._voiced, rms > LOUD_USER
         if self._voiced and not before:
-            self._onsets.append(now - FRAME)
+            self._onsets.append(now - FRAME_SECONDS)
 
 
 def transcript(agent: Words, user: Words) -> dict[str, Any]:

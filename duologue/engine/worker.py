@@ -12,7 +12,7 @@ from duologue.engine.batcher import Busy
 
 log = logging.getLogger(__name__)
 Sink = Callable[[Any], object]  # gets the outputs of an item, and None at its end
-HURRY = 5.0  # seconds that `close` waits for a tick
+CLOSE_SECONDS = 5.0  # seconds that `close` waits for a tick
 
 
 class Item(Protocol):
@@ -55,7 +55,7 @@ class Worker(Generic[T]):
         self._stopping = True
         self._news.set()
         if self._thread.is_alive():
-            self._thread.join(HURRY)
+            self._thread.join(CLOSE_SECONDS)
         self._end_all("the server is being restarted")
 
     @property
@@ -100,7 +100,7 @@ class Worker(Generic[T]):
                     self._end_those_that_are()
                     continue
             except Exception:
-                log.exception("a step failed: all that was under way ends, the engine starts afresh")
+                log.exception("a step failed: everything under way ends, the engine restarts")
                 self._end_all("the model failed")
                 self.engine.rebuild()
             self._end_those_that_are()

@@ -6,7 +6,9 @@ Framework-free: words and frames in, a list of ids out.
 from collections.abc import Iterable
 
 FRAME_RATE = 12.5
-USER_TEXT_DELAY = 2  # frames from the one in which a word of the user's ends to that of its first token
+USER_TEXT_DELAY_FRAMES = (
+    2  # frames from the one in which a word of the user's ends to that of its first token
+)
 
 
 def text_row(
@@ -53,7 +55,7 @@ def lead_text(
 
 
 def user_text_row(
-    words: Iterable[tuple[list[int], float]], frames: int, delay: int = USER_TEXT_DELAY, pad: int = 3
+    words: Iterable[tuple[list[int], float]], frames: int, delay: int = USER_TEXT_DELAY_FRAMES, pad: int = 3
 ) -> list[int]:
     """The transcript of a listener: each word's tokens from `delay` frames after it has ended, queued, one a frame.
 

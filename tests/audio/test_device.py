@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from duologue.audio.device import WAITING, Devices, NoDevice, Playback, play_recording
+from duologue.audio.device import WAITING_SECONDS, Devices, NoDevice, Playback, play_recording
 from tests.fake_sounddevice import Machine
 from tests.serve.server import until
 
@@ -31,7 +31,7 @@ def test_no_more_than_a_second_waits():
     playback = Playback()
     for frame in range(100):
         playback.push(np.full(1920, frame, np.float32))
-    assert playback.waiting <= WAITING * 24_000
+    assert playback.waiting <= WAITING_SECONDS * 24_000
     assert playback.pull(1)[0] > 80
 
 
