@@ -16,7 +16,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 from duologue import DEFAULT_MODEL, __version__
 from duologue.cli import bench, data, train
 from duologue.cli import eval as eval_
-from duologue.cli.card import Card
+from duologue.cli.card import Card, Push
 from duologue.cli.convert import Convert
 from duologue.cli.detect import Detect
 from duologue.cli.serve import Call, Serve
@@ -242,6 +242,7 @@ Verb: TypeAlias = (
     | Call
     | Convert
     | Card
+    | Push
     | Detect
     | Annotated[DataVerbs, subcommand("data")]
     | Annotated[TrainVerbs, subcommand("train")]

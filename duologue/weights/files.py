@@ -166,6 +166,12 @@ def _first(files: ModelFiles, names: tuple[str, ...]) -> Path:
     raise missing
 
 
+def check_repository(repository: str) -> None:
+    """Raises InputError unless it is OWNER/NAME."""
+    if not re.fullmatch(REPOSITORY, repository):
+        raise InputError(f"{repository}: a hub repository is written OWNER/NAME")
+
+
 def download(repository: str, name: str, revision: str | None, where: str = "") -> Path:
     """One file of a hub repository, from the local cache or fetched. `where` is what to call it in complaints."""
     import huggingface_hub as hub
