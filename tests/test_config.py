@@ -47,7 +47,7 @@ def test_codecs_have_one_time_base(preset) -> None:
         (TEMPORAL, {"heads": 3}, "does not split into 3 heads"),
         (TEMPORAL, {"heads": 16}, "heads of 1 channels cannot be rotated"),
         (TEMPORAL, {"kv_repeat": 3}, "do not share keys in groups of 3"),
-        (TEMPORAL, {"context": 0}, "a context of 0"),
+        (TEMPORAL, {"context": 0}, "at least 1 position, not 0"),
         (TEMPORAL, {"norm": "none"}, "norm 'none' is not one of"),
         (TEMPORAL, {"positions": "alibi"}, "positions 'alibi' are not one of"),
         (TEMPORAL, {"max_period": 0.0}, "max_period is above 0"),

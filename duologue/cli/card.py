@@ -21,21 +21,13 @@ class Card:
     """What no evaluation can know; by default card.toml beside the model's config.json."""
 
     def run(self) -> None:
-        from duologue.errors import InputError
-        from duologue.eval.card import FILE, read_about, read_results, technical_facts, write_card
+        from duologue.eval.card import about_of, read_results, technical_facts, write_card
         from duologue.files import atomic_write, check_writable
         from duologue.weights import load
 
         check_writable(self.out)
         results, model = read_results(self.results), load(self.model, "cpu")
-        place = self.about
-        if place is None:
-            try:
-                place = model.files.find(FILE)
-            except InputError:  # a model without one
-                place = None
-        about = read_about(place) if place else {}
-        text = write_card(model.name, technical_facts(model), about, results)
+        text = write_card(model.name, technical_facts(model), about_of(model, self.about), results)
         with atomic_write(self.out) as temporary:
             temporary.write_text(text)
 

@@ -8,8 +8,8 @@ import huggingface_hub as hub
 from huggingface_hub import errors
 
 from duologue.errors import InputError
-from duologue.eval.card import FILE, read_about, read_results, technical_facts, write_card
-from duologue.weights import Model, load
+from duologue.eval.card import about_of, read_results, technical_facts, write_card
+from duologue.weights import load
 from duologue.weights.convert import Format, Quantize, convert
 from duologue.weights.files import check_repository
 
@@ -36,7 +36,7 @@ def push_to_hub(
     if hub.get_token() is None:
         raise InputError("the hub needs a token: run `hf auth login`, or set HF_TOKEN")
     opened, figures = load(model, "cpu"), read_results(results)
-    texts = _about(opened, about)
+    texts = about_of(opened, about)
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "model"
         convert(model, folder, format, quantize)
@@ -52,15 +52,6 @@ def front_matter(about: dict[str, str], parts: Iterable[str]) -> str:
     tags = ["speech", "full-duplex", "neural-codec"] if "lm" in parts else ["speech", "neural-codec"]
     lines = ["---", f"license: {license}", "library_name: duologue", f"pipeline_tag: {task}", "tags:"]
     return "\n".join([*lines, *(f"- {tag}" for tag in tags), "---", "", ""])
-
-
-def _about(model: Model, place: Path | None) -> dict[str, str]:
-    if place is None:
-        try:
-            place = model.files.find(FILE)
-        except InputError:  # a model without one
-            return {}
-    return read_about(place)
 
 
 def _upload(folder: Path, repository: str, private: bool) -> str:

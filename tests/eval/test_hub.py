@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import huggingface_hub as hub
+import huggingface_hub.constants as constants
 import pytest
 
 import duologue
@@ -71,8 +72,8 @@ def stand_in(monkeypatch):
     server = Hub()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(hub.constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     yield server
     server.shutdown()
@@ -101,7 +102,7 @@ def test_what_the_hub_refuses_is_one_line(stand_in, monkeypatch) -> None:
     stand_in.status = 403
     with pytest.raises(InputError, match="cannot push to hf://me/mine: the token may not write there"):
         push_to_hub("tiny", "me/mine")
-    monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match="cannot push to hf://me/mine: "):
         push_to_hub("tiny", "me/mine")
 
