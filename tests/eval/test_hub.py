@@ -37,7 +37,9 @@ class Answer(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         assert self.headers["Authorization"] == "Bearer hf_secret"
         status, answer = 200, {"url": f"{self.server.url}/me/mine"}
-        if self.path == "/api/repos/create":
+        if self.path == "/api/validate-yaml":
+            answer = {"errors": [], "warnings": []}
+        elif self.path == "/api/repos/create":
             self.server.created.append(json.loads(body))
         elif self.path == "/api/models/me/mine/preupload/main":
             files = [file["path"] for file in json.loads(body)["files"]]
