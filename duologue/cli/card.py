@@ -18,7 +18,7 @@ class Card:
     results: Annotated[tuple[Path, ...], arg(metavar="FILE|DIR")] = ()
     """What `duologue eval ... --json` wrote, files or folders of them."""
     about: Annotated[Path | None, arg(metavar="FILE.toml")] = None
-    """What no evaluation can know; by default card.toml beside the model's config.json."""
+    """Texts on data, training and uses; by default card.toml beside the model's config.json."""
 
     def run(self) -> None:
         from duologue.eval.card import about_of, read_results, technical_facts, write_card

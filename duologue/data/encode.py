@@ -1,4 +1,4 @@
-"""Conversations -> the codec's codes, and from there to training shards."""
+"""Encode conversations with the codec, for training shards."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict

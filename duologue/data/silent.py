@@ -1,7 +1,7 @@
-"""Conversations without any sound: speakers whose words have times by a simple model of duration, and no waveform.
+"""Speakers without sound: word times from a simple model of duration, and no waveform.
 
-Letters a second and pauses at punctuation, for each conversation at a pace of its own: enough to learn what is answered
-to which words, thousands of conversations a minute.
+A rate in letters a second and pauses at punctuation, different in each conversation: enough to learn which words answer
+which, at thousands of conversations a minute.
 """
 
 import random

@@ -1,7 +1,7 @@
-"""What is never trained on: three voices, a tenth of the phrasings, some sentences and speakers.
+"""The held-out split: three voices, a tenth of the phrasings, some sentences and speakers are never trained on.
 
-Every rule is a function of names alone (a hash), so that each part of the project draws the same line without
-sharing a file.  A question keeps its first phrasing for training, so that no answer goes unlearned.
+Every rule is a function of names alone (a hash), so that all parts of the project agree without sharing a file. The
+first phrasing of a question is always for training, so that no answer is left out.
 """
 
 import hashlib

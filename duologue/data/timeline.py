@@ -1,4 +1,4 @@
-"""The turn-taking simulator: who speaks when, in seconds; it knows nothing of where the sounds come from.
+"""The turn-taking simulator: who speaks when, in seconds, independent of the source of the sounds.
 
 `lay_out` places exchanges (a question and its answer) on a time line. The agent's sounds start on frame boundaries
 after digital silence, so that the same answer gives the same codes each time; the user's start anywhere.

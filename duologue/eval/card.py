@@ -1,7 +1,7 @@
 """A model card, with the sections of the published one, from a model's files and from the figures of evaluations.
 
-What no evaluation can know (the data, the training, what the model is for) stands in card.toml beside the model's
-config.json; sections that are not there say so.
+Texts that no evaluation can produce (data, training, uses) are in card.toml beside the model's config.json; missing
+sections are marked as such.
 """
 
 import json

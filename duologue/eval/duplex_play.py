@@ -1,4 +1,4 @@
-"""Plays scenes to an agent, frame by frame, many at a time: the user cuts in while the agent really speaks.
+"""Plays scenes to an agent, frame by frame, many at a time; the user reacts to what the agent really says.
 
 Framework-free: what runs the model is an `Agent`.
 """
@@ -18,8 +18,8 @@ from duologue.lm.tokenizer import Tokenizer
 from duologue.types import USER, Word
 
 QUIET_SECONDS = 1.5  # seconds of silence after which the agent has finished
-STOPPED_SECONDS = 0.8  # seconds of silence after which it no longer speaks, so that nobody can cut in
-ENDLESS_SECONDS = 25.0  # seconds after which nobody waits any longer for it to finish
+STOPPED_SECONDS = 0.8  # seconds of silence after which it has stopped, so that it cannot be interrupted
+ENDLESS_SECONDS = 25.0  # seconds after which the user stops waiting for it to finish
 
 
 @dataclass(frozen=True)

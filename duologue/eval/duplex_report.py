@@ -1,4 +1,4 @@
-"""From the scores of many scenes to the figures that say how a model holds a conversation."""
+"""From the scores of many scenes to the figures of a report."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field

@@ -122,7 +122,7 @@ class ClipLibrary:
 
 
 def is_long(answer: str) -> bool:
-    """Whether an answer is long enough to be cut or hummed along to."""
+    """Whether an answer is long enough for an interruption or a backchannel."""
     return len(answer) >= Situations.long_letters
 
 

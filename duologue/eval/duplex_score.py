@@ -1,4 +1,4 @@
-"""Judges a scene as it went: from the agent's sound (an energy detector) and its words, never from its intentions."""
+"""Scores a played scene from the agent's sound (an energy detector) and its words."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +16,11 @@ SAME = 0.1  # share of wrong letters up to which an answer is the right one
 NUMBERS = {word for n in range(100) for word in number_words(n).split()} | {"hundred", "thousand", "million"}
 BEGINS = 0.34  # share of wrong letters up to which a text is the beginning of an answer
 SPEAKING_SECONDS = 0.3  # seconds: how recently the agent must have been heard to be speaking
-JUST_AFTER_SECONDS = 0.16  # seconds: who begins so soon after a pause has decided inside it
-EARLY_SECONDS = 0.1  # seconds: who begins longer than this before the end of a question talks into it
-GOES_ON_SECONDS = 0.8  # seconds: the longest silence in speech that goes on
+JUST_AFTER_SECONDS = 0.16  # seconds: an answer that starts within this after a pause was decided inside it
+EARLY_SECONDS = (
+    0.1  # seconds: an answer that starts earlier than this before the end of a question talks over it
+)
+GOES_ON_SECONDS = 0.8  # seconds: the longest silence inside continued speech
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Turn:
 
 @dataclass
 class Score:
-    """What became of one scene. `counts` is false where it never came to what the scene is about, and `why` says so."""
+    """The score of one scene. `counts` is false if the tested situation never occurred; `why` explains."""
 
     name: str
     kind: str
@@ -57,7 +59,7 @@ class Score:
     goes_on: bool | None = None
     quiet: bool | None = None
     finished: bool | None = None
-    """Whether an answer that was hummed along to was said to its end."""
+    """Whether an answer with a backchannel was said to its end."""
     heard: tuple[str, str] | None = None
     """The user's words, and what the model wrote down of them."""
 

@@ -1,5 +1,5 @@
-"""How much of the words a codec's codes carry: a small reader learns to spell from codes alone (CTC), then reads voices
-it has never heard."""
+"""How well a codec's codes carry the words: a small reader is trained on codes (CTC), then transcribes unheard
+voices."""
 
 import io
 from typing import Any

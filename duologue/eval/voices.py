@@ -1,4 +1,4 @@
-"""Whose voice it is: speaker embeddings, likeness of two recordings, and whether a voice stays what it was."""
+"""Speaker embeddings: similarity of two recordings, and consistency of a voice over time."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec

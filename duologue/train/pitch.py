@@ -1,4 +1,4 @@
-"""The pitch of recordings, which a decoder by source and filter learns to say (`codec.voice`).
+"""The pitch of recordings, which a source-filter decoder learns to predict (`codec.voice`).
 
 Normalised autocorrelation, and of its peaks the smoothest path (Talkin 1995).
 """

@@ -59,7 +59,7 @@ class ModelConfig:
 
 
 class Fields:
-    """Takes values out of a json object, each of a known type, so that what is left at the end was not understood."""
+    """Takes typed values out of a json object; keys that are left at the end are unknown, and an error."""
 
     def __init__(self, values: Any, where: str):
         if not isinstance(values, dict):
