@@ -45,7 +45,7 @@ def ended(server, reason: str) -> float:
 
 
 def test_one_who_never_speaks_is_ended_long_before_the_idle_limit(server, monkeypatch):
-    monkeypatch.setattr("duologue.serve.kyutai.FIRST_SOUND", 0.5)
+    monkeypatch.setattr("duologue.serve.kyutai.FIRST_SOUND_SECONDS", 0.5)
 
     async def talk():
         async with dial(server, "events=1&format=pcm16") as link:
@@ -55,7 +55,7 @@ def test_one_who_never_speaks_is_ended_long_before_the_idle_limit(server, monkey
 
 
 def test_one_who_has_spoken_has_the_idle_limit(server, monkeypatch):
-    monkeypatch.setattr("duologue.serve.kyutai.FIRST_SOUND", 0.5)
+    monkeypatch.setattr("duologue.serve.kyutai.FIRST_SOUND_SECONDS", 0.5)
 
     async def talk():
         async with dial(server, "events=1&format=pcm16") as link:
