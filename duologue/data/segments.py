@@ -28,7 +28,7 @@ from duologue.errors import InputError
 
 SECONDS = 30
 SEGMENT = SECONDS * SAMPLE_RATE
-FRAME = SAMPLE_RATE * 2 // 25  # samples in 80 ms
+FRAME_SAMPLES = SAMPLE_RATE * 2 // 25  # samples in 80 ms
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What a batch of conversations remembers between the steps of the language model."""
+"""The state of a batch of conversations between steps of the language model."""
 
 from dataclasses import dataclass
 
@@ -19,8 +19,8 @@ class Guidance:
     """Classifier-free guidance: the batch is doubled, logits become null + guidance * (conditional - null) with the
     `Sampling.guidance` of each slot.
 
-    `condition` is what the null half is told. With `text`, the choice of the text token is guided too; without, the
-    null half does not read the text, and the conditional half alone chooses it.
+    `condition` is that of the null half. With `text`, the choice of the text token is guided too; without, the null
+    half does not read the text, and the conditional half alone chooses it.
     """
 
     condition: Condition | None = None
@@ -29,8 +29,7 @@ class Guidance:
 
 @dataclass
 class Conditions(State):
-    """Conditions as the step uses them, for each slot. They belong to the slots, not to their past: a reset leaves
-    them; `tell` changes them."""
+    """The conditions of each slot, as the step uses them. A reset keeps them; `tell` changes them."""
 
     summed_B1D: Tensor | None
     prepended_BSD: Tensor | None
@@ -38,7 +37,7 @@ class Conditions(State):
     values: list[Tensor]
 
     def reset(self, mask_B: Tensor | None = None) -> None:
-        """Conditions are not part of a conversation's past."""
+        """Keeps the conditions."""
 
     @property
     def crossed(self) -> list[KeysValues] | None:
@@ -47,7 +46,7 @@ class Conditions(State):
 
 @dataclass
 class Backbone(State):
-    """What the temporal transformer remembers and is told."""
+    """State and conditions of the temporal transformer."""
 
     temporal: TransformerState
     conditions: Conditions
@@ -55,7 +54,7 @@ class Backbone(State):
 
 @dataclass
 class Doubled(State):
-    """The same of 2B slots for B conversations: the conditional half, then the null half."""
+    """A `Backbone` of 2B slots for B conversations: the conditional half, then the null half."""
 
     both: Backbone
     batch: int
@@ -107,10 +106,8 @@ class References(State):
 
 @dataclass
 class StepState(State):
-    """Everything a batch of conversations remembers between frames.
-
-    `null_until_B` (int64): with guidance, the null half reads nothing of a stream up to this frame plus the stream's
-    delay: the voice at the beginning is hidden from it. A reset clears it.
+    """State of a batch of conversations. `null_until_B` (int64): with guidance, the null half gets no input of a stream
+    up to this frame plus the stream's delay, which hides the voice prompt from it. A reset clears it.
     """
 
     backbone: Backbone | Doubled

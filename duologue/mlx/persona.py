@@ -3,7 +3,7 @@
 import mlx.core as mx
 import numpy as np
 
-from duologue.engine.persona import TONE, Persona, codes_of
+from duologue.lm.persona import TONE, Persona, codes_of
 from duologue.lm.sampling import Sampling
 from duologue.mlx.attention import KVCache
 from duologue.mlx.model import LM, TO_GENERATE

@@ -17,11 +17,11 @@ from duologue.engine.recognise import Heard
 from duologue.errors import InputError
 from duologue.serve.audio_files import TooBig, received_sound
 from duologue.serve.link import RateLimiter, VoiceActivity, first_to_end, in_time
-from duologue.serve.moshi_messages import NO_CHANNEL, WAIT_FOR_SLOT_S, goodbye, packed, received, unpacked
+from duologue.serve.moshi_messages import NO_CHANNEL, WAIT_SECONDS, goodbye, packed, received, unpacked
 from duologue.serve.pool import Ended
 from duologue.serve.speech import Ears, Failed, Listening
 
-PAUSES_S = 0.5, 1.0, 2.0, 3.0  # the pauses that the four probabilities stand for
+PAUSE_SECONDS = 0.5, 1.0, 2.0, 3.0  # length of the pauses of the four probabilities
 
 
 class Asr:
@@ -31,12 +31,12 @@ class Asr:
         self._socket, self._ears = websocket, ears
         self._listening: Listening | None = None
         self._opus = OpusReader(ears.rate)
-        self._markers: deque[tuple[int, Any]] = deque()  # the step after which each is due, and its id
+        self._markers: deque[tuple[int, Any]] = deque()  # (the step after which it is due, its id)
         self._restarted = asyncio.Event()
         self._user = VoiceActivity(LOUD_USER)
 
     async def hold(self) -> None:
-        """Hold it to its end."""
+        """Serve it until it ends."""
         await self._socket.accept()
         error = None
         try:
@@ -57,11 +57,11 @@ class Asr:
         limiter = RateLimiter()
         while True:
             data = await received(self._socket)
-            if not isinstance(data, bytes):  # text is no message
+            if not isinstance(data, bytes):  # text frames are not part of the protocol
                 await limiter.message(len(data))
                 continue
             message = unpacked(data)
-            if message["type"] not in ("Audio", "OggOpus"):  # sound comes as fast as it is heard
+            if message["type"] not in ("Audio", "OggOpus"):  # backpressure limits sound
                 await limiter.message(len(data))
             if message["type"] == "Init":
                 await self._restart()
@@ -86,7 +86,7 @@ class Asr:
         await self._listening.push(wav_S)
 
     async def _restart(self) -> None:
-        """The recording begins anew, in a slot as new."""
+        """Start a new recording in a new slot."""
         old, self._listening = self._listening, None
         if old is not None:
             old.close()
@@ -95,7 +95,7 @@ class Asr:
         self._restarted.set()
 
     def _mark(self, marker: Any) -> None:
-        """It is answered once all that came before it was heard, and written down."""
+        """Answer it after all sound before it was transcribed."""
         listening, config, frame_size = self._listening, self._ears.config, self._ears.frame_size
         assert listening is not None
         delay = config.delay_frames if config.made_for_it else round(config.delay * 12.5)
@@ -122,7 +122,7 @@ class Asr:
             self._restarted.clear()
 
     async def _told(self, heard: Heard, listening: Listening) -> None:
-        """In the order that clients know: the step, its word, that word's end, the markers that are due."""
+        """Send the step, its word, that word's end and the markers that are due, in the order that clients expect."""
         buffered = listening.item.waiting
         await self._tell("Step", step_idx=heard.step, prs=self._pauses(heard), buffered_pcm=buffered)
         if self._ears.config.made_for_it:
@@ -138,10 +138,11 @@ class Asr:
             await self._tell("Marker", id=self._markers.popleft()[1])
 
     def _pauses(self, heard: Heard) -> list[float]:
-        """What the model's heads say; where it has none, how long it has been quiet: clients wait for pauses."""
+        """The probabilities of the pause heads; without such heads, estimates from the time without voice, because
+        clients wait for pauses."""
         if heard.pauses:
             return list(heard.pauses)
-        return [min(1.0, 0.08 * self._user.quiet / seconds) for seconds in PAUSES_S]
+        return [min(1.0, 0.08 * self._user.quiet / seconds) for seconds in PAUSE_SECONDS]
 
     async def _tell(self, kind: str, **values: Any) -> None:
         await in_time(self._socket.send_bytes(packed(kind, **values)))
@@ -151,7 +152,7 @@ async def transcribe(request: Request, ears: Ears) -> Response:
     """`POST /api/asr-streaming`: a recording in, its words out, as an array of the same messages."""
     try:
         wav_S = await received_sound(request.stream(), ears.rate)
-        listening = await ears.wait(WAIT_FOR_SLOT_S)
+        listening = await ears.wait(WAIT_SECONDS)
     except TooBig as error:
         return JSONResponse({"error": str(error)}, 413)
     except InputError as error:

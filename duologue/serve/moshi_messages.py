@@ -14,19 +14,19 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from duologue.serve.link import in_time
 from duologue.serve.pool import Ended
 
-IDLE_S = 120.0  # a connection that sends nothing for this long is closed
-WAIT_FOR_SLOT_S = 100.0  # how long a plain HTTP request waits for a free slot
+IDLE_SECONDS = 120.0  # a connection that sends nothing for this long is closed
+WAIT_SECONDS = 100.0  # how long a plain HTTP request waits for a free slot
 NO_CHANNEL = "no free channels"
 UNKNOWN_WAV_LENGTH = 0xFFFFFFFF
 
 
 def packed(kind: str, **values: Any) -> bytes:
-    """A message. Numbers with a fraction are single floats, as the server that clients know sends them."""
+    """A message. Floats have single precision, as in moshi-server."""
     return cast(bytes, msgpack.packb({"type": kind, **values}, use_single_float=True))
 
 
 def unpacked(data: bytes) -> dict[str, Any]:
-    """Raises Ended for what is no message."""
+    """Raises Ended for anything that is not a message."""
     try:
         message = msgpack.unpackb(data, raw=False)
         if isinstance(message, dict) and isinstance(message.get("type"), str):
@@ -37,9 +37,10 @@ def unpacked(data: bytes) -> dict[str, Any]:
 
 
 async def received(websocket: WebSocket) -> bytes | str:
-    """The next message. Raises Ended for a client that is silent, WebSocketDisconnect for one that has gone."""
+    """The next message. Raises Ended after `IDLE_SECONDS` without one, WebSocketDisconnect when the client has
+    disconnected."""
     try:
-        async with asyncio.timeout(IDLE_S):
+        async with asyncio.timeout(IDLE_SECONDS):
             message = await websocket.receive()
     except TimeoutError:
         raise Ended("idle", "no message has come for two minutes") from None
@@ -56,7 +57,7 @@ async def goodbye(websocket: WebSocket, error: str | None) -> None:
 
 
 def wav_header(rate: int) -> bytes:
-    """The header of a mono wav of 16 bits whose length is not known."""
+    """The header of a mono 16-bit wav of unknown length."""
     form = struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
     length = struct.pack("<I", UNKNOWN_WAV_LENGTH)
     return b"RIFF" + length + b"WAVEfmt " + form + b"data" + length

@@ -1,5 +1,5 @@
-"""What moshi-server tells of itself: `/api/build_info` and `/api/modules_info`. Recognition is in `moshi_asr`,
-synthesis in `moshi_tts`."""
+"""The routes by which moshi-server describes itself: `/api/build_info` and `/api/modules_info`. Recognition is in
+`moshi_asr`, synthesis in `moshi_tts`."""
 
 import platform
 
@@ -8,7 +8,7 @@ from duologue.serve.speech import Ears, Mouth
 
 
 def build_info() -> dict[str, str]:
-    """Strings, as clients that look for a server's health read them."""
+    """Build information; clients use it as a health check, so every value is a string."""
     return {
         "name": "duologue",
         "version": __version__,
@@ -18,7 +18,7 @@ def build_info() -> dict[str, str]:
 
 
 def modules_info(ears: Ears | None, mouth: Mouth | None) -> list[dict[str, str]]:
-    """One for each model; every value is a string."""
+    """One entry per model; every value is a string."""
     modules = []
     for kind, path, served in (
         ("batched_asr", "/api/asr-streaming", ears),

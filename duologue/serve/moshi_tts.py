@@ -15,7 +15,7 @@ from duologue.errors import InputError
 from duologue.serve.link import Pcm16, RateLimiter, first_to_end, in_time
 from duologue.serve.moshi_messages import (
     NO_CHANNEL,
-    WAIT_FOR_SLOT_S,
+    WAIT_SECONDS,
     goodbye,
     packed,
     received,
@@ -43,7 +43,7 @@ class Tts:
         self._words = self._size = 0
 
     async def hold(self) -> None:
-        """Hold it to its end."""
+        """Serve it until it ends."""
         await self._socket.accept()
         error = None
         try:
@@ -63,7 +63,7 @@ class Tts:
 
     async def _speak(self) -> None:
         name, voice = self._socket.query_params.get("voice"), self._mouth.voice
-        with contextlib.suppress(InputError):  # a voice that is not known is the usual one
+        with contextlib.suppress(InputError):  # an unknown voice falls back to the default
             voice = await self._mouth.voice_of(name)
         self._speaking = self._mouth.speak(voice)
         if self._packs:
@@ -71,7 +71,7 @@ class Tts:
         await first_to_end(self._send(), self._receive())
 
     async def _receive(self) -> None:
-        """Text, to its end; then wait for what is said of it."""
+        """Receive text until its end; then wait until all is spoken."""
         limiter = RateLimiter()
         while True:
             data = await received(self._socket)
@@ -112,7 +112,7 @@ class Tts:
         if not self._words:
             raise WebSocketDisconnect(1000)
         self._speaking.finish()
-        while True:  # the rest is only whether the client is still there
+        while True:  # only to notice a disconnect
             await limiter.message(len(await received(self._socket)))
 
     async def _send(self) -> None:
@@ -154,7 +154,7 @@ async def speak(request: Request, mouth: Mouth) -> Response:
     with contextlib.suppress(InputError):
         voice = await mouth.voice_of(name)
     try:
-        speaking = await mouth.wait(WAIT_FOR_SLOT_S, voice)
+        speaking = await mouth.wait(WAIT_SECONDS, voice)
     except Busy:
         return JSONResponse({"error": NO_CHANNEL}, 503, {"Retry-After": "5"})
     speaking.push(text)

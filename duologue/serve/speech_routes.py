@@ -1,4 +1,4 @@
-"""The addresses of recognition and synthesis."""
+"""The routes of recognition and synthesis."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LetIn = Callable[[WebSocket], Awaitable[bool]]
 
 @dataclass(frozen=True)
 class Speech:
-    """The models of recognition and synthesis that are served beside a conversation's; either may be missing."""
+    """The recognition and synthesis models that are served besides the conversational one; either may be missing."""
 
     ears: Ears | None = None
     mouth: Mouth | None = None
@@ -38,7 +38,7 @@ class Speech:
 
 
 def routes(speech: Speech, model: str, refused: Refused, let_in: LetIn) -> list[BaseRoute]:
-    """`refused` and `let_in` say who may connect."""
+    """`refused` and `let_in` are the access control."""
     ears, mouth = speech.ears, speech.mouth
 
     def missing(what: str) -> Response:

@@ -24,9 +24,9 @@ T = TypeVar("T")
 LM_FILE = "model.safetensors"
 CODEC_FILE = "tokenizer-e351c8d8-checkpoint125.safetensors"
 TOKENIZER_FILE = "tokenizer_spm_32k_3.model"
-# What a model is told whatever it does: one that translates, to do it well; one that retrieves, that it speaks first.
+# Default conditions: a translation model is told to translate well, one that retrieves that it speaks first.
 TOLD = {"description": "very_good", "first_speaker": "SPEAKER_MAIN"}
-LONGEST = 60.0  # seconds of a delay or a prefix
+LONGEST_SECONDS = 60.0  # seconds of a delay or a prefix
 MODEL_TYPES = ("moshi", "personaplex", "hibiki", "stt", "tts")
 
 
@@ -94,9 +94,9 @@ def as_its_tensors_say(config: ModelConfig, names: set[str]) -> ModelConfig:
 def _check_task(task: dict[str, Any], where: str) -> None:
     """The numbers that say how long something takes, or how much there is of it."""
     for key, name, most in (
-        ("stt_config", "audio_delay_seconds", LONGEST),
-        ("stt_config", "audio_silence_prefix_seconds", LONGEST),
-        ("tts_config", "audio_delay", LONGEST),
+        ("stt_config", "audio_delay_seconds", LONGEST_SECONDS),
+        ("stt_config", "audio_silence_prefix_seconds", LONGEST_SECONDS),
+        ("tts_config", "audio_delay", LONGEST_SECONDS),
         ("tts_config", "second_stream_ahead", 100),
         ("tts_config", "max_speakers", 100),
     ):

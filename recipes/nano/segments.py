@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from duologue.data.segments import (
-    FRAME,
+    FRAME_SAMPLES,
     SECONDS,
     SEGMENT,
     Pool,
@@ -49,7 +49,7 @@ def agent_segments(corpus: Path) -> list[tuple[np.ndarray, dict[str, Any]]]:
     segments: list[tuple[np.ndarray, dict[str, Any]]] = []
     at = SEGMENT
     for row in rng.sample(rows, len(rows)):
-        wav_S, quiet = read_clip(row), rng.randint(5, 14) * FRAME
+        wav_S, quiet = read_clip(row), rng.randint(5, 14) * FRAME_SAMPLES
         if at + quiet + len(wav_S) > SEGMENT:
             segments.append((np.zeros(SEGMENT, np.int16), {"kind": "agent", "clips": []}))
             at = 0
@@ -62,7 +62,7 @@ def agent_segments(corpus: Path) -> list[tuple[np.ndarray, dict[str, Any]]]:
             "key": row["key"], "voice": row["voice"], "set": "agent",
             "start": start / SAMPLE_RATE, "end": end / SAMPLE_RATE, "speed": 1.0, "gain_db": 0.0, "words": row["words"],
         })  # fmt: skip
-        at = math.ceil(end / FRAME) * FRAME
+        at = math.ceil(end / FRAME_SAMPLES) * FRAME_SAMPLES
     return segments
 
 

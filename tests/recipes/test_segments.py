@@ -63,6 +63,13 @@ def test_the_split_is_a_function_of_names():
     assert speakers == {"human", "valid-human"}
 
 
+@pytest.mark.parametrize("split", ["human", "voice", "valid-agent", "user"])
+def test_the_split_of_a_row_takes_precedence(split):
+    mine = row("my-corpus", "my-corpus/one", voice="af_river") | {"split": split}
+    assert clip_set(mine) == split
+    assert clip_set(row("my-corpus", "my-corpus/one", voice="af_river")) == "voice"
+
+
 def test_the_held_out_shares_are_as_meant():
     assert len(TRAIN_VOICES) == 19
     assert not set(TRAIN_VOICES) & set(VALID_VOICES)

@@ -293,7 +293,7 @@ def test_a_model_that_cannot_is_refused_before_the_server_starts() -> None:
     from duologue.errors import InputError
     from duologue.serve.run import _speech
 
-    with pytest.raises(InputError, match="tiny does not write down what it hears"):
+    with pytest.raises(InputError, match="tiny does not transcribe speech"):
         _speech("tiny", None, None, "cpu", 1, DEFAULT)
     speech = _speech("nano", "nano", None, "cpu", 1, DEFAULT)
     assert speech.names == ["nano", "nano"]
@@ -321,7 +321,7 @@ def test_messages_that_are_no_sound_are_counted(server: Server, path: str, messa
 
 def test_a_client_that_is_ahead_of_a_slow_model_is_not_taken_for_gone(monkeypatch) -> None:
     """What it sent waits, and among it its answers to pings: the published script sends 40 s of silence at once."""
-    monkeypatch.setattr("duologue.serve.speech.AHEAD", 0.1)
+    monkeypatch.setattr("duologue.serve.speech.AHEAD_SECONDS", 0.1)
     quick = Recogniser.tick
 
     def slow(self: Recogniser) -> Any:
@@ -358,7 +358,7 @@ class TestVoices:
             return found
 
         monkeypatch.setattr("duologue.serve.speech.read_voice", slowly)
-        monkeypatch.setattr("duologue.serve.speech.VOICE_WAIT", 0.01)
+        monkeypatch.setattr("duologue.serve.speech.VOICE_SECONDS", 0.01)
 
         async def ask() -> Any:
             with pytest.raises(InputError, match="'far.wav' is still being fetched"):
@@ -369,7 +369,7 @@ class TestVoices:
             with pytest.raises(InputError, match="too many voices"):
                 await mouth.voice_of("e")
             there.set()
-            monkeypatch.setattr("duologue.serve.speech.VOICE_WAIT", PATIENCE)
+            monkeypatch.setattr("duologue.serve.speech.VOICE_SECONDS", PATIENCE)
             return await mouth.voice_of("far.wav")
 
         assert asyncio.run(ask()) is found
@@ -383,7 +383,7 @@ class TestVoices:
             raise InputError("there is no such voice")
 
         monkeypatch.setattr("duologue.serve.speech.read_voice", nowhere)
-        monkeypatch.setattr("duologue.serve.speech.VOICE_RETRY", 0.05)
+        monkeypatch.setattr("duologue.serve.speech.VOICE_RETRY_SECONDS", 0.05)
 
         async def ask(times: int) -> None:
             for _ in range(times):
