@@ -8,7 +8,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from duologue.config import ConditionerConfig, ConditioningConfig
+from duologue.config_conditions import ConditionerConfig, ConditioningConfig
 from duologue.errors import InputError
 from duologue.nn.rope import sinusoids
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from duologue.config import ConditionerConfig, ConditioningConfig
+from duologue.config_conditions import ConditionerConfig, ConditioningConfig
 from duologue.errors import InputError
 from duologue.lm.condition import bin_of, check_names
 from duologue.mlx.layers import sinusoids

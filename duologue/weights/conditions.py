@@ -1,6 +1,6 @@
 """The conditions of a model in its `config.json`: `conditioners` and `fuser`."""
 
-from duologue.config import ConditionerConfig, ConditioningConfig, ReferenceConfig
+from duologue.config_conditions import ConditionerConfig, ConditioningConfig, ReferenceConfig
 from duologue.errors import InputError
 from duologue.weights.fields import Fields, shown
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from duologue.codec import Codec
-from duologue.config import CodecConfig, ConditionerConfig, LMConfig
+from duologue.config import CodecConfig, LMConfig
+from duologue.config_conditions import ConditionerConfig
 from duologue.errors import InputError
 from duologue.files import atomic_write
 from duologue.lm import LM
