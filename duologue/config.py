@@ -1,6 +1,6 @@
 """Every model's shape, as frozen dataclasses that read and write the published json files strictly."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 from duologue.config_checks import (
@@ -299,7 +299,7 @@ class LMConfig:
     second_text_stream: bool = False  # ids carry a look-ahead word: (second + 1) * (text_card + 1) + first
     extra_heads: int = 0
     extra_heads_dim: int = 6
-    conditioning: ConditioningConfig = ConditioningConfig()
+    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     told: int = 0  # last codebooks of the depth transformer that are the user's: predicted, but given in use
     retrieval_token: int | None = None  # the text token by which the model asks for a reference
 
