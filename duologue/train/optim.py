@@ -116,8 +116,7 @@ class Optimizer:
         if math.isfinite(norm):
             if self.config.clip and norm > self.config.clip:
                 scale *= self.config.clip / norm
-            for parameter in parameters:
-                _grad(parameter).mul_(scale)
+            torch._foreach_mul_([_grad(p) for p in parameters], scale)
             for group in self._adam.param_groups:
                 group["lr"] = group["peak_lr"] * factor
             self._adam.step()
@@ -151,8 +150,7 @@ class Ema:
     @torch.no_grad()
     def update(self) -> None:
         past = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, parameter in self.named.items():
-            self.average[name].lerp_(parameter, 1 - past)
+        torch._foreach_lerp_(list(self.average.values()), list(self.named.values()), 1 - past)
         self.updates += 1
 
     @contextmanager
