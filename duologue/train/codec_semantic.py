@@ -165,7 +165,7 @@ class SemanticStage(Stage):
         ctc = quantized.z_BDT.new_zeros(())
         if (known := batch["lengths"] > 0).any():
             logits_BTV = module.reader(quantized.z_BDT[known])
-            frames_B = torch.full((len(logits_BTV),), logits_BTV.shape[1])
+            frames_B = torch.full_like(batch["lengths"][known], logits_BTV.shape[1])
             ctc = ctc_loss(logits_BTV, batch["tokens"][known], frames_B, batch["lengths"][known])
         config = self.config
         total = (

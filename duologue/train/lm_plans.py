@@ -68,7 +68,7 @@ PLANS = {
 }
 
 
-def _held_out(
+def held_out(
     folders: Iterable[Path], tokenizer: Tokenizer, rows: LMBatchConfig, batches: int = 8
 ) -> list[dict[str, Tensor]]:
     """The beginnings of held-out conversations, nothing dropped."""

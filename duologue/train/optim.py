@@ -120,6 +120,8 @@ class Optimizer:
             for group in self._adam.param_groups:
                 group["lr"] = group["peak_lr"] * factor
             self._adam.step()
+            # The fused kernel does not say so itself, and what is kept of weights (`nn.linear.WeightCache`) must know.
+            torch.autograd.graph.increment_version(parameters)
         return {"lr": self.config.lr * factor, "grad_norm": norm, "skipped": float(not math.isfinite(norm))}
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
