@@ -10,9 +10,9 @@ reaches:
     training    steps of 7B with adapters and of a 1B in full: frames a second, share of the peak, memory
     train       with --train, for the minutes that are left: nano's language model on packed shards
 
-DATA is what `python benchmarks/gpu.py --pack OUT.tar.xz --shards DIR ... --tokenizer FILE.model [--start RUN]` wrote: small
-enough to be sent. DIR/report.json and DIR/table.md are there from the first figure on; trained weights come in pieces of
-at most `--piece-mib`, a folder that `duologue train lm --start` and `export-lm --start` take.
+DATA is what `python benchmarks/gpu.py --pack OUT.tar.xz --shards DIR ... --tokenizer FILE.model [--start RUN]` wrote,
+small enough to be sent. DIR/report.json and DIR/table.md are there from the first figure on; trained weights come in
+pieces of at most `--piece-mib`, a folder that `duologue train lm --start` and `export-lm --start` take.
 On a CPU all of it runs with tiny models: a rehearsal.
 """
 
@@ -22,10 +22,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.gpu_parts import packed  # noqa: E402
-from benchmarks.gpu_parts.report import Report  # noqa: E402
+from benchmarks.gpu_parts import packed
+from benchmarks.gpu_parts.report import Report
 
-PARTS = {"parity": 0.15, "speed": 0.6, "training": 1.0}  # and by when, of the time before --train, each is over
+PARTS = {
+    "parity": 0.15,
+    "speed": 0.6,
+    "training": 1.0,
+}  # and by when, of the time before --train, each is over
 
 
 def main() -> None:
@@ -56,9 +60,13 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, help="where the report goes, and what was trained")
-    parser.add_argument("--minutes", type=float, default=9.0, help="when it is over, whatever was not reached")
+    parser.add_argument(
+        "--minutes", type=float, default=9.0, help="when it is over, whatever was not reached"
+    )
     parser.add_argument("--parts", default=",".join(PARTS), help="those to run, with commas between them")
     parser.add_argument("--device", help="cuda or cpu; by default what is there")
     parser.add_argument("--train", type=Path, metavar="DATA", help="what --pack wrote: train on it")
@@ -66,13 +74,19 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--preset", default="nano", choices=("nano", "tiny"))
     parser.add_argument("--batch", type=int, default=256, help="pieces of conversations in a batch")
     parser.add_argument("--frames", type=int, default=300, help="length of a piece")
-    parser.add_argument("--steps", type=int, help="of the learning rate's schedule; by default what the time allows")
+    parser.add_argument(
+        "--steps", type=int, help="of the learning rate's schedule; by default what the time allows"
+    )
     parser.add_argument("--lr", type=float, help="peak learning rate; by default the stage's")
     parser.add_argument("--workers", type=int, help="processes that make batches")
     parser.add_argument("--compile", action="store_true", help="train compiled layers")
     parser.add_argument("--piece-mib", type=float, default=15.0, help="largest file of trained weights")
-    parser.add_argument("--pack", type=Path, metavar="OUT.tar.xz", help="write a small file to --train on, and end")
-    parser.add_argument("--shards", type=Path, nargs="*", default=[], help="with --pack: folders of training shards")
+    parser.add_argument(
+        "--pack", type=Path, metavar="OUT.tar.xz", help="write a small file to --train on, and end"
+    )
+    parser.add_argument(
+        "--shards", type=Path, nargs="*", default=[], help="with --pack: folders of training shards"
+    )
     parser.add_argument("--valid", type=Path, nargs="*", default=[], help="with --pack: of held-out ones")
     parser.add_argument("--tokenizer", type=Path, help="with --pack: the vocabulary")
     parser.add_argument("--start", type=Path, help="with --pack: a run whose weights training starts from")

@@ -32,6 +32,7 @@ STAND_INS = {
 aten = torch.ops.aten
 BETWEEN = {aten.copy_.default, aten._to_copy.default}  # go from one device to another
 BY_CPU = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default}  # take indices of the CPU too
+CPU_ONLY = {"quantized", "mkldnn", "fbgemm"}
 SIZED_BY_VALUES = {"nonzero", "masked_select", "unique", "_unique2", "bincount", "unique_consecutive"}
 
 
@@ -110,6 +111,8 @@ def compute(func: Any, args: Any, kwargs: Any, waited: Counter) -> Any:
     assert not any(t.is_meta for t in near), f"{func}: a tensor without values"
     if far and any(t.dim() for t in near) and func not in BETWEEN | BY_CPU:
         raise RuntimeError(f"{func}: expected all tensors to be on the same device")
+    if far and func.namespace in CPU_ONLY:
+        raise RuntimeError(f"{func}: a kernel of the CPU")
     target = kwargs.get("device")
     values = tree_map(lambda t: t.near if isinstance(t, Far) else t, args)
     options = tree_map(lambda t: t.near if isinstance(t, Far) else t, kwargs)
@@ -117,7 +120,9 @@ def compute(func: Any, args: Any, kwargs: Any, waited: Counter) -> Any:
         options["device"] = torch.device("cpu")
     own = {id(t.near): t for t in far}
     results = func(*values, **options)
-    if torch.Tag.inplace_view in func.tags and far:  # the shape of what stands for the values changes with theirs
+    if (
+        torch.Tag.inplace_view in func.tags and far
+    ):  # the shape of what stands for the values changes with theirs
         with no_dispatch():
             func(*args, **kwargs)
     outputs = tree_flatten(results)[0]
@@ -125,7 +130,11 @@ def compute(func: Any, args: Any, kwargs: Any, waited: Counter) -> Any:
     to_cpu = far and func is aten._to_copy.default and target is not None and not _is_far(target)
     if leaves or to_cpu or (far and func.overloadpacket.__name__ in SIZED_BY_VALUES):
         waited[str(func)] += 1
-    if to_cpu or not (far or _is_far(target)) or (func is aten.copy_.default and not isinstance(args[0], Far)):
+    if (
+        to_cpu
+        or not (far or _is_far(target))
+        or (func is aten.copy_.default and not isinstance(args[0], Far))
+    ):
         return results
     return tree_map(lambda t: _wrapped(t, own), results)
 

@@ -28,7 +28,9 @@ def run(report: Report, device: torch.device) -> None:
             what = f"{case}, {str(dtype).removeprefix('torch.')}"
             report.attempt(what, lambda c=case, d=dtype: language_model(c, device, d))
     report.attempt("recorded step", lambda: other_step(device, "recorded"), needs=5)
-    report.attempt("compiled step", lambda: other_step(device, "compiled"), needs=60 if device.type == "cuda" else 0)
+    report.attempt(
+        "compiled step", lambda: other_step(device, "compiled"), needs=60 if device.type == "cuda" else 0
+    )
 
 
 def codec(case: str, codebooks: int, device: torch.device, tf32: bool) -> dict[str, Any]:

@@ -34,7 +34,11 @@ class Report:
 
     def left(self) -> float:
         """Seconds in which this part may still begin something."""
-        return 60 * self.minutes * self.share - GRACE * min(1.0, self.minutes / 4) - (time.monotonic() - self.began)
+        return (
+            60 * self.minutes * self.share
+            - GRACE * min(1.0, self.minutes / 4)
+            - (time.monotonic() - self.began)
+        )
 
     def card(self, device: torch.device) -> None:
         self.begin("machine")
@@ -86,7 +90,10 @@ class Report:
         return "\n".join(lines).strip()
 
     def _write(self) -> None:
-        for name, text in (("report.json", json.dumps(self.rows, indent=1)), ("table.md", self.table() + "\n")):
+        for name, text in (
+            ("report.json", json.dumps(self.rows, indent=1)),
+            ("table.md", self.table() + "\n"),
+        ):
             temporary = self.folder / f".{name}"
             temporary.write_text(text)
             temporary.replace(self.folder / name)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,10 +33,10 @@ def run(report: Report, device: torch.device) -> None:
     report.attempt("memory", lambda: bandwidth(device))
     report.add("shape", **memory(shape, codec.config))
     torch.manual_seed(0)
-    lm = random_on(device, torch.bfloat16, shape)
+    lm = random_on(device, torch.float32 if small else torch.bfloat16, shape)
     for bits in (16, 8):
         if bits == 8:
-            report.attempt("8 bits", lambda: in_8_bits(lm), needs=20)
+            report.attempt("8 bits", partial(in_8_bits, lm), needs=20)
         model = SimpleNamespace(name="random", lm=lm, codec=codec, conditions={})
         measure_sizes(report, model, f"{bits} bits", sizes, device)
     del lm, model
@@ -43,7 +44,9 @@ def run(report: Report, device: torch.device) -> None:
         report.attempt(f"moshi (peer), {size}", lambda n=size: peer(n, device), needs=25)
 
 
-def measure_sizes(report: Report, model: Any, title: str, sizes: tuple[int, ...], device: torch.device) -> None:
+def measure_sizes(
+    report: Report, model: Any, title: str, sizes: tuple[int, ...], device: torch.device
+) -> None:
     """One after the other until one is too slow or too large; then the most that hold 80 ms."""
     most = 0
     for size in sizes:
@@ -77,9 +80,7 @@ def conversations(model: Any, size: int, device: torch.device, record: bool) -> 
 def timed(step: Callable[[], object], device: torch.device) -> dict[str, Any]:
     taken: list[float] = []
     began = time.perf_counter()
-    while len(taken) < FRAMES + WARMUP and (
-        len(taken) < WARMUP + 5 or time.perf_counter() - began < SECONDS
-    ):
+    while len(taken) < FRAMES + WARMUP and (len(taken) < WARMUP + 5 or time.perf_counter() - began < SECONDS):
         synchronize(device)
         start = time.perf_counter()
         step()
@@ -99,13 +100,16 @@ def bandwidth(device: torch.device) -> dict[str, Any]:
     large = device.type == "cuda"
     source = torch.randn(2**30 if large else 2**20, device=device)
     target = torch.empty_like(source)
-    copied = timed(lambda: target.copy_(source), device)
+    copied = timed(partial(target.copy_, source), device)
     del source, target
     n = 8192 if large else 256
     a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
     product = timed(lambda: a @ b, device)
     moved = 2 * 4 * (2**30 if large else 2**20)
-    return {"copy_gb_per_s": moved / copied["p50"] / 1e6, "product_tflop_per_s": 2 * n**3 / product["p50"] / 1e9}
+    return {
+        "copy_gb_per_s": moved / copied["p50"] / 1e6,
+        "product_tflop_per_s": 2 * n**3 / product["p50"] / 1e9,
+    }
 
 
 def memory(config: LMConfig, codec: Any) -> dict[str, Any]:

@@ -41,7 +41,12 @@ def run(report: Report, device: torch.device, options: argparse.Namespace) -> di
         stage, batches = build(world, options, data, steps)
         left = max(1.0, report.left() - writing(report)) / 60
         loop = LoopConfig(
-            steps, log_every=20, eval_every=max(50, steps // 6), save_minutes=0, minutes=left, workers=workers(options)
+            steps,
+            log_every=20,
+            eval_every=max(50, steps // 6),
+            save_minutes=0,
+            minutes=left,
+            workers=workers(options),
         )
         outcome = train(stage, batches, loop, folder / "run")
         shutil.copy(folder / "run" / "metrics.jsonl", options.out / "metrics.jsonl")
@@ -53,7 +58,9 @@ def run(report: Report, device: torch.device, options: argparse.Namespace) -> di
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def build(world: parallel.World, options: argparse.Namespace, data: Path, steps: int) -> tuple[LMStage, LMBatches]:
+def build(
+    world: parallel.World, options: argparse.Namespace, data: Path, steps: int
+) -> tuple[LMStage, LMBatches]:
     plan, tokenizer = PLANS[options.stage], Tokenizer(data / packed.TOKENIZER)
     torch.manual_seed(0)
     lm = LM(PRESETS[options.preset]())
@@ -71,9 +78,7 @@ def build(world: parallel.World, options: argparse.Namespace, data: Path, steps:
     optim = OptimConfig(
         options.lr or plan.lr, schedule=plan.schedule, warmup=min(200, steps // 10), steps=steps, floor=0.05
     )
-    stage = LMStage(
-        lm, plan.losses, optim, plan.depth_lr, silence, held_out(valid, tokenizer, rows), world
-    )
+    stage = LMStage(lm, plan.losses, optim, plan.depth_lr, silence, held_out(valid, tokenizer, rows), world)
     return stage, LMBatches(ShardReader(*folders), tokenizer, rows)
 
 
@@ -103,7 +108,9 @@ def workers(options: argparse.Namespace) -> int:
     if options.workers is not None:
         return options.workers
     cores = os.cpu_count() or 1
-    ahead = 4 * options.batch * options.frames * 8 * 40  # bytes that a process holds ready: some 40 rows of int64
+    ahead = (
+        4 * options.batch * options.frames * 8 * 40
+    )  # bytes that a process holds ready: some 40 rows of int64
     room = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0
     return max(0, min(cores - 1, int(room / 2 / ahead)))
 

@@ -61,9 +61,7 @@ def steps(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     taken, began = [], time.perf_counter()
-    while len(taken) < WARMUP + STEPS and (
-        len(taken) < WARMUP + 2 or time.perf_counter() - began < SECONDS
-    ):
+    while len(taken) < WARMUP + STEPS and (len(taken) < WARMUP + 2 or time.perf_counter() - began < SECONDS):
         synchronize(device)
         start = time.perf_counter()
         stage.train_step([rows], len(taken))
@@ -72,7 +70,11 @@ def steps(
     seconds = sorted(taken[WARMUP:])[len(taken[WARMUP:]) // 2]
     # Work that a step must do; what is done a second time does not count as done.
     flop = lm_cost(shape).training_flop(frames / 2, lora) * batch * frames
-    found = {"step_s": seconds, "frames_per_s": batch * frames / seconds, "tflop_per_s": flop / seconds / 1e12}
+    found = {
+        "step_s": seconds,
+        "frames_per_s": batch * frames / seconds,
+        "tflop_per_s": flop / seconds / 1e12,
+    }
     if peak:
         found["share_of_peak"] = found["tflop_per_s"] / peak
     if device.type == "cuda":

@@ -3,10 +3,13 @@
 A frame is 80 ms. FLOP are floating-point operations: a multiplication and an addition are two.
 """
 
+import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from duologue.codec import Codec
 from duologue.config import CodecConfig, LMConfig
@@ -38,7 +41,9 @@ class Cost:
         seen = self.context if seen is None else seen
         return 2 * (self.multiplied if depth else self.trained) + 2 * self.attended * seen
 
-    def training_flop(self, seen: float, lora: bool = False, recompute: bool = False, depth: bool = True) -> float:
+    def training_flop(
+        self, seen: float, lora: bool = False, recompute: bool = False, depth: bool = True
+    ) -> float:
         """FLOP of one frame of a training step: forwards, backwards through activations and, unless the weights stay
         as they are, through weights; `recompute` goes forwards twice."""
         passes = 1 + 1 + (not lora) + recompute
@@ -89,3 +94,19 @@ def _multiplied(module: nn.Module) -> int:
 
 def _linears(module: nn.Module) -> int:
     return sum(m.weight.numel() for m in module.modules() if isinstance(m, nn.Linear))
+
+
+@cache
+def codec_flop(config: CodecConfig) -> float:
+    """FLOP of a frame encoded and decoded, as torch counts those of a second of sound."""
+    frames = math.ceil(config.frame_rate)
+    with torch.device("meta"):
+        codec = Codec(config)
+    codec._apply(lambda t: t if t.is_meta else t.to("meta"))  # tables that are real everywhere
+    wav_BS = torch.empty(1, frames * config.frame_size, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        z_BDT = codec.to_latent(wav_BS)
+        quantizer = codec.quantizer
+        said_BDT = quantizer.semantic.out_proj(quantizer.semantic.in_proj(quantizer.semantic_part(z_BDT)))
+        codec.to_wave(said_BDT + quantizer.acoustic.out_proj(quantizer.acoustic.in_proj(z_BDT)))
+    return counter.get_total_flops() / frames

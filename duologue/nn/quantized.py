@@ -1,5 +1,5 @@
-"""Linear layers in 8 or 4 bits a weight: where a step takes as long as reading the weights, a quarter or an eighth of
-them. On a GPU 8 bits alone. Embeddings, norms and whatever multiplies slices of its weights stay as they are (as in the paper's
+"""Linear layers in 8 or 4 bits a weight (on a GPU: 8): where a step takes as long as reading the weights, a quarter or
+an eighth of them. Embeddings, norms and whatever multiplies slices of its weights stay as they are (as in the paper's
 section 4.6)."""
 
 import warnings

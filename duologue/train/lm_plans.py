@@ -1,4 +1,4 @@
-"""What sets the stages of a language model's training apart: losses, learning rates, and how conversations become rows."""
+"""What sets the stages of a language model's training apart: losses, learning rates, how conversations become rows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
