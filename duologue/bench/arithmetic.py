@@ -15,7 +15,6 @@ from duologue.codec import Codec
 from duologue.config import CodecConfig, LMConfig
 from duologue.lm import LM
 from duologue.lm.depth import PerStep
-from duologue.lm.embedding import TokenEmbedding
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ def lm_cost(config: LMConfig) -> Cost:
     """The cost of a language model of this shape."""
     with torch.device("meta"):
         lm = LM(config)
-    temporal = sum(_multiplied(part) for part in (lm.temporal, lm.text_head, lm.extra_heads))
+    parts = (lm.text_emb, lm.audio_embs, lm.temporal, lm.text_head, lm.extra_heads)
+    temporal = sum(_multiplied(part) for part in parts)
     depth = 0 if lm.depth is None else _multiplied(lm.depth)
     read = temporal + (0 if lm.depth is None else _linears(lm.depth))
     shape = config.temporal
@@ -87,8 +87,6 @@ def _multiplied(module: nn.Module) -> int:
         return sum(_linears(module.at(step)) for step in range(len(module.names)))
     if isinstance(module, nn.Linear):
         return module.weight.numel()
-    if isinstance(module, TokenEmbedding):
-        return 0
     return sum(_multiplied(child) for child in module.children())
 
 

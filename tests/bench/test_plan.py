@@ -21,11 +21,11 @@ def by_name(rows) -> ROWS:
     return {row.what: row.value for row in rows}
 
 
-@pytest.mark.parametrize("config", [presets.tiny_lm(), replace(presets.nano_lm(), second_text_stream=False)])
+@pytest.mark.parametrize("config", [presets.tiny_lm(), presets.nano_lm()])
 def test_operations_are_those_that_torch_counts(config) -> None:
     frames, lm = 24, LM(config)
     codes_BKT = torch.randint(0, 30, (1, config.streams, frames))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter:  # with gradients: else by kernels that it does not know
         out = lm(codes_BKT)
         for head in lm.extra_heads:
             head(out.hidden_BTD)
@@ -46,7 +46,7 @@ def test_moshi_is_as_published_and_as_measured() -> None:
     assert cost.read / 22.9e9 == pytest.approx(0.323, rel=0.01)
     twelve = lm_cost(replace(presets.moshi_7b(), temporal=replace(presets.moshi_7b().temporal, layers=12)))
     assert twelve.read / 22.5e9 == pytest.approx(0.145, rel=0.02)  # and 12 layers
-    assert 2 * lm_cost(presets.nano_lm()).read == pytest.approx(0.04e9, rel=0.35)
+    assert 2 * lm_cost(presets.nano_lm()).read == pytest.approx(0.04e9, rel=0.01)
 
 
 def test_shared_weights_are_read_once_and_multiplied_often() -> None:
