@@ -29,7 +29,7 @@ def run(report: Report, device: torch.device) -> None:
             report.attempt(what, lambda c=case, d=dtype: language_model(c, device, d))
     report.attempt("recorded step", lambda: other_step(device, "recorded"), needs=5)
     report.attempt(
-        "compiled step", lambda: other_step(device, "compiled"), needs=60 if device.type == "cuda" else 0
+        "compiled step", lambda: other_step(device, "compiled"), needs=30 if device.type == "cuda" else 0
     )
 
 

@@ -34,11 +34,8 @@ class Report:
 
     def left(self) -> float:
         """Seconds in which this part may still begin something."""
-        return (
-            60 * self.minutes * self.share
-            - GRACE * min(1.0, self.minutes / 4)
-            - (time.monotonic() - self.began)
-        )
+        grace = 0.0 if self.share < 1 else GRACE * min(1.0, self.minutes / 4)
+        return 60 * self.minutes * self.share - grace - (time.monotonic() - self.began)
 
     def card(self, device: torch.device) -> None:
         self.begin("machine")
