@@ -1,7 +1,7 @@
 """Two replicas on Ray, live clients, one replica killed: `python benchmarks/fleet.py --model nano --clients 8`.
 
-It starts `duologue serve --ray` with a Ray of its own on this machine (needs the extra `ray`), lets the clients talk at the pace
-of speech, kills one of the replicas with SIGKILL, and prints
+It starts `duologue serve --ray` with a Ray of its own on this machine (needs the extra `ray`), lets the clients talk at
+the pace of speech, kills one of the replicas with SIGKILL, and prints
 
     admitted        clients that got a slot; of as many replicas
     answer          from sending a frame to its answer before the kill, p50 and p99
@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 
@@ -160,15 +161,15 @@ def main(options: Benchmark) -> None:
     ]
     command += ["--replicas", str(options.replicas), "--sessions", str(options.clients), "--queue", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    server = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
-    assert server.stdout is not None and server.stderr is not None
+    log = tempfile.TemporaryFile("w+")
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+    assert server.stdout is not None
     for line in server.stdout:
         if "listen at" in line:
             break
     else:
-        sys.exit(f"the server did not start: {server.stderr.read()[-2000:]}")
+        log.seek(0)
+        sys.exit(f"the server did not start: {log.read()[-2000:]}")
     url = f"ws://127.0.0.1:{port}/api/chat?format=pcm16"
     try:
         clients, killed = asyncio.run(crowd(options, url, server))
