@@ -161,21 +161,18 @@ def main(options: Benchmark) -> None:
     ]
     command += ["--replicas", str(options.replicas), "--sessions", str(options.clients), "--queue", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    log = tempfile.TemporaryFile("w+")
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
-    assert server.stdout is not None
-    for line in server.stdout:
-        if "listen at" in line:
-            break
-    else:
-        log.seek(0)
-        sys.exit(f"the server did not start: {log.read()[-2000:]}")
-    url = f"ws://127.0.0.1:{port}/api/chat?format=pcm16"
-    try:
-        clients, killed = asyncio.run(crowd(options, url, server))
-    finally:
-        server.terminate()
-        server.wait()
+    with tempfile.TemporaryFile("w+") as log:
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+        assert server.stdout is not None
+        if not any("listen at" in line for line in server.stdout):
+            log.seek(0)
+            sys.exit(f"the server did not start: {log.read()[-2000:]}")
+        url = f"ws://127.0.0.1:{port}/api/chat?format=pcm16"
+        try:
+            clients, killed = asyncio.run(crowd(options, url, server))
+        finally:
+            server.terminate()
+            server.wait()
     report = figures(options, clients, killed)
     print("  ".join(f"{name} {value}" for name, value in report.items()))
     if options.json:
