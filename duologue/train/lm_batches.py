@@ -194,7 +194,9 @@ def _agent_text(
         if who in (AGENT, CONTINUATION):
             number = bisect_right(edges, start - (CONTINUATION_SECONDS if who == CONTINUATION else 0))
             late = AS_HEARD / FRAME_RATE
-            utterances[number].append((tokenizer.encode_word(text.strip()), max(0.0, start - late), end - late))
+            utterances[number].append(
+                (tokenizer.encode_word(text.strip()), max(0.0, start - late), end - late)
+            )
     row: list[tuple[list[int], float]] = []
     for utterance, cut in zip(utterances, [*edges, frames], strict=True):
         until = round(cut * FRAME_RATE) - AS_HEARD

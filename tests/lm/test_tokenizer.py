@@ -66,10 +66,9 @@ def test_what_is_no_vocabulary(tmp_path) -> None:
         assert "\n" not in str(error.value)
 
 
-def test_words_that_are_remembered_are_spelt_as_ever(monkeypatch) -> None:
+def test_words_that_are_remembered_are_spelt_as_ever(tokenizer: Tokenizer, monkeypatch) -> None:
     monkeypatch.setattr("duologue.lm.tokenizer.WORDS", 2)
-    text = Tokenizer(Path(presets.__file__).parent / "assets" / "tiny" / "tokenizer.model")
     for word in ("hello", "yes", "hello", "no", "sea", "hello"):
-        ids = text.encode_word(word)
-        assert ids == text.encode(word)
+        ids = tokenizer.encode_word(word)
+        assert ids == tokenizer.encode(word)
         ids.append(-1)  # what is handed out is the caller's
