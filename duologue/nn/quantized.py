@@ -105,7 +105,7 @@ def whole_int8_of_torch(data_NK: Tensor, scale_N: Tensor) -> Callable[[Tensor], 
         largest_B1 = x_BK.float().abs().amax(-1, keepdim=True).clamp(min=TINY)
         rounded_BK = (x_BK * (LEVELS / largest_B1)).round().to(torch.int8)
         short = max(0, LEAST_ROWS - len(x_BK))
-        y_BN = torch._int_mm(F.pad(rounded_BK, (0, 0, 0, short)), columns_KN)  # pyright: ignore[reportPrivateUsage]
+        y_BN = torch._int_mm(F.pad(rounded_BK, (0, 0, 0, short)), columns_KN)  # pyright: ignore
         return (y_BN[: len(x_BK)] * (largest_B1 / LEVELS * scale_N)).to(x_BK.dtype)
 
     return multiply
