@@ -50,7 +50,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_part_leaves_figures(data: Path, tmp_path: Path) -> None:
     train = ("--train", data, "--preset", "tiny", "--stage", "finetune", "--batch", 2, "--frames", 40)
-    here = ("--minutes", 20, "--out", tmp_path, "--device", "cpu")
+    here = ("--minutes", 60, "--out", tmp_path, "--device", "cpu")
     done = gpu(*here, *train, "--steps", 4, "--workers", 0, "--piece-mib", 0.15)
     assert done.returncode == 0, done.stderr
     rows = {(row["part"], row["what"]): row for row in json.loads((tmp_path / "report.json").read_text())}

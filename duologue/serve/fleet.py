@@ -75,9 +75,10 @@ def _read(kind: Any, given: dict[str, str]) -> Any:
     for field in fields(kind):
         if field.name in given:
             text, default = given.pop(field.name), field.default
-            as_list = isinstance(default, tuple) and isinstance(text, str)
             try:
-                found[field.name] = tuple(text.split(",")) if as_list else type(default)(text)
+                found[field.name] = (
+                    tuple(text.split(",")) if isinstance(default, tuple) else type(default)(text)
+                )
             except (TypeError, ValueError):
                 raise InputError(f"{field.name} is a {type(default).__name__}, not {text!r}") from None
     return kind(**found)
