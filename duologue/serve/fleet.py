@@ -17,8 +17,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
-
 from duologue.engine.backend import open_backend
 from duologue.engine.options import DEFAULT, Options
 from duologue.errors import InputError
@@ -47,15 +45,6 @@ class Fleet:
     """Cores of a replica."""
     gpus: float = 0.0
     """GPUs of a replica."""
-
-
-class _Door:
-    """An ASGI application that is known before the model is loaded."""
-
-    app: Any = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)
 
 
 def application(arguments: dict[str, str] | None = None) -> Any:
@@ -90,7 +79,7 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
     check(settings)
     if fleet.replicas < 1 or (fleet.most and fleet.most < fleet.replicas):
         raise InputError("--replicas is at least 1, and --most-replicas no less than that")
-    door = _Door()
+    made: dict[str, Service] = {}  # in a replica: by it, for its application
 
     class Replica:
         def __init__(self) -> None:
@@ -98,7 +87,7 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
             opened = load(fleet.model, fleet.device, lora=options.lora)
             backend = open_backend(opened, settings.sessions, options)
             self.service = Service(backend, opened.tokenizer, opened.sampling, opened.name, settings)
-            door.app = create_app(self.service)
+            made["service"] = self.service
 
         def check_health(self) -> None:
             """Raises once the engine will not run again: Ray then starts another replica."""
@@ -108,6 +97,9 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
         def record_autoscaling_stats(self) -> dict[str, float]:
             engine = self.service.engine
             return {"used": float(engine.used), "waiting": float(self.service.pool.waiting)}
+
+    def app() -> Any:
+        return create_app(made["service"])
 
     config: dict[str, Any] = {
         "name": NAME,
@@ -124,7 +116,7 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
         config["autoscaling_config"] = autoscaling(fleet, settings)
     else:
         config["num_replicas"] = fleet.replicas
-    return serve.deployment(**config)(serve.ingress(door)(Replica)).bind()
+    return serve.deployment(**config)(serve.ingress(app)(Replica)).bind()
 
 
 def autoscaling(fleet: Fleet, settings: Settings) -> dict[str, Any]:

@@ -324,6 +324,7 @@ def test_the_users_tokens_may_be_left_out(shards: Path) -> None:
     assert torch.equal(none["heard"], all_given["heard"])
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # where the machine has one core
 def test_other_processes_make_the_same_batches(shards: Path) -> None:
     """And a run goes on behind what was used, not behind what was made."""
 

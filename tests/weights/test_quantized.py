@@ -183,6 +183,6 @@ def test_the_product_of_8_bits_of_a_gpu_is_that_of_a_cpu() -> None:
     weight_NK = data_NK.float() * (largest_N / LEVELS)[:, None]
     for rows in (1, 3, 40):
         x_BK = torch.randn(rows, 64)
-        assert float((product(x_BK) - x_BK @ weight_NK.T).norm() / (x_BK @ weight_NK.T).norm()) < 0.01
+        assert float((product(x_BK) - x_BK @ weight_NK.T).norm() / (x_BK @ weight_NK.T).norm()) < 0.02
         assert torch.equal(product(x_BK)[:1], product(x_BK[:1]))
     assert product(torch.randn(2, 64).bfloat16()).dtype == torch.bfloat16
