@@ -22,19 +22,19 @@ from duologue.errors import InputError
 from duologue.serve.kyutai import Kind
 
 FRAME = 0.08
-WAITING = 12  # frames of the microphone that may wait to be sent: 1 s
-HOLD = FRAME_SIZE // 2  # samples that the speaker keeps for the network's unevenness
+WAITING_FRAMES = 12  # frames of the microphone that may wait to be sent: 1 s
+HOLD_SAMPLES = FRAME_SIZE // 2  # samples that the speaker keeps for the network's unevenness
 
 
 class Listener(Protocol):
-    """Whoever is called back."""
+    """The callbacks."""
 
     def sound(self, wav_S: np.ndarray) -> None: ...
 
     def text(self, text: str) -> None: ...
 
     def event(self, event: dict[str, Any]) -> None:
-        """What a server of ours tells beside (docs/serving.md), and `round_trip`."""
+        """The events of our own server (docs/serving.md), and `round_trip`."""
         ...
 
 
@@ -66,15 +66,15 @@ def chat_url(url: str) -> str:
     parts = urlsplit(url if "://" in url else f"ws://{url}")
     schemes = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
     if parts.scheme not in schemes or not parts.hostname:
-        raise InputError(f"{url} is no address of a server, such as http://localhost:8998")
+        raise InputError(f"{url} is not the address of a server, such as http://localhost:8998")
     path = parts.path if parts.path.endswith("/api/chat") else parts.path.rstrip("/") + "/api/chat"
     query = "&".join(part for part in (parts.query, "events=1") if part)
     return f"{schemes[parts.scheme]}://{parts.netloc}{path}?{query}"
 
 
 async def call(url: str, frames: AsyncIterator[np.ndarray], key: str, listener: Listener) -> None:
-    """Say frames (float32 `[1920]` at 24 kHz) as they come, to their end, and listen meanwhile. They are asked for
-    once the server listens. Raises InputError if the server cannot be reached or turns us away."""
+    """Say frames (float32 `[1920]` at 24 kHz) as they come, to their end, and listen meanwhile. They are requested when
+    the server is ready. Raises InputError if the server cannot be reached or refuses."""
     headers = {"Authorization": f"Bearer {key}"} if key else None
     line = _Line(listener)
     try:
@@ -154,7 +154,7 @@ async def call_live(url: str, key: str) -> None:
     def put(wav_S: np.ndarray) -> None:
         for frame_S in framer.push(wav_S):
             waiting.put_nowait(frame_S)
-        while waiting.qsize() > WAITING:
+        while waiting.qsize() > WAITING_FRAMES:
             waiting.get_nowait()
 
     async def spoken() -> AsyncIterator[np.ndarray]:
@@ -163,7 +163,7 @@ async def call_live(url: str, key: str) -> None:
 
     try:
         with (
-            Devices(lambda wav_S: loop.call_soon_threadsafe(put, wav_S), HOLD) as devices,
+            Devices(lambda wav_S: loop.call_soon_threadsafe(put, wav_S), HOLD_SAMPLES) as devices,
             Screen() as screen,
         ):
             await call(url, spoken(), key, _Live(devices, screen))

@@ -1,8 +1,8 @@
-"""The OpenAI Realtime protocol (GA event names), on whatever carries its events: `WS /v1/realtime`, or WebRTC.
+"""The OpenAI Realtime protocol (GA event names) over WebSocket (`/v1/realtime`) or WebRTC.
 
 The agent listens and speaks all the time, so its stream is cut into responses: one begins with a word or a voiced
-frame, and ends after 0.6 s of silence. Clients drop their playback when they are told that the user speaks, so they
-are told so only while the agent is silent, or when it really yields.
+frame, and ends after 0.6 s of silence. Clients stop playback when the server reports that the user speaks, so it does
+so only while the agent is silent, or when the agent really yields.
 """
 
 import base64
@@ -27,17 +27,15 @@ from duologue.serve.openai_session import DEFAULT, SessionSettings, described, s
 from duologue.serve.openai_wire import SocketWire, Wire
 from duologue.serve.pool import Call, Ended, Pool
 
-QUIET = 8  # frames of silence that end a response, or the user's turn
-SPEAKS = 3  # frames of voice that begin the user's turn
-SETTLE = 5  # frames after the user's turn in which its last words are written down
-UNREAD = (
-    "text_not_supported"  # the model hears and speaks: it reads no text, and writes none without speaking
-)
-EMPTY = 125  # frames that a response asked for may stay empty: 10 s
+QUIET_FRAMES = 8  # frames of silence that end a response, or the user's turn
+SPEAKS_FRAMES = 3  # frames of voice that begin the user's turn
+SETTLE_FRAMES = 5  # frames after the user's turn in which its last words are transcribed
+UNREAD = "text_not_supported"  # the model takes no text input, and writes text only while it speaks
+EMPTY_FRAMES = 125  # frames that a requested response may stay empty: 10 s
 ITEM, METADATA = 1 << 16, 1 << 14  # bytes of JSON
-AHEAD = 4  # frames of the user that may wait in the engine, which skips silence then; the rest waits here
-LEAST = RATE // 10  # samples that make a turn
-MISTAKES = 20  # messages that are not understood before the connection is closed
+AHEAD_FRAMES = 4  # frames of the user in the engine, which skips silence when more wait; the rest waits here
+LEAST = RATE // 10  # minimum samples of a turn
+MISTAKES = 20  # invalid messages before the connection is closed
 
 
 async def realtime(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
@@ -46,7 +44,7 @@ async def realtime(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
     await websocket.accept("realtime" if "realtime" in offered else None)
 
     async def waiting(*_) -> None:
-        """There is no event for it: any that a client does not know ends some of them."""
+        """No event: some clients end on an event that they do not know."""
 
     def admit() -> Awaitable[Call]:
         return pool.admit(replace(default, seed=secrets.randbits(31)), "openai", waiting)
@@ -56,20 +54,20 @@ async def realtime(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
 
 
 class Conversation:
-    """A conversation in the events of the protocol."""
+    """One conversation in this protocol."""
 
     def __init__(self, wire: Wire, pool: Pool, model: str, settings: SessionSettings = DEFAULT):
         self._wire, self._pool = wire, pool
         self._call: Call | None = None
         self._session, self._settings = session_object(model[:100], pool.settings.time_limit), settings
         self._reads, self._writes = self._settings.codecs()
-        self._ahead: deque[np.ndarray] = deque()  # the user's sound that came before its time
+        self._ahead: deque[np.ndarray] = deque()  # the user's sound that arrived early
         self._uncommitted = 0  # samples of the user since the last turn
-        self._unread = False  # text came that no model reads
+        self._unread = False  # the client sent text, which the model does not read
         self._reply: Reply | None = None
-        self._muted = False  # the reply was cancelled: its rest is not sent
+        self._muted = False  # the reply was cancelled: the rest is not sent
         self._agent, self._user = VoiceActivity(LOUD), VoiceActivity(LOUD_USER)
-        self._turn: str | None = None  # the item of what the user says now
+        self._turn: str | None = None  # the item of the user's current turn
         self._transcript = Transcript()  # of this turn, or else the next
         self._settling: Transcript | None = None  # of the turn before
         self._transcribes = False
@@ -78,7 +76,7 @@ class Conversation:
         self._mistakes = 0
 
     async def hold(self, admit: Callable[[], Awaitable[Call]]) -> None:
-        """Hold it to its end, and say goodbye."""
+        """Serve it until it ends, then close the connection."""
         reason, self._limiter = "gone", RateLimiter()
         try:
             await first_to_end(self._receive(), self._talk(admit))
@@ -93,7 +91,7 @@ class Conversation:
 
     async def _goodbye(self, ended: Ended) -> None:
         if self._call is not None:
-            self._call.close(ended.reason)  # the slot is free before a slow peer has heard why
+            self._call.close(ended.reason)  # free the slot before telling a slow peer why
         try:
             if CLOSE.get(ended.reason):
                 hint = f" (in {ended.retry:.0f} s)" if ended.retry else ""
@@ -124,7 +122,7 @@ class Conversation:
 
     async def _say(self, said: AgentFrame) -> None:
         voiced = self._agent.push(said.wav_S, bool(said.text))
-        muted, self._muted = self._muted, self._muted and self._agent.quiet < QUIET
+        muted, self._muted = self._muted, self._muted and self._agent.quiet < QUIET_FRAMES
         muted = muted or (self._reply is None and not self._settings.creates)
         if self._wire.has_track:
             self._wire.play(said.wav_S * (not muted))
@@ -143,17 +141,17 @@ class Conversation:
             reply.quiet += 1
         if self._reply is not reply:  # cancelled meanwhile
             return
-        if reply.begun and self._agent.quiet >= QUIET:
+        if reply.begun and self._agent.quiet >= QUIET_FRAMES:
             yields = self._turn and self._settings.interrupts
             await self._end_reply("cancelled", "turn_detected") if yields else await self._end_reply()
-        elif reply.quiet >= EMPTY:
+        elif reply.quiet >= EMPTY_FRAMES:
             await self._end_reply()
 
     def _encoded(self, wav_S: np.ndarray) -> str | None:
         return None if self._wire.has_track else base64.b64encode(self._writes.write(wav_S)).decode()
 
     def _playback(self, what: str, reply: Reply) -> list[Event]:
-        """The event of WebRTC that tells what the track does; elsewhere none, as clients do not know it."""
+        """The WebRTC event about the media track; other clients do not know it."""
         return [{"type": f"output_audio_buffer.{what}", "response_id": reply.id}] * self._wire.has_track
 
     async def _end_reply(self, status: str = "completed", reason: str | None = None) -> None:
@@ -170,7 +168,7 @@ class Conversation:
     # The user's turns
 
     async def _write_down(self, said: AgentFrame) -> None:
-        """The user's words, if the session asks for them and the model writes them down."""
+        """The user's words, if the session wants them and the model transcribes."""
         self._transcribes = self._asks_for_words and said.user_token >= 0
         if not self._transcribes:
             self._settling = None
@@ -194,7 +192,7 @@ class Conversation:
         return {f"audio_{edge}_ms": 80 * self._frames, "item_id": self._turn or new_id("item")}
 
     async def hear(self, wav_S: np.ndarray) -> None:
-        """The user's sound at 24 kHz. What comes before its time is heard at its time, all of it."""
+        """Add the user's sound at 24 kHz. Sound that arrives early waits for its time; none of it is dropped."""
         self._limiter.take(wav_S.size)
         if self._call is None:
             return
@@ -204,28 +202,28 @@ class Conversation:
         await self._follow(wav_S)
 
     def _feed(self, call: Call) -> None:
-        while self._ahead and call.counts().waiting < AHEAD:
+        while self._ahead and call.counts().waiting < AHEAD_FRAMES:
             call.push(self._ahead.popleft())
 
     async def _follow(self, wav_S: np.ndarray) -> None:
-        """Whether the user's turn begins or ends with this sound."""
+        """Start or end the user's turn with this sound."""
         self._user.push(wav_S)
         if self._settings.detection is None:
             self._transcript.seconds += wav_S.size / RATE
-        elif self._turn is None and self._user.heard >= SPEAKS:
-            self._turn, self._transcript.seconds = self._transcript.item["id"], 0.08 * self._user.heard
+        elif self._turn is None and self._user.voiced >= SPEAKS_FRAMES:
+            self._turn, self._transcript.seconds = self._transcript.item["id"], 0.08 * self._user.voiced
             if self._reply is None or not self._reply.begun:
                 await self._send({"type": "input_audio_buffer.speech_started", **self._moment("start")})
         elif self._turn is not None:
             self._transcript.seconds += wav_S.size / RATE
-            if self._user.quiet >= QUIET:
+            if self._user.quiet >= QUIET_FRAMES:
                 await self._send({"type": "input_audio_buffer.speech_stopped", **self._moment("end")})
                 await self._commit()
 
     async def _commit(self) -> None:
         done, self._transcript = self._transcript, Transcript()
         waiting = 0 if self._call is None else self._call.counts().waiting
-        done.due = self._frames + waiting + len(self._ahead) + SETTLE
+        done.due = self._frames + waiting + len(self._ahead) + SETTLE_FRAMES
         self._uncommitted, self._unread = 0, False
         self._turn, self._user, item = None, VoiceActivity(LOUD_USER), done.item
         self._items.keep(item)
@@ -238,7 +236,7 @@ class Conversation:
         )
 
     async def hush(self, seconds: float) -> None:
-        """The user has sent nothing for so long, and is there: they are silent."""
+        """The user is connected but has sent nothing for some time: treat that as silence."""
         if self._call is not None:
             self._call.session.silent()
             await self._follow(np.zeros(round(seconds * RATE), np.float32))
@@ -273,7 +271,7 @@ class Conversation:
 
     async def _on_session_update(self, event: Event) -> None:
         before, self._settings = self._settings, self._settings.updated(event["session"])
-        reads, writes = self._settings.codecs()  # each remembers the sound before: it is kept with its format
+        reads, writes = self._settings.codecs()  # both have state, so they are kept as long as the format
         if self._settings.reads != before.reads:
             self._reads = reads
         if self._settings.writes != before.writes:
