@@ -21,6 +21,7 @@ class Report:
     def __init__(self, folder: Path, minutes: float) -> None:
         self.folder, self.minutes, self.began = folder, minutes, time.monotonic()
         self.share, self.part, self.rows = 1.0, "", []
+        self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         # Compiling and capturing cannot be asked to stop.
         self._alarm = threading.Timer(60 * minutes, self._stop)
@@ -87,13 +88,12 @@ class Report:
         return "\n".join(lines).strip()
 
     def _write(self) -> None:
-        for name, text in (
-            ("report.json", json.dumps(self.rows, indent=1)),
-            ("table.md", self.table() + "\n"),
-        ):
-            temporary = self.folder / f".{name}"
-            temporary.write_text(text)
-            temporary.replace(self.folder / name)
+        texts = {"report.json": json.dumps(self.rows, indent=1), "table.md": self.table() + "\n"}
+        with self._lock:
+            for name, text in texts.items():
+                temporary = self.folder / f".{name}"
+                temporary.write_text(text)
+                temporary.replace(self.folder / name)
 
     def _stop(self) -> None:
         self.add("end", stopped=f"at the limit of {self.minutes:g} minutes, in the part {self.part}")
