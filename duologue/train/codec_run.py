@@ -44,7 +44,7 @@ def train_codec(options: TrainCodec) -> None:
 def export_codec(options: ExportCodec) -> None:
     """Write the averaged weights of a run in the published format."""
     codec = trained(options.start, options.preset)
-    write_codec(options.out, codec, torch.float16 if options.half else torch.float32)
+    write_codec(options.out, codec, getattr(torch, options.store))
 
 
 def _semantic(options: TrainCodec, world: World) -> tuple[Stage, Data]:

@@ -192,7 +192,7 @@ def export_lm(options: ExportLM) -> None:
     lm = LM(PRESETS[options.preset]())
     _fill(lm, checkpoint.load_weights(options.start))
     options.out.mkdir(parents=True, exist_ok=True)
-    write_lm(options.out / "model.safetensors", lm, torch.float16 if options.half else torch.float32)
+    write_lm(options.out / "model.safetensors", lm, getattr(torch, options.store))
     _copy(options.codec, options.out / "mimi.safetensors")
     _copy(options.codec.with_suffix(".json"), options.out / "mimi.json")
     _copy(options.tokenizer, options.out / "tokenizer.model")

@@ -59,8 +59,8 @@ class ExportCodec:
     """The run to take the (averaged) weights from."""
     out: Annotated[Path, arg(metavar="OUT.safetensors")]
     preset: Literal["nano", "mimi", "tiny"] = "nano"
-    half: bool = False
-    """Store float16: half the size."""
+    store: Literal["float32", "float16", "int8"] = "float32"
+    """int8: matrices in 8 bits and a scale a row, all else in float16."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ class ExportLM:
     tokenizer: Annotated[Path, arg(metavar="FILE.model")]
     out: Annotated[Path, arg(metavar="DIR")]
     preset: Literal["nano", "moshi", "tiny"] = "nano"
-    half: bool = False
-    """Store float16: half the size."""
+    store: Literal["float32", "float16", "int8"] = "float32"
+    """int8: matrices in 8 bits and a scale a row, all else in float16."""
     temperature: float = 0.3
     """Of the voice, where the listener sets none."""
     text_temperature: float = 0.0
