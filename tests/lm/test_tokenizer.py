@@ -72,3 +72,11 @@ def test_a_token_that_asks_for_something_is_no_text() -> None:
     assert Tokenizer(PATH).decode([token])
     assert tokenizer.decode([token]) == ""
     assert TextStream(tokenizer).push(token) == ""
+
+
+def test_words_that_are_remembered_are_spelt_as_ever(tokenizer: Tokenizer, monkeypatch) -> None:
+    monkeypatch.setattr("duologue.lm.tokenizer.WORDS", 2)
+    for word in ("hello", "yes", "hello", "no", "sea", "hello"):
+        ids = tokenizer.encode_word(word)
+        assert ids == tokenizer.encode(word)
+        ids.append(-1)  # what is handed out is the caller's
