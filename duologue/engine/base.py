@@ -3,6 +3,7 @@
 It knows no tensor library, no clients, clocks or text. The backends are in `engine.backend` (torch) and `mlx.backend`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -35,20 +36,34 @@ class Frames:
         return Frames(**{field.name: spread(getattr(self, field.name)) for field in fields(self)})
 
 
+@dataclass(frozen=True)
+class TextMarks:
+    """The tokens of a model's text stream that stand for no text: silence, and the frame before a word after it."""
+
+    pad: int
+    epad: int
+
+
+Rewrite = Callable[[np.ndarray], np.ndarray]
+"""Gets the text tokens that the model chose for a frame, int64 `[slots]`, and returns those to write instead. Rows of
+slots that do not run mean nothing."""
+
+
 class Backend(Protocol):
     """A model with a number of slots. One thread uses it at a time."""
 
     slots: int
     frame_size: int
     sample_rate: int
+    marks: TextMarks
 
     def start(self, sampling: dict[int, Sampling]) -> None:
         """Make these slots as new; the first frame they then hear must be silence, and what they say to it is void."""
         ...
 
-    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
-        """Hear and say one frame in the slots of `exec_B` (bool `[B]`). After an exception no slot can be trusted
-        until `rebuild`."""
+    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray, rewrite: Rewrite | None = None) -> Frames:
+        """Hear and say one frame in the slots of `exec_B` (bool `[B]`); `rewrite` may replace its text. After an
+        exception no slot can be trusted until `rebuild`."""
         ...
 
     def rebuild(self) -> None:

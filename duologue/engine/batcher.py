@@ -84,7 +84,14 @@ class Batcher:
             if sum(not session.ended for session in self._sessions) >= self.backend.slots:
                 raise Busy("no slot is free")
             session = LiveSession(
-                self._lock, sampling, wake, sink, self.tokenizer, self.backend.frame_size, self.now
+                self._lock,
+                sampling,
+                wake,
+                sink,
+                self.tokenizer,
+                self.backend.frame_size,
+                self.now,
+                self.backend.marks,
             )
             session.id = name or session.id
             self._sessions.append(session)
@@ -184,8 +191,15 @@ class Batcher:
             began = self.now()
             for session in due:
                 wav_BS[session.slot], exec_B[session.slot] = session.hear(began), True
+        told = [session for session in due if session.told]
+
+        def rewrite(text_B: np.ndarray) -> np.ndarray:
+            for session in told:
+                text_B[session.slot] = session.write(int(text_B[session.slot]))
+            return text_B
+
         with self._computes(HUNG):
-            frames = self.backend.step(wav_BS, exec_B)
+            frames = self.backend.step(wav_BS, exec_B, rewrite if told else None)
         done = self.now()
         self._step_s += 0.1 * (done - began - self._step_s)
         self._observe(done - began, len(due))

@@ -12,7 +12,8 @@ import numpy as np
 from duologue.audio.activity import LOUD_USER, rms_of
 from duologue.audio.files import clean
 from duologue.audio.framing import Framer
-from duologue.engine.base import Frames
+from duologue.engine.base import Frames, TextMarks
+from duologue.engine.dictation import Dictation
 from duologue.engine.session import AgentFrame, CaptionStreams
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
@@ -26,6 +27,7 @@ SLACK = 2  # frames that may wait without harm; with more, the user's silence is
 LAG = 4  # frames that may wait all through a WINDOW; if more do, all but one are dropped
 WINDOW = 25  # frames
 HURRY = 0.04  # seconds that a conversation may move forward in a WINDOW to catch up with a user who is ahead
+CHOSEN = -2  # the text token of a frame that the model chose itself
 NOWHERE = -1  # the slot of a session that has none yet
 UNREAD = 25  # frames of the agent that may wait to be taken: 2 s; if more do, the oldest go
 BEHIND = 10.0  # seconds that a reader may be so far behind before the conversation ends
@@ -67,6 +69,7 @@ class LiveSession:
         tokenizer: Tokenizer,
         frame_size: int,
         now: Callable[[], float],
+        marks: TextMarks,
     ):
         self.id = secrets.token_hex(4)
         self.sampling = sampling
@@ -76,7 +79,7 @@ class LiveSession:
         self.last_sound = now()  # when the user's sound last came
         self.next = now()  # when the next frame of the user is expected
         self._lock, self._wake, self._sink, self._now = lock, wake, sink, now
-        self._tokenizer, self._frame_size = tokenizer, frame_size
+        self._tokenizer, self._frame_size, self._marks = tokenizer, frame_size, marks
         self._framer = Framer(frame_size)
         self._heard: deque[tuple[float, np.ndarray]] = deque()  # when it came, and the frame
         self._said: deque[AgentFrame] = deque()
@@ -87,6 +90,8 @@ class LiveSession:
 
     def _begin_past(self) -> None:
         self._transcripts = CaptionStreams(self._tokenizer)
+        self._dictation = Dictation(self._tokenizer, self._marks)
+        self._dictated = CHOSEN
         self._primed = self._met = False  # whether the silent frame was heard, and whether the user was
         self._gap = True  # the last frame was heard as silence for want of another
         self._quiet = True  # the last frame of the user was silence
@@ -151,6 +156,32 @@ class LiveSession:
                 self._forget_sound()
                 self._said.clear()
                 self._lock.notify()
+
+    def dictate(self, text: str) -> None:
+        """Have the agent say this, after what it is told already, once the user is silent."""
+        with self._lock:
+            self._dictation.push(text)
+
+    def hold(self) -> None:
+        """Keep the agent silent, after what it is told, until it is told more or the user speaks; 12 s at most."""
+        with self._lock:
+            self._dictation.hold()
+
+    def release(self) -> None:
+        """Let the agent speak for itself again, once what it is told is said."""
+        with self._lock:
+            self._dictation.release()
+
+    def stop_dictating(self) -> str:
+        """The agent speaks for itself again, at once. Returns what it was told and did not say."""
+        with self._lock:
+            return self._dictation.stop()
+
+    @property
+    def dictates(self) -> bool:
+        """Whether the agent has been told words that it has not said yet."""
+        with self._lock:
+            return self._dictation.speaks
 
     def end(self, reason: str) -> None:
         """Free the slot. What was said may still be taken. The first reason counts."""
@@ -217,9 +248,22 @@ class LiveSession:
             self._gap = True
             self._missing += self._met
         self._last_step = now
+        self._dictation.hear(rms_of(self._user_S) >= LOUD_USER)
+        self._dictated = CHOSEN
         # A stall of the machine is not caught up with: that would make the whole conversation late.
         self.next = max(self.next, now - 2 * FRAME) + FRAME
         return self._user_S
+
+    @property
+    def told(self) -> bool:
+        """Whether the model's choice of text is replaced in the step that begins now."""
+        return self._dictation.active and not self._void
+
+    def write(self, token: int) -> int:
+        """The model chose this text token: what is to be written instead."""
+        with self._lock:
+            self._dictated = self._dictation.write(token)
+            return self._dictated
 
     def _next_heard(self) -> tuple[float, np.ndarray]:
         """The frame that waited longest. While too many wait, silence is dropped where more silence is on both of its
@@ -256,6 +300,7 @@ class LiveSession:
             if self.came is not None:
                 self._response = max(self._response, done - self.came)
             said = self._transcripts.said(self._frame, frames, self.slot)
+            said = replace(said, dictated=self._dictated)
             self._said.append(said)
             if len(self._said) > UNREAD:
                 self._drop_oldest(done)

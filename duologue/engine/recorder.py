@@ -36,9 +36,10 @@ SUFFIXES = (".wav", ".json", TRACE)
 
 class Recorder:
     """Writes conversations into a folder, three files each: NAME.wav (left the agent, right the user), NAME.json (its
-    words) and NAME.trace.jsonl (a header, then `[text, *agent, *user]` tokens a frame). They have their names once the
-    conversation has ended; a name that is taken gets a number. Nobody but the owner may read them. What a recorder left
-    unfinished that was killed is removed by the next one. Raises InputError if the folder cannot be written."""
+    words) and NAME.trace.jsonl (a header, then `[text, *agent, *user]` tokens a frame; `{"dictated": token}` before
+    those of a frame in which the agent was told what to write). They have their names once the conversation has ended;
+    a name that is taken gets a number. Nobody but the owner may read them. What a recorder left unfinished that was
+    killed is removed by the next one. Raises InputError if the folder cannot be written."""
 
     def __init__(self, folder: Path, tokenizer: Tokenizer, sample_rate: int):
         try:
@@ -132,6 +133,8 @@ class Track:
         # What the agent says to a frame is heard during the next one.
         self._wav.write(np.stack([self._before_S, user_S], 1))
         self._before_S = said.wav_S
+        if said.dictated >= 0:
+            self._trace.write(json.dumps({"dictated": said.dictated}) + "\n")
         self._trace.write(json.dumps([*tokens_K.tolist(), *heard_Q.tolist()]) + "\n")
         self._words.push(said.frame, said.token, rms_of(said.wav_S))
         self._user.push(said.frame, said.user_token, rms_of(user_S))
@@ -209,8 +212,9 @@ def replay(model: Model, trace: Path) -> tuple[np.ndarray, np.ndarray]:
     """Hold the conversation of a trace again: the tokens that were said then and those said now, `[T, 1 + Q]` each.
     Raises InputError if the trace is damaged."""
     try:
-        header, *rows = [json.loads(line) for line in trace.read_text().splitlines()]
+        header, *lines = [json.loads(line) for line in trace.read_text().splitlines()]
         sampling = Sampling(**header["sampling"])
+        rows, dictated = _frames_of(lines)
         rows_TK = np.array(rows, np.int64)
         spoken = 1 + model.lm.config.spoken
         if rows_TK.ndim != 2 or rows_TK.shape[1] != spoken + model.lm.config.heard:
@@ -222,5 +226,20 @@ def replay(model: Model, trace: Path) -> tuple[np.ndarray, np.ndarray]:
     backend, alone = TorchBackend(model), np.ones(1, bool)
     backend.start({0: sampling})
     backend.step(np.zeros((1, backend.frame_size), np.float32), alone)
-    now = [backend.step_codes(row_K[None, spoken:], alone).tokens_BK[0] for row_K in rows_TK]
+    now = []
+    for frame, row_K in enumerate(rows_TK):
+        token = dictated.get(frame)
+        rewrite = None if token is None else lambda _, token=token: np.array([token])
+        now.append(backend.step_codes(row_K[None, spoken:], alone, rewrite).tokens_BK[0])
     return rows_TK[:, :spoken], np.array(now)
+
+
+def _frames_of(lines: list) -> tuple[list, dict[int, int]]:
+    """The rows of a trace, and the text tokens that were dictated, by their frame."""
+    rows, dictated = [], {}
+    for line in lines:
+        if isinstance(line, dict):
+            dictated[len(rows)] = int(line["dictated"])
+        else:
+            rows.append(line)
+    return rows, dictated

@@ -23,6 +23,7 @@ from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
 from duologue.serve.access import Access
 from duologue.serve.kyutai import chat, published
+from duologue.serve.live_routes import LiveSessions, live_routes
 from duologue.serve.metrics import Metrics
 from duologue.serve.openai_realtime import realtime
 from duologue.serve.openai_transcription import transcription
@@ -161,6 +162,11 @@ def create_app(service: Service) -> Starlette:
         Route("/v1/realtime/calls/{id}", webrtc, methods=["DELETE"]),
         Route("/v1/realtime/calls/{id}/hangup", webrtc, methods=["POST"]),
         WebSocketRoute("/v1/twilio", telephone),
+        *live_routes(
+            LiveSessions(service.pool, service.sampling, calls),
+            lambda connection: _refused(service, connection),
+            lambda websocket: _let_in(service, websocket),
+        ),
         *speech_routes(
             service.speech,
             service.name,

@@ -7,25 +7,22 @@ are told so only while the agent is silent, or when it really yields.
 
 import base64
 import binascii
-import json
 import secrets
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import numpy as np
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from duologue.audio.activity import LOUD, LOUD_USER
-from duologue.audio.framing import FRAME_SIZE
 from duologue.engine.session import AgentFrame
 from duologue.lm.sampling import Sampling
-from duologue.serve.kyutai import CLOSE
-from duologue.serve.link import RATE, RateLimiter, VoiceActivity, first_to_end, in_time
+from duologue.serve.link import RATE, VoiceActivity
 from duologue.serve.openai_events import Event, Reply, Shelf, Transcript, new_id, written
+from duologue.serve.openai_exchange import Exchange
 from duologue.serve.openai_session import DEFAULT, SessionSettings, described, session_object
 from duologue.serve.openai_wire import SocketWire, Wire
-from duologue.serve.pool import Call, Ended, Pool
+from duologue.serve.pool import Call, Pool
 
 QUIET = 8  # frames of silence that end a response, or the user's turn
 SPEAKS = 3  # frames of voice that begin the user's turn
@@ -35,9 +32,7 @@ UNREAD = (
 )
 EMPTY = 125  # frames that a response asked for may stay empty: 10 s
 ITEM, METADATA = 1 << 16, 1 << 14  # bytes of JSON
-AHEAD = 4  # frames of the user that may wait in the engine, which skips silence then; the rest waits here
 LEAST = RATE // 10  # samples that make a turn
-MISTAKES = 20  # messages that are not understood before the connection is closed
 
 
 async def realtime(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
@@ -55,15 +50,29 @@ async def realtime(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
     await Conversation(SocketWire(websocket), pool, model).hold(admit)
 
 
-class Conversation:
+class Conversation(Exchange):
     """A conversation in the events of the protocol."""
 
+    HANDLED = frozenset(
+        (
+            "session.update",
+            "input_audio_buffer.append",
+            "input_audio_buffer.commit",
+            "input_audio_buffer.clear",
+            "output_audio_buffer.clear",
+            "response.create",
+            "response.cancel",
+            "conversation.item.create",
+            "conversation.item.truncate",
+            "conversation.item.delete",
+            "conversation.item.retrieve",
+        )
+    )
+
     def __init__(self, wire: Wire, pool: Pool, model: str, settings: SessionSettings = DEFAULT):
-        self._wire, self._pool = wire, pool
-        self._call: Call | None = None
+        super().__init__(wire, pool)
         self._session, self._settings = session_object(model[:100], pool.settings.time_limit), settings
         self._reads, self._writes = self._settings.codecs()
-        self._ahead: deque[np.ndarray] = deque()  # the user's sound that came before its time
         self._uncommitted = 0  # samples of the user since the last turn
         self._unread = False  # text came that no model reads
         self._reply: Reply | None = None
@@ -75,52 +84,14 @@ class Conversation:
         self._transcribes = False
         self._frames = 0
         self._items = Shelf()
-        self._mistakes = 0
 
-    async def hold(self, admit: Callable[[], Awaitable[Call]]) -> None:
-        """Hold it to its end, and say goodbye."""
-        reason, self._limiter = "gone", RateLimiter()
-        try:
-            await first_to_end(self._receive(), self._talk(admit))
-        except Ended as ended:
-            reason = ended.reason
-            await self._goodbye(ended)
-        except (WebSocketDisconnect, RuntimeError):  # RuntimeError: a message after the peer has closed
-            pass
-        finally:
-            if self._call is not None:
-                self._call.close(reason)
-
-    async def _goodbye(self, ended: Ended) -> None:
-        if self._call is not None:
-            self._call.close(ended.reason)  # the slot is free before a slow peer has heard why
-        try:
-            if CLOSE.get(ended.reason):
-                hint = f" (in {ended.retry:.0f} s)" if ended.retry else ""
-                await self._error("server_error", ended.reason, ended.text + hint)
-            await in_time(self._wire.close(CLOSE.get(ended.reason, 1000), ended.reason))
-        except (Ended, WebSocketDisconnect, RuntimeError):
-            pass
-
-    # Out
-
-    async def _send(self, *events: Event) -> None:
-        for event in events:
-            await in_time(self._wire.send(json.dumps({"event_id": new_id("event"), **event})))
-
-    async def _error(self, kind: str, code: str, text: str, event_id: str | None = None) -> None:
-        error = {"type": kind, "code": code, "message": text, "param": None, "event_id": event_id}
-        await self._send({"type": "error", "error": error})
-
-    async def _talk(self, admit: Callable[[], Awaitable[Call]]) -> None:
-        call = self._call = await admit()
+    async def _begin(self) -> None:
         await self._send({"type": "session.created", "session": described(self._session, self._settings)})
-        while True:
-            for said in await call.said():
-                self._feed(call)
-                await self._write_down(said)
-                await self._say(said)
-                self._frames += 1
+
+    async def _tell(self, said: AgentFrame) -> None:
+        await self._write_down(said)
+        await self._say(said)
+        self._frames += 1
 
     async def _say(self, said: AgentFrame) -> None:
         voiced = self._agent.push(said.wav_S, bool(said.text))
@@ -195,17 +166,10 @@ class Conversation:
 
     async def hear(self, wav_S: np.ndarray) -> None:
         """The user's sound at 24 kHz. What comes before its time is heard at its time, all of it."""
-        self._limiter.take(wav_S.size)
-        if self._call is None:
-            return
-        self._uncommitted += wav_S.size
-        self._ahead.extend(wav_S[at : at + FRAME_SIZE] for at in range(0, wav_S.size, FRAME_SIZE))
-        self._feed(self._call)
-        await self._follow(wav_S)
-
-    def _feed(self, call: Call) -> None:
-        while self._ahead and call.counts().waiting < AHEAD:
-            call.push(self._ahead.popleft())
+        await super().hear(wav_S)
+        if self._call is not None:
+            self._uncommitted += wav_S.size
+            await self._follow(wav_S)
 
     async def _follow(self, wav_S: np.ndarray) -> None:
         """Whether the user's turn begins or ends with this sound."""
@@ -239,37 +203,11 @@ class Conversation:
 
     async def hush(self, seconds: float) -> None:
         """The user has sent nothing for so long, and is there: they are silent."""
+        await super().hush(seconds)
         if self._call is not None:
-            self._call.session.silent()
             await self._follow(np.zeros(round(seconds * RATE), np.float32))
 
     # In
-
-    async def _receive(self) -> None:
-        while True:
-            message = await self._wire.receive()
-            await self._limiter.message(len(message))
-            try:
-                event = json.loads(message)
-                kind = event["type"]
-                handle = getattr(self, "_on_" + kind.replace(".", "_"), None) if kind in HANDLED else None
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                await self._mistake("invalid_json", "a message is a JSON object with a type", None)
-                continue
-            own_id = event.get("event_id")
-            if handle is None:
-                await self._mistake("unknown_event", f"unknown event type {str(kind)[:60]!r}", own_id)
-                continue
-            try:
-                await handle(event)
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                await self._mistake("invalid_value", f"a value of {kind} cannot be understood", own_id)
-
-    async def _mistake(self, code: str, text: str, event_id: str | None) -> None:
-        self._mistakes += 1
-        if self._mistakes > MISTAKES:
-            raise Ended("invalid", "Too many messages were not understood.")
-        await self._error("invalid_request_error", code, text, event_id)
 
     async def _on_session_update(self, event: Event) -> None:
         before, self._settings = self._settings, self._settings.updated(event["session"])
@@ -361,20 +299,3 @@ class Conversation:
             )
         else:
             await self._send({"type": "conversation.item.retrieved", "item": item})
-
-
-HANDLED = frozenset(
-    (
-        "session.update",
-        "input_audio_buffer.append",
-        "input_audio_buffer.commit",
-        "input_audio_buffer.clear",
-        "output_audio_buffer.clear",
-        "response.create",
-        "response.cancel",
-        "conversation.item.create",
-        "conversation.item.truncate",
-        "conversation.item.delete",
-        "conversation.item.retrieve",
-    )
-)

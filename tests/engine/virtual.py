@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from duologue.engine.backend import TorchBackend
-from duologue.engine.base import Frames
+from duologue.engine.base import Frames, TextMarks
 from duologue.engine.batcher import Batcher
 from duologue.engine.live_session import FRAME, LiveSession
 from duologue.engine.session import AgentFrame
@@ -28,6 +28,7 @@ class EchoBackend:
     user's words, one a frame from two frames after the first sound on, then padding; None: it writes down nothing."""
 
     frame_size, sample_rate = 1920, 24_000
+    marks = TextMarks(3, 0)
 
     def __init__(
         self, slots: int, clock: Clock | None = None, takes: float = 0.0, heard: list[int] | None = None
@@ -49,7 +50,7 @@ class EchoBackend:
             self.count_B[slot] = self.since_B[slot] = 0
             self.nan.discard(slot)
 
-    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
+    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray, rewrite=None) -> Frames:
         if self.faults:
             raise self.faults.pop(0)
         if self.clock is not None:
@@ -60,7 +61,9 @@ class EchoBackend:
         finite_B = np.array([slot not in self.nan for slot in range(self.slots)])
         codes = np.zeros((self.slots, 8), np.int64)
         user_text_B = np.array([self._written(int(since)) for since in self.since_B])
-        return Frames(wav_BS.copy(), np.full(self.slots, 3), user_text_B, codes, codes, finite_B)
+        text_B = np.full(self.slots, self.marks.pad)
+        text_B = text_B if rewrite is None else rewrite(text_B)
+        return Frames(wav_BS.copy(), text_B, user_text_B, codes, codes, finite_B)
 
     def _written(self, since: int) -> int:
         if self.heard is None:
