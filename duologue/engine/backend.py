@@ -104,10 +104,12 @@ def _on_rows(rewrite: Rewrite | None, slots_N: Tensor, slots: int) -> Callable[[
     if rewrite is None:
         return None
 
+    index_N = slots_N.numpy()
+
     def rewritten(text_N: Tensor) -> Tensor:
         text_B = np.zeros(slots, np.int64)
-        text_B[slots_N] = text_N.cpu().numpy()
-        return torch.from_numpy(rewrite(text_B)[slots_N]).to(text_N.device)
+        text_B[index_N] = text_N.cpu().numpy()
+        return torch.from_numpy(rewrite(text_B)[index_N]).to(text_N.device)
 
     return rewritten
 

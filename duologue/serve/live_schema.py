@@ -166,12 +166,10 @@ def _check_object(value: Any, shape: Object, at: str, longest: int | None) -> No
 def _check_either(value: Any, shape: Either, at: str, longest: int | None) -> None:
     """By the shape of the same kind, whose complaint is the one to hear."""
     kinds = {dict: Object, list: Many, str: (type, OneOf)}
-    fitting = [
-        each
-        for each in shape.shapes
-        if (value is None and each is NOTHING)
-        or (each is not NOTHING and isinstance(each, kinds.get(type(value), type)))
-    ]
+    if value is None:
+        fitting = [each for each in shape.shapes if each is NOTHING]
+    else:
+        fitting = [each for each in shape.shapes if isinstance(each, kinds.get(type(value), type))]
     if not fitting:
         raise _wrong(at, "of this type")
     check(value, fitting[0], at, longest)

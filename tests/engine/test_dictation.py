@@ -10,7 +10,7 @@ from duologue.engine.dictation import CUTS_IN, LONGEST_HOLD, QUIET, Dictation
 from duologue.engine.recorder import TRACE, Recorder, replay
 from duologue.engine.session import AgentFrame
 from duologue.weights import load
-from tests.engine.virtual import EchoBackend, Room, noise, room, rounding, seeded
+from tests.engine.virtual import EchoBackend, Room, noise, room, seeded
 
 PAD, EPAD = 3, 0
 ANSWER = "the tallest mountain is Everest"
@@ -87,17 +87,19 @@ def test_an_agent_that_is_held_is_silent_until_it_is_told_more(tiny):
     assert run(told, LONGEST_HOLD)[-1] == 99
 
 
-def test_others_say_bit_for_bit_what_they_say_alone(tiny):
-    alone, both = room(tiny, 1), room(tiny, 2)
-    user_TS, talks = noise(40, 1), seeded(tiny, 5)
-    one, other, told = alone.call(user_TS, talks), both.call(user_TS, talks), both.call(silence(40))
-    both.run(0.5)
-    told.session.dictate(ANSWER)
-    alone.run(3.0), both.run(2.5)
-    count = min(len(one.said), len(other.said))
-    assert count > 25 and "tallest" in words(told.said)
-    for mine, its in zip(one.said[:count], other.said[:count], strict=True):
-        assert np.allclose(mine.wav_S, its.wav_S, rtol=0, atol=rounding()) and mine.token == its.token
+def test_others_say_bit_for_bit_what_they_say_when_nobody_is_dictated_to(tiny):
+    def other(text: str) -> tuple[list[AgentFrame], list[AgentFrame]]:
+        both = room(tiny, 2)
+        mine, told = both.call(noise(20, 1), seeded(tiny, 5)), both.call(silence(20))
+        both.run(0.3)
+        told.session.dictate(text)
+        both.run(1.3)
+        return mine.said, told.said
+
+    (undisturbed, _), (beside, told) = other(""), other("the tallest")
+    assert len(beside) > 15 and "tallest" in words(told)
+    for one, same in zip(undisturbed, beside, strict=True):
+        assert np.array_equal(one.wav_S, same.wav_S) and one.token == same.token
 
 
 def test_a_recording_replays_to_the_tokens_that_were_dictated(tiny, tmp_path):
@@ -105,13 +107,13 @@ def test_a_recording_replays_to_the_tokens_that_were_dictated(tiny, tmp_path):
     sampling = seeded(tiny, 3)
     track = recorder.track("told", "tiny", sampling)
     place = room(tiny, 1)
-    caller = place.call(noise(40, 2) * (np.arange(40) < 8)[:, None], sampling, sink=track)
+    caller = place.call(noise(30, 2) * (np.arange(30) < 8)[:, None], sampling, sink=track)
     place.run(1.0)
-    caller.session.dictate(ANSWER)
-    place.run(3.0)
+    caller.session.dictate("the tallest")
+    place.run(1.4)
     track.close()
     recorder.close()
     then, now = replay(tiny, tmp_path / f"told{TRACE}")
-    assert len(then) > 30 and np.array_equal(then, now)
+    assert len(then) > 25 and np.array_equal(then, now)
     lines = [json.loads(line) for line in (tmp_path / f"told{TRACE}").read_text().splitlines()]
-    assert sum("dictated" in line for line in lines if isinstance(line, dict)) > 5
+    assert sum("dictated" in line for line in lines if isinstance(line, dict)) > 3
