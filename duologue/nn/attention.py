@@ -103,8 +103,19 @@ class SelfAttention(nn.Module):
         q, k, v = self._qkv(x_BTD, self.turns(position_BT))
         if self.block == 1 and (self.context is None or steps <= self.context):
             return self.out_proj(attend(q, k, v, None, causal=True))
-        last_BT = last_of_block(position_BT, self.block)
-        return self.out_proj(attend(q, k, v, causal_mask(last_BT, position_BT, self.context)))
+        return self.out_proj(self._attend_window(q, k, v, position_BT))
+
+    def _attend_window(self, q: Tensor, k: Tensor, v: Tensor, position_BT: Tensor) -> Tensor:
+        """A context's length of queries at a time, with the keys that these see: time and memory grow with the length,
+        not with its square."""
+        steps, context = position_BT.shape[1], self.context or position_BT.shape[1]
+        size = -(-context // self.block) * self.block
+        last_BT, parts = last_of_block(position_BT, self.block), []
+        for start in range(0, steps, size):
+            end, first = start + size, max(0, start - context)
+            mask = causal_mask(last_BT[:, start:end], position_BT[:, first:end], self.context)
+            parts.append(attend(q[:, :, start:end], k[:, :, first:end], v[:, :, first:end], mask))
+        return torch.cat(parts, 1)
 
     def init_cache(self, batch: int, capacity: int, like: Tensor) -> KVCache:
         return KVCache.empty(batch, self.kv_heads, capacity, self.head_dim, like)
