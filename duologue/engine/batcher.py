@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from duologue.engine.base import Backend, Frames, warm_up
-from duologue.engine.live_session import NOWHERE, PATIENCE, FrameSink, LiveSession
+from duologue.engine.live_session import FRAME, NOWHERE, PATIENCE, FrameSink, LiveSession
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
 
@@ -74,10 +74,16 @@ class Batcher:
     # For those who hold conversations
 
     def open(
-        self, sampling: Sampling, wake: Callable[[], object], sink: FrameSink | None = None, name: str = ""
+        self,
+        sampling: Sampling,
+        wake: Callable[[], object],
+        sink: FrameSink | None = None,
+        name: str = "",
+        patient: bool = False,
     ) -> LiveSession:
         """A new conversation. `wake` is called, on the worker's thread, when there is something to take; `sink` gets
-        every frame that was heard and said; `name` is for the log. Raises Busy or Down."""
+        every frame that was heard and said; `name` is for the log; one that is `patient` waits for the user's sound.
+        Raises Busy or Down."""
         with self._lock:
             if not self.ready:
                 raise Down("the engine is not running")
@@ -92,6 +98,7 @@ class Batcher:
                 self.backend.frame_size,
                 self.now,
                 self.backend.marks,
+                patient,
             )
             session.id = name or session.id
             self._sessions.append(session)
@@ -262,7 +269,7 @@ class Batcher:
         if not due:
             return [], now if moves else soonest
         hold = min(session.ready_at for session in due) + max(0.0, PATIENCE - 1.5 * self._step_s)
-        if now < hold and any(session.next <= hold for session in later):
+        if now < hold and any(now - FRAME < session.next <= hold for session in later):
             return [], now if moves else hold if soonest is None else min(hold, soonest)
         return due, now
 

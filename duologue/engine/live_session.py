@@ -23,6 +23,8 @@ EARLY = 0.04  # seconds before its time that a frame may be heard, so that one t
 GRACE = 0.06  # seconds after its time that a missing frame is waited for
 PATIENCE = 0.03  # seconds that a frame and its step may take in all so that others can be stepped with it
 BACKLOG = 25  # frames of the user that may wait: 2 s
+PATIENT_BACKLOG = 375  # of a conversation that waits for them: 30 s
+NEVER = float("inf")
 SLACK = 2  # frames that may wait without harm; with more, the user's silence is skipped to catch up
 LAG = 4  # frames that may wait all through a WINDOW; if more do, all but one are dropped
 WINDOW = 25  # frames
@@ -70,7 +72,10 @@ class LiveSession:
         frame_size: int,
         now: Callable[[], float],
         marks: TextMarks,
+        patient: bool = False,
     ):
+        """`patient`: the conversation waits for the user's sound, however late it comes, and hears all of it, so that
+        what is said never depends on the line."""
         self.id = secrets.token_hex(4)
         self.sampling = sampling
         self.slot = NOWHERE
@@ -80,6 +85,7 @@ class LiveSession:
         self.next = now()  # when the next frame of the user is expected
         self._lock, self._wake, self._sink, self._now = lock, wake, sink, now
         self._tokenizer, self._frame_size, self._marks = tokenizer, frame_size, marks
+        self._patient, self._backlog = patient, PATIENT_BACKLOG if patient else BACKLOG
         self._framer = Framer(frame_size)
         self._heard: deque[tuple[float, np.ndarray]] = deque()  # when it came, and the frame
         self._said: deque[AgentFrame] = deque()
@@ -116,7 +122,7 @@ class LiveSession:
             self.last_sound = now
             for frame_S in self._framer.push(wav_S):
                 self._heard.append((now, frame_S))
-            while len(self._heard) > BACKLOG:
+            while len(self._heard) > self._backlog:
                 self._heard.popleft()
                 self._dropped += 1
             if self._heard:
@@ -220,7 +226,7 @@ class LiveSession:
         if not self._primed:
             return self._last_step
         if not self._heard:
-            return self.next + GRACE
+            return NEVER if self._patient else self.next + GRACE
         came = self._heard[0][0]
         # After a gap the user's clock is met anew.
         return max(came, self._last_step + FRAME / 2 if self._gap else self.next - EARLY)
@@ -250,8 +256,8 @@ class LiveSession:
         self._last_step = now
         self._dictation.hear(rms_of(self._user_S) >= LOUD_USER)
         self._dictated = CHOSEN
-        # A stall of the machine is not caught up with: that would make the whole conversation late.
-        self.next = max(self.next, now - 2 * FRAME) + FRAME
+        # A stall of the machine is not caught up with: that would make the whole conversation late. One of the line is.
+        self.next = (self.next if self._patient else max(self.next, now - 2 * FRAME)) + FRAME
         return self._user_S
 
     @property
@@ -271,7 +277,7 @@ class LiveSession:
         while True:
             came, user_S = self._heard.popleft()
             before, self._quiet = self._quiet, rms_of(user_S) < LOUD_USER
-            skip = len(self._heard) > SLACK and before and self._quiet
+            skip = len(self._heard) > SLACK and before and self._quiet and not self._patient
             if not skip or rms_of(self._heard[0][1]) >= LOUD_USER:
                 return came, user_S
             self._dropped += 1

@@ -91,6 +91,7 @@ class Track:
         self._frames = 0
         self._closed = False
         self.failed = False
+        self.played: int | None = None  # how many of the agent's frames the user has heard; None: all
 
     def __call__(
         self, user_S: np.ndarray, said: AgentFrame, heard_Q: np.ndarray, tokens_K: np.ndarray
@@ -159,6 +160,8 @@ class Track:
         if self._wav is None or self._trace is None:
             return
         self._wav.close()
+        if self.played is not None:
+            self._words.forget_after(self.played)
         report = self._header | {"frames": self._frames} | transcript(self._words, self._user)
         with os.fdopen(_create(self._path(".json", True)), "w") as file:
             file.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")

@@ -23,6 +23,7 @@ from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
 from duologue.serve.access import Access
 from duologue.serve.kyutai import chat, published
+from duologue.serve.line import Lines
 from duologue.serve.live_routes import LiveSessions, live_routes
 from duologue.serve.metrics import Metrics
 from duologue.serve.openai_realtime import realtime
@@ -74,6 +75,7 @@ class Service:
         self.recorder = Recorder(record, tokenizer, backend.sample_rate) if record else None
         self.pool = Pool(self.engine, settings, self.metrics, self.recorder, name)
         self.access = Access(settings)
+        self.lines = Lines()
 
     def status(self) -> dict:
         free = self.engine.backend.slots - self.engine.used
@@ -117,14 +119,14 @@ def create_app(service: Service) -> Starlette:
 
     async def kyutai(websocket: WebSocket) -> None:
         if await _let_in(service, websocket):
-            await chat(websocket, service.pool, service.sampling)
+            await chat(websocket, service.pool, service.lines, service.sampling)
 
     async def openai(websocket: WebSocket) -> None:
         if not await _let_in(service, websocket):
             return
         ears = service.speech.ears
         if websocket.query_params.get("intent") != "transcription":
-            await realtime(websocket, service.pool, service.sampling)
+            await realtime(websocket, service.pool, service.lines, service.sampling)
         elif ears is not None:
             await transcription(websocket, ears, service.settings.time_limit)
         else:
@@ -163,7 +165,7 @@ def create_app(service: Service) -> Starlette:
         Route("/v1/realtime/calls/{id}/hangup", webrtc, methods=["POST"]),
         WebSocketRoute("/v1/twilio", telephone),
         *live_routes(
-            LiveSessions(service.pool, service.sampling, calls),
+            LiveSessions(service.pool, service.lines, service.sampling, calls),
             lambda connection: _refused(service, connection),
             lambda websocket: _let_in(service, websocket),
         ),

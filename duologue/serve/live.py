@@ -40,9 +40,9 @@ class LiveSession(Exchange):
 
     HANDLED = frozenset(COMMANDS)
 
-    def __init__(self, wire: Wire, pool: Pool, settings: LiveSettings | None = None):
+    def __init__(self, wire: Wire, pool: Pool, resource: Resource, settings: LiveSettings | None = None):
         super().__init__(wire, pool)
-        self.resource = Resource(pool.model, pool.settings.time_limit)
+        self.resource = resource
         self.settings = settings or LiveSettings()
         self._reads = self._writes = self.settings.sound()
         self._started = asyncio.Event()
@@ -63,6 +63,9 @@ class LiveSession(Exchange):
         except TimeoutError:
             raise Ended("invalid", "The first event must be session.start.") from None
         return await admit()
+
+    def _update(self) -> Event:
+        return {"type": "session.updated", "session": self.described()}
 
     async def _begin(self) -> None:
         await self.publish("session.started", self._start_id, session=self.described())

@@ -12,9 +12,10 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from duologue.lm.sampling import Sampling
+from duologue.serve.line import Line, Lines, comes_back, wants_to_stay
 from duologue.serve.live import LiveSession, Sideband
 from duologue.serve.live_schema import CREATION, check
-from duologue.serve.live_session import started
+from duologue.serve.live_session import LiveSettings, Resource, started
 from duologue.serve.openai_exchange import Refused
 from duologue.serve.openai_wire import SocketWire, Wire
 from duologue.serve.pool import Call, Pool
@@ -27,28 +28,37 @@ if TYPE_CHECKING:
 class LiveSessions:
     """The sessions that are held, by their ids: those of sockets and those of calls."""
 
-    def __init__(self, pool: Pool, default: Sampling, calls: "Calls | None"):
-        self._pool, self._default, self._calls = pool, default, calls
+    def __init__(self, pool: Pool, lines: Lines, default: Sampling, calls: "Calls | None"):
+        self._pool, self._lines, self._default, self._calls = pool, lines, default, calls
         self._held: dict[str, LiveSession] = {}
 
     async def socket(self, websocket: WebSocket) -> None:
         """A session over an admitted connection, to its end."""
         await websocket.accept()
+        query = websocket.query_params
+        if comes_back(query):
+            if not await self._lines.resume(websocket, query):
+                await websocket.close(1008, "over")
+            return
+        stays, resource = wants_to_stay(query), Resource(self._pool.model, self._pool.settings.time_limit)
 
         async def waiting(*_) -> None:
             """There is no event for it."""
 
         def admit() -> Awaitable[Call]:
-            return self._pool.admit(replace(self._default, seed=secrets.randbits(31)), "live", waiting)
+            sampling = replace(self._default, seed=secrets.randbits(31))
+            return self._pool.admit(sampling, "live", waiting, stays)
 
-        session = self._opened(SocketWire(websocket))
-        try:
-            await session.hold(admit)
-        finally:
-            del self._held[session.resource.id]
+        async def converse(line: Line) -> None:
+            try:
+                await self._opened(line, resource).hold(admit)
+            finally:
+                del self._held[resource.id]
 
-    def _opened(self, wire: Wire, settings=None) -> LiveSession:
-        session = LiveSession(wire, self._pool, settings)
+        await self._lines.hold(websocket, resource.id if stays else None, converse)
+
+    def _opened(self, wire: Wire, resource: Resource, settings: LiveSettings | None = None) -> LiveSession:
+        session = LiveSession(wire, self._pool, resource, settings)
         self._held[session.resource.id] = session
         return session
 
@@ -77,19 +87,17 @@ class LiveSessions:
             return _error(400, refused.code, str(refused), refused.param)
         except (ValueError, RecursionError):
             return _error(400, "invalid_json", "the body is a JSON object")
-        made: list[LiveSession] = []
+        resource = Resource(self._pool.model, self._pool.settings.time_limit)
 
         def converse(peer: "Peer") -> LiveSession:
-            made.append(self._opened(peer, settings))
-            return made[0]
+            return self._opened(peer, resource, settings)
 
         try:
             call, answer = await self._calls.answer(wanted["transport"]["sdp"].encode(), len(body), converse)
         except NoCall as refusal:
             return _error(refusal.status, "no_call", str(refusal), headers=refusal.headers)
-        id = made[0].resource.id
-        self._calls.when_over(call, lambda: self._held.pop(id))
-        reply = {"session": {"id": id}, "transport": {"type": "webrtc", "sdp": answer}}
+        self._calls.when_over(call, lambda: self._held.pop(resource.id))
+        reply = {"session": {"id": resource.id}, "transport": {"type": "webrtc", "sdp": answer}}
         return JSONResponse(reply, 201)
 
     async def hang_up(self, request: Request) -> Response:

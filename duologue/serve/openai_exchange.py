@@ -12,6 +12,7 @@ from starlette.websockets import WebSocketDisconnect
 from duologue.audio.framing import FRAME_SIZE
 from duologue.engine.session import AgentFrame
 from duologue.serve.kyutai import CLOSE
+from duologue.serve.line import Line
 from duologue.serve.link import RateLimiter, first_to_end, in_time
 from duologue.serve.openai_events import Event, new_id
 from duologue.serve.openai_wire import Wire
@@ -93,6 +94,8 @@ class Exchange:
     async def _talk(self, admit: Admit) -> None:
         call = self._call = await self._admitted(admit)
         await self._begin()
+        if isinstance(self._wire, Line):
+            self._wire.announce = self._resumed
         while True:
             for said in await call.said():
                 self._feed(call)
@@ -100,6 +103,14 @@ class Exchange:
 
     async def _admitted(self, admit: Admit) -> Call:
         return await admit()
+
+    def _resumed(self, received: int) -> str:
+        """The event with which a client is told that it is back, and how many of its messages had arrived."""
+        return json.dumps({"event_id": new_id("event"), "received": received, **self._update()})
+
+    def _update(self) -> Event:
+        """The session as an event, as after an update."""
+        raise NotImplementedError
 
     async def _begin(self) -> None:
         """Announce the conversation."""

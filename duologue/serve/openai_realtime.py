@@ -17,11 +17,12 @@ from starlette.websockets import WebSocket
 from duologue.audio.activity import LOUD, LOUD_USER
 from duologue.engine.session import AgentFrame
 from duologue.lm.sampling import Sampling
+from duologue.serve.line import Lines, comes_back, wants_to_stay
 from duologue.serve.link import RATE, VoiceActivity
 from duologue.serve.openai_events import Event, Reply, Shelf, Transcript, new_id, written
 from duologue.serve.openai_exchange import Exchange
 from duologue.serve.openai_session import DEFAULT, SessionSettings, described, session_object
-from duologue.serve.openai_wire import SocketWire, Wire
+from duologue.serve.openai_wire import Wire
 from duologue.serve.pool import Call, Pool
 
 QUIET = 8  # frames of silence that end a response, or the user's turn
@@ -35,19 +36,25 @@ ITEM, METADATA = 1 << 16, 1 << 14  # bytes of JSON
 LEAST = RATE // 10  # samples that make a turn
 
 
-async def realtime(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
-    """Hold a conversation over an admitted connection, to its end."""
-    offered = websocket.scope.get("subprotocols", [])
+async def realtime(websocket: WebSocket, pool: Pool, lines: Lines, default: Sampling) -> None:
+    """Hold a conversation over an admitted connection, to its end; or go on with one whose connection was lost."""
+    offered, query = websocket.scope.get("subprotocols", []), websocket.query_params
     await websocket.accept("realtime" if "realtime" in offered else None)
+    if comes_back(query):
+        if not await lines.resume(websocket, query):
+            await websocket.close(1008, "over")
+        return
+    stays = wants_to_stay(query)
 
     async def waiting(*_) -> None:
         """There is no event for it: any that a client does not know ends some of them."""
 
     def admit() -> Awaitable[Call]:
-        return pool.admit(replace(default, seed=secrets.randbits(31)), "openai", waiting)
+        return pool.admit(replace(default, seed=secrets.randbits(31)), "openai", waiting, stays)
 
-    model = websocket.query_params.get("model", pool.model)
-    await Conversation(SocketWire(websocket), pool, model).hold(admit)
+    session = session_object(query.get("model", pool.model)[:100], pool.settings.time_limit)
+    name = session["id"] if stays else None
+    await lines.hold(websocket, name, lambda line: Conversation(line, pool, session).hold(admit))
 
 
 class Conversation(Exchange):
@@ -69,9 +76,9 @@ class Conversation(Exchange):
         )
     )
 
-    def __init__(self, wire: Wire, pool: Pool, model: str, settings: SessionSettings = DEFAULT):
+    def __init__(self, wire: Wire, pool: Pool, session: Event, settings: SessionSettings = DEFAULT):
         super().__init__(wire, pool)
-        self._session, self._settings = session_object(model[:100], pool.settings.time_limit), settings
+        self._session, self._settings = session, settings
         self._reads, self._writes = self._settings.codecs()
         self._uncommitted = 0  # samples of the user since the last turn
         self._unread = False  # text came that no model reads
@@ -84,6 +91,9 @@ class Conversation(Exchange):
         self._transcribes = False
         self._frames = 0
         self._items = Shelf()
+
+    def _update(self) -> Event:
+        return {"type": "session.updated", "session": described(self._session, self._settings)}
 
     async def _begin(self) -> None:
         await self._send({"type": "session.created", "session": described(self._session, self._settings)})
@@ -216,7 +226,7 @@ class Conversation(Exchange):
             self._reads = reads
         if self._settings.writes != before.writes:
             self._writes = writes
-        await self._send({"type": "session.updated", "session": described(self._session, self._settings)})
+        await self._send(self._update())
 
     async def _on_input_audio_buffer_append(self, event: Event) -> None:
         try:

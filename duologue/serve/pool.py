@@ -66,12 +66,14 @@ class Pool:
     def waiting(self) -> int:
         return len(self._line)
 
-    async def admit(self, sampling: Sampling, protocol: str, on_position: OnPosition) -> "Call":
-        """A slot; `on_position(position, length, seconds)` is awaited while there is none. Raises Ended if there is no
-        place in line either, or the engine is down."""
+    async def admit(
+        self, sampling: Sampling, protocol: str, on_position: OnPosition, patient: bool = False
+    ) -> "Call":
+        """A slot; `on_position(position, length, seconds)` is awaited while there is none. One that is `patient` waits
+        for the user's sound. Raises Ended if there is no place in line either, or the engine is down."""
         try:
-            call = self._enter(sampling, protocol, None)
-            return call or await self._wait(sampling, protocol, on_position)
+            call = self._enter(sampling, protocol, None, patient)
+            return call or await self._wait(sampling, protocol, on_position, patient)
         except Ended as ended:
             self.metrics.refused.labels(ended.reason).inc()
             raise
@@ -89,7 +91,9 @@ class Pool:
     def _full(self) -> Ended:
         return Ended("full", retry=max(RETRY, min(60.0, self._wait_s(len(self._line)))))
 
-    async def _wait(self, sampling: Sampling, protocol: str, on_position: OnPosition) -> "Call":
+    async def _wait(
+        self, sampling: Sampling, protocol: str, on_position: OnPosition, patient: bool
+    ) -> "Call":
         if len(self._line) >= self.settings.queue:
             raise self._full()
         place = asyncio.Event()
@@ -97,7 +101,7 @@ class Pool:
         try:
             while True:
                 position = self._line.index(place) + 1
-                if call := self._enter(sampling, protocol, place):
+                if call := self._enter(sampling, protocol, place, patient):
                     return call
                 place.clear()
                 await on_position(position, len(self._line), round(self._wait_s(position)))
@@ -109,13 +113,15 @@ class Pool:
     def _wait_s(self, position: int) -> float:
         return position * self._usual / self.engine.backend.slots
 
-    def _enter(self, sampling: Sampling, protocol: str, place: asyncio.Event | None) -> "Call | None":
+    def _enter(
+        self, sampling: Sampling, protocol: str, place: asyncio.Event | None, patient: bool = False
+    ) -> "Call | None":
         if self.draining is not None:
             raise Ended("shutdown", retry=RETRY)
         if self._line and self._line[0] is not place:
             return None
         try:
-            call = Call(self, sampling, protocol)
+            call = Call(self, sampling, protocol, patient)
         except Busy:
             return None
         except Down:
@@ -173,13 +179,13 @@ class Pool:
 class Call:
     """One conversation of a client: its session, and what limits it."""
 
-    def __init__(self, pool: Pool, sampling: Sampling, protocol: str):
+    def __init__(self, pool: Pool, sampling: Sampling, protocol: str, patient: bool = False):
         self._pool, self.protocol = pool, protocol
         self.id = secrets.token_hex(4)
         loop, self._news = asyncio.get_running_loop(), asyncio.Event()
         self._track = self._new_track(sampling)
         self.session = pool.engine.open(
-            sampling, lambda: loop.call_soon_threadsafe(self._news.set), self._track, self.id
+            sampling, lambda: loop.call_soon_threadsafe(self._news.set), self._track, self.id, patient
         )
         self.began = pool.engine.now()
         self.first_sound: float | None = None  # seconds in which the first sound must come
@@ -197,6 +203,11 @@ class Call:
         """The user's sound."""
         self._heard = True
         self.session.push(wav_S)
+
+    def played(self, frames: int) -> None:
+        """The client has played so many of the agent's frames: what comes after them was not heard."""
+        if self._track is not None:
+            self._track.played = frames
 
     def restart(self, sampling: Sampling) -> None:
         """A new conversation in the same slot."""

@@ -30,7 +30,7 @@ from duologue.lm.sampling import Sampling
 from duologue.serve.link import RATE, Pcm16, first_to_end
 from duologue.serve.openai_exchange import Exchange
 from duologue.serve.openai_realtime import Conversation
-from duologue.serve.openai_session import SessionSettings
+from duologue.serve.openai_session import SessionSettings, session_object
 from duologue.serve.pool import Call, Ended, Pool
 from duologue.serve.sdp import Offer
 from duologue.serve.settings import FIRST_SOUND, MESSAGE
@@ -75,9 +75,10 @@ class Calls:
             text = "the body is an offer, application/sdp, or a form with `sdp` and `session`"
             return JSONResponse({"error": text}, 415)
         model = request.query_params.get("model", self._pool.model)
+        session = session_object(model[:100], self._pool.settings.time_limit)
         try:
             id, answer = await self.answer(
-                offer, len(body), lambda peer: Conversation(peer, self._pool, model, settings)
+                offer, len(body), lambda peer: Conversation(peer, self._pool, session, settings)
             )
         except NoCall as refusal:
             return JSONResponse({"error": str(refusal)}, refusal.status, refusal.headers)
