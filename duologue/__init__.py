@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from duologue.codec import Codec
     from duologue.engine.options import Options
-    from duologue.engine.session import Session
+    from duologue.engine.session import AgentFrame, Session
     from duologue.errors import InputError
+    from duologue.eval.hub import push_to_hub
     from duologue.lm import LM, Sampling
     from duologue.weights import Model, load
 
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 DEFAULT_MODEL = "nano"
 
 _HOME = {
+    "AgentFrame": "duologue.engine.session",
     "Codec": "duologue.codec",
     "InputError": "duologue.errors",
     "LM": "duologue.lm",
@@ -26,8 +28,21 @@ _HOME = {
     "Sampling": "duologue.lm",
     "Session": "duologue.engine.session",
     "load": "duologue.weights",
+    "push_to_hub": "duologue.eval.hub",
 }
-__all__ = ["LM", "Codec", "InputError", "Model", "Options", "Sampling", "Session", "__version__", "load"]
+__all__ = [
+    "LM",
+    "AgentFrame",
+    "Codec",
+    "InputError",
+    "Model",
+    "Options",
+    "Sampling",
+    "Session",
+    "__version__",
+    "load",
+    "push_to_hub",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,12 +6,12 @@ from math import prod
 from duologue.errors import InputError
 
 NORMS = ("layer_norm", "layer_norm_f32", "rms_norm", "rms_norm_f32")
-LARGEST = 2**20  # no size is above
+LARGEST = 2**20  # upper limit of every size
 MOST_LAYERS = 1024  # of any stack
 MOST_STREAMS = 256
 LONGEST_DELAY = 1024  # frames
-LARGEST_CACHE = 2**34  # keys and values that one conversation may ask for
-POSITIONS = ("rope", "rope_concat", "sin", "none")  # rotary (neighbours or halves in pairs), added, unmarked
+LARGEST_CACHE = 2**34  # keys and values of one conversation
+POSITIONS = ("rope", "rope_concat", "sin", "none")  # rotary (pairs of neighbours, of halves), sinusoids, none
 
 _SIN = "positions are added to an even width of at least 4, not to {}"
 
@@ -52,12 +52,14 @@ class TransformerConfig:
     kv_repeat: int = 1
     cross_attention: bool = False
     bias: bool = False
-    block: int = 1  # positions of a block see one another
+    block: int = 1  # positions of a block attend to each other
 
     def __post_init__(self) -> None:
         _require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat", "block")
         _require(self.layers <= MOST_LAYERS, f"layers are at most {MOST_LAYERS}, not {self.layers}")
-        _require(self.context is None or self.context >= 1, f"a context of {self.context} holds nothing")
+        _require(
+            self.context is None or self.context >= 1, f"a context is at least 1 position, not {self.context}"
+        )
         _require(
             self.context is None or self.context >= self.block,
             f"a context of {self.context} positions does not hold a block of {self.block}",
@@ -65,7 +67,7 @@ class TransformerConfig:
         remembered = 2 * self.layers * self.dim // self.kv_repeat * (self.context or 1)
         _require(
             remembered <= LARGEST_CACHE,
-            f"a context of {self.context} asks for {remembered:,} keys and values, more than can be",
+            f"a context of {self.context} needs {remembered:,} keys and values, more than is allowed",
         )
         _require(self.norm in NORMS, f"norm {self.norm!r} is not one of {', '.join(NORMS)}")
         _require(
@@ -145,14 +147,15 @@ class WhisperConfig:
         _require(self.layers <= MOST_LAYERS, f"layers are at most {MOST_LAYERS}, not {self.layers}")
         table = self.dim * self.period
         _require(
-            table <= LARGEST_CACHE, f"a period of {self.period} asks for {table:,} numbers, more than can be"
+            table <= LARGEST_CACHE, f"a period of {self.period} needs {table:,} numbers, more than is allowed"
         )
         _require_heads(self.dim, self.heads, 1, rotary=True)
 
 
 @dataclass(frozen=True)
 class AcousticConfig:
-    """The encoder of how something is said, beside Whisper's of what is said (see `codec.acoustic`)."""
+    """The acoustic encoder (pitch, loudness, timbre), beside Whisper's, which carries the words (see
+    `codec.acoustic`)."""
 
     width: int = 192
     hidden: int = 512
@@ -181,18 +184,18 @@ class FramesConfig:
     def __post_init__(self) -> None:
         _require_sizes(self, "width", "hidden", "blocks", "samples", "kernel")
         _require(self.blocks <= MOST_LAYERS, f"blocks are at most {MOST_LAYERS}, not {self.blocks}")
-        _require(self.kernel >= 2, "the kernel of a decoder by frames is at least 2")
+        _require(self.kernel >= 2, "the kernel of a frame decoder is at least 2")
         _require(
             16 <= self.taps <= 2**16 and self.taps % 2 == 0,
-            f"taps of a decoder by frames are an even number from 16 to 65536, not {self.taps}",
+            f"taps of a frame decoder are an even number from 16 to 65536, not {self.taps}",
         )
 
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """A Mimi-shaped codec. Mono; rates in Hz; `codebooks` of the quantiser's are in use. With `whisper`, the encoder is
-    not SEANet's but `codec.whisper`'s, beside the one that `acoustic` describes; with `frames`, the decoder is
-    `codec.frames`'."""
+    """A Mimi-shaped codec. Mono; rates in Hz; the first `codebooks` of the quantiser are in use. With `whisper` and
+    `acoustic`, two encoders (`codec.whisper`, `codec.acoustic`) replace SEANet's; with `frames`, `codec.frames`
+    replaces its decoder."""
 
     sample_rate: int = 24_000
     frame_rate: float = 12.5
@@ -205,10 +208,13 @@ class CodecConfig:
     acoustic: AcousticConfig | None = None
 
     def __post_init__(self) -> None:
-        _require((self.whisper is None) == (self.acoustic is None), "whisper and acoustic belong together")
+        _require(
+            (self.whisper is None) == (self.acoustic is None),
+            "a codec has both `whisper` and `acoustic`, or neither",
+        )
         have = self.quantizer.codebooks
         _require(
-            1 <= self.codebooks <= have, f"{self.codebooks} codebooks are asked for, the codec has {have}"
+            1 <= self.codebooks <= have, f"{self.codebooks} codebooks are in use, but the codec has {have}"
         )
         _require(self.frame_rate > 0, "frame_rate is above 0")
         _require_sizes(self, "sample_rate")
@@ -221,19 +227,19 @@ class CodecConfig:
 
     @property
     def only_here(self) -> str | None:
-        """What of this codec no other program and no other format has, in words."""
+        """The part of this codec that no other program or format supports, in words."""
         if self.whisper:
             return "two encoders"
-        return "a decoder by frames" if self.frames else None
+        return "a frame decoder" if self.frames else None
 
     @property
     def parts(self) -> int:
-        """Layers, stages and codebooks: each has a tensor of its own at least."""
+        """Layers, stages and codebooks: each has at least one tensor."""
         blocks = self.frames.blocks if self.frames else 0
         blocks += self.acoustic.blocks if self.acoustic else 0
-        layers = self.transformer.layers + (self.whisper or self.transformer).layers
-        stages = len(self.seanet.ratios) * (1 + self.seanet.residual_layers)
-        return layers + stages + blocks + self.quantizer.codebooks
+        blocks += self.transformer.layers + (self.whisper or self.transformer).layers
+        blocks += len(self.seanet.ratios) * (1 + self.seanet.residual_layers)
+        return blocks + self.quantizer.codebooks
 
     @property
     def frame_size(self) -> int:
@@ -253,17 +259,19 @@ class CodecConfig:
 
 @dataclass(frozen=True)
 class DepthConfig:
-    """The depth transformer: one position a codebook. `schedule[k]` says which set of weights step k uses."""
+    """The depth transformer: one position per codebook. Step k uses the set of weights `schedule[k]`."""
 
     dim: int
     heads: int
     layers: int
     feedforward: int
     schedule: tuple[int, ...]
-    low_rank: int | None = None  # width of its token embeddings before a projection
-    norm_out: str | None = None  # a norm of its own before each output head
+    low_rank: int | None = None  # width of the token embeddings, which are then projected
+    norm_out: str | None = None  # norm before each output head
     kv_repeat: int = 1
-    max_period: float | None = None  # of sinusoids that mark the steps; None: they are not marked
+    max_period: float | None = (
+        None  # of the sinusoidal position embeddings of the steps; None: there are none
+    )
 
     def __post_init__(self) -> None:
         _require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat")
@@ -317,8 +325,8 @@ class ConditioningConfig:
 class LMConfig:
     """A temporal and a depth transformer over K = 1 + audio_streams token streams.
 
-    Streams: text, the codebooks that the model speaks, those that it hears. `delays` are in frames, one a
-    stream. Ids from `text_card` / `card` on are for inputs only: the initial token.
+    Streams: text, the codebooks that the model speaks, those that it hears. `delays` are in frames, one per stream. Ids
+    from `text_card` / `card` on are only inputs: the initial token.
     """
 
     temporal: TransformerConfig
@@ -334,9 +342,7 @@ class LMConfig:
     extra_heads: int = 0
     extra_heads_dim: int = 6
     conditioning: ConditioningConfig = ConditioningConfig()
-    told: int = (
-        0  # the last codebooks of the depth transformer that are the user's: predicted, and told all the same
-    )
+    told: int = 0  # last codebooks of the depth transformer that are the user's: predicted, but given in use
 
     def __post_init__(self) -> None:
         _require_sizes(self, "card", "text_card", "text_card_out")
@@ -346,15 +352,13 @@ class LMConfig:
         )
         spoken, streams = self.depth_steps, self.audio_streams
         _require(spoken <= streams, f"the model speaks {spoken} codebooks but has {streams} audio streams")
-        _require(0 <= self.told <= spoken, f"of {spoken} codebooks it cannot be told {self.told}")
+        _require(0 <= self.told <= spoken, f"of {spoken} codebooks, {self.told} cannot be given")
         _require(
             len(self.delays) == self.streams and 0 <= min(self.delays) <= max(self.delays) <= LONGEST_DELAY,
             f"{self.streams} streams need a delay from 0 up to {LONGEST_DELAY} frames each",
         )
-        for token in (self.pad_id, self.epad_id):
-            _require(
-                0 <= token < self.text_card_out, f"the padding token {token} is not in the text vocabulary"
-            )
+        for pad in (self.pad_id, self.epad_id):
+            _require(0 <= pad < self.text_card_out, f"the padding token {pad} is not in the text vocabulary")
         _require_sizes(self, "extra_heads_dim")
         _require(
             0 <= self.extra_heads <= MOST_STREAMS, f"extra_heads is a whole number from 0 to {MOST_STREAMS}"
@@ -367,7 +371,7 @@ class LMConfig:
 
     @property
     def parts(self) -> int:
-        """Layers, streams, heads and conditioners: each has a tensor of its own at least."""
+        """Layers, streams, heads and conditioners: each has at least one tensor."""
         depth = self.depth.layers + self.depth_steps if self.depth else 0
         conditioners = len(self.conditioning.conditioners)
         return self.temporal.layers + self.audio_streams + self.extra_heads + conditioners + depth
@@ -378,14 +382,13 @@ class LMConfig:
 
     @property
     def writes_down_user(self) -> bool:
-        """Whether the first extra head writes down the user's words: it then has the text's vocabulary. (The heads of
-        published models do not: they tell pauses from speech.)"""
+        """Whether the first extra head transcribes the user: it then has the text vocabulary. (The extra heads of
+        published models detect pauses.)"""
         return self.extra_heads > 0 and self.extra_heads_dim == self.text_card_out
 
     @property
     def reads_user_text(self) -> bool:
-        """Whether what was written down of the user's words goes back in with the next frame, as the second text
-        stream."""
+        """Whether the transcript of the user is an input of the next frame, as the second text stream."""
         return self.second_text_stream and self.writes_down_user
 
     @property

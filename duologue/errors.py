@@ -1,4 +1,4 @@
-"""The one exception that speaks to the person who runs a command."""
+"""The exception whose message is meant for the person who runs a command."""
 
 
 class InputError(Exception):

@@ -11,9 +11,9 @@ from duologue.types import StrPath
 
 
 def check_writable(path: StrPath) -> Path:
-    """The resolved `path`, once it is sure that a file can be put there: to be asked before long work.
+    """The resolved `path`, after checking that a file can be written there. Call it before long work.
 
-    Raises InputError if its folder is missing or closed to us, or if it names anything but a plain file.
+    Raises InputError if its folder is missing or not writable, or if it names anything but a plain file.
     """
     target = Path(path).resolve()
     if target.exists() and not target.is_file():
@@ -43,7 +43,7 @@ def atomic_write(path: StrPath) -> Generator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if os.name == "posix":  # the name is on the disk only once its folder is
+    if os.name == "posix":  # the rename is on the disk only after the folder is synced
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

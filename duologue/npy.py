@@ -1,5 +1,5 @@
-"""Arrays in npy files, read with a bound: numpy makes room for what a header claims before it looks for it, and may be
-asked to run what a file holds."""
+"""Read npy files safely: numpy allocates what a header claims before it checks the data, and may unpickle (run) what a
+file holds."""
 
 import math
 import re
@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 MAGIC = b"\x93NUMPY"
-# What numpy and all who write such files put there; numbers and text only.
+# The header that numpy writes; numbers and text only.
 HEADER = re.compile(
     rb"\{\s*'descr':\s*'([<>|=]?[?biufU]\d*)',\s*'fortran_order':\s*(True|False),\s*'shape':\s*\(([\d, ]*)\),?\s*\}\s*"
 )
@@ -18,11 +18,11 @@ def parse_npy(body: bytes) -> np.ndarray:
     wide = body[6:7] != b"\x01"
     start = 12 if wide else 10
     if body[:6] != MAGIC or body[6:7] not in (b"\x01", b"\x02", b"\x03"):
-        raise ValueError("it is no npy file")
+        raise ValueError("it is not an npy file")
     end = start + int.from_bytes(body[8:start], "little")
     found = HEADER.fullmatch(body[start:end]) if end <= min(len(body), 1 << 16) else None
     if found is None:
-        raise ValueError("the header of its npy file is damaged, or no array of numbers")
+        raise ValueError("the header of its npy file is damaged, or does not describe an array of numbers")
     try:
         dtype = np.dtype(found[1].decode())
         shape = tuple(int(size) for size in found[3].split(b",") if size.strip())

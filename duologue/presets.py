@@ -22,7 +22,7 @@ def mimi(codebooks: int = 8) -> CodecConfig:
 
 def nano_codec() -> CodecConfig:
     """The codec of `nano`: Mimi's architecture at an eighth of its size, 8 codebooks of 512 entries (0.9 kbit/s), and a
-    decoder by frames."""
+    frame decoder."""
     return CodecConfig(
         seanet=SeanetConfig(dim=256, filters=16),
         transformer=TransformerConfig(256, 4, 4, 1024, 50, layer_scale=0.2),
@@ -61,8 +61,8 @@ def personaplex_7b() -> LMConfig:
 
 def nano_lm() -> LMConfig:
     """The language model of `nano`, 30 M parameters: Moshi's architecture with a vocabulary of 2,000 pieces, depth
-    weights shared from the third codebook on, and an extra head for the user's words, which go back in as a second text
-    stream. Every width is a multiple of 64, the group in which MLX quantises."""
+    weights shared from the third codebook on, and an extra head for the user's words, which are fed back as a second
+    text stream. Every width is a multiple of 64, the group in which MLX quantises."""
     return LMConfig(
         temporal=replace(_helium(384, 6, 8, 250), feedforward=1440),
         depth=DepthConfig(192, 3, 2, 864, (0, 1, 2, 2, 2, 2, 2, 2)),

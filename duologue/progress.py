@@ -1,17 +1,17 @@
-"""A progress bar where a person watches; in a log, a line now and then."""
+"""A progress bar on a terminal; otherwise a line every half minute."""
 
 import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-EVERY = 30.0  # seconds between two lines in a log
+EVERY_SECONDS = 30.0  # seconds between two lines in a log
 
 
 @contextmanager
 def progress(label: str, total: float | None = None) -> Generator[Callable[[float], None]]:
-    """Yields `advance(amount)`; `total` None means nobody knows. Drawn on stderr if that is a terminal, else written
-    there every half a minute: short work leaves no line."""
+    """Yields `advance(amount)`; `total` is None if it is unknown. On stderr: a bar if that is a terminal, else a line
+    every half minute, so short work prints nothing."""
     if not sys.stderr.isatty():
         yield _lines(label, total)
         return
@@ -31,7 +31,7 @@ def _lines(label: str, total: float | None) -> Callable[[float], None]:
     def advance(amount: float) -> None:
         nonlocal last, done
         done, now = done + amount, time.monotonic()
-        if now - last < EVERY:
+        if now - last < EVERY_SECONDS:
             return
         last = now
         how_far = f"{done:.0f}" if total is None else f"{100 * done / max(total, 1e-9):.0f} %"

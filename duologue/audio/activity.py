@@ -1,19 +1,18 @@
-"""Voice activity: where in a sound somebody speaks. One loudness and one set of thresholds for the whole project.
-
-Two resolutions: frames of 80 ms as they come in a conversation (`rms_of`, against `LOUD` or `LOUD_USER`), and 10 ms of
-a whole recording (`level_db`): `spans` by an absolute level, for evaluations, and `voiced_span` by a level relative to
-the loudest part, for clips of unknown gain.
+"""Voice activity detection, with one loudness and one set of thresholds for the whole project. Two resolutions: frames
+of 80 ms in a conversation (`rms_of`, compared with `LOUD` or `LOUD_USER`), and 10 ms of a whole recording (`level_db`):
+`spans` by an absolute level, for evaluations, and `voiced_span` by a level relative to the loudest part, for clips of
+unknown gain.
 """
 
 import numpy as np
 
-LOUD = 3e-3  # root mean square above which a frame of the agent is voiced
-LOUD_USER = 1e-2  # the same of the user: a microphone is never silent
+LOUD = 3e-3  # RMS above which a frame of the agent is voiced
+LOUD_USER = 1e-2  # the same for the user: a microphone is never silent
 HOP = 240  # samples at 24 kHz: 10 ms, the resolution of `level_db`
-FLOOR_DB = -45.0  # of 10 ms: below is silence
+FLOOR_DB = -45.0  # level of 10 ms below which it is silence
 GAP_SECONDS = 0.2  # shorter silences are part of the speech around them (section 5.6 of the Moshi paper)
 LEAST_SECONDS = 0.05  # shorter sounds are clicks
-CLIP_RANGE_DB = 35.0  # below a clip's loudest 10 ms: what is fainter is not its voice
+CLIP_RANGE_DB = 35.0  # range below a clip's loudest 10 ms that counts as voice
 CLIP_FLOOR_DB = -55.0
 
 Span = tuple[float, float]
@@ -31,7 +30,7 @@ def level_db(wav_S: np.ndarray) -> np.ndarray:
 
 
 def voiced(wav_S: np.ndarray) -> np.ndarray:
-    """Which 10 ms of a clip are voiced: within 35 dB of its loudest, and above -55 dB."""
+    """The voiced 10 ms of a clip: within 35 dB of its loudest, and above -55 dB."""
     level = level_db(wav_S)
     return level > max(level.max(initial=-100.0) - CLIP_RANGE_DB, CLIP_FLOOR_DB)
 
@@ -43,7 +42,7 @@ def voiced_span(wav_S: np.ndarray) -> Span:
 
 
 def spans(wav_S: np.ndarray) -> list[Span]:
-    """Stretches (start, end) in seconds in which a sound at 24 kHz is audible."""
+    """Spans (start, end) in seconds in which a sound at 24 kHz is audible."""
     loud = np.flatnonzero(level_db(wav_S) > FLOOR_DB)
     if not loud.size:
         return []
@@ -59,5 +58,5 @@ def loud(frame_S: np.ndarray) -> bool:
 
 
 def within(found: list[Span], start: float, end: float) -> list[Span]:
-    """The parts of stretches that lie between two moments."""
+    """The parts of spans between two times."""
     return [(max(a, start), min(b, end)) for a, b in found if a < end and b > start]

@@ -1,8 +1,7 @@
-"""What the headers of a sound file promise, against what is there: libsndfile reads less in silence where they differ.
+"""Compare what the headers of a sound file promise with the file: where they differ, libsndfile silently reads less.
 
-A file that ends before its promise is refused. Where a length was never filled in, or is older than the sound (a
-recorder that was killed), the header is read as if it said what is there. An Ogg file of several streams, one after the
-other, is taken apart into them.
+A file that is shorter than its header says is refused. Where a length was never filled in, or is out of date (the
+recorder was killed), the actual length replaces it. An Ogg file of several chained streams is split into them.
 """
 
 import io
@@ -17,10 +16,10 @@ from typing import BinaryIO
 from duologue.errors import InputError
 
 HEADER_SLACK = 64  # bytes: some recorders count their header in
-UNKNOWN_LENGTH = 0x7FFF_F000  # and above: the length was not known when the header was written
+UNKNOWN_LENGTH = 0x7FFF_F000  # this and above: the length was unknown when the header was written
 LARGEST_WORD = 0xFFFF_FFFF
 TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-# What follows the sound of a wav file is one of these, or a chain of chunks up to the end; else it is sound.
+# After the samples of a wav file come these, or chunks up to the end; anything else is samples.
 BESIDES = {
     b"LIST", b"id3 ", b"ID3 ", b"bext", b"fact", b"cue ", b"smpl", b"inst", b"PEAK", b"iXML", b"JUNK", b"junk", b"PAD ",
     b"_PMX", b"acid", b"afsp", b"DISP", b"axml", b"chna", b"umid", b"minf", b"elm1", b"regn", b"plst", b"labl", b"note",
@@ -29,8 +28,8 @@ BESIDES = {
 
 @dataclass
 class Part:
-    """A stretch of a file that is a sound of its own, with the bytes of its header that are to be read otherwise, by
-    their place in it. `name` is for people."""
+    """A byte range of a file that is a sound file of its own, with corrected header bytes by their offset. `name` is
+    for messages."""
 
     path: Path
     start: int
@@ -91,7 +90,7 @@ class _Window(io.RawIOBase):
 
 
 def parts_of(whole: Part) -> list[Part]:
-    """The sounds of a file, one after the other; usually it is one. Raises InputError if it is cut short."""
+    """The sound files inside a file, usually one. Raises InputError if it is cut short."""
     size = whole.end - whole.start
     with whole.open() as file:
         head = file.read(64)
@@ -111,9 +110,9 @@ def parts_of(whole: Part) -> list[Part]:
 
 @dataclass(frozen=True)
 class _Sound:
-    """Where the samples of a file start, how many bytes of them its header promises, and where it says so.
-
-    `counted`: bytes before the samples that the length counts in. `whole`: a length below what is there is no fault.
+    """Where the samples of a file start, how many bytes of them its header promises, and where that length is.
+    `counted`: bytes before the samples that the length includes. `whole`: a smaller length than the actual one is no
+    error.
     """
 
     start: int
@@ -129,7 +128,7 @@ class _Sound:
     ] = ()  # other lengths: place, format, what they count before the samples
 
     def filled_in(self, size: int) -> dict[int, bytes]:
-        """The header's lengths as they should be."""
+        """The corrected lengths of the header."""
         lengths = [(self.place, self.format, self.counted), *self.also]
         most = {"I": LARGEST_WORD, "Q": (1 << 63) - 1}
         return {
@@ -139,7 +138,7 @@ class _Sound:
 
 
 def _find_sound(file: BinaryIO, head: bytes, size: int) -> _Sound | None:
-    """The samples of a file whose container says how many there are; None for any other."""
+    """The samples of a file whose container gives their number; None for others."""
     form, kind = head[:4], head[8:12]
     if form in (b"RIFF", b"RIFX", b"RF64", b"BW64") and kind == b"WAVE":
         return _in_riff(file, form, size)
@@ -188,7 +187,7 @@ def _in_riff(file: BinaryIO, form: bytes, size: int) -> _Sound | None:
 
 
 def _in_sphere(file: BinaryIO) -> _Sound | None:
-    """NIST SPHERE, whose header is text; only plain samples have a length that can be told."""
+    """NIST SPHERE, whose header is text; only uncompressed samples have a known length."""
     file.seek(0)
     words = [line.split() for line in file.read(1024).split(b"\n")]
     fields = {line[0]: line[2] for line in words if len(line) == 3}
@@ -218,7 +217,7 @@ def _chunks(
 
 
 def _is_besides(file: BinaryIO, at: int, size: int, order: str) -> bool:
-    """Whether what lies behind the samples is something else than more of them."""
+    """Whether the bytes after the samples are something other than samples."""
     if size - at < 8:
         return True
     for place, name, length in _chunks(file, at, size, f"{order}4sI"):
@@ -233,8 +232,8 @@ def _is_besides(file: BinaryIO, at: int, size: int, order: str) -> bool:
 
 
 def _ogg_links(file: BinaryIO, size: int, name: str) -> list[tuple[int, int]]:
-    """The streams that follow each other in an Ogg file, as stretches of it. Decoders leave out pages that are damaged
-    or missing without a word, so each is looked at."""
+    """The chained streams of an Ogg file, as byte ranges. Decoders silently skip damaged or missing pages, so each page
+    is checked."""
     starts, at, before, ended = [0], 0, True, False
     numbers: dict[bytes, int] = {}
     file.seek(0)
@@ -260,7 +259,7 @@ def _ogg_links(file: BinaryIO, size: int, name: str) -> list[tuple[int, int]]:
 
 
 def _ogg_check(page: bytes) -> int:
-    """Ogg's checksum is zlib's with all bits the other way round and no inversion."""
+    """Ogg's checksum is zlib's with reversed bits and without inversion."""
     turned = (page[:22] + bytes(4) + page[26:]).translate(TURNED)
     return int(f"{zlib.crc32(turned, LARGEST_WORD) ^ LARGEST_WORD:032b}"[::-1], 2)
 

@@ -12,12 +12,12 @@ import soundfile
 from duologue.audio.containers import Part
 from duologue.errors import InputError
 
-BLOCK = 1 << 16  # samples of all channels together that are decoded at a time
+BLOCK = 1 << 16  # samples of all channels together, decoded at a time
 MOST_CHANNELS = 64
-UNKNOWN = 1 << 60  # frames: libsndfile's word for a length that nobody knows
+UNKNOWN = 1 << 60  # frames: libsndfile's value for an unknown length
 # Of libsndfile's formats those whose length can be checked.
 SNDFILE = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "OGG", "MP3"}
-# Of FFmpeg's those that hold nothing but themselves: a playlist would have it open other files.
+# Of FFmpeg's, those that cannot refer to other files, as a playlist can.
 FFMPEG = (
     "mov,matroska,webm,aac,ogg,asf,flac,mp3,amr,ac3,eac3,ape,tta,wv,caf,wav,w64,aiff,au,loas,flv,avi,mpegts"
 )
@@ -45,7 +45,7 @@ class Decoder:
                 raise InputError(f"{self.part.name} changes its number of channels on the way")
             read += len(block_SC)
             yield block_SC
-        # FFmpeg's lengths are rounded, and count in what encoders put in front.
+        # FFmpeg's lengths are rounded, and include the encoder's priming samples.
         slack = self.rate // 10 if self.ffmpeg else 0
         if self.samples is not None and read + slack < self.samples:
             raise InputError(
@@ -55,7 +55,7 @@ class Decoder:
 
 
 def open_decoder(part: Part) -> Decoder:
-    """By libsndfile, or else by FFmpeg where it is installed. Raises InputError for what neither reads."""
+    """Opened by libsndfile, or else by FFmpeg where it is installed. Raises InputError if neither reads it."""
     try:
         with _sndfile(part) as file:
             if file.format not in SNDFILE:
@@ -95,7 +95,7 @@ def _sndfile_blocks(part: Part) -> Iterator[np.ndarray]:
 
 
 def _mp3_says(part: Part) -> bool:
-    """Whether an mp3 tells how long it is; else libsndfile guesses."""
+    """Whether an mp3 states its length; otherwise libsndfile guesses."""
     with part.open() as file:
         head = file.read(10)
         if head[:3] == b"ID3":
@@ -128,7 +128,7 @@ def _container(part: Part) -> Any:
 
 
 class _errors:
-    """FFmpeg's errors as ours."""
+    """Turn FFmpeg's errors into InputError."""
 
     def __init__(self, part: Part):
         self._name = part.name

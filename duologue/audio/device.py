@@ -1,7 +1,7 @@
 """Microphone and speaker, in frames of 24 kHz. Needs the extra `mic`, and PortAudio.
 
-PortAudio's thread puts what was recorded and takes what is to be played; both queues are short, and what is too old
-is dropped, so that nobody ever hears the past.
+PortAudio's thread fills the recording queue and empties the playback queue; both are short, and old sound is dropped,
+so that latency stays low.
 """
 
 import threading
@@ -15,8 +15,8 @@ import soxr
 from duologue.audio.framing import SAMPLE_RATE
 from duologue.errors import InputError
 
-PIECE = 0.02  # seconds that PortAudio asks for at a time
-WAITING = 1.0  # seconds that may wait to be played
+PIECE_SECONDS = 0.02  # seconds that PortAudio asks for at a time
+WAITING_SECONDS = 1.0  # seconds that may wait to be played
 
 
 class NoDevice(InputError):
@@ -24,9 +24,9 @@ class NoDevice(InputError):
 
 
 class Playback:
-    """Joins the agent's frames to a stream without end: silence where nothing came in time.
+    """Joins the agent's frames into an endless stream, with silence where no frame arrived in time.
 
-    After a gap it waits for `hold` samples more than it is asked for, so that uneven arrival makes no further one.
+    After a gap it first buffers `hold` extra samples, so that jitter does not cause the next one.
     """
 
     def __init__(self, hold: int = 0):
@@ -38,15 +38,15 @@ class Playback:
 
     @property
     def waiting(self) -> int:
-        """Samples that wait to be played."""
+        """Samples in the playback queue."""
         return self._samples
 
     def push(self, wav_S: np.ndarray) -> None:
-        """Take a frame, float32 `[S]`. More than a second does not wait: the oldest goes."""
+        """Add a frame, float32 `[S]`. At most a second is queued: the oldest is dropped."""
         with self._lock:
             self._waiting.append(wav_S)
             self._samples += wav_S.size
-            while self._samples > WAITING * SAMPLE_RATE:
+            while self._samples > WAITING_SECONDS * SAMPLE_RATE:
                 self._samples -= self._waiting.popleft().size
 
     def pull(self, samples: int) -> np.ndarray:
@@ -79,17 +79,17 @@ class Devices:
 
     @property
     def waiting(self) -> float:
-        """Seconds that wait to be played."""
+        """Seconds in the playback queue."""
         return self._playback.waiting / SAMPLE_RATE
 
     @property
     def latency(self) -> float:
-        """Seconds that the devices take themselves, both ways, as far as they tell."""
+        """Latency of the devices in seconds, both ways, as they report it."""
         latency = getattr(self._stream, "latency", 0.0)
         return float(sum(latency)) if isinstance(latency, tuple) else float(latency)
 
     def play(self, wav_S: np.ndarray) -> None:
-        """Play a frame of the agent after those that wait."""
+        """Queue a frame of the agent."""
         self._playback.push(wav_S)
 
     def __enter__(self) -> "Devices":
@@ -114,18 +114,18 @@ class Devices:
         except sounddevice.PortAudioError:
             rate = int(sounddevice.query_devices(kind="output")["default_samplerate"])
         down, up = _resampler(rate, SAMPLE_RATE), _resampler(SAMPLE_RATE, rate)
-        ahead = np.zeros(0, np.float32)  # played already, but for a resampler's rest
+        ahead = np.zeros(0, np.float32)  # queued already, except for the resampler's remainder
 
         def callback(recorded_SC, played_SC, samples, *_) -> None:
             nonlocal ahead
             self._on_sound(down(recorded_SC[:, 0].copy()))
             while ahead.size < samples:
-                ahead = np.concatenate([ahead, up(self._playback.pull(round(PIECE * SAMPLE_RATE)))])
+                ahead = np.concatenate([ahead, up(self._playback.pull(round(PIECE_SECONDS * SAMPLE_RATE)))])
             played_SC[:, 0], ahead = ahead[:samples], ahead[samples:]
 
         return sounddevice.Stream(
             samplerate=rate,
-            blocksize=round(PIECE * rate),
+            blocksize=round(PIECE_SECONDS * rate),
             channels=1,
             dtype="float32",
             latency="low",
@@ -141,7 +141,7 @@ def _resampler(rate_in: int, rate_out: int) -> Callable[[np.ndarray], np.ndarray
 
 
 def _reason(error: Exception) -> str:
-    """PortAudio's words, on one line."""
+    """PortAudio's message, on one line."""
     return " ".join(str(error.args[0] if error.args else error).split())
 
 
@@ -160,5 +160,5 @@ def _sounddevice() -> Any:
     except ImportError:
         raise NoDevice("microphone and speaker need the extra: pip install 'duologue[mic]'") from None
     except OSError:
-        raise NoDevice("there is no PortAudio here (apt-get install libportaudio2)") from None
+        raise NoDevice("PortAudio is not installed (apt-get install libportaudio2)") from None
     return sounddevice

@@ -1,8 +1,8 @@
 """Reading any recording, and writing one.
 
-Whatever comes in (any rate, channels, length, stray NaN, infinite or overdriven samples) leaves as clean float32 in
-[-1, 1] at the rate asked for; what is no recording, or not all of one, is an InputError. `open_audio` reads block by
-block, so that memory does not grow with the length of a recording.
+Any input (rate, channels, length, NaN, infinite or overdriven samples) becomes clean float32 in [-1, 1] at the
+requested rate; anything that is not a complete recording is an InputError. `open_audio` reads block by block, so that
+memory does not grow with the length of a recording.
 """
 
 import math
@@ -23,7 +23,7 @@ from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
 from duologue.types import StrPath
 
-# What each suffix is written as, in libsndfile's terms.
+# libsndfile's format of each suffix.
 WRITTEN_AS = {
     ".wav": ("WAV", "PCM_16"),
     ".flac": ("FLAC", "PCM_16"),
@@ -33,12 +33,12 @@ WRITTEN_AS = {
 }
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000
 BLOCK = 1 << 16
-MOST_IN_MEMORY = 1 << 31  # bytes of samples that `read_audio` takes in
+MOST_IN_MEMORY = 1 << 31  # bytes of samples, limit of `read_audio`
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A sound file that was opened: its channels, and its length in seconds as its header has it (None: unknown)."""
+    """An open sound file: its channels, and its length in seconds according to its header (None: unknown)."""
 
     name: str
     rate: int
@@ -47,8 +47,8 @@ class Recording:
     parts: list[Decoder]
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All of it, in pieces float32 [C, S] in [-1, 1] at `rate`; S varies. Raises InputError if it turns out to be
-        damaged, cut short or empty."""
+        """The whole file in blocks, float32 [C, S] in [-1, 1] at `rate`; S varies. Raises InputError if it turns out to
+        be damaged, truncated or empty."""
         samples = 0
         for part in self.parts:
             for block_SC in resampled(map(clean, part.blocks()), part.rate, self.rate):
@@ -70,7 +70,7 @@ class Recording:
             yield pad_to_frames(rest_CS, size)
 
     def mono(self) -> np.ndarray:
-        """All of it at once, the channels averaged: float32 [S]. Raises InputError as `read_audio` does."""
+        """The whole file, channels averaged: float32 [S]. Raises InputError as `read_audio` does."""
         return np.concatenate(list(_bounded(map(mono, self.blocks()), self.name)))
 
 
@@ -83,7 +83,7 @@ def open_audio(path: StrPath, rate: int = SAMPLE_RATE) -> Recording:
 
 
 def open_part(whole: Part, rate: int = SAMPLE_RATE) -> Recording:
-    """As `open_audio`, of a recording that lies in a stretch of another file."""
+    """As `open_audio`, for a recording in a byte range of another file."""
     parts = [open_decoder(part) for part in parts_of(whole)]
     channels, name = parts[0].channels, whole.name
     for part in parts:
@@ -129,8 +129,8 @@ def _bounded(blocks: Iterable[np.ndarray], name: str) -> Iterator[np.ndarray]:
 def write_audio(path: StrPath, wav_XS: np.ndarray, rate: int = SAMPLE_RATE) -> None:
     """Writes float [S] or [C, S] in [-1, 1] as 16-bit wav or flac, Ogg Vorbis, Ogg Opus or mp3, by the suffix.
 
-    The file is there whole or not at all. Samples outside [-1, 1] are clipped, those that are no number silenced.
-    Raises InputError if the suffix is unknown or the file cannot be written.
+    The file is written atomically. Samples outside [-1, 1] are clipped; NaN and infinities become silence. Raises
+    InputError if the suffix is unknown or the file cannot be written.
     """
     wav_CS = np.atleast_2d(wav_XS)
     with audio_writer(path, len(wav_CS), rate) as writer:
@@ -138,7 +138,7 @@ def write_audio(path: StrPath, wav_XS: np.ndarray, rate: int = SAMPLE_RATE) -> N
 
 
 class AudioWriter:
-    """Takes a recording piece by piece."""
+    """Writes a recording block by block."""
 
     def __init__(self, file: soundfile.SoundFile):
         self._file = file
@@ -151,7 +151,7 @@ class AudioWriter:
 
 @contextmanager
 def audio_writer(path: StrPath, channels: int, rate: int = SAMPLE_RATE) -> Generator[AudioWriter]:
-    """As `write_audio`, for a recording that comes in pieces: it has its name once all is written."""
+    """As `write_audio`, for a recording in blocks: the file gets its name when all is written."""
     container, encoding = check_audio_path(path)
     with atomic_write(path) as temporary:
         try:
@@ -185,7 +185,7 @@ def resample(wav_SX: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
 
 
 def resampled(blocks: Iterable[np.ndarray], rate_in: int, rate_out: int) -> Iterator[np.ndarray]:
-    """As `resample`, of a recording that comes in pieces [S, C]."""
+    """As `resample`, for a recording in blocks [S, C]."""
     stream: soxr.ResampleStream | None = None
     read = made = channels = 0
     for block_SC in blocks:

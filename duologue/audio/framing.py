@@ -1,4 +1,4 @@
-"""Between chunks of any length, as they arrive, and frames of exactly 1920 samples, as the model reads them."""
+"""Convert chunks of any length into frames of exactly 1920 samples."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def pad_to_frames(wav_XS: np.ndarray, frame_size: int = FRAME_SIZE) -> np.ndarra
 
 
 class Framer:
-    """Cuts a stream of chunks into frames; what does not fill a frame waits for the next chunk."""
+    """Cuts a stream of chunks into frames; samples that do not fill a frame wait for the next chunk."""
 
     def __init__(self, frame_size: int = FRAME_SIZE):
         self.frame_size = frame_size
@@ -34,11 +34,11 @@ class Framer:
         return stream_S[:whole].reshape(-1, self.frame_size)
 
     def flush(self) -> np.ndarray:
-        """What still waits, filled up with silence: float32 [0 or 1, frame_size]. The framer then is empty."""
+        """The waiting samples padded with silence: float32 [0 or 1, frame_size]. Empties the framer."""
         rest_S, self._waiting_S = self._waiting_S, np.zeros(0, np.float32)
         return pad_to_frames(rest_S, self.frame_size).reshape(-1, self.frame_size)
 
     @property
     def waiting(self) -> int:
-        """Samples that wait for the rest of their frame."""
+        """Number of waiting samples."""
         return self._waiting_S.size

@@ -1,15 +1,15 @@
-"""Telephone sound: the 8 bits a sample of G.711 at 8 kHz, to and from samples at 24 kHz, piece by piece."""
+"""Telephone sound: G.711 (8 bits a sample at 8 kHz) to and from samples at 24 kHz, in chunks."""
 
 import numpy as np
 
 RATIO = 3  # 24 kHz / 8 kHz
-TAPS = 121  # of the filter between the rates: 2.5 ms of delay
+TAPS = 121  # of the resampling filter: 2.5 ms of delay
 CUTOFF = 3600.0 / 24_000  # of the sample rate
 
 
 class G711:
-    """One direction of sound each way: `read` and `write` keep what a piece leaves for the next. Raises ValueError for
-    a law that is neither "ulaw" nor "alaw"."""
+    """A decoder (`read`) and an encoder (`write`), each with its filter's state between chunks. Raises ValueError if
+    `law` is neither "ulaw" nor "alaw"."""
 
     def __init__(self, law: str):
         if law not in ("ulaw", "alaw"):
@@ -40,14 +40,14 @@ class G711:
 
 
 def _ulaw() -> np.ndarray:
-    """What each byte means, in 16 bits (ITU-T G.711, table 2)."""
+    """The 16-bit value of each byte (ITU-T G.711, table 2)."""
     byte = ~np.arange(256) & 0xFF
     size = ((((byte & 15) << 3) + 132) << (byte >> 4 & 7)) - 132
     return np.where(byte & 128, -size, size).astype(np.float64)
 
 
 def _alaw() -> np.ndarray:
-    """What each byte means, in 16 bits (ITU-T G.711, table 1)."""
+    """The 16-bit value of each byte (ITU-T G.711, table 1)."""
     byte = np.arange(256) ^ 0x55
     exponent = byte >> 4 & 7
     size = (((byte & 15) << 4) + 8 + 256 * (exponent > 0)) << np.maximum(exponent - 1, 0)

@@ -1,4 +1,4 @@
-"""Loudness of a whole recording in LUFS (ITU-R BS.1770-4): weighted as one hears it, pauses left out."""
+"""Loudness of a whole recording in LUFS (ITU-R BS.1770-4): K-weighted, gated."""
 
 from math import cos, pi, sin
 
@@ -6,7 +6,7 @@ import numpy as np
 
 BLOCK, HOP = 0.4, 0.1  # seconds
 SILENT, PAUSE = -70.0, 10.0  # LUFS; and how far below the mean a block counts as a pause
-SHELF = 4.0, 2**-0.5, 1500.0  # gain in dB, quality, Hz: the head
+SHELF = 4.0, 2**-0.5, 1500.0  # gain in dB, quality, Hz: the effect of the head
 HIGH_PASS = 0.5, 38.0
 
 
@@ -26,7 +26,7 @@ def loudness(wav_S: np.ndarray, rate: int) -> float:
 
 
 def normalised(wav_S: np.ndarray, rate: int, target: float) -> np.ndarray:
-    """The recording at another loudness; silence as it is."""
+    """The recording at another loudness; silence is unchanged."""
     now = loudness(wav_S, rate)
     return wav_S if now == -np.inf else (wav_S * 10 ** ((target - now) / 20)).astype(np.float32)
 
@@ -36,7 +36,7 @@ def _power(lufs: float) -> float:
 
 
 def _weighted(wav_S: np.ndarray, rate: int) -> np.ndarray:
-    """Through both filters, by their frequency response; a second of silence takes up what rings on."""
+    """K-weighting by the frequency response of both filters, with a second of padding for their decay."""
     size = wav_S.size + rate
     z = np.exp(-2j * pi * np.fft.rfftfreq(size))
     response = np.ones_like(z)

@@ -1,4 +1,4 @@
-"""Opus on the wire: an Ogg stream in pieces, either way. Needs the extra `serve`."""
+"""Opus on the wire: an Ogg stream in chunks, in both directions. Needs the extra `serve`."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 from duologue.audio.framing import SAMPLE_RATE
 from duologue.errors import InputError
 
-PIECE = 512  # bytes decoded at a time, so that what a message holds is known before all of it is in memory
+PIECE = 512  # bytes decoded at a time, so that a message is refused before all of it is in memory
 
 
 def _sphn() -> Any:
@@ -19,14 +19,14 @@ def _sphn() -> Any:
 
 
 class OpusReader:
-    """Decodes an Ogg Opus stream that comes in pieces cut anywhere."""
+    """Decodes an Ogg Opus stream in chunks that are cut anywhere."""
 
     def __init__(self, rate: int = SAMPLE_RATE):
         self._reader = _sphn().OpusStreamReader(rate)
         self._rate = rate
 
     def push(self, data: bytes, most: float = 60.0) -> np.ndarray:
-        """The samples (float32 `[S]`) that `data` completes. Raises InputError if it is no Ogg Opus, or holds more than
+        """The samples (float32 `[S]`) that `data` completes. Raises InputError if it is not Ogg Opus, or more than
         `most` seconds: a few bytes of Opus can hold minutes of silence."""
         parts: list[np.ndarray] = []
         samples = 0

@@ -1,8 +1,8 @@
-"""A mark in the agent's sound that can be found again: spread spectrum with a key, or AudioSeal.
+"""A detectable watermark in the agent's sound: spread spectrum with a key, or AudioSeal.
 
-`SpreadSpectrum` adds noise that only the key can make again, about 30 dB below the sound in each band, and finds it by
-correlation: it needs no weights. It is no secret against somebody who wants it gone, and a codec takes it out (as the
-paper found of AudioSeal's): it says that a recording comes straight from here, not that it does not.
+`SpreadSpectrum` adds noise that the key reproduces, about 30 dB below the sound in each band, and finds it by
+correlation; it needs no weights. Somebody who wants to remove it can, and a neural codec removes it (as the paper found
+for AudioSeal): a mark proves where a recording comes from, a missing mark proves nothing.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from duologue.audio.framing import SAMPLE_RATE
 from duologue.errors import InputError
 
 PERIOD = 24_000  # samples after which the noise repeats: one second
-FOUND = 6.0  # standard deviations above which a mark is there: one false alarm in a thousand million
+FOUND = 6.0  # standard deviations above which a mark is detected: one false alarm in 10**9
 BAND = (500.0, 6000.0)  # Hz
 
 
@@ -72,14 +72,14 @@ class SpreadSpectrum:
         spectrum_F, noise_F = np.fft.rfft(flat), np.fft.rfft(self.noise_S)
         whole_F = spectrum_F / np.maximum(
             np.abs(spectrum_F), 1e-9
-        )  # all frequencies alike: speech is mostly low
+        )  # whiten: speech is mostly low frequencies
         found_S = np.fft.irfft(
             whole_F * np.conj(noise_F) / np.maximum(np.abs(noise_F), 1e-9) * (np.abs(noise_F) > 1e-6)
         )
         return float(found_S.max() / (found_S.std() + 1e-12))
 
     def find(self, wav_S: np.ndarray) -> float:
-        """1 where the mark is found beyond doubt, falling to 0 at what chance gives."""
+        """Probability of a mark: 1 well above the threshold, 0 at chance level."""
         return float(np.clip((self.score(wav_S) - 4) / (2 * (FOUND - 4)), 0, 1))
 
 

@@ -1,5 +1,5 @@
 """`duologue bench --backend mlx`: the measurements of `bench.run`, with the same names. Where the step is one compiled
-graph its parts cannot be told apart."""
+graph, its parts cannot be timed separately."""
 
 from collections.abc import Callable
 from importlib.metadata import version
@@ -32,7 +32,7 @@ def bench_codec(model: Model, frames: int, batch: int) -> dict[str, Any]:
     decode_frame = _evaluated(lambda codes_BQT: codec.decode_frame(state, codes_BQT), state)
     codes_BQT = encode_frame(wav_BS)
     encode, decode = [], []
-    for _ in range(frames + WARMUP):  # in turn, as a conversation does
+    for _ in range(frames + WARMUP):  # alternating, as in a conversation
         encode += milliseconds(lambda: encode_frame(wav_BS), 1, 0)
         decode += milliseconds(lambda: decode_frame(codes_BQT), 1, 0)
     encode, decode = encode[WARMUP:], decode[WARMUP:]
@@ -51,7 +51,7 @@ def bench_codec(model: Model, frames: int, batch: int) -> dict[str, Any]:
 
 
 def bench_lm(model: Model, frames: int, batch: int, quantize: Quantize | None) -> dict[str, Any]:
-    """One step of the language model, and how fast it reads its weights beside how fast the processor can."""
+    """One step of the language model, and its memory bandwidth beside the processor's."""
     lm = load_lm(model, quantize=quantize)
     state = init_state(lm, [Sampling(seed=slot) for slot in range(batch)])
     heard_BQ = mx.zeros((batch, lm.config.heard), mx.int32)

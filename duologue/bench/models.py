@@ -1,4 +1,4 @@
-"""What is measured: a shape with random weights, which take the same time as trained ones, or a model's own."""
+"""The models to measure: a shape with random weights, which take as long as trained ones, or a real model."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,7 +31,7 @@ SHAPES = {
 
 
 class RandomModel(Model):
-    """A shape by its name, with random weights. `half`: of 16 bits, as nano's are published. `layers`: of its temporal
+    """A named shape with random weights. `half`: float16, as nano's are published. `layers`: how many of its temporal
     transformer, if not all."""
 
     def __init__(self, shape: str, half: bool, layers: int | None = None):
@@ -67,7 +67,7 @@ class RandomModel(Model):
 
 
 def open_model(model: str, quantized: str | None = None, layers: int | None = None) -> Model:
-    """A shape by its name (`SHAPES`: random weights), or anything that `load` takes."""
+    """A named shape (`SHAPES`, with random weights), or anything that `load` takes."""
     if model in SHAPES:
         opened: Model = RandomModel(model, model == "nano", layers)
     elif layers is None:
@@ -83,7 +83,7 @@ def open_model(model: str, quantized: str | None = None, layers: int | None = No
 
 
 def random_quantized(config: LMConfig, kind: str) -> LM:
-    """A language model of random layers of 8 or 4 bits, layer by layer: never more than it in memory."""
+    """A language model with random 8- or 4-bit layers, made layer by layer so that memory never holds more than it."""
     with torch.device("meta"):
         lm = LM(config)
     for parent in list(lm.modules()):
@@ -106,7 +106,7 @@ def _random_layer(rows: int, columns: int, kind: str) -> nn.Module:
 
 
 def bytes_read(lm: LM) -> int:
-    """Bytes of weights that a step reads, each counted once; not the embeddings, of which it reads a few rows."""
+    """Bytes of weights that a step reads, each counted once, without the embeddings, of which it reads a few rows."""
     parts = [lm.temporal, lm.text_head, *([lm.depth] if lm.depth is not None else [])]
     return sum(_kept(module) for part in parts for module in part.modules())
 

@@ -1,4 +1,4 @@
-"""The measurements: each gives one flat report."""
+"""The measurements: each returns one flat report."""
 
 import time
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def bench_codec(codec: Codec, frames: int, batch: int) -> dict[str, Any]:
     encode, decode = [], []
     for _ in range(
         frames + WARMUP
-    ):  # in turn, as a conversation does: each finds the other's weights in the caches
+    ):  # alternating, as in a conversation: each evicts the other's weights from the caches
         encode += milliseconds(lambda: codec.encode_step(state, wav_BS), 1, 0)
         decode += milliseconds(lambda: codec.decode_step(state, codes_BQT), 1, 0)
     encode, decode = encode[WARMUP:], decode[WARMUP:]
@@ -46,7 +46,7 @@ def bench_codec(codec: Codec, frames: int, batch: int) -> dict[str, Any]:
 
 
 def bench_lm(lm: LM, frames: int, batch: int) -> dict[str, Any]:
-    """One step of the language model, and how fast it reads its weights beside how fast this machine can."""
+    """One step of the language model, and its memory bandwidth beside this machine's."""
     state = init_state(lm, [Sampling(seed=slot) for slot in range(batch)])
     heard_BQ = torch.zeros(batch, lm.config.heard, dtype=torch.int64)
     taken = milliseconds(lambda: step(lm, state, heard_BQ), frames, WARMUP)
@@ -68,7 +68,7 @@ def bench_lm(lm: LM, frames: int, batch: int) -> dict[str, Any]:
 
 
 def bench_step(model: Model, frames: int, batch: int) -> dict[str, Any]:
-    """Whole frames of conversations, and what each part of the model takes of them."""
+    """Whole frames of conversations, and the time of each part of the model."""
     spent: dict[str, list[float]] = {}
     duplex = Duplex(model, [Sampling(seed=slot) for slot in range(batch)])
     for name, owner, method in (

@@ -1,4 +1,4 @@
-"""Timing steps, and what a figure needs beside it: threads, memory, and how fast this machine reads memory at all."""
+"""Timing of steps, and the context of a figure: threads, memory, and this machine's memory bandwidth."""
 
 import os
 import platform
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-READ = 2**28  # bytes of the read test: more than any cache
+READ = 2**28  # bytes of the bandwidth test: more than any cache
 
 
 def milliseconds(step: Callable[[], object], frames: int, warmup: int) -> list[float]:
-    """How long each of `frames` steps takes, after `warmup` that do not count."""
+    """Time of each of `frames` steps, after `warmup` steps that do not count."""
     for _ in range(warmup):
         step()
     taken = []
@@ -34,13 +34,13 @@ def p99(values: list[float]) -> float:
 
 
 def read_gb_per_s() -> float:
-    """How fast all threads together read memory, in the middle of some passes."""
+    """Memory bandwidth of all threads together: the median of some passes."""
     values = torch.ones(READ // 4)
     return round(READ / p50(milliseconds(values.sum, 15, 3)) / 1e6, 2)
 
 
 def memory_mb() -> int | None:
-    """What the process holds in memory; None where the system does not say it in a file."""
+    """Resident memory of the process; None where /proc is missing."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
@@ -49,7 +49,7 @@ def memory_mb() -> int | None:
 
 
 def machine() -> dict[str, Any]:
-    """What a figure depends on."""
+    """The settings that a figure depends on."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),

@@ -1,6 +1,6 @@
 """The command line: what each verb takes. Each is one call into the library.
 
-Nothing heavy is imported before a verb runs, so that `--help` answers at once.
+Nothing heavy is imported before a verb runs, so that `--help` is fast.
 """
 
 import os
@@ -16,7 +16,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 from duologue import DEFAULT_MODEL, __version__
 from duologue.cli import bench, data, train
 from duologue.cli import eval as eval_
-from duologue.cli.card import Card
+from duologue.cli.card import Card, Push
 from duologue.cli.convert import Convert
 from duologue.cli.detect import Detect
 from duologue.cli.serve import Call, Serve
@@ -169,8 +169,8 @@ class Translate:
     greedy: bool = False
     """Take the likeliest token each time instead of sampling."""
     guidance: float | None = None
-    """How much the translation is drawn to a good one (1: not; 3 is closer to the speaker's voice, at twice the work);
-    by default what the model was published with."""
+    """Strength of classifier-free guidance (1: none; 3 is closer to the speaker's voice, at twice the compute); by
+    default the published value."""
     tail: float = 30.0
     """The most seconds to go on after the recording has ended."""
     options: Options = field(default_factory=Options)
@@ -242,6 +242,7 @@ Verb: TypeAlias = (
     | Call
     | Convert
     | Card
+    | Push
     | Detect
     | Annotated[DataVerbs, subcommand("data")]
     | Annotated[TrainVerbs, subcommand("train")]
@@ -256,12 +257,12 @@ def main(arguments: list[str] | None = None) -> None:
         try:
             _run(sys.argv[1:] if arguments is None else arguments)
         finally:
-            sys.stdout.flush()  # here, where a reader that has gone can be noticed
+            sys.stdout.flush()  # here, where a closed pipe can be noticed
     except InputError as error:
         sys.exit(_complain(str(error)))
     except FloatingPointError as error:
         sys.exit(_complain(f"{error}: give another model, or take back --quantize"))
-    except BrokenPipeError:  # nothing to say, and no one to say it to
+    except BrokenPipeError:  # there is no reader for a message either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # a full disk, a folder without permission

@@ -23,7 +23,7 @@ from duologue.errors import InputError
 from duologue.serve.kyutai import Kind
 
 FRAME = 0.08
-WAITING = 12  # frames of the microphone that may wait to be sent: 1 s
+WAITING_FRAMES = 12  # frames of the microphone that may wait to be sent: 1 s
 AGAIN = 500  # messages that are kept to be sent again
 UNANSWERED = 12  # frames without an answer after which the user's sound waits: the line may be dead
 AWAY, BETWEEN = 30.0, 0.5  # seconds in which a lost connection is made again, and between two tries
@@ -36,7 +36,7 @@ OVER = (
     1012,
     1013,
 )  # codes with which a server says that a conversation has ended
-HOLD = FRAME_SIZE // 2  # samples that the speaker keeps for the network's unevenness
+HOLD_SAMPLES = FRAME_SIZE // 2  # samples that the speaker keeps for the network's unevenness
 
 
 class Listener(Protocol):
@@ -50,7 +50,7 @@ class Listener(Protocol):
     def text(self, text: str) -> None: ...
 
     def event(self, event: dict[str, Any]) -> None:
-        """What a server of ours tells beside (docs/serving.md), and `round_trip`."""
+        """The events of our own server (docs/serving.md), and `round_trip`."""
         ...
 
 
@@ -83,7 +83,7 @@ def chat_url(url: str) -> str:
     parts = urlsplit(url if "://" in url else f"ws://{url}")
     schemes = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
     if parts.scheme not in schemes or not parts.hostname:
-        raise InputError(f"{url} is no address of a server, such as http://localhost:8998")
+        raise InputError(f"{url} is not the address of a server, such as http://localhost:8998")
     path = parts.path if parts.path.endswith("/api/chat") else parts.path.rstrip("/") + "/api/chat"
     query = "&".join(part for part in (parts.query, "events=1") if part)
     return f"{schemes[parts.scheme]}://{parts.netloc}{path}?{query}"
@@ -241,7 +241,7 @@ async def call_live(url: str, key: str) -> None:
     def put(wav_S: np.ndarray) -> None:
         for frame_S in framer.push(wav_S):
             waiting.put_nowait(frame_S)
-        while waiting.qsize() > WAITING:
+        while waiting.qsize() > WAITING_FRAMES:
             waiting.get_nowait()
 
     async def spoken() -> AsyncIterator[np.ndarray]:
@@ -250,7 +250,7 @@ async def call_live(url: str, key: str) -> None:
 
     try:
         with (
-            Devices(lambda wav_S: loop.call_soon_threadsafe(put, wav_S), HOLD) as devices,
+            Devices(lambda wav_S: loop.call_soon_threadsafe(put, wav_S), HOLD_SAMPLES) as devices,
             Screen() as screen,
         ):
             await call(url, spoken(), key, _Live(devices, screen))

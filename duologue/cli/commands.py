@@ -61,7 +61,7 @@ def encode(source: Path, target: Path, model: str, options: Options) -> None:
 
 
 def decode(source: Path, target: Path, model: str | None, options: Options) -> None:
-    """Writes the recording that codes stand for, by the model named or else the one they were made with."""
+    """Decodes codes to a recording, with the given model or else the one that made them."""
     check_audio_path(target)
     codes = load_codes(source)
     opened = load(model or codes.model, options.torch_device())
@@ -91,8 +91,8 @@ def talk(
     play: bool,
     options: Options,
 ) -> None:
-    """Writes what the agent says to a recording; `stereo` adds the user on the right. Prints what both say. Memory does
-    not grow with its length, unless what was said is to be drawn or played."""
+    """Writes the agent's answer to a recording; `stereo` adds the user on the right. Prints the words of both. Memory
+    does not grow with its length, unless what was said is to be drawn or played."""
     check_audio_path(target)
     if json_target is not None:
         check_writable(json_target)

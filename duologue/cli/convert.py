@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 class Convert:
     """Write a model in another format: a new folder that the format's own programs open, and this one too.
 
-    Nothing is given up but where --quantize says so. A codec's file alone is converted alone.
+    Weights are exact unless --quantize is given. A file with only a codec is converted as such.
     """
 
     source: Annotated[Positional[str], arg(metavar="SRC")]
@@ -19,7 +19,8 @@ class Convert:
     target: Annotated[Positional[Path], arg(metavar="DST")]
     """The folder to make."""
     format: Literal["pytorch", "mlx", "candle", "hf"]
-    """Whose: the reference in PyTorch, moshi_mlx, the Rust implementation, or Hugging Face transformers."""
+    """The format of the reference in PyTorch, of moshi_mlx, of the Rust implementation, or of Hugging Face
+    transformers."""
     quantize: Literal["q8", "q4"] | None = None
     """Pack the language model in 8 bits (pytorch, mlx; candle: GGUF q8_0) or 4 (mlx)."""
     lora: Annotated[Path | None, arg(metavar="FILE")] = None

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 class Detect:
     """Tell whether a recording carries the mark of `duologue serve --watermark` or `talk --watermark`.
 
-    A mark that is not found proves nothing: a codec takes it out.
+    A missing mark proves nothing: a neural codec removes it.
     """
 
     source: Annotated[Positional[Path], arg(metavar="IN.wav")]

@@ -107,10 +107,38 @@ class EvalQuantize(options.EvalQuantize):
         Console().print(table)
 
 
+@dataclass(frozen=True)
+class EvalFrontier(options.EvalFrontier):
+    """How soon a model answers against how often it takes a pause for the end of a turn, swept by a bias on PAD."""
+
+    def run(self) -> None:
+        from duologue.eval import frontier
+
+        points = frontier.run_frontier(self)
+        from rich.console import Console
+
+        table = _table("bias on PAD", "false cut-offs %", "median response, ms", "turns taken %")
+        for point in points:
+            table.add_row(
+                f"{point.pad_bias:+g}",
+                _cell(point.cutoffs, 1),
+                _cell(point.response_ms, 0),
+                _cell(point.taken, 1),
+            )
+        console = Console()
+        console.print(table)
+        console.print(
+            f"false cut-offs at {frontier.RESPONSE_MS:.0f} ms: {_cell(frontier.cutoffs_at(points), 1)} %; "
+            f"response at {frontier.CUTOFFS:.0f} % false cut-offs: {_cell(frontier.response_at(points), 0)} ms",
+            soft_wrap=True,
+        )
+
+
 Eval: TypeAlias = (
     Annotated[EvalCodec, subcommand("codec")]
     | Annotated[EvalCodes, subcommand("codes")]
     | Annotated[EvalDuplex, subcommand("duplex")]
+    | Annotated[EvalFrontier, subcommand("frontier")]
     | Annotated[EvalQuantize, subcommand("quantize")]
     | PaperEval
 )

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 HINT = "Use headphones: without them the agent hears itself. Ctrl-C ends the conversation."
-TURN = 1.6  # seconds of silence after which the next words begin a new line
+TURN_SECONDS = 1.6  # seconds of silence after which the next words begin a new line
 STYLES = {"you": "yellow", "agent": "cyan"}  # of their names
 
 
@@ -61,11 +61,13 @@ class Screen:
     def say(self, who: str, text: str) -> None:
         """Show what one of them, "you" or "agent", says now; the empty text where they say nothing."""
         now = self._clock()
-        while self._lines and now - self._lines[0].last > TURN:
+        while self._lines and now - self._lines[0].last > TURN_SECONDS:
             self._finish(1)
         if not text:
             return
-        line = next((line for line in self._lines if line.who == who and now - line.last <= TURN), None)
+        line = next(
+            (line for line in self._lines if line.who == who and now - line.last <= TURN_SECONDS), None
+        )
         if line is None:
             line = Line(who, "", now)
             self._lines.append(line)

@@ -22,7 +22,7 @@ class Serve:
     model: Annotated[str, arg(metavar="MODEL")] = DEFAULT_MODEL
     """The model to serve."""
     host: str = "127.0.0.1"
-    """The address to listen at; 0.0.0.0 is all of this machine's."""
+    """The address to listen on; 0.0.0.0 is all addresses of this machine."""
     port: int = 8998
     """The port; 0 is any that is free."""
     limits: OmitArgPrefixes[Settings] = field(default_factory=Settings)
@@ -31,7 +31,7 @@ class Serve:
     ssl_key: Annotated[Path | None, arg(metavar="KEY.pem")] = None
     """Its key."""
     ssl_self_signed: bool = False
-    """Make a certificate on the spot; browsers ask whether to trust it."""
+    """Make a self-signed certificate; browsers warn about it."""
     api_key_file: Annotated[Path | None, arg(metavar="FILE")] = None
     """Keys, one a line; clients must show one."""
     twilio_token_file: Annotated[Path | None, arg(metavar="FILE")] = None
@@ -39,9 +39,9 @@ class Serve:
     record: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Keep a recording, the words and a trace of every conversation. Tell those who talk."""
     stt: Annotated[str | None, arg(metavar="MODEL")] = None
-    """A model of recognition to serve beside, for as many recordings as there may be conversations."""
+    """A recognition model to serve too, for as many recordings as conversations."""
     tts: Annotated[str | None, arg(metavar="MODEL")] = None
-    """A model of synthesis to serve beside, for as many texts."""
+    """A synthesis model to serve too, for as many texts."""
     voice: Annotated[str | None, arg(metavar="VOICE")] = None
     """Its voice for those who ask for none: a file, or a path in the repository of published voices."""
     engine: OmitArgPrefixes[Options] = field(default_factory=Options)

@@ -16,12 +16,12 @@ RECORDINGS = (".wav", ".flac", ".ogg", ".opus")
 
 @dataclass(frozen=True)
 class Transcribe:
-    """Write down what is said in recordings, or into the microphone, while it is heard."""
+    """Transcribe recordings, or the microphone while you speak."""
 
     sources: Annotated[Positional[tuple[Path, ...]], arg(metavar="IN.wav")] = ()
     """The recordings; the microphone if there are none."""
     model: Model = DEFAULT_MODEL
-    """A model of recognition, or one that writes down what it hears."""
+    """A recognition model, or a conversational one that transcribes."""
     words: bool = False
     """A word a line: start, end, word."""
     srt: bool = False
@@ -35,7 +35,7 @@ class Transcribe:
     live: bool = False
     """Listen to the microphone, until Ctrl-C."""
     batch: int = 4
-    """Recordings that are heard side by side."""
+    """Recordings that are transcribed at the same time."""
     backend: BackendName | None = None
     """What computes: by default mlx on Apple silicon where it is installed, and torch elsewhere."""
 
@@ -69,15 +69,15 @@ class Say:
     given: Annotated[Positional[tuple[str, ...]], arg(metavar="[TEXT] [OUT.wav]")] = ()
     """What to say, and the recording to write (wav, flac, ogg or opus by its suffix); aloud if not given."""
     model: Model = DEFAULT_MODEL
-    """A model of synthesis, or one that holds conversations."""
+    """A synthesis model, or a conversational one."""
     voice: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="VOICE")] = ()
     """A voice of the model: a file, or a path in the repository of published voices; give two for a dialogue."""
     speed: float = 1.0
     """Above 1 speaks faster, below 1 slower: from 0.5 to 2."""
     guidance: float | None = None
-    """How strictly to keep to voice and text, of a model of synthesis; 2 if not given."""
+    """Strength of guidance of a synthesis model; by default 2."""
     codebooks: int | None = None
-    """How many codebooks to speak, of a model of synthesis: fewer are faster and sound worse."""
+    """Codebooks that a synthesis model predicts: fewer are faster and sound worse."""
     seed: int = 0
     """The same seed gives the same sound."""
     json: Annotated[Path | None, arg(metavar="OUT.json")] = None

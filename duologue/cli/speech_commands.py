@@ -24,14 +24,14 @@ from duologue.engine.subtitles import as_json, srt, vtt
 from duologue.engine.transcribe import Transcript
 from duologue.engine.transcribe import transcribe as transcripts_of
 from duologue.engine.voices import read_voice
-from duologue.engine.words import FRAME
+from duologue.engine.words import FRAME_SECONDS
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
 from duologue.types import Word
 from duologue.weights import load
 
 SUFFIXES = {"text": ".txt", "words": ".txt", "srt": ".srt", "vtt": ".vtt", "json": ".json"}
-AHEAD = 0.5  # seconds of sound that wait to be played
+AHEAD_SECONDS = 0.5  # seconds of sound that wait to be played
 
 
 def transcribe(
@@ -197,10 +197,10 @@ def say(
                 writer.write(spoken.wav_S[None])
             if devices is not None:
                 devices.play(spoken.wav_S)
-                while devices.waiting > AHEAD:
-                    time.sleep(FRAME / 4)
+                while devices.waiting > AHEAD_SECONDS:
+                    time.sleep(FRAME_SECONDS / 4)
         while devices is not None and devices.waiting > 0:
-            time.sleep(FRAME)
+            time.sleep(FRAME_SECONDS)
         if utterance.error is not None:
             raise InputError(f"{model}: {utterance.error}")
         if not saying.frames:
@@ -266,7 +266,7 @@ def _report(saying: _Saying, model: str, json_target: Path | None, srt_target: P
             "model": model,
             "text": " ".join(word.text for word in saying.words),
             "words": as_json(saying.words),
-            "seconds": round(saying.frames * FRAME, 2),
+            "seconds": round(saying.frames * FRAME_SECONDS, 2),
             "first_sound_ms": round(1000 * (saying.first or 0.0)),
         }
         with atomic_write(json_target) as temporary:

@@ -1,6 +1,6 @@
-"""The encoder of how something is said: pitch, loudness and timbre, from spectra of all that was heard.
+"""The acoustic encoder: pitch, loudness and timbre, from spectra of the sound.
 
-It stands beside an encoder that knows only what is said (`codec.whisper`), whose states have little left of the voice.
+It complements an encoder that carries the words (`codec.whisper`), whose states hold little of the voice.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from duologue.nn.spectrum import Filterbank, power_spectrum
 from duologue.nn.stack import Stack
 from duologue.nn.state import State, keep
 
-WINDOW, HOP = 2048, 240  # samples at 24 kHz: long enough to tell harmonics apart, 100 spectra a second
+WINDOW, HOP = 2048, 240  # samples at 24 kHz: long enough to resolve harmonics, 100 spectra a second
 BINS = WINDOW // 2 + 1
 LOW_BINS = 128  # of 11.7 Hz, up to 1.5 kHz: where the pitch is read
 MELS = 80
@@ -47,7 +47,7 @@ class AcousticEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.stack = CausalConv1d(config.width, config.width, each, each)
         self.filterbank = Filterbank(mel_filters())
-        # From numpy: real also where modules are made without memory.
+        # From numpy, so that they have values even on the meta device.
         self.register_buffer("windows", torch.from_numpy(windows()), False)
         self.windows: Tensor
 
@@ -81,7 +81,7 @@ class AcousticEncoder(nn.Module):
 
 
 def windows() -> np.ndarray:
-    """The long one and, at its end, the short one, each of unit power, `[2, WINDOW]`."""
+    """The long window, and the short one at its end; each of unit power, `[2, WINDOW]`."""
     both = np.stack([hann(WINDOW), np.pad(hann(WINDOW // 4), (WINDOW * 3 // 4, 0))])
     return both / np.sqrt(np.square(both).sum(1, keepdims=True))
 

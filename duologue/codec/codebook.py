@@ -33,14 +33,14 @@ class Codebook(nn.Module):
         self.initialized: Tensor
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave out what is made of the buffers."""
+        """Copies and pickles leave out the cached vectors."""
         return {**vars(self), "_cache": None, "_search": None}
 
     def _vectors(self) -> tuple[Tensor, Tensor]:
         """The vectors `[V, D]` and half their squared lengths `[V]`; computed once until the buffers change."""
         key = (self.embedding_sum.data_ptr(), self.embedding_sum._version, self.cluster_usage._version)
         if self._cache is None or self._cache[0] != key:
-            with torch.inference_mode(False):  # training may use them too
+            with torch.inference_mode(False):  # they may be used in training
                 vectors_VD = self.embedding_sum / self.cluster_usage.clamp(min=EPSILON)[:, None]
                 self._cache = key, vectors_VD, vectors_VD.square().sum(-1) / 2
         return self._cache[1:]
@@ -64,7 +64,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def learn(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes and entries of a training batch, taken before the codebook moves towards it."""
+        """Codes and entries of a training batch, before the codebook is updated with it."""
         x_ND = x_BTD.detach().flatten(0, -2).float()
         if not self.is_initialized():
             self._start(x_ND)

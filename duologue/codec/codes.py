@@ -52,18 +52,18 @@ def load_codes(path: StrPath) -> Codes:
             rates = int(_array(file, "sample_rate")), float(_array(file, "frame_rate"))
             model = str(_array(file, "model"))
         if not (rates[0] > 0 and 0 < rates[1] < rates[0]):
-            raise ValueError("rates that are none")
+            raise ValueError("rates that are not positive numbers")
     except DAMAGED as error:
         raise InputError(f"{path} is damaged or not a file of codes: `duologue encode` writes one") from error
     if codes_QT.ndim != 2 or 0 in codes_QT.shape or codes_QT.dtype.kind not in "iu" or codes_QT.min() < 0:
         raise InputError(f"{path}: `codes` must be whole numbers from 0 up of shape [codebooks, frames]")
     if codes_QT.max() > np.iinfo(np.int16).max:
-        raise InputError(f"{path}: its codes go up to {codes_QT.max()}, no codec has so many")
+        raise InputError(f"{path}: its codes go up to {codes_QT.max()}, more than any codec has")
     return Codes(codes_QT.astype(np.int64), *rates, model)
 
 
 def _array(file: ZipFile, name: str) -> np.ndarray:
-    """One array of an .npz, once it is known how large it is."""
+    """One array of an .npz, after its size was checked."""
     info = file.getinfo(f"{name}.npy")
     if info.file_size > LARGEST.get(info.compress_type, -1) or info.flag_bits & 1:
         raise ValueError(f"{name} is encrypted, too large or packed in an unusual way")
@@ -71,7 +71,7 @@ def _array(file: ZipFile, name: str) -> np.ndarray:
 
 
 def check_codes_path(path: StrPath) -> Path:
-    """`path` once it is sure that codes can be written there; InputError otherwise."""
+    """`path`, after checking that codes can be written there; InputError otherwise."""
     if Path(path).suffix != ".npz":
         raise InputError(f"cannot write {path}: the name must end in .npz")
     return check_writable(path)

@@ -16,7 +16,7 @@ from duologue.errors import InputError
 
 _KERNEL = (3, 9)  # time, frequency
 _SLOPE = 0.2
-_FLOOR = 1e-3  # of magnitudes: what is below is not heard
+_FLOOR = 1e-3  # of magnitudes; anything below is inaudible
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,13 @@ class DiscriminatorConfig:
     filters: int = 32
     dilations: tuple[int, ...] = (1, 2, 4)
     mels: int | None = None
-    """Judge log magnitudes of so many mel bands instead of the complex spectrogram: for a decoder by source and filter,
-    whose phases are its own (after the multi-resolution spectrogram discriminators of UnivNet, arXiv 2106.07889)."""
+    """Judge log magnitudes in this many mel bands instead of the complex spectrogram: for a source-filter decoder,
+    whose phases differ from the original's (after the multi-resolution spectrogram discriminators of UnivNet, arXiv
+    2106.07889)."""
 
 
 class Judgement(NamedTuple):
-    """What the discriminators say, one entry per window length.
+    """Output of the discriminators, one entry per window length.
 
     `logits`: [B, 1, T, F'], above 0 for real. `features`: each layer's activations [B, C, T, F''], in order.
     """
@@ -75,7 +76,7 @@ class StftDiscriminator(nn.Module):
     def spectrogram(self, wav_BS: Tensor) -> Tensor:
         """Real and imaginary part [B, 2, T, n_fft/2 + 1], hop n_fft/4 (torch's own), scaled to unit window energy; or
         log mel magnitudes [B, 1, T, mels]."""
-        # Half precision loses the quiet bins, so the transform stays in float32 whatever autocast says.
+        # Half precision loses the quiet bins, so the transform stays in float32 even under autocast.
         with torch.autocast(wav_BS.device.type, enabled=False):
             spec_BFT = torch.stft(
                 wav_BS.float(), self.n_fft, window=self.window, center=False, return_complex=True

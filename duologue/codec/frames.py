@@ -1,8 +1,8 @@
-"""A decoder that makes sound a stretch at a time: all its layers run at 100 Hz, and a voice speaks 240 samples.
+"""The frame decoder: all its layers run at 100 Hz, and a source-filter vocoder makes 240 samples of each output.
 
 No layer runs at the rate of samples, so on a CPU it learns and runs several times faster than SEANet's transposed
-convolutions. The blocks are those of ConvNeXt vocoders (Vocos, arXiv 2306.00814). What they find is no waveform but how
-to make one: the pitch and the filters of `codec.voice`.
+convolutions. The blocks are those of ConvNeXt vocoders (Vocos, arXiv 2306.00814). They predict the pitch and filters of
+`codec.voice`, not a waveform.
 """
 
 from dataclasses import dataclass
@@ -58,8 +58,8 @@ class FrameBlock(nn.Module):
         return torch.addcmul(x_BTC, self.scale.scale, self._mix(self._near(seen_BTC)))
 
     def _near(self, seen_BTC: Tensor) -> Tensor:
-        """The convolution, for the few positions of a frame: what each sees, in place, times the weights. (The kernel
-        for many turns its input round first, which takes several times as long.)"""
+        """The convolution for the few positions of a frame: each window, viewed in place, times the weights. (The
+        kernel for many positions transposes its input first, which takes several times as long.)"""
         window_BTKC = seen_BTC.unfold(1, self.past + 1, 1).transpose(2, 3)
         weight_KC = _upright(self.near) if torch.is_grad_enabled() else self.near_KC.get()
         assert self.near.bias is not None
@@ -91,7 +91,7 @@ class FrameDecoder(nn.Module):
         return self.voice(self.features(z_BDT))[:, None]
 
     def features(self, z_BDT: Tensor) -> Tensor:
-        """What the voice is told, `[B, T', C]`: a row for each stretch of samples."""
+        """Features for `voice`, `[B, T', C]`: a row per `samples` samples."""
         x_BTC = self._spread(z_BDT.transpose(1, 2))
         for block in self.blocks:
             x_BTC = block(x_BTC)

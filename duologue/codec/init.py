@@ -1,8 +1,9 @@
-"""A start for training from scratch: every convolution scaled so that speech stays at unit size through the network.
+"""Initialisation for training from scratch: every convolution is scaled so that speech keeps unit variance through the
+network.
 
-The usual initialisation shrinks a signal by about 1.7 a layer; after the fourteen of SEANet nothing of it is left to
-normalise, and a small model spends its first thousands of steps growing it back. (Layer-sequential unit-variance
-initialisation, Mishkin and Matas 2016.)
+The usual initialisation shrinks a signal by about 1.7 per layer; after SEANet's fourteen layers it has vanished, and a
+small model spends its first thousands of steps growing it back. (Layer-sequential unit-variance initialisation, Mishkin
+and Matas 2016.)
 """
 
 import math
@@ -16,7 +17,7 @@ from duologue.codec.seanet import ResidualBlock
 
 @torch.no_grad()
 def scale_to_speech(codec: Codec, wav_BS: Tensor, frozen: nn.Module | None = None) -> None:
-    """Scale the convolutions of `codec`, in place, by what they make of `wav_BS`, a few seconds of speech. Those of
+    """Scale the convolutions of `codec`, in place, by their outputs for `wav_BS`, a few seconds of speech. Those of
     `frozen` and of the semantic codebooks' input stay as they are.
 
     Outputs get a standard deviation of 1, branches of residual blocks 0.5, the decoded waveform that of `wav_BS`.

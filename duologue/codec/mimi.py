@@ -69,7 +69,7 @@ class Codec(nn.Module):
             self.encoder_transformer = Transformer(config.transformer)
             self.downsample = CausalConv1d(dim, dim, 2 * resample, resample, bias=False, pad="edge")
             self.quantizer = SplitQuantizer(config.quantizer, dim)
-        # Channel-wise: what the published weights were trained with.
+        # Depthwise, as in the published weights.
         self.upsample = CausalConvTranspose1d(dim, dim, 2 * resample, resample, groups=dim, bias=False)
         self.decoder_transformer = Transformer(config.transformer)
         self.decoder: Any = (
@@ -110,7 +110,7 @@ class Codec(nn.Module):
     # Streaming
 
     def init_state(self, batch: int) -> CodecState:
-        """State of `batch` slots that have heard and said nothing."""
+        """State of `batch` new slots."""
         n = self.config.resample
         if isinstance(self.encoder, WhisperEncoder):
             encode = TwoEncodersState(self.encoder.init_state(batch), self.acoustic_encoder.init_state(batch))
@@ -143,7 +143,7 @@ class Codec(nn.Module):
                 z_BTD = self.encoder_transformer.step(inner.transformer, z_BTD, exec_B)
                 z_BTD = self.downsample.step(inner.downsample, z_BTD, exec_B)
             codes_BQT = self.quantizer.encode(z_BTD.transpose(1, 2), self.config.codebooks)
-        return codes_BQT.clone()  # a tensor like any other
+        return codes_BQT.clone()  # no inference tensor
 
     def decode_step(self, state: CodecState, codes_BQT: Tensor, exec_B: Tensor | None = None) -> Tensor:
         """The `frame_size` samples `[B, S]` of codes `[B, Q, 1]`. Slots outside `exec_B` keep their state."""
@@ -167,6 +167,6 @@ class Codec(nn.Module):
 
 
 def clean(wav_BS: Tensor) -> Tensor:
-    """The same samples with NaN and infinities silenced and all within [-1, 1]: one bad sample would live on for as
-    long as the attention remembers it."""
+    """The samples with NaN and infinities as silence and the rest clipped to [-1, 1]: one bad sample would persist in
+    the attention's keys and values."""
     return torch.nan_to_num(wav_BS, nan=0.0, posinf=0.0, neginf=0.0).clamp(-1, 1)

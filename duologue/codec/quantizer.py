@@ -23,7 +23,8 @@ class Quantized:
 
 
 class ResidualVQ(nn.Module):
-    """Codebooks in a row, each quantising what the ones before left over, between two pointwise projections."""
+    """Residual vector quantiser: each codebook quantises the residual of those before, between two pointwise
+    projections."""
 
     def __init__(self, config: QuantizerConfig, codebooks: int, outer_dim: int, inner_dim: int | None = None):
         super().__init__()
@@ -52,14 +53,14 @@ class ResidualVQ(nn.Module):
     def quantize(
         self, z_BDT: Tensor, codebooks: int, bypass_B: Tensor | None = None, used_B: Tensor | None = None
     ) -> Quantized:
-        """Training: learn the codebooks from the batch, and let sequences in `bypass_B` pass unquantised. `used_B` says
-        how many of the codebooks each sequence's latents are made of (quantiser dropout; None: all)."""
+        """Training: update the codebooks from the batch, and pass sequences in `bypass_B` through unquantised.
+        `used_B`: how many codebooks each sequence uses (quantiser dropout; None: all)."""
         x_BTD = self.in_proj(z_BDT).transpose(1, 2)
         residual_BTD, total_BTD = x_BTD, torch.zeros_like(x_BTD)
         codes, commitments = [], []
         for number, codebook in enumerate(self.codebooks[:codebooks]):
-            # A first batch has set up the codebook before this one with k-means and left almost nothing over:
-            # each waits for a batch of its own.
+            # The first batch initialises a codebook by k-means and leaves almost no residual for the next one,
+            # which therefore waits for the batch after it.
             fresh = self.training and not codebook.is_initialized()
             if self.training:
                 code_BT, vector_BTD = codebook.learn(residual_BTD)
@@ -85,10 +86,11 @@ def _pointwise(conv: nn.Conv1d) -> Parts:
 
 
 class SplitQuantizer(nn.Module):
-    """Semantic and acoustic codebooks, each in a row of their own, whose outputs are summed.
+    """Semantic and acoustic codebooks: two residual quantisers whose outputs are summed.
 
-    Both see the same latents, as in Mimi. With `semantic_dim`, that many channels of the latents, the first, are the
-    semantic codebooks', whose input no training of the acoustic ones can change; these see all `latent_dim`.
+    Both quantise the same latents, as in Mimi. With `semantic_dim`, the semantic codebooks quantise only the first
+    `semantic_dim` channels, so training the acoustic ones cannot change their input; the acoustic ones quantise all
+    `latent_dim`.
     """
 
     def __init__(

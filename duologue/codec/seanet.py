@@ -1,6 +1,6 @@
 """SEANet: the convolutions of Mimi (section 3.3.1 of the Moshi paper), 24 kHz to 25 Hz and back.
 
-Offline, ELU works in place where nobody needs its input any more: memory is half of the time.
+Offline, ELU works in place where its input is not needed again: half of the time goes into memory traffic.
 """
 
 from dataclasses import dataclass

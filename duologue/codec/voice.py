@@ -1,8 +1,8 @@
-"""A voice by source and filter: pulses at the pitch and noise, each through a filter that changes every stretch.
+"""A source-filter vocoder: pulses at the pitch and noise, each through a filter that changes every `samples` samples.
 
-What a decoder must learn is then smooth and slow: a pitch and two spectral envelopes. Phases, which take a network of
-waveforms most of its training, come out right by themselves. (Harmonics and noise: Serra and Smith 1990; learned
-controls: DDSP, arXiv 2001.04643.) Nothing looks ahead: filters are of minimum phase, and one fades into the next.
+A decoder then only has to learn a pitch and two spectral envelopes, which are smooth and slow. It does not have to
+learn phases, which take a waveform network most of its training. (Harmonics and noise: Serra and Smith 1990; learned
+controls: DDSP, arXiv 2001.04643.) It is causal: filters have minimum phase, and one fades into the next.
 """
 
 import math
@@ -18,9 +18,9 @@ from duologue.nn.state import State, keep
 
 MIDDLE = 200.0  # Hz: pitch 0; each octave is 1
 LOWEST, HIGHEST = -2.0, 1.5  # octaves
-QUIET = -5.0  # natural logarithm of a filter's gain at the start
-LOWEST_GAIN, HIGHEST_GAIN = -100.0, 4.0  # nothing is heard of the one; the other is far too loud
-NOISE = 2**16  # samples until the noise comes again
+QUIET = -5.0  # natural logarithm of a filter's initial gain
+LOWEST_GAIN, HIGHEST_GAIN = -100.0, 4.0  # inaudible; far too loud
+NOISE = 2**16  # samples after which the noise repeats
 
 
 @dataclass
@@ -39,7 +39,7 @@ class VoiceState(State):
 
 
 class SourceFilter(nn.Module):
-    """Features `[B, T, D]` of stretches of `samples` to waveform `[B, T * samples]`.
+    """Features `[B, T, D]`, one per `samples` samples, to waveform `[B, T * samples]`.
 
     P is the two parts, pulses and noise; F the bins of their filters, which have `taps` samples.
     """
@@ -48,12 +48,14 @@ class SourceFilter(nn.Module):
         super().__init__()
         self.samples, self.taps, self.sample_rate = samples, taps, sample_rate
         self.bins = taps // 2 + 1
-        self.size = 2 ** math.ceil(math.log2(samples + 2 * taps - 2))  # of transforms that wrap nothing round
+        self.size = 2 ** math.ceil(
+            math.log2(samples + 2 * taps - 2)
+        )  # of transforms without circular wrap-around
         self.linear = Linear(dim, 1 + 2 * self.bins)
         nn.init.normal_(self.linear.weight, std=0.1 / dim**0.5)
         nn.init.zeros_(self.linear.bias)
         nn.init.constant_(self.linear.bias[1:], QUIET)
-        # From numpy: real also where modules are made without memory.
+        # From numpy, so that they have values even on the meta device.
         self.register_buffer("noise", torch.from_numpy(noise()), persistent=False)
         self.register_buffer("fold", torch.from_numpy(fold(taps)), persistent=False)
         self.noise: Tensor
@@ -61,11 +63,11 @@ class SourceFilter(nn.Module):
 
     def controls(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """Pitch `[B, T]` in octaves from 200 Hz, and the logarithms of the filters' gains `[B, T, P, F]`."""
-        y = self.linear(x_BTD).float()  # whatever it was computed in: transforms take no bfloat16
+        y = self.linear(x_BTD).float()  # the transforms do not support bfloat16
         return y[..., 0], y[..., 1:].unflatten(-1, (2, self.bins)).clamp(LOWEST_GAIN, HIGHEST_GAIN)
 
     def forward(self, x_BTD: Tensor, pitch_BT: Tensor | None = None) -> Tensor:
-        """`pitch_BT` instead of the pitch that the features say: in training, the original's."""
+        """`pitch_BT` replaces the pitch of the features: in training, the original's."""
         found_BT, gains_BTPF = self.controls(x_BTD)
         pitch_BT = found_BT if pitch_BT is None else pitch_BT
         return self._render(self.init_state(len(x_BTD)), pitch_BT.detach(), gains_BTPF, None)
@@ -103,8 +105,8 @@ class SourceFilter(nn.Module):
         return torch.lerp(old_BTS, new_BTS, ramps(self.samples, old_BTS.device)[2]).flatten(1)
 
     def _pulses(self, state: VoiceState, pitch_BT: Tensor, exec_B: Tensor | None) -> Tensor:
-        """All harmonics below half the sample rate, in phase, of unit power; the pitch glides through a stretch."""
-        # Not `2 **`: how that rounds depends on the place in the tensor, so on who else is in the batch.
+        """All harmonics below half the sample rate, in phase, of unit power; the pitch is interpolated."""
+        # Not `2 **`: its rounding depends on the position in the tensor, so on the other slots of the batch.
         hertz_BT = MIDDLE * (math.log(2) * pitch_BT.clamp(LOWEST, HIGHEST)).exp()
         before_BT = torch.cat([state.hertz_B[:, None], hertz_BT[:, :-1]], 1)
         before_BT1, change_BT1 = before_BT[..., None], (hertz_BT - before_BT)[..., None] / self.samples
@@ -147,14 +149,14 @@ def fold(taps: int) -> np.ndarray:
 
 @cache
 def ramps(samples: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each sample of a stretch: its number from 1, the sum of the numbers until it, its share of the stretch."""
-    with torch.inference_mode(False):  # training uses them too
+    """For each of `samples` samples: its number from 1, the sum of the numbers up to it, its number / `samples`."""
+    with torch.inference_mode(False):  # they are used in training
         n_S = torch.arange(1, samples + 1, device=device, dtype=torch.float32)
         return n_S, n_S * (n_S + 1) / 2, n_S / samples
 
 
 def noise() -> np.ndarray:
-    """White, of unit power, and the same everywhere: a hash of the sample's number."""
+    """White noise of unit power, the same in every slot: a hash of the sample's number."""
     x = np.arange(NOISE, dtype=np.uint32) + np.uint32(0x9E3779B9)
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)

@@ -1,10 +1,10 @@
-"""An encoder with the layers of Whisper's (arXiv 2212.04356), made causal so that it can listen to a stream.
+"""Whisper's encoder (arXiv 2212.04356), made causal so that it can run on a stream.
 
 What differs from Whisper: windows, convolutions and attention see the past and the present frame only (attention the
 last few seconds); loudness is not normalised by the loudest moment of a recording; and the sinusoidal position
-embeddings have periods that divide `period` positions, so that they repeat without a seam and a conversation may last
-for hours.
-24 kHz is not resampled: windows of 600 samples have the same 40 Hz bins as Whisper's 400 at 16 kHz.
+embeddings have periods that divide `period` positions, so that they repeat without a discontinuity and a conversation
+may last for hours. The input is not resampled from 24 kHz: windows of 600 samples have the same 40 Hz bins as Whisper's
+400 at 16 kHz.
 """
 
 import math
@@ -25,7 +25,7 @@ from duologue.nn.transformer import Transformer, TransformerState
 
 WINDOW, HOP = 600, 240  # samples at 24 kHz: 25 and 10 ms
 BINS = 201  # of 40 Hz, up to 8 kHz
-LOUDER = WINDOW / 400  # magnitudes of these windows beside those of Whisper's
+LOUDER = WINDOW / 400  # ratio of the magnitudes of these windows to Whisper's
 FLOOR = 1e-6  # power; Whisper's is 80 dB below the loudest moment
 POSITION = 2 * HOP  # samples
 
@@ -43,13 +43,13 @@ class WhisperState(State):
 class WhisperEncoder(nn.Module):
     """Waveforms `[B, S]` at 24 kHz to latents `[B, D, T]`, one a frame of `frame_size` samples.
 
-    The positions of a frame (20 ms each) see one another, so that a frame is understood as a whole.
+    The positions of a frame (20 ms each) attend to each other.
     """
 
     def __init__(self, config: WhisperConfig, frame_size: int):
         super().__init__()
         if frame_size % POSITION:
-            raise ValueError(f"frames of {frame_size} samples do not hold whole positions of {POSITION}")
+            raise ValueError(f"frames of {frame_size} samples are no multiple of a position of {POSITION}")
         self.config = config
         each = frame_size // POSITION
         self.conv1 = CausalConv1d(config.mels, config.dim, 3)
@@ -69,7 +69,7 @@ class WhisperEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.dim, eps=1e-5)
         self.stack = CausalConv1d(config.dim, config.dim, each, each)
         self.filterbank = Filterbank(mel_filterbank(2 * BINS - 2, config.mels, 16_000))
-        # From numpy: real also where modules are made without memory.
+        # From numpy, so that they have values even on the meta device.
         self.register_buffer("window", torch.from_numpy(window()), False)
         self.register_buffer("positions_PD", torch.from_numpy(positions(config.period, config.dim)), False)
         self.window: Tensor
@@ -80,7 +80,7 @@ class WhisperEncoder(nn.Module):
         return self.stack(self.states(wav_BS, start).transpose(1, 2))
 
     def states(self, wav_BS: Tensor, start: int | None = None) -> Tensor:
-        """What Whisper's layers give, `[B, T, D]`, 50 a second."""
+        """Output of Whisper's layers, `[B, T, D]`, 50 a second."""
         if start is None:
             start = int(torch.randint(self.config.period, ())) if self.training else 0
         x_BTM = self.log_mel(F.pad(wav_BS, (WINDOW - HOP, 0)))
@@ -119,12 +119,13 @@ class WhisperEncoder(nn.Module):
 
 
 def window() -> np.ndarray:
-    """Of the samples of a position, `[WINDOW]`; as loud as Whisper's."""
+    """The window function `[WINDOW]`, scaled to the magnitudes of Whisper's."""
     return hann(WINDOW) / np.float32(LOUDER)
 
 
 def positions(period: int, dim: int) -> np.ndarray:
-    """Whisper's sinusoids, `[period, dim]`, each with the nearest frequency of which whole waves fit in."""
+    """Whisper's sinusoids, `[period, dim]`, each rounded to the nearest frequency with a whole number of waves per
+    period."""
     half = dim // 2
     radians_D = np.exp(-math.log(10_000) / (half - 1) * np.arange(half))
     waves_D = np.round(radians_D * period / (2 * np.pi))

@@ -23,12 +23,12 @@ from duologue.files import atomic_write
 from duologue.types import AGENT, USER, Word
 
 RATE = 16_000
-WINDOW = 30.0  # seconds: the longest sound Whisper hears at once
-TICK = 0.02  # seconds: the resolution of its times
+WINDOW_SECONDS = 30.0  # seconds: the longest sound Whisper hears at once
+TICK_SECONDS = 0.02  # seconds: the resolution of its times
 
 
 def snap(words: list[Word], wav_S: np.ndarray) -> list[Word]:
-    """Move word edges that lie in silence to the sound: no word begins before it is heard or ends after."""
+    """Move word edges that lie in silence to the nearest sound."""
     heard = voiced(wav_S)
     snapped = []
     for word in words:
@@ -42,7 +42,7 @@ def snap(words: list[Word], wav_S: np.ndarray) -> list[Word]:
 
 
 def spread(text: str, wav_S: np.ndarray) -> list[Word]:
-    """A guess without any model: words share the heard part of the clip by their number of letters."""
+    """An estimate without a model: words share the audible part of the clip in proportion to their letters."""
     parts = text.split()
     start, end = voiced_span(wav_S)
     edges = np.cumsum([0, *(len(part) + 1 for part in parts)]) / max(1, sum(len(part) + 1 for part in parts))
@@ -51,7 +51,7 @@ def spread(text: str, wav_S: np.ndarray) -> list[Word]:
 
 
 class WhisperAligner:
-    """Whisper in CTranslate2 format, behind two questions: when is this text said, and what is said when."""
+    """Whisper in CTranslate2 format: alignment of a known text, and transcription with times."""
 
     def __init__(self, folder: str | Path, language: str = "en", device: str = "cpu", threads: int = 1):
         try:
@@ -74,7 +74,7 @@ class WhisperAligner:
 
     def known(self, wav_S: np.ndarray, text: str) -> list[Word]:
         """Words of `text` (as written, punctuation attached) in a sound of at most 30 s at 24 kHz."""
-        if len(wav_S) > WINDOW * SAMPLE_RATE:
+        if len(wav_S) > WINDOW_SECONDS * SAMPLE_RATE:
             raise InputError(
                 f"forced alignment takes 30 s at a time, this is {len(wav_S) / SAMPLE_RATE:.1f} s"
             )
@@ -82,15 +82,15 @@ class WhisperAligner:
         if not tokens:
             return []
         best: list[Word] = []
-        for padded in (False, True):  # a short window is quick, but now and then Whisper loses its way in it
+        for padded in (False, True):  # a short window is fast, but alignment sometimes fails in it
             words = snap(self._align(wav_S, tokens, padded), wav_S)
             if not best or _doubtful(words) < _doubtful(best):
                 best = words
             if _doubtful(best) == 0:
                 break
         best = best if _doubtful(best) <= 0.3 * len(best) else spread(text, wav_S)
-        # A word of no length would be dropped by whoever trains on it.
-        return [replace(word, end=max(word.end, word.start + TICK)) for word in best]
+        # Training would drop a word without length.
+        return [replace(word, end=max(word.end, word.start + TICK_SECONDS)) for word in best]
 
     def _align(self, wav_S: np.ndarray, tokens: list[int], padded: bool) -> list[Word]:
         mel = self._whisper.feature_extractor(soxr.resample(wav_S, SAMPLE_RATE, RATE))[:, :3000]
@@ -103,14 +103,14 @@ class WhisperAligner:
         found = self._whisper.model.align(states, start, [tokens], frames, median_filter_width=7)[0]
         path = np.array(found.alignments)  # (token, tick) pairs along the best path
         first = np.flatnonzero(np.diff(path[:, 0], prepend=-1))
-        times = [*(path[first, 1] * TICK).tolist(), len(wav_S) / SAMPLE_RATE]
+        times = [*(path[first, 1] * TICK_SECONDS).tolist(), len(wav_S) / SAMPLE_RATE]
         pieces, groups = self._tokenizer.split_to_word_tokens([*tokens, self._tokenizer.eot])
         edges = np.cumsum([0, *(len(group) for group in groups[:-1])]).clip(max=len(times) - 1)
         pairs = zip(pieces, edges[:-1], edges[1:], strict=False)
         return join_pieces([Word(piece, times[a], times[b]) for piece, a, b in pairs])
 
     def unknown(self, wav_S: np.ndarray) -> list[Word]:
-        """Words that Whisper hears in a sound of any length at 24 kHz."""
+        """Transcribe a sound of any length at 24 kHz."""
         wav = soxr.resample(wav_S, SAMPLE_RATE, RATE)
         segments, _ = self._whisper.transcribe(
             wav,
@@ -124,7 +124,7 @@ class WhisperAligner:
 
 
 def _doubtful(words: list[Word]) -> int:
-    """How many words last longer or shorter than anyone says them."""
+    """How many words are implausibly long or short."""
     return sum(not 0.03 < word.end - word.start < 0.7 + 0.12 * len(word.text) for word in words)
 
 
@@ -135,7 +135,7 @@ def join_pieces(pieces: list[Word]) -> list[Word]:
         sounds = re.search(r"\w", piece.text) is not None
         if words and not piece.text.startswith(" "):
             last = words[-1]
-            # What follows a comma is silence until the next word; `snap` finds where in it the sound ends.
+            # After a comma there is silence until the next word; `snap` finds where the sound ends.
             words[-1] = Word(last.text + piece.text, last.start, piece.end, last.speaker)
         elif sounds or words:
             words.append(Word(piece.text.strip(), piece.start, piece.end, piece.speaker))

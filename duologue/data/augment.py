@@ -1,4 +1,4 @@
-"""What a user's channel suffers on its way: the paper's recipe (section on user-stream augmentation), and more.
+"""Augmentation of the user's channel: the paper's recipe (user-stream augmentation), and more.
 
 Gain, noise, echo of the agent with reverberation and silenced stretches follow the paper; telephone band, shifted pitch
 and sub-frame offsets are ours. Everything is numpy, deterministic in the generator given, and keeps the length, except
@@ -47,7 +47,7 @@ def noise(
 
 
 def _babble(samples: int, rng: np.random.Generator, speech: list[np.ndarray]) -> np.ndarray:
-    """Two to five people talking at the same time, elsewhere."""
+    """Babble: two to five people talking at the same time."""
     wav_S = np.zeros(samples)
     for _ in range(rng.integers(2, 6)):
         at = -int(rng.integers(SAMPLE_RATE))
@@ -61,7 +61,7 @@ def _babble(samples: int, rng: np.random.Generator, speech: list[np.ndarray]) ->
 
 
 def _clicks(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Keys, cutlery, doors: short decaying bursts at random, over a faint hiss."""
+    """Clatter (keys, cutlery, doors): short decaying bursts at random times, over a faint hiss."""
     wav_S = 0.01 * rng.standard_normal(samples)
     for at in rng.integers(samples, size=max(1, int(samples / SAMPLE_RATE * rng.uniform(1, 6)))):
         length = min(int(rng.uniform(0.005, 0.15) * SAMPLE_RATE), samples - int(at))
@@ -160,7 +160,7 @@ def _with_gaps(wav_S: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> n
 
 
 def _moved(wav_S: np.ndarray, samples: int) -> np.ndarray:
-    """Later by `samples` (earlier if negative), with silence where nothing is known."""
+    """Delay by `samples` (earlier if negative), padded with silence."""
     moved_S = np.zeros_like(wav_S)
     if samples >= 0:
         moved_S[samples:] = wav_S[: len(wav_S) - samples]

@@ -1,4 +1,4 @@
-"""Long recordings of anything -> segments of speech to learn from without labels (paper, section 4.1).
+"""Long recordings to segments of speech for training without labels (paper, section 4.1).
 
     voice detector -> segments -> language -> music -> people at once
 
@@ -21,7 +21,7 @@ from duologue.errors import InputError
 from duologue.types import StrPath
 
 Span = tuple[float, float]
-STEADY = 0.8  # likeness of spectra 100 ms apart, above which it is music
+STEADY = 0.8  # similarity of spectra 100 ms apart above which it is music
 HEARD = 16_000  # the rate of detectors and recognisers
 SUFFIXES = (*WRITTEN_AS, ".mp3", ".aiff")
 
@@ -59,7 +59,7 @@ def find_recordings(places: Sequence[Path]) -> list[Row]:
 
 
 def speech_spans(wav_S: np.ndarray) -> list[Span]:
-    """Where somebody speaks in a sound at 24 kHz (Silero's detector, as faster-whisper ships it)."""
+    """Spans of speech in a sound at 24 kHz (Silero's detector, as shipped with faster-whisper)."""
     try:
         from faster_whisper.vad import VadOptions, get_speech_timestamps
     except ImportError:
@@ -182,7 +182,7 @@ class Collect:
         return row | {"segments": found, "dropped": dropped, "made_of": fingerprint(Path(row["path"]))}
 
     def _unfit(self, piece_S: np.ndarray, turns: list[Turn], span: Span, about: Row) -> str | None:
-        """Why a segment is of no use; what was measured is noted in `about`."""
+        """Why a segment is dropped, or None; measurements are stored in `about`."""
         limits = self.limits
         about["music"] = round(music_share(piece_S), 3)
         if about["music"] > limits.music_most:

@@ -1,4 +1,4 @@
-"""Conversations without sound as training shards: transcripts of a script's conversations, by the same director.
+"""Conversations without sound as training shards: transcripts of simulated conversations of a script.
 
 A sample has "json" alone: "frames", "alignments" (what was truly said), "cuts", "turns", and "misheard": the user's
 words as a recogniser with confusions would have written them, which a model may read in place of the true ones.
@@ -18,8 +18,8 @@ from duologue.data.timeline import FRAME_SECONDS
 from duologue.errors import InputError
 from duologue.types import USER, StrPath, Word
 
-LEFT_OUT = 0.15  # of the words that are heard wrongly, those that are not heard at all
-GARBLED = 0.8  # share of wrong words where a question drowned in noise
+LEFT_OUT = 0.15  # share of the misheard words that are missing
+GARBLED = 0.8  # share of wrong words in a question under loud noise
 
 
 class Confusions:
@@ -30,7 +30,7 @@ class Confusions:
 
     def __init__(self, table: dict[str, dict[str, float]], share: float):
         if not 0 <= share <= 1:
-            raise InputError("the share of words that are heard wrongly lies between 0 and 1")
+            raise InputError("the share of misheard words lies between 0 and 1")
         self._similar = {
             word: (list(others), list(others.values())) for word, others in table.items() if others
         }

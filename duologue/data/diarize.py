@@ -52,7 +52,7 @@ class Pyannote:
             raise InputError("diarization needs pyannote.audio: pip install pyannote.audio") from None
         pipeline = Pipeline.from_pretrained(model, token=token)
         if pipeline is None:
-            raise InputError(f"{model} is closed to you: accept its conditions on the hub and pass --token")
+            raise InputError(f"{model} is gated: accept its conditions on the hub and pass --token")
         pipeline.to(torch.device(device))
         self._pipeline: Any = pipeline
         self.settings = {"model": model, "speakers": speakers}

@@ -1,4 +1,4 @@
-"""Chooses what is said in a conversation and in which situation; `timeline` places it."""
+"""Chooses the lines and situations of a conversation; `timeline` places them in time."""
 
 import random
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from duologue.data.text import spoken_words
 from duologue.data.timeline import Exchange, Timeline, Utterance, lay_out, pause_points
 
 ROOT_WEIGHT = 0.5  # of the number of lines of a topic: its weight in drawing
-FILLERS = (0, 0, 1, 1, 2, 3)  # exchanges between a user's telling something and asking for it
+FILLERS = (0, 0, 1, 1, 2, 3)  # exchanges between a user's statement and the question about it
 TRIES = 30  # draws after which a line is taken that needs no context
 FURTHER_OFF = (0.12, 0.5)  # gain of somebody else's voice
-ASKED_AGAIN = 0.7  # share of questions that drowned in noise and are asked once more
+ASKED_AGAIN = 0.7  # share of questions lost in noise that are asked again
 
 
 class _Lines:
-    """What one user can say: lines that are for the agent (by topic, with weights for drawing) and others."""
+    """The lines of one user: those for the agent (by topic, with sampling weights) and others."""
 
     def __init__(self, there: list[Line], drawn: list[Line], items: dict[str, Item], long_letters: int):
         self.texts = frozenset(line.text for line in there)
@@ -44,14 +44,14 @@ class _Talk:
     last: Utterance | None = None
     """What the agent said last, without "I said:"."""
     end: str = "full"
-    """What became of that: "full", or cut by a "barge_in" or a "stop"."""
+    """How that ended: "full", or cut off by a "barge_in" or a "stop"."""
 
 
 class Director:
-    """Chooses what is said in a conversation of about `seconds`, and has it placed.
+    """Chooses the lines of a conversation of about `seconds`, and places them.
 
-    Topics are drawn by the square root of what there is to say about them, so that sums do not crowd out small talk.
-    `drawn`: which lines may be drawn; what must come before one may be any.
+    Topics are sampled by the square root of their number of lines, so that sums do not crowd out small talk. `drawn`:
+    which lines may be drawn; what must come before one may be any.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Director:
         return self._known[user]
 
     def _is_possible(self, item: Item, texts: frozenset[str]) -> bool:
-        """Whether there are sounds for its answer and for all that must come before it."""
+        """Whether there are clips for its answer and for everything that must come before it."""
         answer = item.answer.split(LAST_ANSWER)[0].strip()
         if answer and not self.speakers.can_answer(answer):
             return False
@@ -215,7 +215,7 @@ class Director:
         return len(answer) >= self.situations.long_letters
 
     def _is_lost(self, item: Item, chain: list[Line], given: bool, rng: random.Random) -> bool:
-        """Whether a question drowns; never one that something else follows up on."""
+        """Whether a question is lost in noise; never one with a follow-up."""
         if not self._pardons or given or chain or not item.answer or item.stops:
             return False
         return item.before is None and not item.slot and rng.random() < self.situations.lost_share

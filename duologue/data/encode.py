@@ -1,4 +1,4 @@
-"""Conversations -> the codec's codes, and from there to training shards."""
+"""Encode conversations with the codec, for training shards."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -19,11 +19,13 @@ from duologue.errors import InputError
 from duologue.files import atomic_write
 from duologue.types import StrPath
 
-WHOLE = 1500  # frames (2 minutes): longer recordings are encoded frame by frame, so that memory stays bounded
-LATE = 1.0  # seconds after the end of a recording at which a word may still be said to start
+WHOLE_FRAMES = (
+    1500  # frames (2 minutes): longer recordings are encoded frame by frame, so that memory stays bounded
+)
+LATE_SECONDS = 1.0  # seconds after the end of a recording at which a word may still be said to start
 
 
-def encode_frames(codec: Codec, frames: Iterable[np.ndarray], whole: int = WHOLE) -> np.ndarray:
+def encode_frames(codec: Codec, frames: Iterable[np.ndarray], whole: int = WHOLE_FRAMES) -> np.ndarray:
     """Frames [C, frame_size] of a recording as codes, int16 [C, Q, T].
 
     More than `whole` frames are streamed with the codec's state, which gives the same codes.
@@ -97,7 +99,7 @@ def transcript_of(path: StrPath) -> Transcript:
 
 def _check_fit(path: StrPath, transcript: Transcript, seconds: float) -> None:
     last = max((word.start for word in transcript.words), default=0.0)
-    if last > seconds + LATE:
+    if last > seconds + LATE_SECONDS:
         raise InputError(
             f"{sidecar(path)} has a word at {last:.1f} s, the recording is {seconds:.1f} s long: it is of another one"
         )

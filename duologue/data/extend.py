@@ -1,7 +1,8 @@
-"""From the telephone's 8 kHz to 24 kHz: anything that fills in what lies above 3.4 kHz.
+"""Bandwidth extension of telephone speech, from 8 to 24 kHz: fills in the spectrum above 3.4 kHz.
 
 `AudioSR` is what the paper uses on Fisher: a diffusion model with a package and weights of its own. `BandReplication`
-runs anywhere: the upper part of what is there is repeated above, as loud as the slope of the spectrum says.
+needs no weights: the upper part of the spectrum is copied above it, at the level that the slope of the spectrum
+predicts.
 """
 
 from typing import Any, Protocol

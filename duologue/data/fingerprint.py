@@ -1,4 +1,4 @@
-"""What an output was made from: a short hash, so that files of one name are never taken for each other."""
+"""A short hash of what an output was made from, so that files with the same name are never confused."""
 
 import hashlib
 import json
@@ -12,8 +12,8 @@ LONGEST_STEM = 48  # bytes: names in a tar have at most 100
 
 
 def fingerprint(*parts: Any) -> str:
-    """32 hexadecimal digits. Of a Path the file's content counts, not its name or date; a missing file is like none;
-    anything that is no array is taken as json."""
+    """32 hexadecimal digits. A Path is hashed by the file's content, not its name or date; a missing file counts as
+    None; anything that is not an array is hashed as json."""
     whole = hashlib.blake2b(digest_size=16)
     for part in parts:
         whole.update(_digest(part))

@@ -1,4 +1,4 @@
-"""The same words from another throat: more speakers than were recorded, for a model that is to understand strangers.
+"""Speaker perturbation: more speakers than were recorded, so that a model generalises to unknown ones.
 
 Resampling moves pitch, formants and pace together; here the formants are moved apart from the pitch as well (vocal
 tract length perturbation, Jaitly and Hinton 2013, on the cepstral envelope), and the colour of the microphone changes.

@@ -1,4 +1,4 @@
-"""Two-channel conversations as they are distributed -> ours: Fisher, Switchboard, CANDOR, Seamless Interaction.
+"""Convert published two-channel conversations: Fisher, Switchboard, CANDOR, Seamless Interaction.
 
 One side, drawn by seed and id, becomes the agent (left), the other the user. Telephone sound is brought to 24 kHz by an
 `Extender`. Where a corpus has word times they become the transcript; where it has utterances, rows get "turns", which

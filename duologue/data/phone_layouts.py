@@ -1,4 +1,4 @@
-"""Where four corpora of two-channel conversations keep their sound and what is said in it."""
+"""The layouts of four corpora of two-channel conversations: sound files and transcripts."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What may be said: questions in several phrasings with their answers, or whole conversations."""
+"""Scripts: questions in several phrasings with their answers, or whole conversations."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -44,7 +44,7 @@ class Item:
 
     @cached_property
     def stops(self) -> bool:
-        """Whether it is about falling silent ("Stop.", "Wait."): said over an answer, mostly."""
+        """Whether it asks the agent to be silent ("Stop.", "Wait."), mostly during an answer."""
         return " ".join(spoken_words(self.phrasings[0])) in STOPS
 
     @property

@@ -1,17 +1,16 @@
 """Codec training data: clips packed into 30 s segments, with the words of each clip and a Whisper teacher's states.
 
-`python -m duologue.data.segments --corpus DIR --whisper DIR --out DIR train|agent|valid|valid-agent` writes one
-folder a block:
+A block is a folder:
 
     wav.npy      int16   [N, 720000]      24 kHz mono
     teacher.npy  float16 [N, 1500, 512]   encoder states of the teacher, 50 Hz
     meta.jsonl   N rows {"kind", "clips": [{"key", "voice", "set", "start", "end", "speed", "gain_db", "words"}]}
 
 "kind" is "agent" or "speech" in training blocks, so that a trainer can weigh them.  "words" is a list of lower-case
-words, or null where the text is unknown.  A block appears under its name only when it is complete.
+words, or null where the text is unknown.  A block appears under its name only when it is complete. What goes into the
+blocks of `nano` is in `recipes/nano/segments.py`.
 """
 
-import argparse
 import json
 import math
 import random
@@ -29,8 +28,7 @@ from duologue.errors import InputError
 
 SECONDS = 30
 SEGMENT = SECONDS * SAMPLE_RATE
-FRAME = SAMPLE_RATE * 2 // 25
-VALID_SETS = {"valid": ["voice", "phrasing", "valid-human"], "valid-agent": ["valid-agent"]}
+FRAME_SAMPLES = SAMPLE_RATE * 2 // 25  # samples in 80 ms
 
 
 @dataclass
@@ -198,90 +196,5 @@ def write_block(
     print(f"{place.name}: done", flush=True)
 
 
-def train_segments(
-    corpus: Path, block: int, size: int, human: float
-) -> list[tuple[np.ndarray, dict[str, Any]]]:
-    """Segments of one training block: 12 % the agent's voice; of the rest a share of `human` real people, and users'
-    synthetic voices."""
-    rng = random.Random(block)
-    sets = load_corpus(corpus)
-    agent = Pool(sets, {"agent": 1}, rng)
-    speech = Pool(sets, {"user": 1 - human, "human": human}, rng)
-    kinds = ["agent" if n < 0.12 * size else "speech" for n in range(size)]
-    segments = [pack(agent if kind == "agent" else speech, rng, kind, vary=True) for kind in kinds]
-    return rng.sample(segments, len(segments))
-
-
-def agent_segments(corpus: Path) -> list[tuple[np.ndarray, dict[str, Any]]]:
-    """Everything that the agent's voice says, as conversations have it: from a frame boundary on, as loud as it is."""
-    rng = random.Random(5)
-    rows = sorted(load_corpus(corpus)["agent"], key=lambda row: row["key"])
-    segments: list[tuple[np.ndarray, dict[str, Any]]] = []
-    at = SEGMENT
-    for row in rng.sample(rows, len(rows)):
-        wav_S, quiet = read_clip(row), rng.randint(5, 14) * FRAME
-        if at + quiet + len(wav_S) > SEGMENT:
-            segments.append((np.zeros(SEGMENT, np.int16), {"kind": "agent", "clips": []}))
-            at = 0
-        if quiet + len(wav_S) > SEGMENT:
-            continue
-        segment_S, meta = segments[-1]
-        start, end = at + quiet, at + quiet + len(wav_S)
-        segment_S[start:end] = np.round(np.clip(wav_S, -1, 1) * 32767)
-        meta["clips"].append({
-            "key": row["key"], "voice": row["voice"], "set": "agent",
-            "start": start / SAMPLE_RATE, "end": end / SAMPLE_RATE, "speed": 1.0, "gain_db": 0.0, "words": row["words"],
-        })  # fmt: skip
-        at = math.ceil(end / FRAME) * FRAME
-    return segments
-
-
-def valid_segments(corpus: Path, names: list[str]) -> list[tuple[np.ndarray, dict[str, Any]]]:
-    """Segments of held-out sets as they are (no change of speed or gain), each clip about once, one set a segment."""
-    rng = random.Random(7)
-    sets = load_corpus(corpus)
-    segments = []
-    for name in names:
-        pool = Pool(sets, {name: 1}, rng)
-        count = max(1, int(sum(row["seconds"] + 0.35 for row in sets[name]) / SECONDS))
-        segments += [pack(pool, rng, name, vary=False) for _ in range(count)]
-    return segments
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["train", "agent", "valid", "valid-agent"])
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--whisper", type=Path, help="the teacher; `agent` needs none")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--blocks", type=int, nargs="*", default=[0], help="numbers of the training blocks to write"
-    )
-    parser.add_argument("--size", type=int, default=200, help="segments in a training block")
-    parser.add_argument(
-        "--human", type=float, default=0.5, help="share of real people in the speech of a block"
-    )
-    args = parser.parse_args()
-    teacher = WhisperTeacher(args.whisper) if args.whisper else None
-    if args.what == "train":
-        places = {args.out / "train" / f"block-{block:03d}": block for block in args.blocks}
-    elif args.what == "agent":
-        places = {args.out / "train" / "block-agent": 0}
-    else:
-        places = {args.out / args.what: 0}
-    for place, block in places.items():
-        if place.exists():
-            continue
-        if args.what == "train":
-            segments = train_segments(args.corpus, block, args.size, args.human)
-        elif args.what == "agent":
-            segments = agent_segments(args.corpus)
-        else:
-            segments = valid_segments(args.corpus, VALID_SETS[args.what])
-        write_block(place, segments, teacher)
-
-
 if __name__ == "__main__":
-    main()
+    raise SystemExit("run the recipe: python -m recipes.nano.segments")

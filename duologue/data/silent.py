@@ -1,7 +1,7 @@
-"""Conversations without any sound: speakers whose words have times by a simple model of duration, and no waveform.
+"""Speakers without sound: word times from a simple model of duration, and no waveform.
 
-Letters a second and pauses at punctuation, for each conversation at a pace of its own: enough to learn what is answered
-to which words, thousands of conversations a minute.
+A rate in letters a second and pauses at punctuation, different in each conversation: enough to learn which words answer
+which, at thousands of conversations a minute.
 """
 
 import random
@@ -17,11 +17,11 @@ from duologue.data.speakers import lines_of
 from duologue.data.timeline import FRAME_SECONDS, Utterance
 from duologue.types import Word
 
-AGENT_LETTERS = 14.5  # a second, as the agent's voice reads
+AGENT_LETTERS_PER_SECOND = 14.5  # a second, as the agent's voice reads
 USER_LETTERS = (10.0, 20.0)
 JITTER = 0.25  # standard deviation of a word's duration, in logarithms
-EDGE = 0.06  # seconds of silence at both ends, as clips have them
-PAUSES = {",": 0.18, ":": 0.25, ".": 0.35, "!": 0.35, "?": 0.35}  # seconds after a word
+EDGE_SECONDS = 0.06  # seconds of silence at both ends, as clips have them
+PAUSE_SECONDS = {",": 0.18, ":": 0.25, ".": 0.35, "!": 0.35, "?": 0.35}  # seconds after a word
 NO_SOUND_S = np.zeros(0, np.float32)
 
 
@@ -37,7 +37,7 @@ class SilentUtterance(Utterance):
 
     @property
     def last_sound(self) -> float:
-        return self.heard[1]
+        return self.audible[1]
 
     def boundaries(self) -> list[float]:
         return [(a.end + b.start) / 2 for a, b in zip(self.words, self.words[1:], strict=False)]
@@ -45,18 +45,18 @@ class SilentUtterance(Utterance):
     def then(self, other: Utterance) -> "SilentUtterance":
         shift = -(-self.length // FRAME_SECONDS) * FRAME_SECONDS
         words = self.words + tuple(word.moved(shift) for word in other.words)
-        heard, text = (self.heard[0], shift + other.heard[1]), f"{self.text} {other.text}"
-        return replace(self, text=text, words=words, heard=heard, length=shift + other.seconds)
+        audible, text = (self.audible[0], shift + other.audible[1]), f"{self.text} {other.text}"
+        return replace(self, text=text, words=words, audible=audible, length=shift + other.seconds)
 
     def before(self, seconds: float, fade: float = 0.02) -> "SilentUtterance":
         cut = super().before(seconds, fade)
         assert isinstance(cut, SilentUtterance)
-        return replace(cut, length=min(seconds, self.length), heard=_span(cut.words))
+        return replace(cut, length=min(seconds, self.length), audible=_span(cut.words))
 
     def after(self, seconds: float, fade: float = 0.01) -> "SilentUtterance":
         rest = super().after(seconds, fade)
         assert isinstance(rest, SilentUtterance)
-        return replace(rest, length=self.length - seconds, heard=_span(rest.words))
+        return replace(rest, length=self.length - seconds, audible=_span(rest.words))
 
 
 def _span(words: Sequence[Word]) -> tuple[float, float]:
@@ -65,13 +65,13 @@ def _span(words: Sequence[Word]) -> tuple[float, float]:
 
 def timed(text: str, letters: float, rng: random.Random, voice: str = "") -> SilentUtterance:
     """A text with word times, at about `letters` a second."""
-    now, words = EDGE, []
+    now, words = EDGE_SECONDS, []
     for part in text.split():
         length = (len(re.sub(r"\W", "", part)) + 1) / letters * exp(rng.gauss(0, JITTER))
         words.append(Word(part, round(now, 3), round(now + length, 3)))
-        now += length + PAUSES.get(part[-1], 0.0)
-    end = words[-1].end if words else EDGE
-    return SilentUtterance(text, NO_SOUND_S, tuple(words), _span(words), voice, length=end + EDGE)
+        now += length + PAUSE_SECONDS.get(part[-1], 0.0)
+    end = words[-1].end if words else EDGE_SECONDS
+    return SilentUtterance(text, NO_SOUND_S, tuple(words), _span(words), voice, length=end + EDGE_SECONDS)
 
 
 class SilentSpeakers:
@@ -98,5 +98,5 @@ class SilentSpeakers:
 
     def answer(self, text: str) -> Utterance:
         if text not in self._answers:
-            self._answers[text] = timed(text, AGENT_LETTERS, random.Random(text), "agent")
+            self._answers[text] = timed(text, AGENT_LETTERS_PER_SECOND, random.Random(text), "agent")
         return self._answers[text]

@@ -1,4 +1,4 @@
-"""Who may speak: a synthesiser or ready clips, behind one interface that gives utterances."""
+"""Speaker sources: a synthesiser or ready clips, behind one interface."""
 
 import random
 from collections.abc import Set
@@ -15,7 +15,7 @@ from duologue.types import Word
 
 
 class SpeakerSource(Protocol):
-    """Who may speak: gives utterances of the agent and of users. `settings`: what they depend on."""
+    """A speaker source: utterances of the agent and of users. `settings`: what they depend on."""
 
     settings: dict[str, str]
 
@@ -76,7 +76,8 @@ class SynthesisedSpeakers:
 
 
 class ClipSpeakers:
-    """Ready clips (rows of `voices.read_index`): a voice says what there is a clip of, at times in disguise.
+    """Ready clips (rows of `voices.read_index`): a voice says what there is a clip of, sometimes with speaker
+    perturbation.
 
     Voices with fewer than `least` clips, such as mixtures that spoke once, make up one user "*", a new voice each turn,
     who comes as often as their clips are many.
@@ -139,7 +140,7 @@ def _utterance(row: Row) -> Utterance:
 
 
 def perturbed(utterance: Utterance, perturbation: SpeakerPerturbation) -> Utterance:
-    """The utterance by another throat, with its word times."""
+    """The utterance with speaker perturbation, and its word times."""
     pace = perturbation.pitch
     words = [Word(word.text, word.start / pace, word.end / pace) for word in utterance.words]
     return Utterance.of(utterance.text, perturbation(utterance.wav_S), words, utterance.voice, utterance.key)

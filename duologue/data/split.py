@@ -1,7 +1,7 @@
-"""What is never trained on: three voices, a tenth of the phrasings, some sentences and speakers.
+"""The held-out split: three voices, a tenth of the phrasings, some sentences and speakers are never trained on.
 
-Every rule is a function of names alone (a hash), so that each part of the project draws the same line without
-sharing a file.  A question keeps its first phrasing for training, so that no answer goes unlearned.
+Every rule is a function of names alone (a hash), so that all parts of the project agree without sharing a file. The
+first phrasing of a question is always for training, so that no answer is left out.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ TRAIN_VOICES = (
     "bf_alice", "bf_isabella", "bm_daniel", "bm_fable", "bm_george",
 )  # fmt: skip
 
+SETS = ("agent", "user", "human", "valid-agent", "voice", "phrasing", "valid-human")
 HUMAN = ("alphanum", "kathleen", "libri-resemblyzer", "libri-walleclipse", "speechocean762")
 FEW_SPEAKERS = ("kathleen", "libri-walleclipse")
 
@@ -47,9 +48,11 @@ def clip_set(row: Row) -> str:
     """Where a clip (a row of `voices.read_index`) belongs.
 
     In training: "agent", "user", "human". Never trained on: "valid-agent", "voice" (a held-out voice, a phrasing heard
-    in training), "phrasing" (a held-out phrasing by any voice), "valid-human". A row's own "split" ("train" or "valid",
-    of its phrasing) counts before the rule of names.
+    in training), "phrasing" (a held-out phrasing by any voice), "valid-human". A row's own "split" takes
+    precedence: one of these sets, or "train" or "valid", which only says whether its phrasing is held out.
     """
+    if row.get("split") in SETS:
+        return row["split"]
     corpus = Path(row["place"]).name.removesuffix(".tar")
     if corpus in HUMAN:
         name = row["key"] if corpus in FEW_SPEAKERS else row["speaker"]

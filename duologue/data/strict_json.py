@@ -1,4 +1,4 @@
-"""Json of a kind that means one thing: no key twice, no NaN, no nesting without end."""
+"""Strict JSON: no duplicate keys, no NaN, limited size and nesting."""
 
 import json
 from pathlib import Path

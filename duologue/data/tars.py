@@ -1,4 +1,4 @@
-"""Tars of samples and clips, read with a bound: whatever is in one, no more comes into memory than the file is long."""
+"""Read tar files of samples and clips safely: no more memory than the size of the file, whatever it contains."""
 
 import tarfile
 from collections.abc import Callable, Generator, Iterator

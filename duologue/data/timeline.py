@@ -1,4 +1,4 @@
-"""The turn-taking simulator: who speaks when, in seconds; it knows nothing of where the sounds come from.
+"""The turn-taking simulator: who speaks when, in seconds, independent of the source of the sounds.
 
 `lay_out` places exchanges (a question and its answer) on a time line. The agent's sounds start on frame boundaries
 after digital silence, so that the same answer gives the same codes each time; the user's start anywhere.
@@ -18,20 +18,20 @@ from duologue.data.options import Timing
 from duologue.data.voices import SAMPLE_RATE
 from duologue.types import AGENT, USER, Word
 
-FRAME = 1920  # samples
-FRAME_SECONDS = FRAME / SAMPLE_RATE
+FRAME_SAMPLES = 1920  # samples
+FRAME_SECONDS = FRAME_SAMPLES / SAMPLE_RATE
 CONTINUATION_SECONDS = 1.0  # seconds after a cut: words further off are nobody's concern
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """A sound, float32 [S] at 24 kHz, with its text and words; "heard" is the span in seconds that is not silence. Of a
-    sound that was cut, `continuation` are the words that would have come next."""
+    """A sound, float32 [S] at 24 kHz, with its text and words; `audible` is its span in seconds without the silence
+    around it. `continuation`: the words after the end of a sound that was cut."""
 
     text: str
     wav_S: np.ndarray
     words: tuple[Word, ...]
-    heard: tuple[float, float]
+    audible: tuple[float, float]
     voice: str = ""
     key: str = ""
     continuation: tuple[Word, ...] = ()
@@ -68,12 +68,12 @@ class Utterance:
 
     def then(self, other: "Utterance") -> "Utterance":
         """This and, from the next frame boundary on, another one."""
-        padded_S = np.pad(self.wav_S, (0, -len(self.wav_S) % FRAME))
+        padded_S = np.pad(self.wav_S, (0, -len(self.wav_S) % FRAME_SAMPLES))
         shift = len(padded_S) / SAMPLE_RATE
         words = self.words + tuple(word.moved(shift) for word in other.words)
         wav_S, text = np.concatenate([padded_S, other.wav_S]), f"{self.text} {other.text}"
         return replace(
-            self, text=text, wav_S=wav_S, words=words, heard=(self.heard[0], shift + other.heard[1])
+            self, text=text, wav_S=wav_S, words=words, audible=(self.audible[0], shift + other.audible[1])
         )
 
     def before(self, seconds: float, fade: float = 0.02) -> "Utterance":
@@ -84,7 +84,11 @@ class Utterance:
         )
         text = " ".join(word.text for word in words)
         return replace(
-            self, text=text, wav_S=wav_S, words=words, heard=(self.heard[0], min(self.heard[1], seconds))
+            self,
+            text=text,
+            wav_S=wav_S,
+            words=words,
+            audible=(self.audible[0], min(self.audible[1], seconds)),
         )
 
     def after(self, seconds: float, fade: float = 0.01) -> "Utterance":
@@ -92,8 +96,8 @@ class Utterance:
         wav_S = _faded(self.wav_S[round(seconds * SAMPLE_RATE) :], fade_in=fade)
         words = tuple(word.moved(-seconds) for word in self.words if (word.start + word.end) / 2 >= seconds)
         text = " ".join(word.text for word in words)
-        heard = voiced_span(wav_S)
-        return replace(self, text=text, wav_S=wav_S, words=words, heard=heard)
+        audible = voiced_span(wav_S)
+        return replace(self, text=text, wav_S=wav_S, words=words, audible=audible)
 
 
 def _faded(wav_S: np.ndarray, fade_in: float = 0.0, fade_out: float = 0.0) -> np.ndarray:
@@ -133,9 +137,9 @@ class Placed:
     item: str = ""
 
     @property
-    def heard(self) -> tuple[float, float]:
-        """First and last moment at which it is heard."""
-        return self.start + self.utterance.heard[0], self.start + self.utterance.heard[1]
+    def audible(self) -> tuple[float, float]:
+        """First and last moment at which it is audible."""
+        return self.start + self.utterance.audible[0], self.start + self.utterance.audible[1]
 
 
 @dataclass
@@ -150,7 +154,7 @@ class Timeline:
     @property
     def lost(self) -> list[tuple[float, float]]:
         """Where the user's words are to be drowned in noise."""
-        return [placed.heard for placed in self.placed if placed.kind == "lost"]
+        return [placed.audible for placed in self.placed if placed.kind == "lost"]
 
     def channels(self) -> np.ndarray:
         """Agent and user, float32 [2, S], in [-1, 1]."""
@@ -173,14 +177,14 @@ class Timeline:
                 replace(word.moved(placed.start), speaker=CONTINUATION)
                 for word in placed.utterance.continuation
             ]
-        cuts = [round(placed.heard[1], 3) for placed in self.placed if placed.kind == "cut"]
+        cuts = [round(placed.audible[1], 3) for placed in self.placed if placed.kind == "cut"]
         return Transcript(sorted(words, key=lambda word: word.start), extra={"cuts": cuts} if cuts else {})
 
     def turns(self) -> list[dict]:
         """One dict a placed utterance: role, kind, start and end as heard, what is said, voice, item."""
         return [
             {
-                "role": p.role, "kind": p.kind, "start": round(p.heard[0], 3), "end": round(p.heard[1], 3),
+                "role": p.role, "kind": p.kind, "start": round(p.audible[0], 3), "end": round(p.audible[1], 3),
                 "said": p.utterance.text, "voice": p.utterance.voice, "item": p.item, "clip": p.utterance.key,
             }
             for p in sorted(self.placed, key=lambda p: p.start)
@@ -210,13 +214,13 @@ def lay_out(exchanges: list[Exchange], timing: Timing, rng: random.Random) -> Ti
             now = ended + rng.uniform(*timing.between)
             continue
         response = rng.uniform(*timing.unfinished) if exchange.unfinished else timing.response
-        start = ended + response - exchange.answer.heard[0]
+        start = ended + response - exchange.answer.audible[0]
         start = max(round(start / FRAME_SECONDS), 0) * FRAME_SECONDS
         answer = Placed("agent", "answer", start, exchange.answer, exchange.item)
         if not (number + 1 < len(exchanges) and exchanges[number + 1].barges_in):
             _place_backchannels(line, answer, exchange.backchannels, timing, rng)
         line.placed.append(answer)
-        now = answer.heard[1] + rng.uniform(*timing.between)
+        now = answer.audible[1] + rng.uniform(*timing.between)
     end = max((p.start + p.utterance.seconds for p in line.placed), default=0.0) + rng.uniform(*timing.tail)
     line.seconds = -(-end // FRAME_SECONDS) * FRAME_SECONDS
     return line
@@ -225,21 +229,21 @@ def lay_out(exchanges: list[Exchange], timing: Timing, rng: random.Random) -> Ti
 def _ask(line: Timeline, exchange: Exchange, heard_from: float, timing: Timing, rng: random.Random) -> float:
     """Place a question whose first sound is at `heard_from`; returns when its last sound ends."""
     question = exchange.question
-    start = max(0.0, heard_from - question.heard[0])
+    start = max(0.0, heard_from - question.audible[0])
     if exchange.pause_at is not None:
         first, question = question.before(exchange.pause_at), question.after(exchange.pause_at)
         placed = Placed("user", "pause", start, first, exchange.item)
         line.placed.append(placed)
         first_end = start + first.last_sound
-        start = first_end + rng.uniform(*timing.pause) - question.heard[0]
+        start = first_end + rng.uniform(*timing.pause) - question.audible[0]
     kind = "aside" if exchange.answer is None else "lost" if exchange.lost else "question"
     line.placed.append(Placed("user", kind, start, question, exchange.item))
-    return line.placed[-1].heard[1]
+    return line.placed[-1].audible[1]
 
 
 def _interruption(answer: Placed, timing: Timing, rng: random.Random) -> float | None:
     """A moment inside an answer at which a user may cut in, or None if it is too short."""
-    first, last = answer.heard[0] + timing.least_heard, answer.heard[1] - timing.least_left
+    first, last = answer.audible[0] + timing.least_heard, answer.audible[1] - timing.least_left
     return rng.uniform(first, last) if first < last else None
 
 
@@ -261,16 +265,16 @@ def _place_backchannels(
     line: Timeline, answer: Placed, backchannels: tuple[Utterance, ...], timing: Timing, rng: random.Random
 ) -> None:
     """Place backchannels over an answer, apart from each other, each heard from its start to its end over speech."""
-    free = answer.heard[0] + timing.least_heard
+    free = answer.audible[0] + timing.least_heard
     for backchannel in backchannels:
-        latest = answer.heard[1] - timing.least_left
+        latest = answer.audible[1] - timing.least_left
         if free >= latest:
             return
         at = rng.uniform(free, latest)
         line.placed.append(
-            Placed("user", "backchannel", max(0.0, at - backchannel.heard[0]), backchannel, answer.item)
+            Placed("user", "backchannel", max(0.0, at - backchannel.audible[0]), backchannel, answer.item)
         )
-        free = line.placed[-1].heard[1] + 1.0
+        free = line.placed[-1].audible[1] + 1.0
 
 
 def pause_points(question: Utterance, complete: set[str], plain) -> list[float]:

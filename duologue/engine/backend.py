@@ -1,4 +1,4 @@
-"""`engine.base.Backend` in torch, and the choice between it and the one in MLX."""
+"""`interfaces.Backend` in torch, and the choice between torch and MLX."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -7,22 +7,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from duologue.engine.base import Backend, CodecBackend, Frames, Rewrite, TextMarks, warm_up
 from duologue.engine.duplex import Duplex, DuplexFrame
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.persona import Persona, Prefix, persona
+from duologue.interfaces import Backend, CodecBackend, Frames, Rewrite, TextMarks, warm_up
 from duologue.lm.sampling import Sampling
 from duologue.weights import Model
 from duologue.weights.quantized import halved_codec, quantized_lm
 
-# A frame of a language model this wide at most, for so many conversations, is little work to share among threads that
-# wait for each other and for whatever else the machine does.
+# Up to this width of the language model and this many conversations, a frame is too little work for several threads:
+# they would wait for each other, and for other processes.
 SMALL = 512
 FEW = 16
 
 
 def open_backend(model: Model, slots: int = 1, options: Options = DEFAULT) -> Backend:
-    """Read a model's weights into the backend that the options, or this machine, ask for, ready to step in time."""
+    """Load a model into the backend that the options choose, and warm it up so that its first step is not slow."""
     backend = _backend(model, slots, options)
     warm_up(backend)
     return backend
@@ -35,12 +35,12 @@ def _backend(model: Model, slots: int, options: Options) -> Backend:
         return TorchBackend(model, slots, options.compile, persona(model, options))
     from duologue.mlx.backend import MLXBackend
 
-    persona(model, options)  # which says what it cannot do
+    persona(model, options)  # raises for a persona, which MLX does not support
     return MLXBackend(model, slots, options.quantize, options.compile)
 
 
 def open_codec(model: Model, options: Options = DEFAULT) -> CodecBackend:
-    """The same for its codec alone."""
+    """As `open_backend`, for the codec alone."""
     if options.resolved() == "torch":
         return TorchCodec(model)
     from duologue.mlx.backend import MLXCodec
@@ -72,7 +72,7 @@ class TorchBackend:
         return self._run(Duplex.step, wav_BS, exec_B, rewrite)
 
     def step_codes(self, heard_BQ: np.ndarray, exec_B: np.ndarray, rewrite: Rewrite | None = None) -> Frames:
-        """As `step`, on the codes of a frame that was heard before."""
+        """As `step`, for the codes of the user's frame instead of its samples."""
         return self._run(Duplex.step_codes, heard_BQ, exec_B, rewrite)
 
     def _run(
@@ -88,7 +88,7 @@ class TorchBackend:
                 inputs = torch.from_numpy(heard).to(device), torch.from_numpy(exec_B).to(device)
                 everyone_N = torch.arange(self.slots)
                 return _frames(step(self._duplex, *inputs, _on_rows(rewrite, everyone_N, self.slots)))
-            # What a small model takes grows with the slots of a step: those that rest are left out.
+            # The time of a small model grows with the slots in a step, so inactive ones are left out.
             slots_N = torch.from_numpy(exec_B.nonzero()[0])
             part = self._duplex.gather(slots_N)
             alone_B = torch.ones(count, dtype=torch.bool)
@@ -116,7 +116,8 @@ def _on_rows(rewrite: Rewrite | None, slots_N: Tensor, slots: int) -> Callable[[
 
 @contextmanager
 def one_thread(enough: bool) -> Generator[None]:
-    """Threads wait for each other a thousand times a frame, and each time for whatever else the machine is doing."""
+    """One thread inside, if that is `enough`: threads synchronise a thousand times a frame, and wait for other
+    processes each time."""
     threads = torch.get_num_threads()
     if not enough or threads == 1:
         yield

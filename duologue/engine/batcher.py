@@ -1,8 +1,8 @@
-"""Many conversations on one model, each at the pace of speech.
+"""Many conversations on one model, each in real time.
 
-One worker thread steps together all sessions whose user frame has come. A frame that does not come in time is heard as
-silence; one that comes sooner than it is spoken waits. Knows nothing of sockets: what the agent says is taken from the
-session, which calls `wake` when there is something to take.
+One worker thread steps all sessions whose user frame has arrived as one batch. A frame that does not arrive in time is
+replaced by silence; one that arrives early waits. It knows nothing of sockets: callers take the agent's frames from the
+session, which calls `wake` when there are any.
 """
 
 import logging
@@ -13,24 +13,24 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from duologue.engine.base import Backend, Frames, warm_up
-from duologue.engine.live_session import FRAME, NOWHERE, PATIENCE, FrameSink, LiveSession
+from duologue.engine.live_clock import FRAME_SECONDS
+from duologue.engine.live_session import NOWHERE, FrameSink, LiveSession
+from duologue.interfaces import Backend, Frames, warm_up
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
-STUCK = 5.0  # seconds that a step may take before the engine counts as down
-LONGEST_WAIT = (
-    60.0  # seconds; a session that waits for its client is due "never", which no clock can wait for
+BATCH_SECONDS = 0.03  # how long a frame and its step may take together, so that others can be stepped with it
+STUCK_SECONDS = 5.0  # how long a step may take before the engine counts as down
+LONGEST_WAIT_SECONDS = (
+    60.0  # a session that waits for its client is due "never", and no timeout can be infinite
 )
-RETRY = 0.5, 4.0  # seconds from a failure to the next start, from the second failure in a row on, and at most
-WELL = 10.0  # seconds that the engine must run so that its next failure is none in a row
+RETRY_SECONDS = 0.5, 4.0  # from a failure to the next start: from the second failure in a row on, and at most
+WELL_SECONDS = 10.0  # how long the engine must run so that its next failure is not counted as one in a row
 TRIES = 10  # failures in a row after which it gives up
-HUNG, HUNG_START = (
-    60.0,
-    900.0,
-)  # seconds that a step, and a start with all its compiling, may take before it gives up
+HUNG_SECONDS = 60.0  # how long a step may take before the engine gives up
+HUNG_START_SECONDS = 900.0  # the same for a start, with all its compiling
 
 
 class Busy(Exception):
@@ -38,14 +38,13 @@ class Busy(Exception):
 
 
 class Down(Exception):
-    """The engine is not running: it recovers from a failure, or is being shut down."""
+    """The engine is not running: it is recovering from a failure, or shutting down."""
 
 
 class Batcher:
-    """All conversations with one model. `open` a session, `push` the user's sound into it, `take` what the agent says.
-
-    `start` runs it on a thread of its own; without it, `tick` by hand, with a clock of your own. A failure ends every
-    conversation, and the engine starts afresh; one that `gave_up` will not: only a new process helps.
+    """All conversations with one model. `open` a session, `push` the user's sound into it, `take` the agent's frames.
+    `start` runs a worker thread; without it, call `tick` with your own clock. A failure ends every conversation and
+    restarts the engine; after too many failures it has `gave_up`, and only a new process helps.
     """
 
     def __init__(
@@ -58,20 +57,22 @@ class Batcher:
     ):
         self.backend, self.tokenizer, self.now = backend, tokenizer, now
         self.restarts = 0
-        self._observe = observe  # of each step: how long it took, and for how many sessions
-        self._observe_answer = observe_answer  # of each frame of a user: how long it took from its coming in
+        self._observe = observe  # called with each step's duration and number of sessions
+        self._observe_answer = observe_answer  # called with each frame's time from arrival to answer
         self._lock = threading.Condition()
         self._sessions: list[LiveSession] = []
         self._free = set(range(backend.slots))
-        self._step_s = 0.0  # what a step takes, smoothed
-        self._busy: tuple[float, float] | None = None  # since when the model computes, and how long it may
+        self._step_s = 0.0  # smoothed duration of a step
+        self._busy: tuple[float, float] | None = (
+            None  # when the current step started, and how long it may take
+        )
         self._down = False
         self._failures = 0  # in a row
         self._well_at = self._retry_at = now()
         self._stopping = False
         self._thread: threading.Thread | None = None
 
-    # For those who hold conversations
+    # For callers
 
     def open(
         self,
@@ -81,9 +82,9 @@ class Batcher:
         name: str = "",
         patient: bool = False,
     ) -> LiveSession:
-        """A new conversation. `wake` is called, on the worker's thread, when there is something to take; `sink` gets
-        every frame that was heard and said; `name` is for the log; one that is `patient` waits for the user's sound.
-        Raises Busy or Down."""
+        """Start a conversation. `wake` is called on the worker's thread when there is something to take; `sink` gets
+        every frame of both sides; `name` is for the log; a `patient` session waits for late frames of the user. Raises
+        Busy or Down."""
         with self._lock:
             if not self.ready:
                 raise Down("the engine is not running")
@@ -107,17 +108,17 @@ class Batcher:
 
     @property
     def ready(self) -> bool:
-        """Whether the engine runs: no failure, no step that hangs, a thread that lives, not being shut down."""
+        """Whether the engine runs: no failure, no hanging step, a living thread, no shutdown."""
         return not (self._down or self._stopping or self.stuck)
 
     @property
     def stuck(self) -> bool:
-        """Whether a step hangs, or there is no thread any more to take one: whoever waits for it waits in vain."""
-        return (self._busy_longer_than(STUCK) and not self._down) or self._dead
+        """Whether a step hangs or the thread has died, so that waiting is useless."""
+        return (self._busy_longer_than(STUCK_SECONDS) and not self._down) or self._dead
 
     @property
     def gave_up(self) -> bool:
-        """Whether the engine will not run again."""
+        """Whether the engine has stopped for good."""
         return self._failures >= TRIES or self._busy_longer_than(None) or self._dead
 
     def _busy_longer_than(self, seconds: float | None) -> bool:
@@ -130,7 +131,7 @@ class Batcher:
 
     @property
     def step_seconds(self) -> float:
-        """What a step takes, smoothed."""
+        """Smoothed duration of a step, in seconds."""
         return self._step_s
 
     @property
@@ -142,7 +143,7 @@ class Batcher:
     # The thread
 
     def start(self) -> None:
-        """Run on a thread of its own, until `close`."""
+        """Run on a worker thread until `close`."""
         self._thread = threading.Thread(target=self._run, name="duologue-engine", daemon=True)
         self._thread.start()
 
@@ -152,7 +153,7 @@ class Batcher:
             self._stopping = True
             self._lock.notify()
         if self._thread is not None:
-            self._thread.join(STUCK)
+            self._thread.join(STUCK_SECONDS)
         for session in list(self._sessions):
             session.end("shutdown")
 
@@ -160,35 +161,35 @@ class Batcher:
         while not self._stopping and not self.gave_up:
             self.tick()
             with self._lock:
-                at, now = self._due(), self.now()  # something may have come in since
+                at, now = self._due(), self.now()  # frames may have arrived since
                 if not self._stopping and (at is None or at > now):
-                    self._lock.wait(None if at is None else min(at - now, LONGEST_WAIT))
+                    self._lock.wait(None if at is None else min(at - now, LONGEST_WAIT_SECONDS))
 
     # One step
 
     def tick(self) -> float | None:
-        """Do what is due; returns when something is due next, if nothing comes in before. Never raises: a step that
-        does ends every conversation, and the engine starts afresh."""
+        """Do what is due; returns when something is due next, if nothing arrives before. Never raises: a step that
+        raises ends every conversation and restarts the engine."""
         if self._down:
             self._recover()
         else:
             try:
                 self._step()
             except BaseException:  # a panic in a library written in Rust is no Exception
-                self._fail("a step failed: all conversations end, the engine starts afresh")
+                self._fail("a step failed: all conversations end, the engine restarts")
         return self._due()
 
     def _due(self) -> float | None:
-        """When to tick again, if nothing comes in before."""
+        """When to tick again, if nothing arrives before."""
         try:
             with self._lock:
                 return self._retry_at if self._down else self._plan(self.now())[1]
         except BaseException:
-            self._fail("planning failed: all conversations end, the engine starts afresh")
+            self._fail("planning failed: all conversations end, the engine restarts")
             return self._retry_at
 
     def _step(self) -> None:
-        self._seat_newcomer()
+        self._start_waiting()
         with self._lock:
             due = self._plan(self.now())[0]
             if not due:
@@ -205,7 +206,7 @@ class Batcher:
                 text_B[session.slot] = session.write(int(text_B[session.slot]))
             return text_B
 
-        with self._computes(HUNG):
+        with self._computes(HUNG_SECONDS):
             frames = self.backend.step(wav_BS, exec_B, rewrite if told else None)
         done = self.now()
         self._step_s += 0.1 * (done - began - self._step_s)
@@ -222,22 +223,22 @@ class Batcher:
             self._busy = None
 
     def _hand_over(self, session: LiveSession, frames: Frames, done: float) -> None:
-        """What goes wrong here is the fault of one conversation, and ends it alone."""
+        """An exception in here belongs to one conversation, and ends only that one."""
         try:
             if frames.finite_B[session.slot]:
                 session.say(frames, done)
                 if session.came is not None:
                     self._observe_answer(done - session.came)
             else:
-                log.error("conversation %s left the finite numbers", session.id)
+                log.error("conversation %s: the model produced NaN or infinity", session.id)
                 session.end("error")
         except BaseException:
             log.exception("conversation %s failed", session.id)
             session.end("error")
 
-    def _seat_newcomer(self) -> None:
-        """Free the slots of those who have left, and make one as new for whoever has waited longest: starting many
-        would keep those waiting who speak already."""
+    def _start_waiting(self) -> None:
+        """Free the slots of ended sessions, and reset one slot for the session that has waited longest: starting
+        several at once would delay running conversations."""
         with self._lock:
             for session in [s for s in self._sessions if s.ended]:
                 self._sessions.remove(session)
@@ -250,7 +251,7 @@ class Batcher:
                 session.slot = self._free.pop()
             sampling = session.sampling
         try:
-            with self._computes(HUNG):
+            with self._computes(HUNG_SECONDS):
                 self.backend.start({session.slot: sampling})
             session.begin(sampling)
         except BaseException:
@@ -258,7 +259,8 @@ class Batcher:
             session.end("error")
 
     def _plan(self, now: float) -> tuple[list[LiveSession], float | None]:
-        """The sessions to step now, and when to ask again. One that is ready waits a little for those that will be."""
+        """The sessions to step now, and when to ask again. A ready session waits briefly for others to be batched with
+        it."""
         moves = any(
             session.fresh or (session.ended and session.slot != NOWHERE) for session in self._sessions
         )
@@ -268,22 +270,26 @@ class Batcher:
         soonest = min((session.ready_at for session in later), default=None)
         if not due:
             return [], now if moves else soonest
-        hold = min(session.ready_at for session in due) + max(0.0, PATIENCE - 1.5 * self._step_s)
-        if now < hold and any(now - FRAME < session.next <= hold for session in later):
+        hold = min(session.ready_at for session in due) + max(0.0, BATCH_SECONDS - 1.5 * self._step_s)
+        if now < hold and any(now - FRAME_SECONDS < session.clock.next <= hold for session in later):
             return [], now if moves else hold if soonest is None else min(hold, soonest)
         return due, now
 
     # Failure
 
     def _fail(self, text: str) -> None:
-        """What to do about the exception that was raised."""
+        """Handle the exception that was raised."""
         log.exception(text)
         with self._lock:
             now = self.now()
-            if not self._down and now - self._well_at > WELL:
+            if not self._down and now - self._well_at > WELL_SECONDS:
                 self._failures = 0
             self._down, self._failures = True, self._failures + 1
-            waits = 0.0 if self._failures == 1 else min(RETRY[0] * 2 ** (self._failures - 2), RETRY[1])
+            waits = (
+                0.0
+                if self._failures == 1
+                else min(RETRY_SECONDS[0] * 2 ** (self._failures - 2), RETRY_SECONDS[1])
+            )
             self._retry_at, sessions = now + waits, list(self._sessions)
         for session in sessions:
             session.end("error")
@@ -294,11 +300,11 @@ class Batcher:
         if self.now() < self._retry_at:
             return
         try:
-            with self._computes(HUNG_START):
+            with self._computes(HUNG_START_SECONDS):
                 self.backend.rebuild()
                 warm_up(self.backend)
         except BaseException:
-            self._fail("the engine could not start afresh")
+            self._fail("the engine could not restart")
             return
         with self._lock:
             self._sessions, self._free = [], set(range(self.backend.slots))

@@ -5,8 +5,8 @@ The model goes on hearing and speaking as always; only its text tokens are repla
 with the frames.
 """
 
-from duologue.engine.base import TextMarks
 from duologue.engine.script import Entry, MonologueMachine, Script
+from duologue.interfaces import TextMarks
 from duologue.lm.tokenizer import Tokenizer
 
 QUIET = 3  # frames without the user's voice before dictated words begin

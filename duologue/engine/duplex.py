@@ -1,4 +1,4 @@
-"""Codec and language model together: the step that every conversation is made of."""
+"""Codec and language model together: one step of a conversation."""
 
 from collections.abc import Callable
 from copy import copy
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from duologue.engine.base import check_duplex
 from duologue.engine.persona import Prefix
+from duologue.interfaces import check_duplex
 from duologue.lm.model import TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.lm.step import StepOutput, init_state, listen, speak, step
@@ -17,11 +17,11 @@ from duologue.weights import Model
 
 @dataclass
 class DuplexFrame:
-    """What one step gives each slot: `wav_BS` float32 `[B, S]`, the text token spoken with it (-2: none yet), and the
-    token that writes down the user's words (-1: the model does not).
+    """Output of one step for each slot: `wav_BS` float32 `[B, S]`, the text token spoken with it (-2: none yet), and
+    the token of the user's transcript (-1: the model writes none).
 
     `heard_BQ` are the user's codes, `tokens_BK` the text token and codes that were decoded (-2 while there are none).
-    A slot outside `finite_B` has left the numbers: what it gives is worthless until it is reset.
+    Where `finite_B` is false the model produced NaN or infinity: the slot's output is invalid until it is reset.
     """
 
     wav_BS: Tensor
@@ -33,7 +33,7 @@ class DuplexFrame:
 
 
 class Duplex:
-    """A batch of slots, each a conversation with the same model. The agent's frame that a step returns is heard while
+    """A batch of slots, each a conversation with the same model. The agent's frame that a step returns is played while
     the user speaks the next one. Raises InputError if the model cannot both listen and speak.
 
     `compile` passes the language model's step through `torch.compile` (CUDA graphs on a GPU): the first steps take
@@ -63,7 +63,7 @@ class Duplex:
         self._state.fix_shapes()
         if self.lm.device.type != "cuda":
             return torch.compile(step, dynamic=False)
-        for tensor in self._state.tensors():  # a CUDA graph may write to what stays where it is
+        for tensor in self._state.tensors():  # a CUDA graph needs fixed addresses
             torch._dynamo.mark_static_address(tensor)  # pyright: ignore[reportPrivateUsage]
         return torch.compile(step, dynamic=False, mode="reduce-overhead")
 
@@ -76,7 +76,7 @@ class Duplex:
         """Hear one frame `[B, frame_size]` and say one. Slots outside `exec_B` keep their state: ignore what they
         return. `rewrite` gets the text tokens that the model chose (int64 `[B]`) and returns those to write instead."""
         hear_B = exec_B
-        if self._prefix is not None:  # whose last frame is heard in place of the first
+        if self._prefix is not None:  # the last frame of the prefix replaces the first
             later_B = ~self._prefix.first(self._state)
             hear_B = later_B if exec_B is None else exec_B & later_B
         heard_BQ = self.codec.encode_step(self._codec_state, wav_BS, hear_B)[:, : self.lm.config.heard, 0]
@@ -88,17 +88,17 @@ class Duplex:
         exec_B: Tensor | None = None,
         rewrite: Callable[[Tensor], Tensor] | None = None,
     ) -> DuplexFrame:
-        """As `step`, on the codes of a frame that was heard before."""
+        """As `step`, for the codes of the user's frame instead of its samples."""
         audio_BQ = None
         if self._prefix is not None:
             first_B = self._prefix.first(self._state)
             heard_BQ, audio_BQ = self._prefix.tokens(first_B, heard_BQ)
         if rewrite is None:
             out = self._speak(self.lm, self._state, heard_BQ, exec_B, None, audio_BQ)
-        else:  # by halves, which are not compiled
+        else:  # in two halves, which are not compiled
             thought = listen(self.lm, self._state, heard_BQ, exec_B)
             out = speak(self.lm, self._state, thought, rewrite(thought.text_B), audio_BQ, exec_B)
-        tokens_BK = out.tokens_BK.clone()  # the next run of a CUDA graph writes over it
+        tokens_BK = out.tokens_BK.clone()  # the next run of a CUDA graph overwrites it
         spoken_BQ = tokens_BK[:, 1:]
         ready_B = (spoken_BQ >= 0).all(-1)
         decode_B = ready_B if exec_B is None else ready_B & exec_B
@@ -110,20 +110,19 @@ class Duplex:
         return DuplexFrame(wav_BS, text_B, user_text_B, heard_BQ, tokens_BK, finite_B)
 
     def gather(self, slots_N: Tensor) -> "Duplex":
-        """These slots by themselves (int64 `[N]`), until `scatter`: not for compiled steps."""
+        """These slots alone (int64 `[N]`), until `scatter`. Not for compiled steps."""
         part = copy(self)
         part._codec_state, part._state = self._codec_state.gather(slots_N), self._state.gather(slots_N)
         return part
 
     def scatter(self, slots_N: Tensor, part: "Duplex") -> None:
-        """Take these slots back."""
+        """Write these slots back."""
         self._codec_state.scatter(slots_N, part._codec_state)
         self._state.scatter(slots_N, part._state)
 
     def reset(self, mask_B: Tensor, sampling: dict[int, Sampling] | None = None) -> None:
-        """Make the slots of `mask_B` as new, with other settings where `sampling` has some: nothing of their old
-        conversations is left. Their next frame must be silence: the model never sees the codes of a first frame, so a
-        word that began there would lose its onset."""
+        """Reset the slots of `mask_B`, with new settings for those in `sampling`. Their next frame must be silence: the
+        model never sees the codes of the first frame, so a word that began there would lose its onset."""
         self._codec_state.reset(mask_B)
         self._state.reset(mask_B)
         if self._prefix is not None:

@@ -1,38 +1,25 @@
-"""The place of one conversation among many: its queues, its clock, its counts."""
+"""One conversation among many in real time: its clock (`live_clock`), its queues and counts (`live_queues`)."""
 
 import secrets
 import threading
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from duologue.audio.activity import LOUD_USER, rms_of
 from duologue.audio.files import clean
-from duologue.audio.framing import Framer
-from duologue.engine.base import Frames, TextMarks
 from duologue.engine.dictation import Dictation
+from duologue.engine.live_clock import FRAME_SECONDS, UserClock
+from duologue.engine.live_queues import UNREAD_FRAMES, AgentQueue, Counter, Counts, UserQueue
 from duologue.engine.session import AgentFrame, CaptionStreams
+from duologue.interfaces import Frames, TextMarks
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
 
-FRAME = 0.08  # seconds
-EARLY = 0.04  # seconds before its time that a frame may be heard, so that one that came late can be caught up with
-GRACE = 0.06  # seconds after its time that a missing frame is waited for
-PATIENCE = 0.03  # seconds that a frame and its step may take in all so that others can be stepped with it
-BACKLOG = 25  # frames of the user that may wait: 2 s
-PATIENT_BACKLOG = 375  # of a conversation that waits for them: 30 s
-NEVER = float("inf")
-SLACK = 2  # frames that may wait without harm; with more, the user's silence is skipped to catch up
-LAG = 4  # frames that may wait all through a WINDOW; if more do, all but one are dropped
-WINDOW = 25  # frames
-HURRY = 0.04  # seconds that a conversation may move forward in a WINDOW to catch up with a user who is ahead
-CHOSEN = -2  # the text token of a frame that the model chose itself
+CHOSEN = -2  # the model chose the text token of a frame itself
 NOWHERE = -1  # the slot of a session that has none yet
-UNREAD = 25  # frames of the agent that may wait to be taken: 2 s; if more do, the oldest go
-BEHIND = 10.0  # seconds that a reader may be so far behind before the conversation ends
 
 
 class FrameSink(Protocol):
@@ -43,24 +30,9 @@ class FrameSink(Protocol):
     ) -> None: ...
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Frames of a conversation so far. `late`: the agent's that came more than 80 ms after the user's; `missing`: the
-    user's that did not come in time; `dropped`: those, the user's or the agent's, that were thrown away because too
-    many waited. `response`: the longest seconds from a user's frame to its answer since the last time this was asked;
-    `waiting`: the user's frames that wait."""
-
-    frames: int
-    late: int
-    missing: int
-    dropped: int
-    waiting: int
-    response: float
-
-
 class LiveSession:
-    """One conversation of a `Batcher`. `push`, `take`, `pause`, `resume`, `restart` and `end` are for whoever holds the
-    conversation, on any thread; the rest is the batcher's."""
+    """One conversation of a `Batcher`. Callers use `push`, `take`, `pause`, `resume`, `restart` and `end`, on any
+    thread; the rest is the batcher's."""
 
     def __init__(
         self,
@@ -79,88 +51,72 @@ class LiveSession:
         self.id = secrets.token_hex(4)
         self.sampling = sampling
         self.slot = NOWHERE
-        self.ended: str | None = None  # the reason, once it has
-        self.fresh, self.paused = True, False
-        self.last_sound = now()  # when the user's sound last came
-        self.next = now()  # when the next frame of the user is expected
+        self.ended: str | None = None  # the reason, after the end
+        self.fresh, self.paused = True, False  # fresh: its slot must be reset
+        self.last_sound = now()  # when the user's sound last arrived
+        self.clock = UserClock(now(), patient)
         self._lock, self._wake, self._sink, self._now = lock, wake, sink, now
         self._tokenizer, self._frame_size, self._marks = tokenizer, frame_size, marks
-        self._patient, self._backlog = patient, PATIENT_BACKLOG if patient else BACKLOG
-        self._framer = Framer(frame_size)
-        self._heard: deque[tuple[float, np.ndarray]] = deque()  # when it came, and the frame
-        self._said: deque[AgentFrame] = deque()
-        self._frames = self._late = self._missing = self._dropped = 0
-        self._response = 0.0
-        self._behind_since: float | None = None  # when the reader fell too far behind
+        self._counter = Counter()
+        self._user, self._agent = UserQueue(frame_size, self._counter, patient), AgentQueue(self._counter)
         self._begin_past()
 
     def _begin_past(self) -> None:
         self._transcripts = CaptionStreams(self._tokenizer)
         self._dictation = Dictation(self._tokenizer, self._marks)
         self._dictated = CHOSEN
-        self._primed = self._met = False  # whether the silent frame was heard, and whether the user was
-        self._gap = True  # the last frame was heard as silence for want of another
-        self._quiet = True  # the last frame of the user was silence
-        self._last_step = -FRAME
+        self._primed = False  # whether the silent first frame was heard
+        self._met = False  # whether a frame of the user was heard
         self._frame = 0
-        self.came: float | None = None  # when the frame came that is heard in this step
-        self._new_window()
+        self.came: float | None = None  # when the frame arrived that is heard in this step
+        self.clock.begin()
+        self._user.begin()
 
-    def _new_window(self) -> None:
-        self._in_window, self._least_waiting, self._least_early = 0, BACKLOG, 1.0
-
-    # For whoever holds the conversation
+    # For callers
 
     def push(self, wav_S: np.ndarray) -> None:
-        """Take the user's sound, any number of samples (float32 at the model's rate). More than 2 s do not wait: the
-        oldest goes."""
+        """Add the user's sound, any number of samples (float32 at the model's rate). At most 2 s wait: the oldest is
+        dropped."""
         now = self._now()
         wav_S = clean(np.asarray(wav_S, np.float32))
         with self._lock:
             if self.ended or self.paused or not wav_S.size:
                 return
             self.last_sound = now
-            for frame_S in self._framer.push(wav_S):
-                self._heard.append((now, frame_S))
-            while len(self._heard) > self._backlog:
-                self._heard.popleft()
-                self._dropped += 1
-            if self._heard:
+            self._user.push(wav_S, now)
+            if len(self._user):
                 self._lock.notify()
 
     def silent(self) -> None:
-        """The user is silent: what does not come is not missed."""
+        """The user is silent: frames that do not arrive are not missing."""
         self.last_sound = self._now()
 
-    def take(self, most: int = UNREAD) -> list[AgentFrame]:
-        """What the agent has said since the last time, the oldest `most` frames of it."""
+    def take(self, most: int = UNREAD_FRAMES) -> list[AgentFrame]:
+        """The agent's frames since the last call, the oldest `most` of them."""
         with self._lock:
-            said = [self._said.popleft() for _ in range(min(most, len(self._said)))]
-            if not self._said:
-                self._behind_since = None
-            return said
+            return self._agent.take(most)
 
     def pause(self) -> None:
-        """Nothing is heard or said until `resume`; the conversation is kept."""
+        """Stop hearing and speaking until `resume`; the conversation is kept."""
         with self._lock:
             self.paused = True
-            self._forget_sound()
+            self._user.clear()
 
     def resume(self) -> None:
         with self._lock:
             if self.paused:
-                self.paused, self._gap = False, True
-                self.next = self.last_sound = self._now()
+                self.paused, self.last_sound = False, self._now()
+                self.clock.resume(self.last_sound)
                 self._lock.notify()
 
     def restart(self, sampling: Sampling, sink: FrameSink | None = None) -> None:
-        """A new conversation in this session, with another sink."""
+        """Start a new conversation in this session, with another sink."""
         with self._lock:
             if not self.ended:
                 self.sampling, self._sink, self.fresh, self.paused = sampling, sink, True, False
                 self.last_sound = self._now()
-                self._forget_sound()
-                self._said.clear()
+                self._user.clear()
+                self._agent.clear()
                 self._lock.notify()
 
     def dictate(self, text: str) -> None:
@@ -190,29 +146,24 @@ class LiveSession:
             return self._dictation.speaks
 
     def end(self, reason: str) -> None:
-        """Free the slot. What was said may still be taken. The first reason counts."""
+        """Free the slot. The agent's last frames may still be taken. The first reason counts."""
         with self._lock:
             if self.ended:
                 return
             self.ended = reason
-            self._forget_sound()
+            self._user.clear()
             self._lock.notify()
         self._tell()
 
     def counts(self) -> Counts:
         with self._lock:
-            response, self._response = self._response, 0.0
-            return Counts(self._frames, self._late, self._missing, self._dropped, len(self._heard), response)
+            return self._counter.take(len(self._user))
 
     def _tell(self) -> None:
         try:
             self._wake()
-        except Exception:  # whoever held the conversation has gone without a word
+        except Exception:  # the caller has gone without ending the session
             self.ended = self.ended or "gone"
-
-    def _forget_sound(self) -> None:
-        self._heard.clear()
-        self._framer = Framer(self._frame_size)
 
     # For the batcher
 
@@ -222,21 +173,15 @@ class LiveSession:
 
     @property
     def ready_at(self) -> float:
-        """When to step this session, by what has come so far."""
-        if not self._primed:
-            return self._last_step
-        if not self._heard:
-            return NEVER if self._patient else self.next + GRACE
-        came = self._heard[0][0]
-        # After a gap the user's clock is met anew.
-        return max(came, self._last_step + FRAME / 2 if self._gap else self.next - EARLY)
+        """When to step this session, given what has arrived so far."""
+        return self.clock.ready_at(self._user.oldest) if self._primed else self.clock.first_at
 
     def begin(self, sampling: Sampling) -> None:
-        """The slot is as new, with these settings: if others were asked for meanwhile, it must be made so once more."""
+        """The slot was reset with these settings. If others were requested meanwhile, it must be reset again."""
         with self._lock:
             self.fresh = sampling != self.sampling
             self._begin_past()
-            self._last_step = self.next = self._now()
+            self.clock.start(self._now())
 
     def hear(self, now: float) -> np.ndarray:
         """The frame to hear in the step that begins now."""
@@ -244,86 +189,46 @@ class LiveSession:
         self.came, self._user_S = None, np.zeros(self._frame_size, np.float32)
         if self._void:
             self._primed = True
-        elif self._heard:
-            self.came, self._user_S = self._next_heard()
-            if self._gap:
-                self.next = self.came
-            self._met, self._gap = True, False
-            self._keep_pace(self.came)
+        elif len(self._user):
+            self.came, self._user_S = self._user.pop()
+            self._met = True
+            if self.clock.heard(self.came, len(self._user)):
+                self._user.keep_newest()
         else:
-            self._gap = True
-            self._missing += self._met
-        self._last_step = now
+            self.clock.missed()
+            self._counter.missing += self._met
+        self.clock.stepped(now)
         self._dictation.hear(rms_of(self._user_S) >= LOUD_USER)
         self._dictated = CHOSEN
-        # A stall of the machine is not caught up with: that would make the whole conversation late. One of the line is.
-        self.next = (self.next if self._patient else max(self.next, now - 2 * FRAME)) + FRAME
         return self._user_S
 
     @property
     def told(self) -> bool:
-        """Whether the model's choice of text is replaced in the step that begins now."""
+        """Whether the text is dictated in the step that begins now."""
         return self._dictation.active and not self._void
 
     def write(self, token: int) -> int:
-        """The model chose this text token: what is to be written instead."""
+        """Returns the text token to write instead of `token`, which the model chose."""
         with self._lock:
             self._dictated = self._dictation.write(token)
             return self._dictated
 
-    def _next_heard(self) -> tuple[float, np.ndarray]:
-        """The frame that waited longest. While too many wait, silence is dropped where more silence is on both of its
-        sides: no word loses its beginning or end."""
-        while True:
-            came, user_S = self._heard.popleft()
-            before, self._quiet = self._quiet, rms_of(user_S) < LOUD_USER
-            skip = len(self._heard) > SLACK and before and self._quiet and not self._patient
-            if not skip or rms_of(self._heard[0][1]) >= LOUD_USER:
-                return came, user_S
-            self._dropped += 1
-
-    def _keep_pace(self, came: float) -> None:
-        self._in_window += 1
-        self._least_waiting = min(self._least_waiting, len(self._heard))
-        self._least_early = min(self._least_early, self.next - EARLY - came)
-        if self._in_window < WINDOW:
-            return
-        if self._least_waiting > LAG:
-            self._dropped += len(self._heard) - 1
-            self._heard = deque([self._heard[-1]])
-        elif self._least_early > 0:
-            self.next -= min(self._least_early, HURRY)
-        self._new_window()
-
     def say(self, frames: Frames, done: float) -> None:
-        """Take this slot's part of a step that is done."""
+        """Take this slot's part of a finished step."""
         with self._lock:
             if self.ended or self.fresh or self._void:
                 return
             self._frame += 1
-            self._frames += 1
-            self._late += done - self._ready > FRAME
+            self._counter.frames += 1
+            self._counter.late += done - self._ready > FRAME_SECONDS
             if self.came is not None:
-                self._response = max(self._response, done - self.came)
+                self._counter.response = max(self._counter.response, done - self.came)
             said = self._transcripts.said(self._frame, frames, self.slot)
             said = replace(said, dictated=self._dictated)
-            self._said.append(said)
-            if len(self._said) > UNREAD:
-                self._drop_oldest(done)
-            slow = self._behind_since is not None and done - self._behind_since > BEHIND
+            slow = self._agent.push(said, done)
         if self._sink is not None:
             self._sink(self._user_S, said, frames.heard_BQ[self.slot], frames.tokens_BK[self.slot])
         if slow:
             self.end("slow")
         else:
             self._tell()
-
-    def _drop_oldest(self, now: float) -> None:
-        """Of what was not taken; its words are kept."""
-        oldest, next = self._said.popleft(), self._said[0]
-        self._said[0] = replace(
-            next, text=oldest.text + next.text, user_text=oldest.user_text + next.user_text
-        )
-        self._dropped += 1
-        if self._behind_since is None:
-            self._behind_since = now

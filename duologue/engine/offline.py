@@ -1,4 +1,4 @@
-"""A whole conversation with a recording, as fast as the machine goes."""
+"""A whole conversation with a recording, as fast as possible."""
 
 import time
 from array import array
@@ -12,16 +12,16 @@ from duologue.audio.activity import LOUD, rms_of
 from duologue.audio.framing import pad_to_frames
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.session import Session
-from duologue.engine.words import FRAME, UserWords, Words, transcript
+from duologue.engine.words import FRAME_SECONDS, UserWords, Words, transcript
 from duologue.lm.sampling import Sampling
 from duologue.weights import Model
 
-QUIET = 1.5  # seconds of silence after which the agent has finished
+QUIET_SECONDS = 1.5  # seconds of silence after which the agent has finished
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the agent said, as heard: sample 0 is when the recording began. `report` is the published json."""
+    """What the agent said; sample 0 is the start of the recording. `report` is the published json."""
 
     wav_S: np.ndarray
     report: dict[str, Any]
@@ -67,11 +67,11 @@ def talk_frames(
 ) -> dict[str, Any]:
     """Let the agent hear frames (float32 mono `[frame_size]`) and answer them; returns the published json.
 
-    The agent's frame that follows from input frame i is heard during frame i + 1: `write(agent_S, user_S)` is called
-    with what is heard of both, frame by frame, the first of the agent's and the last of the user's being silence. After
-    the recording the agent hears silence until it has been quiet for 1.5 s, at most `tail` seconds. `say(now, agent,
-    user)` is called after every frame, with the seconds gone by and what each has newly said. Nothing that grows with
-    the recording is kept but words and times.
+    The agent's answer to input frame i is played during frame i + 1: `write(agent_S, user_S)` is called frame by frame
+    with the sound of both, the first of the agent's and the last of the user's being silence. After the recording the
+    agent hears silence until it has been quiet for 1.5 s, at most `tail` seconds. `say(now, agent, user)` is called
+    after every frame with the time in seconds and each side's new text. Only words and times are kept, so memory hardly
+    grows with the recording.
     """
     sampling = Sampling.greedy(model.sampling.pad_bias) if greedy else model.sampling
     session = Session(model, replace(sampling, seed=seed), options)
@@ -81,7 +81,7 @@ def talk_frames(
     before_S = silence_S
 
     def step(heard_S: np.ndarray) -> bool:
-        """One frame; whether the agent says something in it."""
+        """One frame; returns whether the agent speaks in it."""
         nonlocal before_S
         began = time.perf_counter()
         said = session.push(heard_S)
@@ -91,14 +91,14 @@ def talk_frames(
         user.push(said.frame, said.user_token, rms_of(heard_S))
         write(before_S, heard_S)
         before_S = said.wav_S
-        say(len(frame_ms) * FRAME, said.text, said.user_text)
+        say(len(frame_ms) * FRAME_SECONDS, said.text, said.user_text)
         return rms > LOUD or (said.token >= 0 and said.token not in pad)
 
     for heard_S in user_TS:
         step(heard_S)
     quiet = 0
-    for _ in range(round(tail / FRAME)):
-        if quiet * FRAME >= QUIET:
+    for _ in range(round(tail / FRAME_SECONDS)):
+        if quiet * FRAME_SECONDS >= QUIET_SECONDS:
             break
         quiet = 0 if step(silence_S) else quiet + 1
     write(before_S, silence_S)

@@ -1,4 +1,4 @@
-"""How a model is run: what the verbs of the command line have in common. Framework-free, and imports nothing heavy."""
+"""How to run a model: options that the verbs of the command line share. Imports no tensor library."""
 
 import platform
 import sys
@@ -17,10 +17,10 @@ DeviceName: TypeAlias = Literal["cpu", "cuda", "mps"]
 
 @dataclass(frozen=True)
 class Options:
-    """What computes, and how."""
+    """Backend, precision, device, adapters and persona."""
 
     backend: BackendName | None = None
-    """What computes: by default mlx on Apple silicon where it is installed, and torch elsewhere."""
+    """The backend: by default mlx on Apple silicon where it is installed, and torch elsewhere."""
     quantize: Literal["q8", "q4"] | None = None
     """Round the language model's weights to 8 or 4 bits as it is loaded (mlx, and torch on a CPU: there the codec's to
     16)."""
@@ -51,7 +51,7 @@ class Options:
         there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         if self.device is not None and not there[self.device]:
             raise InputError(
-                f"--device {self.device}: PyTorch finds no such device here; leave it out, or use cpu"
+                f"--device {self.device}: PyTorch finds no such device here; leave out --device, or use cpu"
             )
         return self.device or ("cuda" if there["cuda"] else "mps" if there["mps"] else "cpu")
 

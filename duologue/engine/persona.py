@@ -1,8 +1,8 @@
-"""Who the agent is: a voice and a role that a model of the PersonaPlex kind is given before a conversation begins
-(arXiv 2602.06053). What it is told, in this order, while a tone stands for the user: the voice with empty text, half a
-second of silence, the role as its own text, half a second of silence.
+"""Voice and role prompts for models of the PersonaPlex kind (arXiv 2602.06053). Before a conversation begins the model
+gets, in this order and with a tone as the user: the voice with empty text, half a second of silence, the role as its
+own text, half a second of silence.
 
-The state after it is the same for every conversation: it is worked out once, and copied.
+The state after the prompts is the same for every conversation, so it is computed once and copied.
 """
 
 import zipfile
@@ -20,7 +20,8 @@ from duologue.engine.options import Options
 from duologue.errors import InputError
 from duologue.lm import LM, Sampling
 from duologue.lm.model import NO_INPUT, TO_GENERATE
-from duologue.lm.step import StepState, init_state, step
+from duologue.lm.step import init_state, step
+from duologue.lm.step_state import StepState
 from duologue.nn.attention import first_weight
 from duologue.weights import Model
 from duologue.weights.read import is_finite
@@ -28,18 +29,18 @@ from duologue.weights.read import is_finite
 # Codes of Mimi's first eight codebooks.
 SILENCE = (948, 243, 1178, 546, 1736, 1030, 1978, 2008)
 TONE = (430, 1268, 381, 1611, 1095, 1495, 56, 472)  # 440 Hz
-BETWEEN = 6  # frames of silence
-LUFS = -24.0  # of a voice
-LONGEST_VOICE = 60.0  # seconds
+BETWEEN_FRAMES = 6  # frames of silence
+LUFS = -24.0  # loudness of a voice prompt
+LONGEST_VOICE_SECONDS = 60.0  # seconds
 LARGEST_VOICE = 2**28  # bytes of a file of states
 TAG = "<system>"
 
 
 @dataclass(frozen=True)
 class Persona:
-    """What a model is told, a frame a row: text tokens `[T]` and the agent's codes `[T, Q]`. `replayed`: inputs of the
-    temporal transformer `[N, D]` that come before, and the tokens that go with their end (`[K, 2]`: what is read next,
-    and what of the next frame is known)."""
+    """The prompt, a frame a row: text tokens `[T]` and the agent's codes `[T, Q]`. `replayed`: inputs of the temporal
+    transformer `[N, D]` that come before, and the tokens after them (`[K, 2]`: those read next, and those of the next
+    frame that are known)."""
 
     text_T: Tensor
     agent_TQ: Tensor
@@ -47,7 +48,7 @@ class Persona:
 
 
 def persona(model: Model, options: Options) -> Persona | None:
-    """The voice and the role that the options name. None for a model that takes neither; InputError if they name any
+    """The voice and the role of the options. None for a model that takes neither; InputError if the options name one
     for such a model."""
     if not model.files.config.lm.told:
         if options.voice or options.role:
@@ -57,9 +58,7 @@ def persona(model: Model, options: Options) -> Persona | None:
         return None
     lm = model.files.config.lm
     if max(lm.delays) > 1 or options.resolved() != "torch":
-        raise InputError(
-            f"{model.name} is told who to be: that needs --backend torch, and delays of one frame"
-        )
+        raise InputError(f"{model.name} takes a persona: that needs --backend torch, and delays of one frame")
     replayed, voice_TQ = None, torch.zeros(0, lm.spoken, dtype=torch.int64)
     if options.voice and options.voice.suffix == ".pt":
         replayed = read_states(options.voice, lm)
@@ -67,8 +66,8 @@ def persona(model: Model, options: Options) -> Persona | None:
     elif options.voice:
         voice_TQ = encode_voice(model, options.voice)
     role = tokens_of(model, options.role or "")
-    silence_TQ = _frame(SILENCE, lm.spoken, lm.card).expand(2 * BETWEEN + len(role), -1)
-    pad = [lm.pad_id] * BETWEEN
+    silence_TQ = _frame(SILENCE, lm.spoken, lm.card).expand(2 * BETWEEN_FRAMES + len(role), -1)
+    pad = [lm.pad_id] * BETWEEN_FRAMES
     text_T = torch.tensor([*[lm.pad_id] * len(voice_TQ), *pad, *role, *pad])
     return Persona(text_T, torch.cat([voice_TQ, silence_TQ]), replayed)
 
@@ -86,8 +85,8 @@ def encode_voice(model: Model, path: Path) -> Tensor:
     """A recording of the voice as codes `[T, Q]`."""
     config, lm = model.codec_config, model.files.config.lm
     wav_S = read_mono(path, config.sample_rate)
-    if not 0 < wav_S.size <= LONGEST_VOICE * config.sample_rate:
-        raise InputError(f"{path}: a voice is a recording of at most {LONGEST_VOICE:g} s")
+    if not 0 < wav_S.size <= LONGEST_VOICE_SECONDS * config.sample_rate:
+        raise InputError(f"{path}: a voice is a recording of at most {LONGEST_VOICE_SECONDS:g} s")
     wav_S = normalised(wav_S, config.sample_rate, LUFS)
     wav_TS = torch.from_numpy(pad_to_frames(wav_S, config.frame_size)).view(-1, config.frame_size)
     state = model.codec.init_state(1)
@@ -99,7 +98,7 @@ def encode_voice(model: Model, path: Path) -> Tensor:
 
 def read_states(path: Path, config: LMConfig) -> tuple[Tensor, Tensor]:
     """A voice as PersonaPlex publishes it: inputs of the transformer, and the token ring after them. The file is a
-    pickle; nothing but tensors is taken out of it, and nothing of it is run."""
+    pickle; only tensors are read from it, and no code in it is run."""
     dim, streams, delay = config.temporal.dim, config.streams, max(config.delays)
     text_card, card = config.text_card, config.card
     if not path.is_file():
@@ -114,9 +113,9 @@ def read_states(path: Path, config: LMConfig) -> tuple[Tensor, Tensor]:
         inputs_ND = inputs_ND.float().reshape(len(inputs_ND), dim)
         ring_KC = ring_KC.reshape(streams, delay + 3)
         if not len(inputs_ND) or not is_finite(inputs_ND) or ring_KC.is_floating_point():
-            raise ValueError("it holds no states")
-    except Exception as error:  # pickles break in any way there is
-        raise InputError(f"{path} is no voice of this model: {type(error).__name__}") from None
+            raise ValueError("it has no states")
+    except Exception as error:  # damaged pickles raise anything
+        raise InputError(f"{path} is not a voice of this model: {type(error).__name__}") from None
     now, most_K1 = len(inputs_ND), torch.tensor([text_card, *[card] * (streams - 1)])[:, None]
     ring_KC = ring_KC.long().clamp(min=NO_INPUT).minimum(most_K1)
     return inputs_ND, torch.stack([ring_KC[:, (now + i) % (delay + 3)] for i in (0, 1)], 1)
@@ -127,8 +126,8 @@ def _frame(codes: tuple[int, ...], count: int, card: int) -> Tensor:
 
 
 class Prefix:
-    """A persona on a model: the state in which every conversation begins, but for its last frame, in which the model
-    first chooses a token."""
+    """The state with which every conversation of a persona begins, except for its last frame, in which the model first
+    samples a token."""
 
     def __init__(self, lm: LM, told: Persona):
         self._lm = lm
@@ -160,7 +159,7 @@ class Prefix:
             state.tokens_BKC[0, :, (len(inputs_ND) + i) % ring] = tokens_K2[:, i]
 
     def begin(self, state: StepState, mask_B: Tensor) -> None:
-        """Make the slots of `mask_B`, which were reset, begin here."""
+        """Copy the state into the slots of `mask_B`, which were reset."""
         mine, its = state.temporal, self.state.temporal
         used = its.ring.used
         mine.ring.used = max(mine.ring.used, used)
@@ -176,7 +175,8 @@ class Prefix:
         return state.frame_B == self.frame
 
     def tokens(self, first_B: Tensor, heard_BQ: Tensor) -> tuple[Tensor, Tensor]:
-        """What is heard in this frame, and the agent's codes that are given: in the first one the end of the prefix."""
+        """The user's codes of this frame, and the agent's codes that are forced: in the first frame those of the
+        prefix."""
         first_B1 = first_B[:, None]
         free_BQ = torch.full_like(self._late_BQ, TO_GENERATE)
         return torch.where(first_B1, self._tone_BQ, heard_BQ), torch.where(first_B1, self._late_BQ, free_BQ)

@@ -1,8 +1,8 @@
-"""Streaming speech recognition: sound comes in, words with their times go out, many recordings on one model.
+"""Streaming speech recognition: sound in, words with their times out, many recordings on one model.
 
-Two kinds of models write down what they hear. Those made for it write each word a fixed delay after it was said, and
-may tell pauses (`stt_config`, extra heads); a model that holds conversations does so by its first extra head, and is
-kept silent. Knows nothing of clocks and threads: `tick` moves on every recording that has a frame.
+Two kinds of models transcribe. Recognition models write each word a fixed delay after it was said, and may detect
+pauses (`stt_config`, extra heads). A conversational model transcribes with its first extra head, and is kept silent.
+There are no clocks or threads here: `tick` advances every recording that has a frame.
 """
 
 import math
@@ -16,28 +16,29 @@ from duologue.audio.activity import rms_of
 from duologue.audio.framing import Framer
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.script import FRAME_RATE, PAD, WORD
-from duologue.engine.streams import open_streams, pause_heads
-from duologue.engine.words import FRAME, UserWords
+from duologue.engine.streams import open_streams
+from duologue.engine.words import FRAME_SECONDS, UserWords
 from duologue.errors import InputError
+from duologue.interfaces import pause_heads
 from duologue.lm.model import NO_INPUT
-from duologue.lm.monologue import USER_TEXT_DELAY
+from duologue.lm.monologue import USER_TEXT_DELAY_FRAMES
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import TextStream, Tokenizer
 from duologue.types import USER, Word
 from duologue.weights import Model
 
-PAUSE_HEAD = 2  # tells that no new word comes for two seconds
-PAUSE = 0.5  # of its probability
-TAIL = 1.0  # seconds of silence after a recording, beyond the model's delay
-SETTLED = 5  # frames without a token of it after which an overheard word is whole
-LONGEST_LAST = 1.0  # seconds that the last word may last
-NOWHERE = -1  # the slot of a recording that waits for one
+PAUSE_HEAD = 2  # the head that predicts no new word for two seconds
+PAUSE = 0.5  # probability threshold
+TAIL_SECONDS = 1.0  # seconds of silence after a recording, beyond the model's delay
+SETTLED_FRAMES = 5  # frames without a token after which a word of a conversational model is complete
+LONGEST_LAST_SECONDS = 1.0  # seconds, upper limit for the last word
+NOWHERE = -1  # the slot of a waiting recording
 
 
 @dataclass(frozen=True)
 class RecognitionConfig:
-    """What a model needs to be given. `delay`: seconds from the end of a word to its text. `prefix`: seconds of silence
-    that it hears first. `made_for_it` says of which of the two kinds it is."""
+    """The time base of a model. `delay`: seconds from the end of a word to its text. `prefix`: seconds of silence
+    before a recording. `made_for_it`: whether it is a recognition model."""
 
     made_for_it: bool
     delay: float
@@ -46,7 +47,7 @@ class RecognitionConfig:
 
     @staticmethod
     def of(model: Model) -> "RecognitionConfig":
-        """Raises InputError for a model that writes nothing down."""
+        """Raises InputError for a model that does not transcribe."""
         lm, task = model.files.config.lm, model.files.config.task.get("stt_config")
         if lm.heard and not lm.depth_steps:
             task = task or {}
@@ -54,10 +55,8 @@ class RecognitionConfig:
             prefix = float(task.get("audio_silence_prefix_seconds", 0.0))
             return RecognitionConfig(True, delay, prefix, pause_heads(model) > PAUSE_HEAD)
         if not lm.writes_down_user:
-            raise InputError(
-                f"{model.name} does not write down what it hears: use a model of recognition, or nano"
-            )
-        return RecognitionConfig(False, USER_TEXT_DELAY * FRAME, FRAME)
+            raise InputError(f"{model.name} does not transcribe speech: use a recognition model, or nano")
+        return RecognitionConfig(False, USER_TEXT_DELAY_FRAMES * FRAME_SECONDS, FRAME_SECONDS)
 
     @property
     def delay_frames(self) -> int:
@@ -67,10 +66,9 @@ class RecognitionConfig:
 
 @dataclass(frozen=True)
 class Heard:
-    """What one frame of a recording added. `step` counts the model's steps, this one included; `text` is what comes to
-    the transcript at once. `began` is a word whose text is whole (and when it begins, in seconds), `ended` when it
-    ends; `words` are those that are over. `pauses` are the heads' probabilities that the user pauses; `pause` is true
-    where a pause begins."""
+    """What one frame of a recording added. `step` counts the model's steps, including this one; `text` is appended to
+    the transcript. `began` is a word whose text is complete (and its start in seconds), `ended` its end; `words` are
+    those that are complete. `pauses` are the heads' probabilities of a pause; `pause` is true where one begins."""
 
     step: int
     text: str = ""
@@ -82,8 +80,7 @@ class Heard:
 
 
 class DelayedWords:
-    """Words and times from the tokens of a model of recognition: WORD stands between words, PAD where nothing new is
-    known."""
+    """Words and times from the tokens of a recognition model: WORD separates words, PAD means nothing new."""
 
     def __init__(self, tokenizer: Tokenizer, config: RecognitionConfig):
         self._tokenizer, self._config = tokenizer, config
@@ -101,7 +98,7 @@ class DelayedWords:
         boundary = token in (WORD, PAD)
         text = "" if boundary else self._stream.push(token)
         if text and not self._tokens and self._begun and not text[0].isspace():
-            text = " " + text  # words are apart, whatever their pieces say
+            text = " " + text  # a space between words, whatever their pieces
         if boundary and self._tokens:
             began = self._begin()
         elif not boundary and not self._tokenizer.is_control(token):
@@ -115,11 +112,11 @@ class DelayedWords:
         return Heard(step, text, began, ended, words)
 
     def finish(self, step: int) -> Heard:
-        """No more tokens come: the last word ends."""
+        """End the last word: no more tokens come."""
         began = self._begin() if self._tokens else None
         if self._open is None:
             return Heard(step)
-        ended = max(self._open[1], min(self._time(step), self._open[1] + LONGEST_LAST))
+        ended = max(self._open[1], min(self._time(step), self._open[1] + LONGEST_LAST_SECONDS))
         return Heard(step, "", began, ended, self._close(ended))
 
     def _time(self, step: int) -> float:
@@ -130,7 +127,7 @@ class DelayedWords:
         return self._tokenizer.decode(self._open[0]).strip(), self._last
 
     def _close(self, end: float) -> tuple[Word, ...]:
-        """The words of a segment. It mostly is one; of several each takes a frame for each of its tokens."""
+        """The words of a segment: usually one. If there are several, each lasts a frame per token."""
         assert self._open is not None
         (tokens, start), self._open = self._open, None
         groups: list[list[int]] = []
@@ -140,7 +137,7 @@ class DelayedWords:
             groups[-1].append(token)
         words = []
         for i, group in enumerate(groups):
-            until = end if i + 1 == len(groups) else min(end, start + len(group) * FRAME)
+            until = end if i + 1 == len(groups) else min(end, start + len(group) * FRAME_SECONDS)
             if text := self._tokenizer.decode(group).strip():
                 words.append(Word(text, start, until, USER))
             start = until
@@ -148,16 +145,16 @@ class DelayedWords:
 
 
 class OverheardWords:
-    """The same from the head of a model that holds conversations."""
+    """The same for the head of a conversational model."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._words, self._told, self._still = UserWords(tokenizer), 0, 0
 
     def push(self, step: int, token: int, rms: float) -> Heard:
-        """A word is over once the next begins, or nothing was added to it for a while."""
+        """A word is complete when the next begins, or after some frames without a token."""
         piece = self._words.push(step, token, rms)
         self._still = 0 if piece else self._still + 1
-        return Heard(step, piece, words=self._over(len(self._words.words) - (self._still < SETTLED)))
+        return Heard(step, piece, words=self._over(len(self._words.words) - (self._still < SETTLED_FRAMES)))
 
     def finish(self, step: int) -> Heard:
         return Heard(step, words=self._over(len(self._words.words)))
@@ -169,14 +166,14 @@ class OverheardWords:
 
 
 class Hearing:
-    """One recording as it is heard. `push` gives it sound, `finish` says that this was all."""
+    """One recording. `push` adds sound, `finish` marks its end."""
 
     def __init__(self, model: Model, config: RecognitionConfig, sampling: Sampling):
         self.config, self.sampling = config, sampling
         self.slot = NOWHERE
         self.ended = False
         self.error: str | None = None
-        self.steps = 0  # of the model, that which only begins included
+        self.steps = 0  # of the model, including the initial one
         self._frames: deque[np.ndarray] = deque()
         self._rate = model.codec_config.sample_rate
         self._framer = Framer(model.codec_config.frame_size)
@@ -192,20 +189,20 @@ class Hearing:
         self._frames.extend(self._framer.push(wav_S))
 
     def finish(self) -> None:
-        """The recording is over: what the model is still to write about it comes from silence after it."""
+        """End the recording: silence after it lets the model write the last words."""
         if not self.finished:
-            self._silence(self.config.delay + TAIL)
+            self._silence(self.config.delay + TAIL_SECONDS)
             self._frames.extend(self._framer.flush())
             self.finished = True
 
     def flush(self) -> None:
-        """The user pauses: have the text of what was said at once, from silence that is not waited for."""
-        frames = math.ceil(self.config.delay / FRAME) + 1
+        """The user pauses: insert silence at once, so that the text of what was said does not wait for real silence."""
+        frames = math.ceil(self.config.delay / FRAME_SECONDS) + 1
         self.push(np.zeros(frames * self._framer.frame_size, np.float32))
 
     @property
     def waiting(self) -> int:
-        """Samples that were not heard yet."""
+        """Samples that the model has not heard yet."""
         return len(self._frames) * self._framer.frame_size + self._framer.waiting
 
     @property
@@ -216,7 +213,7 @@ class Hearing:
         self.push(np.zeros(int(seconds * self._rate), np.float32))
 
     def take(self) -> np.ndarray | None:
-        """The next frame to hear; None where there is none, and the recording is over."""
+        """The next frame to hear; None if there is none and the recording has ended."""
         if not self._frames:
             return None
         frame_S = self._frames.popleft()
@@ -224,7 +221,7 @@ class Hearing:
         return frame_S
 
     def written(self, text: int, heard: int, pauses: tuple[float, ...]) -> Heard:
-        """What the model wrote in a step."""
+        """Process the tokens of a step."""
         self.steps += 1
         if isinstance(self._words, OverheardWords):  # the first step is the silent frame before the recording
             return self._words.push(self.steps - 1, heard, self._rms)
@@ -234,13 +231,13 @@ class Hearing:
         return replace(heard_now, pauses=pauses, pause=begins)
 
     def last(self) -> Heard:
-        """What there is to say once everything was heard."""
+        """The remaining words, once everything was heard."""
         self.ended = True
         return self._words.finish(self.steps)
 
 
 class Recogniser:
-    """A model that hears `slots` recordings at a time; more wait in line."""
+    """A model that transcribes `slots` recordings at a time; more are queued."""
 
     def __init__(self, model: Model, slots: int = 1, options: Options = DEFAULT):
         self.model, self.config = model, RecognitionConfig.of(model)
@@ -251,7 +248,7 @@ class Recogniser:
         self.frame_size = model.codec_config.frame_size
 
     def rebuild(self) -> None:
-        """Throw away the state of all slots. The weights stay."""
+        """Discard the state of all slots and keep the weights."""
         self._streams = self._open()
         self._free = list(range(self.slots))[::-1]
         self._line: list[Hearing] = []
@@ -259,11 +256,11 @@ class Recogniser:
 
     @property
     def used(self) -> int:
-        """Slots that are taken or waited for."""
+        """Number of active and queued recordings."""
         return sum(not h.ended for h in (*self._going, *self._line))
 
     def open(self, sampling: Sampling | None = None) -> Hearing:
-        """A new recording."""
+        """Add a recording."""
         hearing = Hearing(self.model, self.config, sampling or self.model.sampling)
         self.add(hearing)
         return hearing
@@ -273,7 +270,7 @@ class Recogniser:
 
     @property
     def busy(self) -> bool:
-        """Whether a tick would move anything on."""
+        """Whether a tick would do anything."""
         room = self._free or any(h.ended for h in self._going)
         return any(h.ready for h in self._going) or bool(room and any(h.ready for h in self._line))
 
@@ -309,7 +306,7 @@ class Recogniser:
     ) -> Iterator[tuple[Hearing, Heard]]:
         codes_BQ = self._streams.encode(wav_BS, exec_B)[:, : self._lm.heard]
         if self.config.made_for_it and (new := [h for h in due if not h.steps]):
-            # The first codes are replaced by the initial token: they are given once more.
+            # The model replaces the codes of the first step by the initial token, so they are given again.
             first_B = np.zeros(self._streams.slots, bool)
             first_B[[h.slot for h in new]] = True
             yield from self._listen(new, codes_BQ, first_B)
@@ -320,13 +317,13 @@ class Recogniser:
     ) -> Iterator[tuple[Hearing, Heard]]:
         out = self._streams.listen(codes_BQ, exec_B)
         written_B = out.text_B
-        if not self.config.made_for_it:  # it has nothing to say
+        if not self.config.made_for_it:  # it is kept silent
             written_B = np.full_like(written_B, self._lm.pad_id)
         nothing_BQ = np.full((len(exec_B), self._lm.depth_steps), NO_INPUT, np.int64)
         self._streams.speak(written_B, nothing_BQ, exec_B, depth=False)
         for hearing in due:
             if not out.finite_B[hearing.slot]:
-                hearing.ended, hearing.error = True, "the model has left the finite numbers"
+                hearing.ended, hearing.error = True, "the model produced NaN or infinity"
                 continue
             pauses = tuple(float(p) for p in out.pauses_BH[hearing.slot])
             written = hearing.written(

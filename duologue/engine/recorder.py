@@ -1,6 +1,6 @@
 """Conversations on disk: both voices as a stereo recording, the words with their times, and a trace that replays.
 
-Writing is done on a thread of its own: a slow or full disk costs the recording, never the conversation.
+A separate thread writes: a slow or full disk costs the recording, never the conversation.
 """
 
 import contextlib
@@ -28,18 +28,18 @@ from duologue.weights import Model
 
 log = logging.getLogger(__name__)
 
-WAITING = 500  # frames of all conversations that may wait for the disk: 40 s of one
-# The trace is there first and goes last, so that of whatever is hidden it is there; who writes it holds a lock on it.
+WAITING_FRAMES = 500  # frames of all conversations that may wait for the disk: 40 s of one
+# The trace is created first and renamed last, so it exists while any hidden file does; its writer locks it.
 TRACE = ".trace.jsonl"
 SUFFIXES = (".wav", ".json", TRACE)
 
 
 class Recorder:
     """Writes conversations into a folder, three files each: NAME.wav (left the agent, right the user), NAME.json (its
-    words) and NAME.trace.jsonl (a header, then `[text, *agent, *user]` tokens a frame; `{"dictated": token}` before
-    those of a frame in which the agent was told what to write). They have their names once the conversation has ended;
-    a name that is taken gets a number. Nobody but the owner may read them. What a recorder left unfinished that was
-    killed is removed by the next one. Raises InputError if the folder cannot be written."""
+    words) and NAME.trace.jsonl (a header, then `[text, *agent, *user]` tokens a frame, after
+    `{"dictated": token}` where the text was dictated). They get their names when the
+    conversation has ended; a name that exists gets a number. Only the owner may read them. The next recorder removes
+    the unfinished files of one that was killed. Raises InputError if the folder cannot be written."""
 
     def __init__(self, folder: Path, tokenizer: Tokenizer, sample_rate: int):
         try:
@@ -50,12 +50,12 @@ class Recorder:
         except OSError as error:
             raise InputError(f"cannot record in {folder}: {error.strerror}") from None
         self.folder, self.tokenizer, self.sample_rate = folder, tokenizer, sample_rate
-        self._queue: queue.Queue = queue.Queue(WAITING)
+        self._queue: queue.Queue = queue.Queue(WAITING_FRAMES)
         self._thread = threading.Thread(target=self._run, name="duologue-recorder", daemon=True)
         self._thread.start()
 
     def track(self, name: str, model: str, sampling: Sampling) -> "Track":
-        """Begin to record a conversation."""
+        """Start recording a conversation."""
         return Track(self, name, {"model": model, "sampling": asdict(sampling)})
 
     def put(self, task, *arguments) -> bool:
@@ -122,7 +122,7 @@ class Track:
         return self._recorder.folder / f"{'.' if partial else ''}{self._name}{suffix}"
 
     def _write(self, user_S: np.ndarray, said: AgentFrame, heard_Q: np.ndarray, tokens_K: np.ndarray) -> None:
-        if self._closed:  # a step was under way when the conversation ended
+        if self._closed:  # a step was running when the conversation ended
             return
         if self._wav is None or self._trace is None:
             self._trace = self._claim()
@@ -131,7 +131,7 @@ class Track:
                 _create(self._path(".wav", True)), "w", self._recorder.sample_rate, 2, "PCM_16", format="WAV"
             )
             self._before_S = np.zeros_like(user_S)
-        # What the agent says to a frame is heard during the next one.
+        # The agent's answer to a frame is played during the next one.
         self._wav.write(np.stack([self._before_S, user_S], 1))
         self._before_S = said.wav_S
         if said.dictated >= 0:
@@ -142,7 +142,7 @@ class Track:
         self._frames += 1
 
     def _claim(self) -> IO[str]:
-        """The trace of a name that no other recording has, or is going to have."""
+        """The trace of a name that no other recording has or has reserved."""
         wanted = self._name
         for number in count(2):
             with contextlib.suppress(FileExistsError):
@@ -181,12 +181,12 @@ class Track:
 
 
 def _create(path: Path) -> int:
-    """A new file that its owner alone may read."""
+    """Create a file that only its owner may read."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 
 
 def _lock(file: IO[str]) -> bool:
-    """Lock a file for as long as this process lives; whether nobody else has."""
+    """Lock a file until this process ends; returns whether nobody else held the lock."""
     if os.name != "posix":
         return False
     import fcntl
@@ -199,7 +199,7 @@ def _lock(file: IO[str]) -> bool:
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Remove what a recorder that was killed has left, and nothing of one that is alive."""
+    """Remove the files of recorders that were killed, not those of running ones."""
     removed = 0
     for trace in folder.glob(f".*{TRACE}"):
         with trace.open() as file:
@@ -212,8 +212,8 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 def replay(model: Model, trace: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Hold the conversation of a trace again: the tokens that were said then and those said now, `[T, 1 + Q]` each.
-    Raises InputError if the trace is damaged."""
+    """Replay the conversation of a trace: the recorded tokens and those of now, `[T, 1 + Q]` each. Raises InputError if
+    the trace is damaged."""
     try:
         header, *lines = [json.loads(line) for line in trace.read_text().splitlines()]
         sampling = Sampling(**header["sampling"])
@@ -223,7 +223,7 @@ def replay(model: Model, trace: Path) -> tuple[np.ndarray, np.ndarray]:
         if rows_TK.ndim != 2 or rows_TK.shape[1] != spoken + model.lm.config.heard:
             raise ValueError(f"its frames do not fit the model {model.name}")
         if rows_TK.min(initial=0) < -2 or rows_TK[:, spoken:].max(initial=0) > model.lm.config.card:
-            raise ValueError("it has tokens that the model has not")
+            raise ValueError("it has tokens outside the model's vocabulary")
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{trace} is not a trace of this model: {error}") from None
     backend, alone = TorchBackend(model), np.ones(1, bool)

@@ -1,9 +1,8 @@
-"""From text to a token a frame: words wait in a queue, and the model's own choices say when the next one begins.
+"""From text to a token a frame: words wait in a queue, and the model decides when the next one begins.
 
-`WordMachine` serves models trained for it (Delayed Streams Modeling, arXiv 2509.08753, section 3): the model writes
-WORD where a word may begin, and the word's tokens are put into its text stream. `MonologueMachine` serves models that
-hold conversations, whose text runs ahead of their voice anyway: where the model would write a word, the next one of the
-text is written. Framework-free.
+`WordMachine` serves models trained for it (Delayed Streams Modeling, arXiv 2509.08753, section 3): where the model
+writes WORD, the tokens of the next word replace its text. `MonologueMachine` serves conversational models, whose text
+runs ahead of their voice: where the model would write a word, the next one of the script is written.
 """
 
 import re
@@ -18,9 +17,9 @@ WORD, MAIN, OTHER, PAD = 0, 1, 2, 3  # of a published model of this kind; MAIN a
 NO_TEXT = -1  # of the second text stream
 BREAK = re.compile(r'<break\s+time="([0-9]+(?:\.[0-9]*)?)s"\s*/?>')
 END = re.compile(BREAK.pattern + r"|\s")  # of a word
-LONGEST_BREAK = 60.0  # seconds
-LEAD = 8  # frames that the text of a conversation may be ahead of where its voice can be
-# About how long a word takes at a usual pace, in frames: by its letters and by the marks that end it.
+LONGEST_BREAK_SECONDS = 60.0  # seconds
+LEAD_FRAMES = 8  # frames by which the text may be ahead of the voice, for conversational models
+# Estimated duration of a word in frames: by its letters and its final punctuation.
 PER_WORD, PER_LETTER, PER_MARK = 0.9, 0.67, 1.6
 REPLACED = str.maketrans({"’": "'", ":": " ", "(": "", ")": "", "–": ""})
 
@@ -35,21 +34,21 @@ class Entry:
 
 
 class Script:
-    """Cuts text into entries as it comes; a word is whole at white space. `<break time="0.5s"/>` is a pause.
+    """Splits text into entries incrementally; a word is complete at white space. `<break time="0.5s"/>` is a pause.
 
-    `speakers`: the first word of a turn carries a token that says which of two voices speaks it, where that changes;
-    the turns alternate. `between` is the least number of frames between words, beyond their tokens.
+    `speakers`: where the speaker changes, the first word carries a token that names one of two voices; turns alternate.
+    `between` is the minimum number of frames between words, beyond their tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer, speakers: bool = False, between: int = 1):
         self._tokenizer, self._speakers, self._between = tokenizer, speakers, between
         self._rest = ""
-        self._turn, self._said = -1, -1  # of whom the next word is, and of whom the last one was
+        self._turn, self._said = -1, -1  # speaker of the next word, and of the last one
         self._begins = False
         self.turn()
 
     def turn(self) -> list[Entry]:
-        """The other one speaks from here on. Returns what was still waiting."""
+        """Switch to the other speaker. Returns the entries that were still waiting."""
         waiting = self.finish()
         self._turn += 1
         self._begins = True
@@ -75,7 +74,7 @@ class Script:
         entries: list[Entry] = []
         for i, part in enumerate(BREAK.split(text)):
             if i % 2:
-                seconds = min(float(part), LONGEST_BREAK)
+                seconds = min(float(part), LONGEST_BREAK_SECONDS)
                 entries.append(Entry((), "", round(seconds * FRAME_RATE)))
             else:
                 entries += [self._word(word) for word in part.translate(REPLACED).split()]
@@ -92,7 +91,7 @@ class Script:
 
 
 class Machine:
-    """What both machines share: the queue, and the words that have been begun, each with the step of it."""
+    """Common part of both machines: the queue, and the words that have started, each with its step."""
 
     def __init__(self) -> None:
         self.words: list[tuple[str, int]] = []
@@ -105,14 +104,13 @@ class Machine:
         self._entries.extend(entries)
 
     def finish(self) -> None:
-        """No more entries will come."""
+        """Mark the end of the script."""
         self._finished = True
 
 
 class WordMachine(Machine):
-    """`text_card` is the vocabulary without the initial token. `ahead`: the model reads, in a second text stream, the
-    word so many words later; 0 if it has none. Paddings are numbers of frames: at the beginning, and at most between
-    words."""
+    """`text_card` is the vocabulary without the initial token. `ahead`: how many words the second text stream is ahead
+    of the first; 0 without one. Paddings are numbers of frames: at the beginning, and at most between words."""
 
     def __init__(self, text_card: int, ahead: int = 0, max_padding: int = 8, initial_padding: int = 2):
         super().__init__()
@@ -122,7 +120,7 @@ class WordMachine(Machine):
 
     @property
     def ready(self) -> bool:
-        """Whether the next step needs nothing that has not come: what is said must not depend on when text comes."""
+        """Whether the next step can run with the text so far: the result must not depend on when text arrives."""
         if self._finished or self._queued or self._must_pad > 0:
             return True
         if self._entries and not self._entries[0].tokens:
@@ -130,7 +128,7 @@ class WordMachine(Machine):
         return sum(bool(entry.tokens) for entry in self._entries) > self._ahead
 
     def process(self, step: int, token: int) -> int:
-        """The model chose `token`: what is to be written instead, both streams in one id."""
+        """The model chose `token`; returns the token to write instead, both streams in one id."""
         if self._queued or self._must_pad > 0 or token != WORD:
             token = PAD
         if not self._queued and self._must_pad <= 0 and self._may_pad <= 0:
@@ -144,7 +142,7 @@ class WordMachine(Machine):
         return self._with_second(written) if self._ahead else written
 
     def _begin(self, step: int) -> int:
-        """The next word, if there is one: WORD or, where none begins, PAD."""
+        """Start the next word if there is one: returns WORD, else PAD."""
         if not self._entries:
             first = self.end_step is None
             if first:
@@ -163,7 +161,7 @@ class WordMachine(Machine):
         return WORD
 
     def _with_second(self, written: int) -> int:
-        """WORD goes to the second stream, so that the word's first token need not wait."""
+        """WORD goes to the second stream, so that the word's first token is not delayed."""
         second = NO_TEXT
         if written == WORD:
             second, written = WORD, self._queued.popleft() if self._queued else PAD
@@ -173,7 +171,7 @@ class WordMachine(Machine):
 
 
 def usual_frames(word: str) -> float:
-    """About how many frames a word takes to say."""
+    """Estimated duration of a word, in frames."""
     letters = sum(letter.isalnum() for letter in word)
     marks = sum(letter in ",;.?!" for letter in word)
     return PER_WORD + PER_LETTER * letters + PER_MARK * marks
@@ -182,8 +180,8 @@ def usual_frames(word: str) -> float:
 class MonologueMachine(Machine):
     """For a model whose text marks pauses by PAD and the frame before a word after a pause by EPAD.
 
-    A word begins where the model writes anything but PAD, though no sooner than the voice can be that far; or once it
-    has padded for `max_padding` frames after that. `pace` is how many times slower than usual the voice is.
+    A word begins where the model writes anything but PAD, but not before the voice can have come that far; or after
+    `max_padding` further frames of PAD. `pace` is how many times slower than usual the voice is.
     """
 
     def __init__(
@@ -191,15 +189,15 @@ class MonologueMachine(Machine):
         pad: int,
         epad: int,
         pace: float = 1.0,
-        lead: int = LEAD,
+        lead: int = LEAD_FRAMES,
         max_padding: int = 4,
         initial_padding: int = 2,
     ):
         super().__init__()
         self._pad, self._epad, self._pace, self._lead = pad, epad, pace, lead
         self._max_padding = max_padding
-        self._earliest = float(initial_padding)  # the step in which the next word may begin
-        self._voice = 0.0  # the step in which the voice will have said what was begun
+        self._earliest = float(initial_padding)  # first step in which the next word may begin
+        self._voice = 0.0  # step in which the voice will have finished the started words
         self._last = pad
 
     @property
@@ -207,7 +205,7 @@ class MonologueMachine(Machine):
         return self._finished or bool(self._queued or self._entries)
 
     def process(self, step: int, token: int) -> int:
-        """The model chose `token`: what is to be written instead."""
+        """The model chose `token`; returns the token to write instead."""
         self._last = self._written(step, token)
         return self._last
 

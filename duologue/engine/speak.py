@@ -1,8 +1,8 @@
-"""Streaming speech synthesis: text comes in, sound goes out, many utterances on one model.
+"""Streaming speech synthesis: text in, sound out, many utterances on one model.
 
-Two kinds of models speak. Those made for it follow a script word by word, a fixed delay behind their text
-(`tts_config`); a model that holds conversations is made to write the script as its own text, and hears silence. Knows
-nothing of clocks and threads: `tick` moves on whatever can be moved on.
+Two kinds of models speak. Synthesis models follow a script word by word, a fixed delay behind their text
+(`tts_config`). A conversational model is forced to write the script as its own text, and hears silence. There are no
+clocks or threads here: `tick` advances every utterance that can advance.
 """
 
 import math
@@ -15,32 +15,33 @@ from duologue.audio.activity import LOUD, rms_of
 from duologue.config import LMConfig
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.script import MonologueMachine, Script, WordMachine
-from duologue.engine.streams import Unguided, open_streams
+from duologue.engine.streams import open_streams
 from duologue.engine.voices import SpeechConfig, Voice, no_voice
-from duologue.engine.words import FRAME
+from duologue.engine.words import FRAME_SECONDS
 from duologue.errors import InputError
+from duologue.interfaces import Unguided
 from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.types import Word
 from duologue.weights import Model
 
-FINAL_PADDING = 4  # frames after the last word
-YOUNG_STEPS = 2  # further steps of a young utterance beside one step of the others
-QUIET_FRAMES = 8  # without voice after which a model that holds conversations has said its text
-LONGEST_TAIL = 40  # frames that it may go on after the last word
-NOWHERE = -1  # the slot of an utterance that waits for one
+FINAL_PADDING_FRAMES = 4  # frames after the last word
+YOUNG_STEPS = 2  # extra steps of an utterance that is not heard yet, per step of the others
+QUIET_FRAMES = 8  # without voice after which a conversational model has finished
+LONGEST_TAIL_FRAMES = 40  # frames, upper limit after its last word
+NOWHERE = -1  # the slot of a waiting utterance
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """One frame of an utterance, and the words whose ends are known since: times in seconds of the utterance."""
+    """One frame of an utterance, and the words whose ends became known; times in seconds of the utterance."""
 
     wav_S: np.ndarray
     words: tuple[Word, ...] = ()
 
 
 class Utterance:
-    """One text as it is spoken. `push` and `turn` give it text, `finish` says that this was all."""
+    """One text being spoken. `push` and `turn` add text, `finish` marks its end."""
 
     def __init__(
         self,
@@ -64,16 +65,16 @@ class Utterance:
         self._script, self._config = script, config
         self._lm_delay = max(lm.delays)
         self._decoded = 0
-        self._told = 0  # words that were handed out
+        self._told = 0  # words returned so far
         self._quiet = 0
         self.finished = False
-        self.held = False  # what it said waits to be taken: it does not go on
+        self.held = False  # paused, because its output is not being read
 
     def push(self, text: str) -> None:
         self.machine.push(self._script.push(text))
 
     def turn(self) -> None:
-        """The other of two voices speaks from here on."""
+        """Switch to the other of two voices."""
         self.machine.push(self._script.turn())
 
     def finish(self) -> None:
@@ -83,20 +84,20 @@ class Utterance:
 
     @property
     def ready(self) -> bool:
-        """Whether its next step needs no more text."""
+        """Whether its next step can run with the text so far."""
         return not (self.ended or self.held) and (self.steps < self.voice.frames or self.machine.ready)
 
     @property
     def young(self) -> bool:
-        """Whether its sound has not begun: the model writes text, and says nothing."""
+        """Whether its sound has not started: the model only writes text so far."""
         return self.steps < self._config.delay
 
     def text(self, token: int) -> int:
-        """What is written in this step, where the model chose `token`."""
+        """The token to write in this step, where the model chose `token`."""
         return NO_INPUT if self.steps < self.voice.frames else self.machine.process(self.steps, token)
 
     def audio(self, delays: Sequence[int]) -> np.ndarray:
-        """The codes that are said in this step, `[Q]`: none at first, then those of the voice's recording, and -2."""
+        """The codes of this step, `[Q]`: no input at first, then those of the voice prompt, then -2 (sample)."""
         codes_Q = np.full(len(delays), TO_GENERATE, np.int64)
         for q, delay in enumerate(delays):
             frame = self.steps - delay - self._config.delay
@@ -107,17 +108,17 @@ class Utterance:
         return codes_Q
 
     def frame(self) -> int | None:
-        """Which frame of sound the step that was just made completes; None before the first."""
+        """The frame of sound that the last step completed; None before the first."""
         frame = self.steps - 1 - self._lm_delay - self._config.delay
         return frame if frame >= 0 else None
 
     def sound(self, frame: int, wav_S: np.ndarray) -> Spoken | None:
-        """Take a frame of sound; None where it belongs to the voice's recording."""
+        """Add a frame of sound; None if it belongs to the voice prompt."""
         self._decoded = frame + 1
         self._quiet = 0 if rms_of(wav_S) > LOUD else self._quiet + 1
         end = self.machine.end_step
         if end is not None:
-            last = end + FINAL_PADDING if self._config.delayed else end + LONGEST_TAIL
+            last = end + FINAL_PADDING_FRAMES if self._config.delayed else end + LONGEST_TAIL_FRAMES
             quiet = not self._config.delayed and frame > end and self._quiet >= QUIET_FRAMES
             self.ended = self._decoded >= last or quiet
         if frame < self.voice.frames:
@@ -125,20 +126,22 @@ class Utterance:
         return Spoken(wav_S.clip(-1, 1), self._words())
 
     def _words(self) -> tuple[Word, ...]:
-        """Those that are over: a word ends where the next begins, the last one with the sound."""
+        """The words that are complete: a word ends where the next begins, the last one with the sound."""
         words, first = self.machine.words, self.voice.frames
         until = len(words) if self.ended else len(words) - 1
         new = []
         for i in range(self._told, until):
             text, step = words[i]
             end = words[i + 1][1] if i + 1 < len(words) else self._decoded - self._quiet
-            new.append(Word(text, (step - first) * FRAME, (max(end, step + 1) - first) * FRAME))
+            new.append(
+                Word(text, (step - first) * FRAME_SECONDS, (max(end, step + 1) - first) * FRAME_SECONDS)
+            )
         self._told = max(self._told, until)
         return tuple(new)
 
 
 class Synthesiser:
-    """A model that speaks `slots` utterances at a time; more wait in line."""
+    """A model that speaks `slots` utterances at a time; more are queued."""
 
     def __init__(
         self,
@@ -148,8 +151,8 @@ class Synthesiser:
         codebooks: int | None = None,
         guidance: float | None = None,
     ):
-        """`codebooks`: how many are spoken, of a model of synthesis; fewer are faster. `guidance`: how strictly it
-        keeps to voice and text; None: as is usual for the model."""
+        """`codebooks`: how many a synthesis model predicts; fewer are faster. `guidance`: how strongly it follows voice
+        and text; None: the model's default."""
         self.model, self.config = model, SpeechConfig.of(model)
         self._lm = model.files.config.lm
         self.guidance = _checked(model, self.config, guidance)
@@ -165,7 +168,7 @@ class Synthesiser:
         self.frame_size = model.codec_config.frame_size
 
     def rebuild(self) -> None:
-        """Throw away the state of all slots. The weights stay."""
+        """Discard the state of all slots and keep the weights."""
         self._streams = self._open()
         self._free = list(range(self.slots))[::-1]
         self._line: list[Utterance] = []
@@ -173,19 +176,19 @@ class Synthesiser:
 
     @property
     def used(self) -> int:
-        """Slots that are taken or waited for."""
+        """Number of active and queued utterances."""
         return sum(not u.ended for u in (*self._going, *self._line))
 
     @property
     def sampling(self) -> Sampling:
-        """What the model is sampled with by default."""
+        """The model's default sampling settings."""
         own = self.model.sampling
         return replace(own, temperature=0.6, text_temperature=0.6) if self.config.delayed else own
 
     def open(
         self, voice: Voice | None = None, sampling: Sampling | None = None, speed: float = 1.0
     ) -> Utterance:
-        """A new utterance. `speed` is above 1 for faster: it makes PAD less likely."""
+        """Add an utterance. A `speed` above 1 is faster: it makes PAD less likely."""
         utterance = self.make(voice, sampling, speed)
         self.add(utterance)
         return utterance
@@ -196,7 +199,7 @@ class Synthesiser:
     def make(
         self, voice: Voice | None = None, sampling: Sampling | None = None, speed: float = 1.0
     ) -> Utterance:
-        """An utterance that is still to be added; may be called on any thread."""
+        """An utterance that is not added yet; may be called on any thread."""
         voice = voice or self._voice
         settings = sampling or self.sampling
         settings = replace(settings, pad_bias=settings.pad_bias - 2 * math.log2(speed))
@@ -210,12 +213,12 @@ class Synthesiser:
         return Utterance(self.config, self._lm, script, replace(voice, conditions=told), settings, 1 / speed)
 
     def close(self, utterance: Utterance) -> None:
-        """Nobody wants the rest of it."""
+        """Cancel the utterance."""
         utterance.ended = True
 
     def tick(self) -> list[tuple[Utterance, Spoken]]:
-        """Move on every utterance that can be: the frames that this gave. Nothing is returned for those that are too
-        young to be heard, so ask `busy` whether to go on."""
+        """Advance every utterance that can advance; returns the new frames. Utterances whose sound has not started
+        return nothing, so use `busy` to decide whether to continue."""
         self._session()
         spoken = []
         if ready := [u for u in self._going if u.ready]:
@@ -227,7 +230,7 @@ class Synthesiser:
 
     @property
     def busy(self) -> bool:
-        """Whether a tick would move anything on."""
+        """Whether a tick would do anything."""
         return any(u.ready for u in self._going) or bool(self._line and (self._free or self._over()))
 
     def _over(self) -> bool:
@@ -250,7 +253,7 @@ class Synthesiser:
         slots, lm = self._streams.slots, self._lm
         exec_B = np.zeros(slots, bool)
         exec_B[[u.slot for u in utterances]] = True
-        # A model of synthesis hears nothing; one that converses hears nobody.
+        # A synthesis model has no user input; a conversational one hears silence.
         out = self._streams.listen(np.full((slots, lm.heard), NO_INPUT, np.int64), exec_B)
         text_B = np.full(slots, lm.pad_id, np.int64)
         audio_BQ = np.full((slots, self._codebooks), TO_GENERATE, np.int64)
@@ -268,7 +271,7 @@ class Synthesiser:
         for u in utterances:
             u.steps += 1
             if not finite_B[u.slot]:
-                u.ended, u.error = True, "the model has left the finite numbers"
+                u.ended, u.error = True, "the model produced NaN or infinity"
             elif (frame := u.frame()) is not None:
                 loud.append((u, frame))
         if not loud:

@@ -1,10 +1,7 @@
-"""A codec and a language model, each with slots, in numpy: what recognition and synthesis run on. A small interface,
-its torch version, and the choice between that and the one in MLX. It knows slots and frames, not text or clocks.
-"""
+"""What recognition and synthesis run on: `interfaces.Streams` in torch, and the choice between that and MLX."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,63 +9,13 @@ from torch import Tensor
 
 from duologue.engine.backend import FEW, SMALL, one_thread
 from duologue.engine.options import DEFAULT, Options
+from duologue.interfaces import Conditions, Listened, Streams, Unguided, pause_heads
 from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.sampling import Sampling
-from duologue.lm.step import Guidance, StepOutput, Thought, init_state, listen, speak, tell
+from duologue.lm.step import StepOutput, Thought, init_state, listen, speak, tell
+from duologue.lm.step_state import Guidance
 from duologue.weights import Model
 from duologue.weights.quantized import halved_codec, quantized_lm
-
-# By the name of each condition: a text, or vectors float32 [S, D] and which of them are given, bool [S].
-Conditions: TypeAlias = Mapping[str, str | tuple[np.ndarray, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Listened:
-    """What the first half of a step gave each slot. Rows of slots that did not run mean nothing."""
-
-    text_B: np.ndarray  # the token that the model would write
-    user_text_B: np.ndarray  # the token that writes down the user's words; -1 if the model does not
-    pauses_BH: np.ndarray  # how likely the user pauses, by each of the heads that tell; H is 0 without
-    finite_B: np.ndarray  # false: the model produced NaN or infinity
-
-
-@dataclass(frozen=True)
-class Unguided:
-    """What the null half of a guided batch is told, and whether it reads the text (`lm.step.Guidance`)."""
-
-    conditions: Conditions
-    text: bool
-
-
-class Streams(Protocol):
-    """One thread uses it at a time. `exec_B` (bool `[B]`): the slots that run; others keep their state."""
-
-    slots: int
-
-    def start(
-        self, slot: int, sampling: Sampling, conditions: Conditions | None = None, null_until: int = 0
-    ) -> None:
-        """Make a slot as new. The null half of a guided model does not read its first `null_until` frames."""
-        ...
-
-    def encode(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
-        """Codes `[B, Q]` of one frame of samples."""
-        ...
-
-    def listen(self, heard_BQ: np.ndarray, exec_B: np.ndarray) -> Listened:
-        """The first half of a step: hear a frame, choose a text token."""
-        ...
-
-    def speak(
-        self, text_B: np.ndarray, audio_BQ: np.ndarray, exec_B: np.ndarray, depth: bool = True
-    ) -> np.ndarray:
-        """The second half: write `text_B`, and say `audio_BQ` (-2: as the model chooses; without `depth`, nothing is
-        chosen). Returns the newest whole frame `[B, 1 + Q]`, -2 where there is none."""
-        ...
-
-    def decode(self, codes_BQ: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
-        """Samples `[B, S]` of one frame of codes."""
-        ...
 
 
 def open_streams(
@@ -79,8 +26,8 @@ def open_streams(
     unguided: Unguided | None = None,
     codebooks: int | None = None,
 ) -> Streams:
-    """Read a model's weights into the backend that the options, or this machine, ask for. `conditions` hold for slots
-    that were not started with others, which must be as long."""
+    """Load a model into the backend that the options choose. `conditions` are the default of every slot; others must
+    have the same length."""
     streams = _opened(model, slots, options, conditions, unguided, codebooks)
     _warm_up(streams, model)
     return streams
@@ -104,7 +51,7 @@ def _opened(
 
 
 def _warm_up(streams: Streams, model: Model) -> None:
-    """A step in which no slot runs: the first one lays out the weights, and takes as long as forty."""
+    """Run one step with no active slot: the first step packs the weights, and takes as long as forty others."""
     lm, slots, nobody_B = model.files.config.lm, streams.slots, np.zeros(streams.slots, bool)
     streams.encode(np.zeros((slots, model.codec_config.frame_size), np.float32), nobody_B)
     streams.listen(np.full((slots, lm.heard), NO_INPUT, np.int64), nobody_B)
@@ -112,12 +59,6 @@ def _warm_up(streams: Streams, model: Model) -> None:
     tokens_BK = streams.speak(np.full(slots, lm.pad_id, np.int64), said_BQ, nobody_B)
     if lm.depth_steps:
         streams.decode(tokens_BK[:, 1:], nobody_B)
-
-
-def pause_heads(model: Model) -> int:
-    """How many heads of a model tell pauses from speech."""
-    lm = model.files.config.lm
-    return 0 if lm.writes_down_user else lm.extra_heads
 
 
 class TorchStreams:
@@ -216,8 +157,8 @@ class TorchStreams:
     def _each(
         self, run: Callable[..., Tensor | tuple[Tensor, ...]], exec_B: np.ndarray, *inputs: np.ndarray
     ) -> tuple[np.ndarray, ...]:
-        """`run` on the device, with its outputs in numpy. What a small model takes grows with the slots of a step:
-        those that rest are left out, and `run` is told which are there."""
+        """Call `run` on the device, with its outputs in numpy. The time of a small model grows with the slots in a
+        step, so inactive ones are left out; `run` is given those that are in."""
         device, count = self._lm.device, int(exec_B.sum())
         part = self._small and 0 < count < self.slots
         slots_N = torch.from_numpy(exec_B.nonzero()[0]) if part else None

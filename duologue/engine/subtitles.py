@@ -6,8 +6,8 @@ from typing import Any
 
 from duologue.types import Word
 
-GAP = 0.8  # seconds between words that end a segment
-LONGEST = 6.0  # seconds of a segment
+GAP_SECONDS = 0.8  # seconds between words that end a segment
+LONGEST_SECONDS = 6.0  # seconds of a segment
 WIDEST = 84  # characters: two lines
 SENTENCE_ENDS = (".", "!", "?")
 
@@ -32,7 +32,7 @@ class Segment:
 
 
 class Segmenter:
-    """Puts words together as they come: a segment ends with a sentence, before a pause, or when it is long."""
+    """Groups words incrementally: a segment ends with a sentence, before a pause, or when it is long."""
 
     def __init__(self) -> None:
         self._words: list[Word] = []
@@ -44,14 +44,14 @@ class Segmenter:
         return done + (self.finish() if word.text.endswith(SENTENCE_ENDS) else [])
 
     def finish(self) -> list[Segment]:
-        """What is not complete yet."""
+        """The last, incomplete segment."""
         words, self._words = self._words, []
         return [Segment(tuple(words))] if words else []
 
     def _apart(self, word: Word) -> bool:
         wide = sum(len(w.text) + 1 for w in self._words) + len(word.text) > WIDEST
-        long = word.end - self._words[0].start > LONGEST
-        return wide or long or word.start - self._words[-1].end > GAP
+        long = word.end - self._words[0].start > LONGEST_SECONDS
+        return wide or long or word.start - self._words[-1].end > GAP_SECONDS
 
 
 def segments(words: Iterable[Word]) -> list[Segment]:
@@ -69,7 +69,7 @@ def srt(words: Sequence[Word]) -> str:
 
 
 def vtt(words: Sequence[Word]) -> str:
-    """WebVTT. What could be read as markup is written as an entity."""
+    """WebVTT. Markup characters are escaped."""
     blocks = (
         f"{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{_escaped(s.text)}\n" for s in segments(words)
     )

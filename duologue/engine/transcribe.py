@@ -1,4 +1,4 @@
-"""Recordings to transcripts, several at a time, each read no further ahead than it is heard."""
+"""Recordings to transcripts, several at a time, each read only a second ahead of recognition."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,17 +9,17 @@ import numpy as np
 from duologue.audio.files import mono, open_audio
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.recognise import Heard, Hearing, Recogniser
-from duologue.engine.words import FRAME
+from duologue.engine.words import FRAME_SECONDS
 from duologue.errors import InputError
 from duologue.types import Word
 from duologue.weights import Model
 
-AHEAD = 1.0  # seconds of a recording that wait to be heard
+AHEAD_SECONDS = 1.0  # seconds of a recording that are read ahead
 
 
 @dataclass
 class Transcript:
-    """What was heard in a recording. `pauses`: when the speaker began to pause, in seconds, where the model tells."""
+    """The transcript of a recording. `pauses`: starts of pauses in seconds, if the model detects them."""
 
     name: str
     text: str = ""
@@ -32,11 +32,11 @@ class Transcript:
         self.text += heard.text
         self.words += heard.words
         if heard.pause:
-            self.pauses.append(max(0.0, heard.step * FRAME - prefix))
+            self.pauses.append(max(0.0, heard.step * FRAME_SECONDS - prefix))
 
 
 class _Source:
-    """A recording that is being heard."""
+    """A recording being transcribed."""
 
     def __init__(self, path: Path, hearing: Hearing, rate: int):
         self.hearing, self.transcript = hearing, Transcript(str(path))
@@ -44,11 +44,11 @@ class _Source:
         self._blocks: Iterator[np.ndarray] | None = None
 
     def feed(self) -> None:
-        """Keep some of it waiting."""
+        """Read ahead."""
         if self._blocks is None:
             self._blocks = map(mono, open_audio(self._path, self._rate).blocks())
         try:
-            while not self.hearing.finished and self.hearing.waiting < AHEAD * self._rate:
+            while not self.hearing.finished and self.hearing.waiting < AHEAD_SECONDS * self._rate:
                 block_S = next(self._blocks, None)
                 if block_S is None:
                     self.hearing.finish()
@@ -66,8 +66,8 @@ def transcribe(
     options: Options = DEFAULT,
     on_heard: Callable[[str, Heard], object] = lambda name, heard: None,
 ) -> Iterator[Transcript]:
-    """The transcripts of recordings, in their order, `slots` recordings at a time. A recording that turns out to be
-    damaged has an `error`. `on_heard(name, heard)` is told what each frame added. Raises InputError for a file that
+    """Transcripts of recordings, in their order, `slots` recordings at a time. A recording that turns out to be damaged
+    has an `error`. `on_heard(name, heard)` is called with what each frame added. Raises InputError for a file that
     cannot be opened, before any is heard."""
     for path in paths:
         open_audio(path)

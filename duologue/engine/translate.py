@@ -1,16 +1,16 @@
-"""Simultaneous translation of speech (Hibiki, arXiv 2502.03382): a recording is heard, and its translation spoken and
-written meanwhile. The time base, the end and the guidance are those of the published program."""
+"""Simultaneous translation of speech (Hibiki, arXiv 2502.03382): the translation of a recording is spoken and written
+while it plays. The time base, the end and the guidance are those of the published program."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from duologue.engine.base import check_duplex
 from duologue.engine.options import DEFAULT, Options
-from duologue.engine.streams import Conditions, Streams, Unguided, open_streams
-from duologue.engine.words import FRAME
+from duologue.engine.streams import open_streams
+from duologue.engine.words import FRAME_SECONDS
 from duologue.errors import InputError
+from duologue.interfaces import Conditions, Streams, Unguided, check_duplex
 from duologue.lm.model import TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import TextStream
@@ -42,7 +42,8 @@ def check_translates(model: Model) -> Conditions:
 
 
 class Translation:
-    """One recording on streams of its own. `push` a frame of the speaker, then `finish` until a frame is the last."""
+    """One recording on its own `Streams`. `push` frames of the speaker, then call `finish` until a frame is the
+    last."""
 
     def __init__(self, model: Model, sampling: Sampling, options: Options = DEFAULT):
         conditions = check_translates(model)
@@ -50,7 +51,7 @@ class Translation:
         unguided = None
         if sampling.guidance != 1:
             if not conditions:
-                raise InputError(f"{model.name} has no conditions to guide it by: leave out --guidance")
+                raise InputError(f"{model.name} has no conditions for guidance: leave out --guidance")
             unguided = Unguided({QUALITY: UNWANTED}, text=True)
         self._streams = self._open(model, options, conditions, unguided)
         self._streams.start(0, sampling, conditions)
@@ -65,13 +66,13 @@ class Translation:
     def push(self, wav_S: np.ndarray) -> Spoken | None:
         """Hear one frame (float32 `[frame_size]`); say one, once the delays of the codebooks have passed."""
         codes_BQ = self._streams.encode(wav_S[None], HEAR)[:, : self._lm.heard]
-        if not self._begun:  # the model does not see what it hears in its first step: it hears it twice
+        if not self._begun:  # the model ignores the codes of its first step, so the frame is given twice
             self._begun = True
             self._step(codes_BQ)
         return self._step(codes_BQ)
 
     def finish(self) -> Spoken | None:
-        """The recording is over: its end is told, then silence is heard. Call it until a frame is the last."""
+        """Mark the end of the recording, then hear silence. Call it until a frame is the last."""
         if not self._over:
             self._over = True
             return self._step(np.full((1, self._lm.heard), self._lm.card))
@@ -81,7 +82,7 @@ class Translation:
         streams = self._streams
         thought = streams.listen(heard_BQ.astype(np.int64), HEAR)
         if not thought.finite_B[0]:
-            raise FloatingPointError("the model has left the finite numbers")
+            raise FloatingPointError("the model produced NaN or infinity")
         free_BQ = np.full((1, self._lm.spoken), TO_GENERATE)
         tokens_BK = streams.speak(thought.text_B, free_BQ, HEAR)
         if (tokens_BK < 0).any():
@@ -113,7 +114,7 @@ def translate(
             return False
         write(spoken.wav_S)
         text += spoken.text
-        say(heard * FRAME, spoken.text)
+        say(heard * FRAME_SECONDS, spoken.text)
         return spoken.last
 
     for wav_S in frames:
@@ -121,7 +122,7 @@ def translate(
         take(work.push(wav_S))
     if not heard:
         raise InputError("the recording is empty: there is nothing to translate")
-    for _ in range(round(tail / FRAME)):
+    for _ in range(round(tail / FRAME_SECONDS)):
         if take(work.finish()):
             break
     return text.strip()

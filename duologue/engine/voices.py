@@ -1,5 +1,4 @@
-"""What a model needs to know to speak a text, and its voices: vectors that it attends to, or a recording that comes
-first."""
+"""The time base of synthesis models, and their voices: vectors that they attend to, or a recording as a prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,35 +11,33 @@ from safetensors.torch import load_file
 
 from duologue.audio.files import read_mono
 from duologue.engine.script import FRAME_RATE
-from duologue.engine.streams import Conditions
 from duologue.errors import InputError
+from duologue.interfaces import Conditions
 from duologue.weights import Model
 from duologue.weights.files import Missing, download
 
-VOICES = "kyutai/tts-voices"  # where names of voices are looked up
+VOICES = "kyutai/tts-voices"  # repository in which names of voices are looked up
 VOICE_FRAMES = 125  # of one voice's vectors: ten seconds
 SPEAKERS = "speaker_wavs"
-CODES_CUT = (
-    2  # frames at the end of a voice's recording that are left out, as its codec has not heard what follows
-)
+CUT_FRAMES = 2  # frames dropped at the end of a voice prompt, whose codes lack the context of what follows
 
 
 @dataclass(frozen=True)
 class SpeechConfig:
-    """What a model needs to know to speak a text. `delay` is in frames, from text to sound; `ahead` in words; `delayed`
-    says of which of the two kinds the model is."""
+    """The time base of a model that speaks. `delay` is in frames, from text to sound; `ahead` in words; `delayed`:
+    whether it is a synthesis model."""
 
     delayed: bool
     delay: int = 0
     ahead: int = 0
-    speakers: bool = False  # it can be told two voices, whose turns alternate
+    speakers: bool = False  # it takes two voices, whose turns alternate
     distilled: bool = False  # guidance is a condition
-    prefixed: bool = False  # the voice is a recording that comes first
+    prefixed: bool = False  # the voice is a recording as a prompt
     max_speakers: int = 5
 
     @staticmethod
     def of(model: Model) -> "SpeechConfig":
-        """Raises InputError for a model that does not speak."""
+        """Raises InputError for a model that cannot speak a text."""
         lm, task = model.files.config.lm, model.files.config.task.get("tts_config")
         names = {conditioner.name for conditioner in lm.conditioning.conditioners}
         if task is not None and lm.depth_steps:
@@ -54,13 +51,13 @@ class SpeechConfig:
                 int(task.get("max_speakers", 5)),
             )
         if not lm.depth_steps or not lm.heard or lm.conditioning.conditioners:
-            raise InputError(f"{model.name} does not speak a text: use a model of synthesis, or nano")
+            raise InputError(f"{model.name} does not speak a text: use a synthesis model, or nano")
         return SpeechConfig(False)
 
 
 @dataclass(frozen=True)
 class Voice:
-    """How an utterance sounds: conditions by name, or the codes `[Q, T]` of a recording that comes first."""
+    """The voice of an utterance: conditions by name, or the codes `[Q, T]` of a recording as a prompt."""
 
     conditions: Conditions = field(default_factory=dict)
     prefix_QT: np.ndarray | None = None
@@ -71,7 +68,7 @@ class Voice:
 
 
 def no_voice(model: Model, config: SpeechConfig) -> Voice:
-    """What a model is told where no voice was chosen; a slot's voices take the same room, given or not."""
+    """The conditions of a model without a chosen voice; they have the same shape as those with one."""
     return Voice({SPEAKERS: _vectors(model, config, [])}) if config.speakers else Voice()
 
 
@@ -79,7 +76,7 @@ def read_voice(model: Model, names: Sequence[str]) -> Voice:
     """The voice of an utterance, or its two voices. A name is a file (`.safetensors` with `speaker_wavs`, or a
     recording, as the model takes them), or a path in the repository of published voices.
 
-    Raises InputError where the model has no choice of voices, or a file is none.
+    Raises InputError if the model has no choice of voices, or a file is not a voice.
     """
     config = SpeechConfig.of(model)
     if not names:
@@ -96,7 +93,7 @@ def read_voice(model: Model, names: Sequence[str]) -> Voice:
 
 
 def voice_of_vectors(model: Model, voices: Sequence[np.ndarray]) -> Voice:
-    """The same of vectors, float32 `[1, D, T]` each, that came some other way. Raises InputError for others."""
+    """A voice from vectors, float32 `[1, D, T]` each. Raises InputError for other shapes."""
     config = SpeechConfig.of(model)
     if not config.speakers:
         raise InputError(f"{model.name} takes no vectors of a voice")
@@ -107,9 +104,9 @@ def recorded(model: Model, wav_S: np.ndarray) -> np.ndarray:
     """The codes `[Q, T]` of a voice's recording. Raises InputError if it is too short."""
     with torch.no_grad():
         codes_QT = model.codec.encode(torch.from_numpy(wav_S)[None].to(model.device))[0].cpu().numpy()
-    if codes_QT.shape[1] <= CODES_CUT:
-        raise InputError("a voice's recording is longer than that: some seconds of speech")
-    return codes_QT[:, :-CODES_CUT]
+    if codes_QT.shape[1] <= CUT_FRAMES:
+        raise InputError("the recording of a voice is too short: use some seconds of speech")
+    return codes_QT[:, :-CUT_FRAMES]
 
 
 def _vectors(
@@ -137,14 +134,14 @@ def _embedding(model: Model, name: str) -> np.ndarray:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged or no voice of {model.name}") from error
+        raise InputError(f"{path} is damaged, or not a voice of {model.name}") from error
     if SPEAKERS not in tensors:
-        raise InputError(f"{path} is no voice: it has no tensor {SPEAKERS}")
+        raise InputError(f"{path} is not a voice: it has no tensor {SPEAKERS}")
     return tensors[SPEAKERS].float().numpy()
 
 
 def _found(name: str, suffix: str) -> Path:
-    """The file that a voice's name stands for: here, or among the published voices."""
+    """The file of a voice's name: a local one, or one of the published voices."""
     path = Path(name.removeprefix("file://"))
     if path.is_file():
         return path

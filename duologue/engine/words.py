@@ -1,6 +1,4 @@
-"""Words with their times, from the text tokens that come with the frames: those of the agent, and those of the user as
-the model writes them down.
-"""
+"""Words with their times from the text tokens of the frames: the agent's, and those of the user's transcript."""
 
 import re
 from collections import deque
@@ -8,31 +6,31 @@ from dataclasses import replace
 from typing import Any
 
 from duologue.audio.activity import LOUD, LOUD_USER
-from duologue.lm.monologue import USER_TEXT_DELAY
+from duologue.lm.monologue import USER_TEXT_DELAY_FRAMES
 from duologue.lm.tokenizer import TextStream, Tokenizer
 from duologue.types import USER, Word
 
-FRAME = 0.08  # seconds
-AGAIN = 2  # frames within which the same token of the user's is the same word
+FRAME_SECONDS = 0.08  # seconds
+AGAIN_FRAMES = 2  # frames within which a repeated token of the user's belongs to the same word
 PAD = 3  # as in every published vocabulary
-LONGEST = 1.0  # seconds that a word of the user's may last
+LONGEST_SECONDS = 1.0  # seconds, upper limit for a word of the user's
 
 
 class Words:
-    """Collects the agent's words as frames go by. A word starts with its first token's frame and ends where the voice
-    falls silent or the next word begins; there is no white space in it."""
+    """Collects the agent's words frame by frame. A word starts with its first token's frame and ends where the voice
+    falls silent or the next word begins; it contains no white space."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._stream = TextStream(tokenizer)
-        self._spaced: float | None = None  # when the white space came that begins the next word
+        self._spaced: float | None = None  # when the white space before the next word arrived
         self._open = False
         self.words: list[Word] = []
-        self.text: str | None = None  # None as long as there was no token, not even one of silence
+        self.text: str | None = None  # None until the first token, which may be PAD
 
     def push(self, frame: int, token: int, rms: float) -> str:
-        """Take the token and the loudness of a frame; return the text that it adds."""
+        """Add the token and the loudness of a frame; returns the text that it adds."""
         piece = self._stream.push(token) if token >= 0 else ""
-        now = frame * FRAME
+        now = frame * FRAME_SECONDS
         for i, part in enumerate(re.split(r"\s+", piece)):
             if i > 0:
                 self._spaced = now
@@ -49,7 +47,7 @@ class Words:
 
     def forget_after(self, frame: int) -> None:
         """Only the words that begin in the first `frame` frames were heard."""
-        heard = [word for word in self.words if word.start < frame * FRAME]
+        heard = [word for word in self.words if word.start < frame * FRAME_SECONDS]
         if len(heard) < len(self.words):
             self.words, self.text = heard, " ".join(word.text for word in heard)
 
@@ -60,14 +58,14 @@ class Words:
 
     def _sound(self, now: float, rms: float, written: bool) -> None:
         if self._open and (written or rms > LOUD):
-            self.words[-1] = replace(self.words[-1], end=now + FRAME)
+            self.words[-1] = replace(self.words[-1], end=now + FRAME_SECONDS)
         elif self._open:
             self._open = False
 
 
 class Once:
-    """The tokens of the head that writes down the user's words. It does not know what it wrote a frame ago, and where
-    the end of a word falls between two frames it may write it in both: the same token again at once is not a new one.
+    """Tokens of the user's transcript without repetitions. The head does not see its own last output, and may write a
+    word in both frames around its end: a token that is repeated at once is not a new one.
     """
 
     def __init__(self, tokenizer: Tokenizer):
@@ -75,17 +73,17 @@ class Once:
         self._last: tuple[int, int] | None = None  # token, and the frame it came in
 
     def push(self, frame: int, token: int) -> int:
-        """The token, or PAD if it was there already."""
+        """The token, or PAD if it is a repetition."""
         if token < 0 or self._silent(token):
             return token
-        again = self._last is not None and self._last[0] == token and frame - self._last[1] <= AGAIN
+        again = self._last is not None and self._last[0] == token and frame - self._last[1] <= AGAIN_FRAMES
         self._last = token, frame
         return PAD if again else token
 
 
 class UserWords(Words):
-    """The same of the user's words, which are written down once they are over: `rms` is the loudness of the user's
-    frame that was heard last, `frame - 1`. A word starts where the voice sets in, or the word before ends."""
+    """Collects the user's words, which the model writes after they have ended: `rms` is the loudness of the user's last
+    frame, `frame - 1`. A word starts where the voice starts, or where the word before ends."""
 
     def __init__(self, tokenizer: Tokenizer):
         super().__init__(tokenizer)
@@ -97,19 +95,20 @@ class UserWords(Words):
         return super().push(frame, self._once.push(frame, token), rms)
 
     def _word(self, text: str, came: float) -> Word:
-        end = max(FRAME, came - (USER_TEXT_DELAY - 1) * FRAME)
+        end = max(FRAME_SECONDS, came - (USER_TEXT_DELAY_FRAMES - 1) * FRAME_SECONDS)
         onset = max((onset for onset in self._onsets if onset < end), default=0.0)
         before = self.words[-1].end if self.words else 0.0
-        return Word(text, max(onset, min(before, end - FRAME), end - LONGEST), end, USER)
+        return Word(text, max(onset, min(before, end - FRAME_SECONDS), end - LONGEST_SECONDS), end, USER)
 
     def _sound(self, now: float, rms: float, written: bool) -> None:
         before, self._voiced = self._voiced, rms > LOUD_USER
         if self._voiced and not before:
-            self._onsets.append(now - FRAME)
+            self._onsets.append(now - FRAME_SECONDS)
 
 
 def transcript(agent: Words, user: Words) -> dict[str, Any]:
-    """The text and words of the agent, and under "user" the user's if the model writes them down: as published json."""
+    """The text and words of the agent, and under "user" those of the user if the model transcribes: as published
+    json."""
     result: dict[str, Any] = {
         "text": (agent.text or "").strip(),
         "words": [_rounded(word) for word in agent.words],

@@ -1,6 +1,5 @@
-"""A recogniser or a synthesiser on a thread of its own, for those who wait for what it gives without blocking.
-
-Whoever uses it never touches the engine: what is to be done is posted, and done between two ticks.
+"""A recogniser or a synthesiser on its own thread, for callers that must not block. Callers never touch the engine:
+they post functions, which run between two ticks.
 """
 
 import logging
@@ -12,8 +11,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from duologue.engine.batcher import Busy
 
 log = logging.getLogger(__name__)
-Sink = Callable[[Any], object]  # gets what an item gives, and None at its end
-HURRY = 5.0  # seconds that a tick may take before the thread counts as gone, when it is closed
+Sink = Callable[[Any], object]  # gets the outputs of an item, and None at its end
+CLOSE_SECONDS = 5.0  # seconds that `close` waits for a tick
 
 
 class Item(Protocol):
@@ -38,7 +37,7 @@ class Engine(Protocol):
 
 
 class Worker(Generic[T]):
-    """Ticks while there is anything to do. A tick that raises ends every item, and the engine starts afresh."""
+    """Ticks while there is anything to do. A tick that raises ends every item and restarts the engine."""
 
     def __init__(self, engine: Engine):
         self.engine = engine
@@ -52,21 +51,21 @@ class Worker(Generic[T]):
         self._thread.start()
 
     def close(self) -> None:
-        """Ends every item, and the thread."""
+        """End every item, and the thread."""
         self._stopping = True
         self._news.set()
         if self._thread.is_alive():
-            self._thread.join(HURRY)
+            self._thread.join(CLOSE_SECONDS)
         self._end_all("the server is being restarted")
 
     @property
     def used(self) -> int:
-        """Slots that are taken."""
+        """Number of slots in use."""
         with self._lock:
             return len(self._watched)
 
     def open(self, make: Callable[[], T], sink: Sink) -> T:
-        """A new item, made on this thread; `sink` is called on the worker's. Raises Busy if no slot is free."""
+        """Add an item, created on this thread; `sink` is called on the worker's. Raises Busy if no slot is free."""
         with self._lock:
             if self._stopping or len(self._watched) >= self.engine.slots:
                 raise Busy("no slot is free")
@@ -76,12 +75,12 @@ class Worker(Generic[T]):
         return item
 
     def post(self, action: Callable[[], object]) -> None:
-        """Have something done to an item, in the order of posting."""
+        """Call a function on an item, in the order of posting."""
         self._actions.append(action)
         self._news.set()
 
     def drop(self, item: T) -> None:
-        """Nobody waits for an item any more."""
+        """Cancel an item."""
 
         def end() -> None:
             item.ended = True
@@ -101,7 +100,7 @@ class Worker(Generic[T]):
                     self._end_those_that_are()
                     continue
             except Exception:
-                log.exception("a step failed: all that was under way ends, the engine starts afresh")
+                log.exception("a step failed: everything under way ends, the engine restarts")
                 self._end_all("the model failed")
                 self.engine.rebuild()
             self._end_those_that_are()
@@ -112,7 +111,7 @@ class Worker(Generic[T]):
             action = self._actions.popleft()
             try:
                 action()
-            except Exception:  # of one item: no other suffers
+            except Exception:  # affects this item only
                 log.exception("what a client asked for failed")
 
     def _give(self, item: T, what: Any) -> None:
@@ -121,7 +120,7 @@ class Worker(Generic[T]):
         if watched is not None:
             try:
                 watched[1](what)
-            except RuntimeError:  # its event loop is gone
+            except RuntimeError:  # its event loop has closed
                 item.ended = True
 
     def _end_those_that_are(self) -> None:

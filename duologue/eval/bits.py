@@ -1,4 +1,4 @@
-"""How much of the agent's codebook 0 the text row tells: bits a second with the text and without it.
+"""How much the text stream predicts of the agent's codebook 0: bits a second with and without the text.
 
 The text of frame t is known when its codebook 0 is said, so what the row saves is what the inner monologue is worth to
 the voice (Moshi paper, section 3.4.4); duplex-0, a published model of 201 M parameters, saves 12 to 14 %.

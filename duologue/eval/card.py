@@ -1,17 +1,20 @@
 """A model card, with the sections of the published one, from a model's files and from the figures of evaluations.
 
-What no evaluation can know (the data, the training, what the model is for) stands in card.toml beside the model's
-config.json; sections that are not there say so.
+Texts that no evaluation can produce (data, training, uses) are in card.toml beside the model's config.json; missing
+sections are marked as such.
 """
 
 import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from duologue.errors import InputError
 from duologue.eval.result import Figure, Result, read_result
+
+if TYPE_CHECKING:
+    from duologue.weights import Model
 
 SECTIONS = (
     ("Model details", ("description", "developers", "license", "language", "sources")),
@@ -37,6 +40,18 @@ def read_about(path: Path) -> dict[str, str]:
     if unknown := [name for name, text in about.items() if name not in TITLES or not isinstance(text, str)]:
         raise InputError(f"{path}: {unknown[0]!r} is no text of a card: choose from {', '.join(TITLES)}")
     return about
+
+
+def about_of(model: "Model", place: Path | None = None) -> dict[str, str]:
+    """The texts of `place`, or of the card.toml among the model's files; none if there is neither."""
+    if place is None:
+        try:
+            place = model.files.find(FILE)
+        except InputError:
+            return {}
+        if not place.is_file():
+            return {}
+    return read_about(place)
 
 
 def read_results(places: Sequence[Path]) -> list[Result]:
@@ -141,7 +156,7 @@ def _value(figure: Figure) -> str:
     return f"{number} {figure.unit}".strip()
 
 
-def technical_facts(model: Any) -> list[tuple[str, str]]:
+def technical_facts(model: "Model") -> list[tuple[str, str]]:
     """The shape of a loaded model: parameters, rates, streams. Reads no weights."""
     import math
 

@@ -1,4 +1,4 @@
-"""What a codec's sound is worth with its first codebook alone, the first two, and so on to all of them."""
+"""The quality of a codec with its first codebook only, the first two, and so on."""
 
 from collections.abc import Callable, Mapping, Sequence
 

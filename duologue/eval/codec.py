@@ -1,4 +1,4 @@
-"""What a codec does to speech: one table, with Opus at 6 kbit/s and the untouched audio as yardsticks."""
+"""Quality of a codec: one table, with Opus at 6 kbit/s and the original as references."""
 
 import json
 import math

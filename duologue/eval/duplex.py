@@ -1,4 +1,4 @@
-"""How a model holds a conversation: scenes, played to it and scored, as one report (after Full-Duplex-Bench).
+"""Evaluate conversations: scenes are played to the model and scored, as one report (after Full-Duplex-Bench).
 
 `evaluate_duplex` takes anything with `name`, `codec`, `lm`, `tokenizer` and `sampling`: what `duologue.load` gives, or
 `Parts` of a training run.

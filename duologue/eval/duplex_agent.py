@@ -1,4 +1,4 @@
-"""A model as the agent that scenes are played to."""
+"""A model as the agent of scenes."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Scenes in which a line leans on what came before it, or was not for the agent: what they turn on, by the script.
+"""Scenes in which a line depends on earlier ones, or is not for the agent.
 
 The kinds of HumDial (repetition request, negation, third party, speech to somebody else), follow-ups, things told and
 recalled, corrections, half-heard questions, questions that nobody taught it, and what people open with.
@@ -32,7 +32,7 @@ IN_BETWEEN = 0.5  # share of recalls with another question between the telling a
 
 
 def kind_of(item: Item) -> str:
-    """The kind of scene that turns on this item; "" for a plain question."""
+    """The kind of scene that tests this item; "" for a plain question."""
     if not item.answer:
         return ASIDE
     if item.repeats:

@@ -1,4 +1,4 @@
-"""Plays scenes to an agent, frame by frame, many at a time: the user cuts in while the agent really speaks.
+"""Plays scenes to an agent, frame by frame, many at a time; the user reacts to what the agent really says.
 
 Framework-free: what runs the model is an `Agent`.
 """
@@ -12,14 +12,14 @@ import numpy as np
 
 from duologue.audio.activity import loud, rms_of
 from duologue.data.voices import SAMPLE_RATE
-from duologue.engine.words import FRAME, UserWords, Words
+from duologue.engine.words import FRAME_SECONDS, UserWords, Words
 from duologue.eval.duplex_scenes import Scene, SceneEvent
 from duologue.lm.tokenizer import Tokenizer
 from duologue.types import USER, Word
 
-QUIET = 1.5  # seconds of silence after which the agent has finished
-STOPPED = 0.8  # seconds of silence after which it no longer speaks, so that nobody can cut in
-ENDLESS = 25.0  # seconds after which nobody waits any longer for it to finish
+QUIET_SECONDS = 1.5  # seconds of silence after which the agent has finished
+STOPPED_SECONDS = 0.8  # seconds of silence after which it has stopped, so that it cannot be interrupted
+ENDLESS_SECONDS = 25.0  # seconds after which the user stops waiting for it to finish
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class Played:
     def seconds(self) -> float:
         return len(self.user_S) / SAMPLE_RATE
 
-    def heard(self, event: int) -> tuple[float, float] | None:
-        """First and last moment at which an event is heard; None if it never came."""
+    def audible(self, event: int) -> tuple[float, float] | None:
+        """First and last moment at which an event is audible; None if it never came."""
         start = self.starts[event]
         if start is None:
             return None
-        first, last = self.scene.events[event].sound.heard
+        first, last = self.scene.events[event].sound.audible
         return start + first, start + last
 
     def transcript(self) -> list[Word]:
@@ -104,7 +104,7 @@ class _SceneRun:
 
     @property
     def now(self) -> float:
-        return len(self.user) * FRAME
+        return len(self.user) * FRAME_SECONDS
 
     def hears(self) -> np.ndarray:
         """The user's next frame."""
@@ -129,19 +129,19 @@ class _SceneRun:
         self.agent.append(wav_S)
         self.voiced = self.voiced + 1 if loud(wav_S) else 0
         if self.voiced:
-            self.last_voiced = self.now + FRAME
+            self.last_voiced = self.now + FRAME_SECONDS
         if self.voiced == 2 and self.onset is None:
-            self.onset = self.now - FRAME
+            self.onset = self.now - FRAME_SECONDS
         self.done = self._finished()
 
     def _event(self, event: SceneEvent) -> None:
         """Begin the next event if it is time."""
         first = self._first_sound(event)
-        if first is None or first - event.sound.heard[0] >= self.now + FRAME:
+        if first is None or first - event.sound.audible[0] >= self.now + FRAME_SECONDS:
             return
-        start = max(first - event.sound.heard[0], self.now)
+        start = max(first - event.sound.audible[0], self.now)
         self.starts.append(start)
-        self.ended = start + event.sound.heard[1]
+        self.ended = start + event.sound.audible[1]
         self.onset, self.voiced = None, 0
 
     def _first_sound(self, event: SceneEvent) -> float | None:
@@ -154,10 +154,10 @@ class _SceneRun:
         elif event.when == "after":
             spoke = self.onset is not None and self.last_voiced > self.ended
             if spoke:
-                return self.last_voiced + event.delay if waited < ENDLESS else now
+                return self.last_voiced + event.delay if waited < ENDLESS_SECONDS else now
             return now if waited > self.scene.patience else None
         elif self.onset is not None:
-            if quiet <= STOPPED:
+            if quiet <= STOPPED_SECONDS:
                 return max(self.onset, self.ended) + event.delay
             self._give_up()
         elif waited > self.scene.patience:
@@ -173,10 +173,10 @@ class _SceneRun:
         waited = self.now - self.ended
         if not self.scene.patience:
             return waited >= 0
-        if waited >= ENDLESS:
+        if waited >= ENDLESS_SECONDS:
             return True
         quiet = min(waited, self.now - self.last_voiced)
-        return quiet >= QUIET and (self.last_voiced > self.ended or waited >= self.scene.patience)
+        return quiet >= QUIET_SECONDS and (self.last_voiced > self.ended or waited >= self.scene.patience)
 
     def played(self) -> Played:
         agent_S = np.concatenate(self.agent)[: len(self.user) * self.frame_size]

@@ -1,4 +1,4 @@
-"""From the scores of many scenes to the figures that say how a model holds a conversation."""
+"""From the scores of many scenes to the figures of a report."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +10,12 @@ import numpy as np
 from duologue.audio.activity import FLOOR_DB, GAP_SECONDS
 from duologue.data.text import plain_words
 from duologue.eval.duplex_kinds import HEARD, KINDS, LONG, UNHEARD
-from duologue.eval.duplex_score import GOES_ON, JUST_AFTER, SAME, Score, Turn, edits
+from duologue.eval.duplex_score import GOES_ON_SECONDS, JUST_AFTER_SECONDS, SAME, Score, Turn, edits
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-SILENT_WITHIN = 0.4  # seconds
+SILENT_WITHIN_SECONDS = 0.4  # seconds
 Values = Callable[[list[Score]], list[float]]
 
 
@@ -104,7 +104,7 @@ def _silences(scores: list[Score]) -> list[float]:
 
 
 def _silent_in_time(score: Score) -> bool | None:
-    return None if score.silent_after is None else score.silent_after <= SILENT_WITHIN
+    return None if score.silent_after is None else score.silent_after <= SILENT_WITHIN_SECONDS
 
 
 def _word_errors(pairs: Callable[[list[Score]], Iterable[tuple[str, str]]]) -> Values:
@@ -213,8 +213,8 @@ def make_report(
         "voiced_above_db": FLOOR_DB,
         "gap_s": GAP_SECONDS,
         "wrong_letters_of_a_right_answer": SAME,
-        "just_after_a_pause_s": JUST_AFTER,
-        "longest_silence_of_speech_that_goes_on_s": GOES_ON,
+        "just_after_a_pause_s": JUST_AFTER_SECONDS,
+        "longest_silence_of_speech_that_goes_on_s": GOES_ON_SECONDS,
     }
     minutes = _by_minute([score for score in scores if score.kind == LONG])
     return DuplexReport(model, lines, counted, minutes, frame_ms, how | (settings or {}), list(scores))

@@ -23,9 +23,9 @@ from duologue.errors import InputError
 from duologue.eval.duplex_chains import Chains, is_plain, kind_of
 from duologue.eval.duplex_kinds import ASIDE, CHAINS, HEARD, KINDS, LONG, OVER, QUIET, SPOKEN, UNHEARD
 
-BACKGROUND = 30.0  # seconds of silence, noise or babble
-AFTER_ASIDE = 4.0  # seconds from something said to somebody else to the next question
-LEAST_LEFT = 2.0  # seconds of an answer that must remain when the user cuts in
+BACKGROUND_SECONDS = 30.0  # seconds of silence, noise or babble
+AFTER_ASIDE_SECONDS = 4.0  # seconds from something said to somebody else to the next question
+LEAST_LEFT_SECONDS = 2.0  # seconds of an answer that must remain when the user cuts in
 NOISE_KINDS = tuple(kind for kind in NOISES if kind != "babble")
 
 
@@ -115,14 +115,14 @@ class ClipLibrary:
 
     def _seconds(self, text: str) -> float:
         try:
-            start, end = self.speakers_of[HEARD].answer(text).heard
+            start, end = self.speakers_of[HEARD].answer(text).audible
         except InputError:  # no clip of it: such an answer is never cut
             return 0.0
         return end - start
 
 
 def is_long(answer: str) -> bool:
-    """Whether an answer is long enough to be cut or hummed along to."""
+    """Whether an answer is long enough for an interruption or a backchannel."""
     return len(answer) >= Situations.long_letters
 
 
@@ -250,21 +250,21 @@ class SceneMaker:
         sound = self.library.speakers_of[plan.split].ask(user, line, rng)
         aside = SceneEvent("aside", sound, rng.uniform(0.6, 1.6), item=line.item)
         question = self._first(user, rng.choice(self._chains.plain[user]), HEARD, rng)
-        return aside, replace(question, delay=AFTER_ASIDE)
+        return aside, replace(question, delay=AFTER_ASIDE_SECONDS)
 
     def _cut_in(self, user: str, event: SceneEvent, rng: random.Random) -> tuple[SceneEvent, ...]:
         """A question with a long answer, then `event` over it, while a right answer would go on for two seconds."""
         speakers, items = self.library.speakers_of[HEARD], self.library.script.items
         line = rng.choice(self._long[user])
-        start, end = speakers.answer(items[line.item].answer).heard
-        delay = rng.uniform(1.0, max(1.0, end - start - LEAST_LEFT - 0.3))
+        start, end = speakers.answer(items[line.item].answer).audible
+        delay = rng.uniform(1.0, max(1.0, end - start - LEAST_LEFT_SECONDS - 0.3))
         return self._first(user, line, HEARD, rng), SceneEvent(
             event.kind, event.sound, delay, "over", event.item
         )
 
     def _background(self, plan: Plan, rng: random.Random) -> Scene:
         numbers = np.random.default_rng(rng.getrandbits(32))
-        samples = round(BACKGROUND * SAMPLE_RATE)
+        samples = round(BACKGROUND_SECONDS * SAMPLE_RATE)
         wav_S, detail = np.zeros(samples, np.float32), "digital"
         if plan.kind == "silence" and plan.number % 2:
             detail = "room"
@@ -278,7 +278,9 @@ class SceneMaker:
                 rng.uniform(-45, -25) / 20
             )
         ramp_S = np.minimum(1, np.minimum(np.arange(samples), np.arange(samples)[::-1]) / 2400)
-        sound = Utterance("", (wav_S * ramp_S).clip(-0.9, 0.9).astype(np.float32), (), (0.0, BACKGROUND))
+        sound = Utterance(
+            "", (wav_S * ramp_S).clip(-0.9, 0.9).astype(np.float32), (), (0.0, BACKGROUND_SECONDS)
+        )
         return Scene(plan.name, plan.kind, "", (SceneEvent("background", sound, 0.0),), 0.0, detail=detail)
 
     def _ten_minutes(self, plan: Plan, rng: random.Random) -> Scene:

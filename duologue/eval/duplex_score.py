@@ -1,4 +1,4 @@
-"""Judges a scene as it went: from the agent's sound (an energy detector) and its words, never from its intentions."""
+"""Scores a played scene from the agent's sound (an energy detector) and its words."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,15 +10,17 @@ from duologue.data.text import number_words, plain_words
 from duologue.data.voices import SAMPLE_RATE
 from duologue.eval.duplex_kinds import OVER, QUIET
 from duologue.eval.duplex_play import Played
-from duologue.eval.duplex_scenes import LEAST_LEFT, Answer
+from duologue.eval.duplex_scenes import LEAST_LEFT_SECONDS, Answer
 
 SAME = 0.1  # share of wrong letters up to which an answer is the right one
 NUMBERS = {word for n in range(100) for word in number_words(n).split()} | {"hundred", "thousand", "million"}
 BEGINS = 0.34  # share of wrong letters up to which a text is the beginning of an answer
-SPEAKING = 0.3  # seconds: how recently the agent must have been heard to be speaking
-JUST_AFTER = 0.16  # seconds: who begins so soon after a pause has decided inside it
-EARLY = 0.1  # seconds: who begins longer than this before the end of a question talks into it
-GOES_ON = 0.8  # seconds: the longest silence in speech that goes on
+SPEAKING_SECONDS = 0.3  # seconds: how recently the agent must have been heard to be speaking
+JUST_AFTER_SECONDS = 0.16  # seconds: an answer that starts within this after a pause was decided inside it
+EARLY_SECONDS = (
+    0.1  # seconds: an answer that starts earlier than this before the end of a question talks over it
+)
+GOES_ON_SECONDS = 0.8  # seconds: the longest silence inside continued speech
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Turn:
 
 @dataclass
 class Score:
-    """What became of one scene. `counts` is false where it never came to what the scene is about, and `why` says so."""
+    """The score of one scene. `counts` is false if the tested situation never occurred; `why` explains."""
 
     name: str
     kind: str
@@ -57,7 +59,7 @@ class Score:
     goes_on: bool | None = None
     quiet: bool | None = None
     finished: bool | None = None
-    """Whether an answer that was hummed along to was said to its end."""
+    """Whether an answer with a backchannel was said to its end."""
     heard: tuple[str, str] | None = None
     """The user's words, and what the model wrote down of them."""
 
@@ -93,15 +95,15 @@ class Judge:
     def _turns(self, played: Played, found: list[Span], score: Score) -> None:
         events = played.scene.events
         for k, event in enumerate(events):
-            heard = played.heard(k)
+            heard = played.audible(k)
             if heard is None or event.kind not in ("question", "aside"):
                 continue
             start, until = heard[0], played.seconds
             if k and events[k - 1].kind == "part":
-                before = played.heard(k - 1)
+                before = played.audible(k - 1)
                 assert before is not None
-                score.takes_in_pause = any(before[0] <= a <= start + JUST_AFTER for a, _ in found)
-            if k + 1 < len(events) and (after := played.heard(k + 1)) is not None:
+                score.takes_in_pause = any(before[0] <= a <= start + JUST_AFTER_SECONDS for a, _ in found)
+            if k + 1 < len(events) and (after := played.audible(k + 1)) is not None:
                 until = after[0]
             if event.kind == "aside":
                 score.quiet = not any(start <= a < until for a, _ in found)
@@ -113,7 +115,7 @@ class Judge:
 
     def _turn(self, played: Played, found: list[Span], event: int, start: float, until: float) -> Turn:
         """What was answered to a question between two moments."""
-        heard = played.heard(event)
+        heard = played.audible(event)
         assert heard is not None
         asked, item = heard[1], played.scene.events[event].item
         own = [span for span in found if start <= span[0] < until]
@@ -122,7 +124,7 @@ class Judge:
         turn = Turn(
             item, self.answers[item].text, asked, said, self.right(item, said),
             None if answer is None else round(answer[0] - asked, 3),
-            any(span[0] < asked - EARLY for span in own), unknown=self.says_unknown(said),
+            any(span[0] < asked - EARLY_SECONDS for span in own), unknown=self.says_unknown(said),
         )  # fmt: skip
         if self.asr is not None and played.scene.kind == "turn":
             turn.asr = self._recognised(played, own)
@@ -139,26 +141,26 @@ class Judge:
 
     def _over(self, played: Played, found: list[Span], score: Score) -> None:
         """An interruption, a stop or a backchannel: the second event of two."""
-        heard, first = played.heard(1), played.heard(0)
+        heard, first = played.audible(1), played.audible(0)
         assert first is not None
         if heard is None:
             score.counts, score.why = False, "no answer to cut into"
             return
         at, end = heard
         before = within(found, first[0], at)
-        if not before or before[-1][1] < at - SPEAKING:
+        if not before or before[-1][1] < at - SPEAKING_SECONDS:
             score.counts, score.why = False, "the answer had ended"
             return
         words = [word.text for word in played.words if first[0] <= word.start < at]
-        if self.left(words, at - before[0][0]) < LEAST_LEFT:
+        if self.left(words, at - before[0][0]) < LEAST_LEFT_SECONDS:
             score.counts, score.why = False, "less than 2 s of a known answer were left"
             return
         if played.scene.kind == "backchannel":
-            score.goes_on = _goes_on(found, at, at + LEAST_LEFT)
+            score.goes_on = _goes_on(found, at, at + LEAST_LEFT_SECONDS)
             said = " ".join(word.text for word in played.words if first[0] <= word.start)
             score.finished = self.right(played.scene.events[0].item, said)
             return
-        silent = max((b for a, b in found if a < end - EARLY and b > at), default=at)
+        silent = max((b for a, b in found if a < end - EARLY_SECONDS and b > at), default=at)
         score.silent_after = round(silent - at, 3)
         score.turns.append(self._turn(played, found, 1, silent, played.seconds))
 
@@ -215,7 +217,7 @@ def _numbers(letters: str) -> list[str]:
 def _goes_on(found: list[Span], start: float, end: float) -> bool:
     """Whether speech goes on between two moments, without a long silence."""
     edges = [start, *(t for span in within(found, start, end) for t in span), end]
-    return max(b - a for a, b in zip(edges[::2], edges[1::2], strict=True)) <= GOES_ON
+    return max(b - a for a, b in zip(edges[::2], edges[1::2], strict=True)) <= GOES_ON_SECONDS
 
 
 def edits(said: Sequence[str], expected: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 Word = tuple[str, float, float]
 Span = tuple[float, float]
-BIN = 0.2  # seconds, of the distribution of backchannels over time
+BIN_SECONDS = 0.2  # seconds, of the distribution of backchannels over time
 
 
 def words_of(output: dict[str, Any]) -> list[Word]:
@@ -67,10 +67,10 @@ def timing_distance(segments: Sequence[Span], people: Sequence[float], seconds: 
     """Jensen-Shannon distance (natural logarithm) of when backchannels are said and when people say them."""
     if not segments:
         return 1.0
-    bins = int(seconds / BIN) + 1
+    bins = int(seconds / BIN_SECONDS) + 1
     counts = np.zeros(bins)
     for start, end in segments:
-        counts[int(start / BIN) : min(int(end / BIN), bins - 1) + 1] += 1
+        counts[int(start / BIN_SECONDS) : min(int(end / BIN_SECONDS), bins - 1) + 1] += 1
     p = counts + 1e-10
     q = np.interp(np.linspace(0, 1, bins), np.linspace(0, 1, len(people)), people) + 1e-10
     p, q = p / p.sum(), q / q.sum()
@@ -102,7 +102,8 @@ def detector_spans(wav_S: np.ndarray, rate: int, faithful: bool = True) -> list[
 
 # --- v1.5 ------------------------------------------------------------------------------------------------
 
-USER_GAP, MODEL_GAP = 0.6, 0.5  # seconds: shorter silences are merged (the code's figures, not its comments')
+# Shorter silences are merged. (The figures of the benchmark's code, not of its comments.)
+USER_GAP_SECONDS, MODEL_GAP_SECONDS = 0.6, 0.5
 
 
 def merged(spans: Sequence[Span], gap: float) -> list[Span]:
@@ -121,7 +122,7 @@ def stop_and_response(user: Sequence[Span], model: Sequence[Span]) -> tuple[list
 
     Of overlaps with one end the shortest counts, of responses with one start that to the latest end.
     """
-    users, models = merged(user, USER_GAP), merged(model, MODEL_GAP)
+    users, models = merged(user, USER_GAP_SECONDS), merged(model, MODEL_GAP_SECONDS)
     stops: dict[float, float] = {}
     for u_start, u_end in users:
         for m_start, m_end in models:

@@ -1,4 +1,4 @@
-"""Tokens that a model says to a silent user, and what a codec does to a mark: what some evaluations need made."""
+"""Tokens that a model generates for a silent user, and watermarks through a codec, for some evaluations."""
 
 from collections import Counter
 from typing import Any

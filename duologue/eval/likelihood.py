@@ -1,4 +1,4 @@
-"""What a language model thinks likelier: words and sentences by ear (sWUGGY, sBLIMP, StoryCloze), text, MMLU.
+"""Likelihoods of a language model: spoken words and sentences (sWUGGY, sBLIMP, StoryCloze), text, MMLU.
 
 After section 5.2 of the Moshi paper: sound is scored by its codes alone, the semantic one weighted 100, and divided by
 the number of frames; of two recordings the one with the lower score is the model's choice.

@@ -1,4 +1,4 @@
-"""What an evaluation is asked to do, as dataclasses that the command line shows; nothing heavy is imported here."""
+"""Options of evaluations, as dataclasses for the command line; nothing heavy is imported here."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,3 +80,29 @@ class EvalQuantize:
     """Questions to ask."""
     json: bool = False
     """Print JSON instead of a table."""
+
+
+@dataclass(frozen=True)
+class EvalFrontier:
+    """How soon a model answers against how often it takes a pause for the end of a turn, swept by a bias on PAD."""
+
+    set: Annotated[Path, arg(metavar="DIR")]
+    """Clips of the agent and of users, as for `eval duplex`."""
+    script: Annotated[Path, arg(metavar="FILE|DIR")]
+    """The script of the questions (.jsonl), or a folder of such files."""
+    model: str = "nano"
+    """A name, folder, .safetensors file or hf://owner/name@revision."""
+    biases: tuple[float, ...] = (-2.0, -1.0, 0.0, 1.0, 2.0)
+    """Added to PAD's logit beside what the model has of its own: a high one makes it wait."""
+    scenes: int = 100
+    """Questions with a pause inside, for each bias."""
+    voices: tuple[str, ...] = ()
+    """Whose clips the users are (default: the three voices that are never trained on)."""
+    slots: int = 16
+    """Conversations held at a time."""
+    seed: int = 0
+    """Another seed gives other scenes."""
+    json: Annotated[Path | None, arg(metavar="OUT.json")] = None
+    """Write the points."""
+    png: Annotated[Path | None, arg(metavar="OUT.png")] = None
+    """Draw the curve."""

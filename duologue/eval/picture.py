@@ -25,7 +25,7 @@ NAMES = {AGENT: "agent", USER: "user"}
 
 
 def check_picture(path: StrPath) -> None:
-    """To be asked before long work. Raises InputError if `draw_conversation` will not be able to write the file."""
+    """Call it before long work: raises InputError if `draw_conversation` will not be able to write the file."""
     check_writable(path)
     if Path(path).suffix not in SUFFIXES:
         raise InputError(f"cannot draw {path}: a picture is {', '.join(SUFFIXES)} by its suffix")
@@ -49,7 +49,7 @@ def draw_conversation(
 
     figure = Figure(dpi=110)
     with atomic_write(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # an untrained model may say anything
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # an untrained model may write any character
         _draw(figure, agent_wav, user_wav, list(words), rate)
         figure.savefig(temporary)
 

@@ -1,5 +1,5 @@
-"""How much of the words a codec's codes carry: a small reader learns to spell from codes alone (CTC), then reads voices
-it has never heard."""
+"""How well a codec's codes carry the words: a small reader is trained on codes (CTC), then transcribes unheard
+voices."""
 
 import io
 from typing import Any
@@ -19,7 +19,7 @@ from duologue.progress import progress
 from duologue.train.codec_semantic import Reader
 from duologue.train.losses import ctc_greedy, ctc_loss
 
-LONGEST = 12.0  # seconds of a recording of people: longer ones would fill every batch with padding
+LONGEST_SECONDS = 12.0  # seconds of a recording of people: longer ones would fill every batch with padding
 
 
 class CodeReader(nn.Module):
@@ -105,13 +105,15 @@ def probe_codes(codec: Codec, options: EvalCodes) -> dict[str, dict[str, float]]
     for name in ("user", "voice", "phrasing"):
         if name not in sets:
             raise InputError(f"{options.corpus} has no clips of the set {name!r}: see docs/data.md")
-    people = [row for row in sets.get("human", []) if row["words"] and row["seconds"] <= LONGEST]
+    people = [row for row in sets.get("human", []) if row["words"] and row["seconds"] <= LONGEST_SECONDS]
     training = encode(codec, sets["user"] + people, options.versions, 0, "clips to learn from")
     tests = {
         "heard phrasings": encode(codec, sets["voice"], 1, 1, "unheard voices"),
         "unheard phrasings": encode(codec, sets["phrasing"], 1, 2, "unheard phrasings"),
     }
-    strangers = [row for row in sets.get("valid-human", []) if row["words"] and row["seconds"] <= LONGEST]
+    strangers = [
+        row for row in sets.get("valid-human", []) if row["words"] and row["seconds"] <= LONGEST_SECONDS
+    ]
     if people and strangers:
         tests["people never heard"] = encode(codec, strangers, 1, 3, "people never heard")
     spell = word_pieces([text for _, text in training])

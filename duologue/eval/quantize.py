@@ -1,4 +1,4 @@
-"""What rounding a language model's weights costs: the paper's table of quantisation (section 5.7), at any scale."""
+"""The cost of quantising a language model: the paper's table (section 5.7), for any model."""
 
 import copy
 import math

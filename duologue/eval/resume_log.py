@@ -1,4 +1,4 @@
-"""The scores of an evaluation under way: one that was stopped goes on from there."""
+"""The scores of an unfinished evaluation, from which it resumes."""
 
 import contextlib
 import json

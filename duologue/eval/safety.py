@@ -1,4 +1,4 @@
-"""What a model should not say: abuse, by category (after ALERT), and passages of its training data (section 6)."""
+"""Safety: abuse by category (after ALERT), and regurgitation of training data (section 6)."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Whose voice it is: speaker embeddings, likeness of two recordings, and whether a voice stays what it was."""
+"""Speaker embeddings: similarity of two recordings, and consistency of a voice over time."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from duologue.eval.result import Result
 
 Embed = Callable[[np.ndarray], np.ndarray]
 """A sound at 24 kHz -> an embedding of unit length."""
-BINS = (15, 20, 25, 30, 35, 40, 45)  # seconds: the paper's, from 20 s on
+BIN_SECONDS = (15, 20, 25, 30, 35, 40, 45)  # seconds: the paper's, from 20 s on
 
 
 class Resemblyzer:
@@ -75,10 +75,10 @@ def voice_consistency(conversations: Sequence[np.ndarray], embed: Embed, result:
             continue
         own_D, other_D = (_embed_span(embed, wav_CS[c], said[c][0]) for c in (0, 1))
         for span in said[0][1:]:
-            if span[0] >= BINS[0]:
+            if span[0] >= BIN_SECONDS[0]:
                 voice_D = _embed_span(embed, wav_CS[0], span)
                 right = float(np.dot(voice_D, own_D) > np.dot(voice_D, other_D))
-                found.setdefault(max(b for b in BINS if b <= span[0]), []).append(right)
+                found.setdefault(max(b for b in BIN_SECONDS if b <= span[0]), []).append(right)
     every = [right for rights in found.values() for right in rights]
     result.add(
         "nearer to its own voice", 100 * float(np.mean(every)) if every else None, "%", len(every), 98.7

@@ -1,4 +1,4 @@
-"""Conditions: what a model is told besides its streams (voice, speaker, guidance strength)."""
+"""Conditions: inputs besides the token streams (voice, speaker, guidance strength)."""
 
 import hashlib
 from collections.abc import Iterable
@@ -18,14 +18,14 @@ Value = str | Tensor | tuple[Tensor, Tensor] | None
 
 @dataclass
 class Condition:
-    """What conditions add up to, for a batch of 1 or B conversations."""
+    """Combined conditions, for a batch of 1 or B conversations."""
 
     summed_B1D: Tensor | None  # added to the input of every step
     crossed_BSD: Tensor | None  # attended to
 
 
 class Conditioner(nn.Module):
-    """One condition, projected to the model's width; where it is missing, a learnt vector stands for it."""
+    """One condition, projected to the model's width; a learnt vector replaces a missing one."""
 
     def __init__(self, config: ConditionerConfig, dim: int):
         super().__init__()
@@ -51,7 +51,7 @@ class Conditioner(nn.Module):
 
 
 class Conditioning(nn.Module):
-    """All conditions of a model, and how they meet it: summed to every input, or attended to one after the other."""
+    """All conditions of a model: summed to every input, or concatenated and attended to."""
 
     def __init__(self, config: ConditioningConfig, dim: int):
         super().__init__()
@@ -74,7 +74,7 @@ class Conditioning(nn.Module):
 
 
 def bin_of(config: ConditionerConfig, value: object) -> int:
-    """Which row of a condition's table stands for a value."""
+    """The row of a condition's table for a value."""
     if not isinstance(value, str):
         raise InputError(f"condition {config.name!r} takes a text")
     names = config.values

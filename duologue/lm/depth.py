@@ -18,17 +18,17 @@ from duologue.nn.stack import Stack
 
 
 class PerStep(Stack[nn.Module]):
-    """Sets of weights, one a step of the codebooks or shared by several, as the schedule says."""
+    """Sets of weights, each for one codebook or shared by several, as the schedule says."""
 
     def __init__(self, schedule: tuple[int, ...], make: Callable[[], nn.Module]):
         super().__init__(make() for _ in range(max(schedule) + 1))
         self.names = [str(which) for which in schedule]
 
     def at(self, step: int) -> Any:
-        return self._modules[self.names[step]]  # many times a frame, and a list's own look-up is slow
+        return self._modules[self.names[step]]  # called many times a frame; ModuleList's look-up is slow
 
     def all_steps(self, x_BQD: Tensor) -> Tensor:
-        """Every step through its own weights, `[B, Q, D]`."""
+        """Each step through its own weights, `[B, Q, D]`."""
         if len(self) == 1:
             return self[0](x_BQD)
         return torch.stack([self.at(q)(x_BQD[:, q]) for q in range(x_BQD.shape[1])], 1)
@@ -56,13 +56,13 @@ class DepthLayer(nn.Module):
         return x_BQD + self.mlps.all_steps(self.norm2(x_BQD))
 
     def init_past(self, batch: int, like: Tensor) -> Tensor:
-        """Room for the keys and values of a frame's codebooks, `[2, B * H, Q, D]`."""
+        """Buffer for the keys and values of a frame's codebooks, `[2, B * H, Q, D]`."""
         return like.new_empty(2, batch * self.kv_heads, len(self.in_projs.names), self.head_dim)
 
     def step(self, step: int, x_BD: Tensor, past_2NQD: Tensor) -> Tensor:
         """One codebook of one frame. `past_2NQD`: keys and values of the frame's codebooks so far.
 
-        The query heads that share a key head are its rows, so that attention is two products for all slots.
+        Query heads that share a key head are rows of one matrix, so attention is two products for all slots.
         """
         batch, head_dim = len(x_BD), self.head_dim
         qkv_BE = self.in_projs.at(step)(self.norm1(x_BD))
@@ -102,7 +102,7 @@ class DepthTransformer(nn.Module):
         self.heads = nn.ModuleList(Linear(depth.dim, config.card, bias=False) for _ in range(steps))
 
     def _positions_QD(self, like: Tensor) -> Tensor:
-        """What marks the place of each codebook, where weights of its own are not all that does."""
+        """Sinusoidal embedding of each codebook's position, if the model has it besides per-codebook weights."""
         assert self.config.max_period is not None
         position_1Q = torch.arange(len(self.heads), device=like.device)[None]
         return sinusoids(position_1Q, self.config.dim, self.config.max_period)[0].to(like.dtype)

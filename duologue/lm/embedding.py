@@ -1,4 +1,4 @@
-"""Token embeddings: -1 stands for no input and embeds to zero."""
+"""Token embeddings: -1 means no input and embeds to zero."""
 
 import torch
 import torch.nn.functional as F
@@ -8,14 +8,15 @@ from duologue.nn.linear import FEW
 
 
 def all_given(ids: Tensor) -> bool:
-    """Whether no id stands for no input; only where asking costs next to nothing, as for the ids of a frame."""
+    """Whether every id is an input; checked only where that is cheap, as for the ids of a frame."""
     if ids.device.type != "cpu" or ids.numel() > FEW or torch.compiler.is_compiling():
         return False
     return min(ids.flatten().tolist(), default=-1) >= 0
 
 
 def two_in_one(first: Tensor, second: Tensor, entries: int, nothing: int) -> Tensor:
-    """The id of two text tokens for an embedding of `entries` rows; `second` is -1 or `nothing` where there is none."""
+    """The id of a pair of text tokens for an embedding of `entries` rows; `second` is -1 or `nothing` if there is
+    none."""
     return first + (second.masked_fill(second == nothing, -1) + 1) * entries
 
 

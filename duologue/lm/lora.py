@@ -1,7 +1,7 @@
-"""Low-rank adapters: fine-tuning a large model by a small number of weights, in the file format of moshi-finetune.
+"""Low-rank adapters (LoRA), in the file format of moshi-finetune.
 
-Every linear map W becomes W + scaling * B A, with W frozen. A begins random and B at zero, so that at first nothing
-changes.
+Every linear map W becomes W + scaling * B A, with W frozen. A starts random and B at zero, so that training starts from
+the model itself.
 """
 
 import math
@@ -43,7 +43,7 @@ def add_lora(lm: LM, rank: int, scaling: float) -> None:
 
 @torch.no_grad()
 def merge_lora(lm: LM) -> None:
-    """Put the adapters into the weights; `lm` is then as it was built, and trainable."""
+    """Merge the adapters into the weights; `lm` then has its original modules and is trainable."""
     for name, linear in list(_linears(lm)):
         if isinstance(linear, LoRALinear):
             has_bias = linear.bias is not None  # pyright: ignore[reportUnnecessaryComparison]

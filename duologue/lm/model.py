@@ -20,13 +20,13 @@ from duologue.nn.norm import make_norm
 from duologue.nn.stack import Stack
 from duologue.nn.transformer import KeysValues, Transformer
 
-NO_INPUT = -1  # gives no input and no loss
+NO_INPUT = -1  # no input and no loss
 TO_GENERATE = -2  # to be sampled
 
 
 @dataclass
 class LMOutput:
-    """Teacher-forced predictions, aligned with the codes they predict. Masks are true where a loss may be taken."""
+    """Teacher-forced predictions, aligned with the codes they predict. Masks are true where a target exists."""
 
     text_BTV: Tensor
     text_mask_BT: Tensor
@@ -38,7 +38,7 @@ class LMOutput:
 class LM(nn.Module):
     """Temporal and depth transformer over parallel token streams.
 
-    Codes are int64 `[B, K, T]`: text, the agent's codebooks, the user's codebooks. -1 stands for no input and no loss.
+    Codes are int64 `[B, K, T]`: text, the agent's codebooks, the user's codebooks. -1 means no input and no loss.
     """
 
     def __init__(self, config: LMConfig):
@@ -62,7 +62,7 @@ class LM(nn.Module):
         return self.text_emb.weight.device
 
     def initial_tokens(self) -> Tensor:
-        """What every stream holds before its first frame, `[K]`."""
+        """The initial token of each stream, `[K]`."""
         tokens_K = torch.full((self.config.streams,), self.config.card, device=self.device)
         tokens_K[0] = self.config.text_card
         return tokens_K
@@ -75,7 +75,7 @@ class LM(nn.Module):
         return _told(x_BTD, condition)
 
     def embed_frame(self, tokens_BK1: Tensor, condition: Condition | None = None) -> Tensor:
-        """As `embed`, in fewer and larger steps: a single frame's embeddings need little room side by side."""
+        """As `embed`, in fewer and larger operations, which a single frame's memory allows."""
         audio_BQ1 = tokens_BK1[:, 1:]
         given = all_given(audio_BQ1)
         rows = zip(self.audio_embs, (audio_BQ1 if given else audio_BQ1.clamp(min=0)).unbind(1), strict=True)
@@ -93,11 +93,11 @@ class LM(nn.Module):
         return self.temporal.keys_values(condition.crossed_BSD.to(first_weight(self).dtype))
 
     def delayed(self, codes_BKT: Tensor) -> Tensor:
-        """The codes as the model says them, each stream later by its delay."""
+        """The codes with each stream shifted by its delay."""
         return delay(codes_BKT, self.config.delays, self.initial_tokens())
 
     def context(self, codes_BKT: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
-        """What the model knows before each frame, `[B, T, D]`, and the delayed codes, `[B, K, T]`."""
+        """The temporal transformer's output before each frame, `[B, T, D]`, and the delayed codes, `[B, K, T]`."""
         delayed_BKT = self.delayed(codes_BKT)
         first_BK1 = self.initial_tokens().expand(len(codes_BKT), -1)[..., None]
         inputs_BKT = torch.cat([first_BK1, delayed_BKT[..., :-1]], -1)
@@ -105,15 +105,14 @@ class LM(nn.Module):
         return self.out_norm(x_BTD), delayed_BKT
 
     def write_down(self, z_BD: Tensor) -> Tensor:
-        """The token that writes down the user's words in this frame, `[B]`: the likeliest; -1 if the model writes down
-        none."""
+        """The likeliest token of the user's transcript in this frame, `[B]`; -1 if the model writes none."""
         if not self.config.writes_down_user:
             return torch.full(z_BD.shape[:1], NO_INPUT, device=z_BD.device)
         return self.extra_heads[0](z_BD).argmax(-1)
 
     def with_user_text(self, text: Tensor, user: Tensor) -> Tensor:
-        """Ids of the text stream as the next frame reads them: the agent's token and what was written down of the
-        user's words, in one id. `text` of -1 stays: no input."""
+        """Input ids of the text stream in the next frame: the agent's token and the user's transcript token in one id.
+        A `text` of -1 stays -1: no input."""
         config = self.config
         both = two_in_one(text, user, config.text_card + 1, config.pad_id)
         return torch.where(text < 0, text, both)

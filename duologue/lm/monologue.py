@@ -1,4 +1,4 @@
-"""The Inner Monologue: timed words as one row of text tokens, a token a frame (section 3.4.4 of the Moshi paper).
+"""The Inner Monologue: timed words as a text stream of one token a frame (section 3.4.4 of the Moshi paper).
 
 Framework-free: words and frames in, a list of ids out.
 """
@@ -6,7 +6,9 @@ Framework-free: words and frames in, a list of ids out.
 from collections.abc import Iterable
 
 FRAME_RATE = 12.5
-USER_TEXT_DELAY = 2  # frames from the one in which a word of the user's ends to that of its first token
+USER_TEXT_DELAY_FRAMES = (
+    2  # frames from the one in which a word of the user's ends to that of its first token
+)
 
 
 def text_row(
@@ -14,9 +16,9 @@ def text_row(
 ) -> list[int]:
     """Token ids of `frames` frames. `words`: the tokens of each word and when it starts (seconds), in order.
 
-    A word's tokens stand from the frame in which it starts, one a frame. With `mark`, EPAD takes the frame before if
-    that is PAD ("a word is coming"; a word at frame 0 moves on by one to make room). What is not yet written of a word
-    when the next one starts is dropped. All else is PAD.
+    A word's tokens start in the frame in which it starts, one a frame. With `mark`, EPAD takes the frame before if that
+    is PAD ("a word is coming"; a word at frame 0 moves by one frame to make room). Tokens that are left when the next
+    word starts are dropped. All other frames are PAD.
     """
     row = [pad] * frames
     placed = [(int(start * FRAME_RATE), tokens) for tokens, start in words]
@@ -40,8 +42,8 @@ def lead_text(
     """Words moved ahead of their sound by `frames`, as far as the tokens before them leave room; the first word after a
     silence of `gap` seconds stays. `words`: tokens, start, end; the result is for `text_row`.
 
-    Word times are never exact, and a sound betrays the next one: a model whose text only follows its own voice learns
-    to read that voice instead of deciding what to say.
+    Word times are not exact, and a sound already tells the next one: a model whose text only follows its own voice
+    learns to transcribe that voice instead of deciding what to say.
     """
     row: list[tuple[list[int], float]] = []
     free = ended = float("-inf")
@@ -53,9 +55,9 @@ def lead_text(
 
 
 def user_text_row(
-    words: Iterable[tuple[list[int], float]], frames: int, delay: int = USER_TEXT_DELAY, pad: int = 3
+    words: Iterable[tuple[list[int], float]], frames: int, delay: int = USER_TEXT_DELAY_FRAMES, pad: int = 3
 ) -> list[int]:
-    """What a listener writes down: each word's tokens from `delay` frames after it has ended, in a queue, one a frame.
+    """The transcript of a listener: each word's tokens from `delay` frames after it has ended, queued, one a frame.
 
     `words`: the tokens of each word and when it ends (seconds).
     """

@@ -1,4 +1,4 @@
-"""How a token is chosen from logits: settings for each conversation, and random numbers that depend on nothing else.
+"""Sampling of tokens from logits: settings for each conversation, and noise that depends on them alone.
 
 The noise is a hash of (seed, step, stream, token), not a generator's state: a conversation draws the same tokens alone,
 in any batch, after a replay, and on any backend.
@@ -13,7 +13,7 @@ from torch import Tensor
 from duologue.errors import InputError
 from duologue.nn.state import State
 
-ALL = 2**31  # as a top_k: every token
+ALL = 2**31  # as top_k: all tokens
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Sampling:
     """Added to the logit of PAD: above 0 the agent speaks later and less."""
     seed: int = 0
     guidance: float = 1.0
-    """Of classifier-free guidance (`lm.step.Guidance`): 1 is none, above 1 the condition counts for more."""
+    """Scale of classifier-free guidance (`lm.step_state.Guidance`): 1 is none, above 1 the condition has more
+    effect."""
 
     def __post_init__(self) -> None:
         for name in ("temperature", "text_temperature"):
@@ -56,7 +57,7 @@ def candidates(settings: list[Sampling], kind: str) -> int:
 
 @dataclass
 class SlotSampling(State):
-    """The settings of every slot, as tensors. They outlive a reset: see `set`."""
+    """The settings of every slot, as tensors. A reset keeps them; `set` changes them."""
 
     temperature_B: Tensor
     top_k_B: Tensor
@@ -68,7 +69,7 @@ class SlotSampling(State):
     settings: list[Sampling]
 
     def __post_init__(self) -> None:
-        # Plain numbers, so that a compiled step depends on nothing else.
+        # Plain numbers, so that a compiled step depends only on them.
         kinds = ("", "text_")
         self.widest = {kind: candidates(self.settings, kind) for kind in kinds}
         self.greedy = {
@@ -99,7 +100,7 @@ class SlotSampling(State):
         """Settings are not part of a conversation's past."""
 
     def gather(self, slots_N: Tensor) -> "SlotSampling":
-        """With the settings of these slots, which say how the step is made."""
+        """With the settings of these slots."""
         taken = super().gather(slots_N)
         return replace(taken, settings=[self.settings[slot] for slot in slots_N.tolist()])
 
@@ -111,12 +112,12 @@ class SlotSampling(State):
     def choose_audio(
         self, logits_BV: Tensor, step_B: Tensor, codebook: int, noise_BV: Tensor | None = None
     ) -> Tensor:
-        """`noise_BV`: that of this codebook, if `audio_noise` has made it already."""
+        """`noise_BV`: this codebook's part of `audio_noise`, if it was computed."""
         return self._choose("", logits_BV.float(), step_B, 1 + codebook, noise_BV)
 
     def audio_noise(self, step_B: Tensor, codebooks: int, entries: int) -> Tensor | None:
-        """The noise of all tokens of a frame, `[B, Q, V]`: for a few codebooks together it costs less than for each
-        one's candidates. None if nothing is drawn."""
+        """The noise of all tokens of a frame, `[B, Q, V]`: for a few codebooks this is cheaper than one call per
+        codebook. None if all slots are greedy."""
         if self.widest[""] == 1:
             return None
         stream_Q1 = torch.arange(1, 1 + codebooks, device=step_B.device)[:, None]

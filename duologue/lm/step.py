@@ -1,7 +1,7 @@
-"""One frame of a conversation at a time: the state of a batch of slots, and the step that moves it on.
+"""The step of the language model: one frame of a batch of conversations. Its state is in `step_state`.
 
 `step` is `listen`, which ends with the choice of the text token, and then `speak`, which begins with the depth
-transformer. Whoever must look at that token or replace it (speech synthesis) calls the two by turns.
+transformer. Callers that need to see or replace that token (speech synthesis) call the two in turn.
 """
 
 from dataclasses import dataclass, fields
@@ -13,98 +13,14 @@ from torch import Tensor
 from duologue.lm.condition import Condition
 from duologue.lm.model import LM, NO_INPUT, TO_GENERATE
 from duologue.lm.sampling import Sampling, SlotSampling
-from duologue.nn.state import State, per_slot, running
-from duologue.nn.transformer import KeysValues, TransformerState
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """Classifier-free guidance: the batch is doubled, logits become null + guidance * (conditional - null) with the
-    `Sampling.guidance` of each slot.
-
-    `condition` is what the null half is told. With `text`, the choice of the text token is guided too; without, the
-    null half does not read the text, and the conditional half alone chooses it.
-    """
-
-    condition: Condition | None = None
-    text: bool = True
-
-
-@dataclass
-class Conditions(State):
-    """Conditions as the step uses them, for each slot. They belong to the slots, not to their past: a reset leaves
-    them; `tell` changes them."""
-
-    summed_B1D: Tensor | None
-    keys: list[Tensor]  # of each layer, `[B, H, S, D]`; empty without cross-attention
-    values: list[Tensor]
-
-    def reset(self, mask_B: Tensor | None = None) -> None:
-        """Conditions are not part of a conversation's past."""
-
-    @property
-    def crossed(self) -> list[KeysValues] | None:
-        return list(zip(self.keys, self.values, strict=True)) or None
-
-
-@dataclass
-class Backbone(State):
-    """What the temporal transformer remembers and is told."""
-
-    temporal: TransformerState
-    conditions: Conditions
-
-
-@dataclass
-class Doubled(State):
-    """The same of 2B slots for B conversations: the conditional half, then the null half."""
-
-    both: Backbone
-    batch: int
-
-    def reset(self, mask_B: Tensor | None = None) -> None:
-        self.both.reset(None if mask_B is None else mask_B.repeat(2))
-
-    def gather(self, slots_N: Tensor) -> "Doubled":
-        return Doubled(self.both.gather(torch.cat([slots_N, slots_N + self.batch])), len(slots_N))
-
-    def scatter(self, slots_N: Tensor, taken: State) -> None:
-        assert isinstance(taken, Doubled)
-        self.both.scatter(torch.cat([slots_N, slots_N + self.batch]), taken.both)
-
-
-@dataclass
-class StepState(State):
-    """Everything a batch of conversations remembers between frames.
-
-    `null_until_B` (int64): with guidance, the null half reads nothing of a stream up to this frame plus the stream's
-    delay: the voice at the beginning is hidden from it. A reset clears it.
-    """
-
-    backbone: Backbone | Doubled
-    tokens_BKC: Tensor  # the last frames of every stream, a ring of max_delay + 2
-    frame_B: Tensor  # int64: frames since the slot began
-    null_until_B: Tensor
-    sampling: SlotSampling
-    guidance: Guidance | None
-    codebooks: int  # how many are spoken; the model reads no input for the rest
-
-    def fresh(self, name: str) -> float:
-        return TO_GENERATE if name == "tokens_BKC" else 0
-
-    @property
-    def inner(self) -> Backbone:
-        return self.backbone.both if isinstance(self.backbone, Doubled) else self.backbone
-
-    @property
-    def temporal(self) -> TransformerState:
-        return self.inner.temporal
+from duologue.lm.step_state import Backbone, Conditions, Doubled, Guidance, StepState
+from duologue.nn.state import per_slot, running
 
 
 @dataclass
 class Thought:
-    """What `listen` gives: the text token that the model chose for this frame, and the context of the depth
-    transformer (`[B, D]`; with guidance `[2B, D]`, the conditional half first). `finite_B`: see `StepOutput`."""
+    """Output of `listen`: the text token that the model chose for this frame, and the context of the depth transformer
+    (`[B, D]`; with guidance `[2B, D]`, the conditional half first). `finite_B`: see `StepOutput`."""
 
     text_B: Tensor
     hidden_BD: Tensor
@@ -113,12 +29,12 @@ class Thought:
 
 @dataclass
 class StepOutput:
-    """What one step gives.
+    """Output of one step.
 
     `text_B` is the text token of this frame, at once. `tokens_BK` is the newest frame whose codebooks are all known
     (`[B, 1 + Q]`: text and the agent's codes, delays undone; -2 while there is none yet): the one to decode.
-    `user_text_B` is the token that writes down the user's words (-1: the model does not, see `LM.write_down`).
-    Outside `finite_B` a slot has left the numbers, in its hidden state or in the logits of a head.
+    `user_text_B` is the token of the user's transcript (-1: the model writes none, see `LM.write_down`). `finite_B` is
+    false where the hidden state or the logits of a head are NaN or infinite.
     """
 
     text_B: Tensor
@@ -138,7 +54,7 @@ def init_state(
     """State for `len(sampling)` slots, each with its own settings.
 
     `condition` holds for all slots, or has a row for each; `tell` changes a slot's. `codebooks`: how many the depth
-    transformer speaks, all by default; the rest are no input.
+    transformer predicts, all by default; the rest are no input.
     """
     config, batch = lm.config, len(sampling)
     ring = max(config.delays) + 2
@@ -160,8 +76,8 @@ def init_state(
 
 
 def tell(lm: LM, state: StepState, slot: int, condition: Condition) -> None:
-    """Another condition for one slot, from its next step on. Its attended part must be as long as that of the others;
-    with guidance, the null half keeps what it was told."""
+    """Set the condition of one slot from its next step on. Its attended sequence must have the length of the others';
+    with guidance, the null half keeps its condition."""
     conditions, new = state.inner.conditions, _conditions(lm, condition, 1)
     if conditions.summed_B1D is not None and new.summed_B1D is not None:
         conditions.summed_B1D[slot] = new.summed_B1D[0]
@@ -214,7 +130,7 @@ def step(
     if torch.compiler.is_compiling():
         with torch.no_grad():
             return _step(lm, state, heard_BQ, exec_B, text_B, audio_BQ)
-    with torch.inference_mode():  # a tenth faster: nothing is noted for gradients
+    with torch.inference_mode():  # a tenth faster: no autograd bookkeeping
         return _outside(_step(lm, state, heard_BQ, running(exec_B), text_B, audio_BQ))
 
 
@@ -298,7 +214,7 @@ def _listen(lm: LM, state: StepState, delays_K: Tensor, heard_BQ: Tensor, exec_B
 
 
 def _finite(logits_BV: Tensor) -> Tensor:
-    """Whether there is a likeliest token, `[B]`: NaN and infinity come out as the largest. (A logit may be -inf.)"""
+    """Whether the largest logit is finite, `[B]`: NaN and infinity count as the largest. (A logit may be -inf.)"""
     return logits_BV.amax(-1).isfinite()
 
 
@@ -328,7 +244,7 @@ def _say(
     _write(state.tokens_BKC, 0, next_B[:, None].expand_as(said_BK), said_BK, exec_B)
     state.frame_B.copy_(next_B if exec_B is None else torch.where(exec_B, next_B, state.frame_B))
     tokens_BK = _complete(state, delays_K[: 1 + state.codebooks], exec_B)
-    if config.reads_user_text:  # the agent's alone
+    if config.reads_user_text:  # without the user's token
         tokens_BK[:, 0] = torch.where(
             tokens_BK[:, 0] < 0, tokens_BK[:, 0], tokens_BK[:, 0] % (config.text_card + 1)
         )
@@ -337,7 +253,7 @@ def _say(
 
 
 def _filled(codes_BQ: Tensor | None, batch: int, codebooks: int, device: torch.device) -> Tensor:
-    """With no input for the codebooks that are not spoken."""
+    """Fill up with "no input" for the codebooks that are not spoken."""
     given = 0 if codes_BQ is None else codes_BQ.shape[1]
     if codes_BQ is not None and given == codebooks:
         return codes_BQ
@@ -346,7 +262,7 @@ def _filled(codes_BQ: Tensor | None, batch: int, codebooks: int, device: torch.d
 
 
 def _hidden(state: StepState, delays_K: Tensor, input_BK1: Tensor, before_BK1: Tensor) -> Tensor:
-    """What the null half reads."""
+    """Input of the null half."""
     guidance = cast(Guidance, state.guidance)
     late_BK1 = state.frame_B[:, None, None] > delays_K[:, None] + state.null_until_B[:, None, None]
     seen_BK1 = late_BK1 | before_BK1
@@ -376,7 +292,7 @@ def _read(lm: LM, state: StepState, delays_K: Tensor, exec_B: Tensor | None) -> 
     ring = state.tokens_BKC.shape[-1]
     index = (state.frame_B % ring)[:, None, None].expand(-1, lm.config.streams, 1)
     before_BK1 = (state.frame_B[:, None] <= delays_K)[..., None]
-    if exec_B is not None:  # a slot at rest may hold nothing yet
+    if exec_B is not None:  # an inactive slot may have no tokens yet
         before_BK1 = before_BK1 | ~exec_B[:, None, None]
     tokens_BK1 = state.tokens_BKC.gather(-1, index)
     return torch.where(before_BK1, lm.initial_tokens()[:, None], tokens_BK1), before_BK1

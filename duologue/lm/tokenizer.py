@@ -1,4 +1,4 @@
-"""Text to token ids and back: SentencePiece, also piece by piece as a conversation goes on."""
+"""Text to token ids and back with SentencePiece, also incrementally."""
 
 import codecs
 from pathlib import Path
@@ -12,7 +12,7 @@ SPACE = "▁"  # how SentencePiece writes the space before a word
 
 
 class Tokenizer:
-    """A SentencePiece vocabulary. Raises InputError if the file is missing or not one."""
+    """A SentencePiece model. Raises InputError if the file is missing or is none."""
 
     def __init__(self, path: Path):
         if not path.is_file():
@@ -53,8 +53,8 @@ class Tokenizer:
 
 
 class TextStream:
-    """Puts tokens together to text as they come; a character spelt in bytes appears once it is whole. Bytes that make
-    no character are dropped."""
+    """Decodes tokens to text incrementally; a character that is split into bytes appears once it is complete. Invalid
+    bytes are dropped."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer

@@ -1,4 +1,4 @@
-"""The encoder of how something is said (`codec/acoustic.py`), channels last."""
+"""The acoustic encoder (`codec/acoustic.py`), channels last."""
 
 from dataclasses import dataclass
 

@@ -8,7 +8,7 @@ import mlx.nn as nn
 from duologue.mlx.layers import rotate
 from duologue.mlx.state import State, keep
 
-YOUNG = 256  # positions a ring has room for at first
+YOUNG = 256  # initial capacity of a ring, in positions
 
 
 def split_heads(x_BTD: mx.array, head_dim: int) -> mx.array:
@@ -32,7 +32,7 @@ def causal_mask(query_BT: mx.array, key_BS: mx.array, context: int | None) -> mx
 
 
 def last_of_block(position_BT: mx.array, block: int) -> mx.array:
-    """The last position of the block of `block` positions that each stands in."""
+    """The last position of the block of `block` positions that each belongs to."""
     return position_BT if block == 1 else position_BT + (block - 1 - position_BT % block)
 
 
@@ -40,8 +40,8 @@ def last_of_block(position_BT: mx.array, block: int) -> mx.array:
 class KVCache(State):
     """Keys and values of the last `capacity` positions of every slot, and how many positions each slot has seen.
 
-    The arrays begin short and are doubled by `grow` until they have the capacity: a young conversation attends to
-    little, and a compiled step sees few distinct lengths.
+    The arrays start short and `grow` doubles them up to the capacity: a new conversation attends to little, and a
+    compiled step has few distinct shapes.
     """
 
     keys_BHCD: mx.array
@@ -66,7 +66,7 @@ class KVCache(State):
     def grow(self) -> None:
         self.used = min(self.capacity, self.used + self.max_step)
         length = self.keys_BHCD.shape[2]
-        if self.used > length:  # so no slot has come round the ring yet
+        if self.used > length:  # no slot has wrapped around yet
             more = [(0, 0), (0, 0), (0, min(length, self.capacity - length)), (0, 0)]
             self.keys_BHCD = mx.pad(self.keys_BHCD, more)
             self.values_BHCD = mx.pad(self.values_BHCD, more)
@@ -80,7 +80,9 @@ class KVCache(State):
         index = mx.broadcast_to(ring_BT[:, None, :, None], k_BHTD.shape)
         self.keys_BHCD = _written(self.keys_BHCD, index, k_BHTD, exec_B)
         self.values_BHCD = _written(self.values_BHCD, index, v_BHTD, exec_B)
-        seen_B = self.seen_B + steps  # of resting slots too: their queries see themselves, and are discarded
+        seen_B = (
+            self.seen_B + steps
+        )  # also of inactive slots: their queries attend to themselves, and are discarded
         self.seen_B = keep(self.seen_B, seen_B, exec_B)
         last_B1 = seen_B[:, None] - 1
         entry_BC = last_B1 - (last_B1 - mx.arange(length, dtype=mx.int32)) % length
@@ -93,7 +95,7 @@ class KVCache(State):
 
 
 def _written(buffer: mx.array, index: mx.array, new: mx.array, exec_B: mx.array | None) -> mx.array:
-    if exec_B is not None:  # slots that rest write their old entries back
+    if exec_B is not None:  # inactive slots write their old entries back
         new = keep(mx.take_along_axis(buffer, index, 2), new, exec_B)
     return mx.put_along_axis(buffer, index, new, 2)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import mlx.core as mx
 import numpy as np
 
-from duologue.engine.base import Frames, Rewrite, TextMarks, check_duplex
+from duologue.interfaces import Frames, Rewrite, TextMarks, check_duplex
 from duologue.lm.sampling import Sampling
 from duologue.mlx.device import on_gpu
 from duologue.mlx.load import Quantize, load_codec, load_lm
@@ -16,8 +16,8 @@ from duologue.weights import Model
 
 
 class MLXBackend:
-    """An `engine.backend.Backend`. `compile` is always on on a GPU: it is done when the backend is made, and
-    again in the frame at which a conversation outgrows its ring of keys, every time it doubles."""
+    """`interfaces.Backend` in MLX. On a GPU `compile` is always on: the step is compiled when the backend is created,
+    and again whenever a conversation doubles its ring of keys and values."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class MLXBackend:
             for run in (self._step, self._step_codes)
         }
         self._settle()
-        if self._compile:  # now, not in somebody's first frame
+        if self._compile:  # compile now, not in the first frame of a conversation
             nobody = np.zeros(self.slots, bool)
             self.step(np.zeros((self.slots, self.frame_size), np.float32), nobody)
 
@@ -106,13 +106,13 @@ class MLXBackend:
         return speak(self._lm, self._state, thought, text_B, None, exec_B)
 
     def _settle(self, *out: mx.array) -> None:
-        """Work out the state: an array that is still to be computed belongs to the thread that asked for it, and the
-        next step may come from another."""
+        """Evaluate the state: a lazy array belongs to the thread that created it, and the next step may run on
+        another."""
         mx.eval(out, self._codec_state.arrays(), self._state.arrays())
 
 
 class MLXCodec:
-    """An `engine.backend.CodecBackend`."""
+    """`interfaces.CodecBackend` in MLX."""
 
     def __init__(self, model: Model):
         self._codec = load_codec(model)

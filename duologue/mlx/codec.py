@@ -94,7 +94,7 @@ class Codec(nn.Module):
     # Streaming
 
     def init_state(self, batch: int) -> CodecState:
-        """State of `batch` slots that have heard and said nothing."""
+        """State of `batch` new slots."""
         n = self.config.resample
         if isinstance(self.encoder, WhisperEncoder):
             encode = TwoEncodersState(self.encoder.init_state(batch), self.acoustic_encoder.init_state(batch))
@@ -125,7 +125,7 @@ class Codec(nn.Module):
         return self.decode_frame(state, codes_BQT, exec_B)
 
     def encode_frame(self, state: CodecState, wav_BS: mx.array, exec_B: mx.array | None = None) -> mx.array:
-        """`encode_step` in a state that has room, as what is compiled calls it."""
+        """`encode_step` without growing the state: the part that is compiled."""
         if wav_BS.ndim != 2 or wav_BS.shape[-1] != self.config.frame_size:
             raise ValueError(f"one frame [B, {self.config.frame_size}] a step, got {wav_BS.shape}")
         inner, wav_BS = state.encode, clean(wav_BS)
@@ -141,7 +141,7 @@ class Codec(nn.Module):
     def decode_frame(
         self, state: CodecState, codes_BQT: mx.array, exec_B: mx.array | None = None
     ) -> mx.array:
-        """`decode_step` in a state that has room."""
+        """`decode_step` without growing the state."""
         if codes_BQT.shape[-1] != 1:
             raise ValueError(f"one frame of codes [B, Q, 1] a step, got {codes_BQT.shape}")
         inner = state.decode
@@ -151,5 +151,5 @@ class Codec(nn.Module):
 
 
 def clean(wav_BS: mx.array) -> mx.array:
-    """The same samples with NaN and infinities silenced and all within [-1, 1]."""
+    """The samples with NaN and infinities as silence and the rest clipped to [-1, 1]."""
     return mx.clip(mx.nan_to_num(wav_BS, nan=0.0, posinf=0.0, neginf=0.0), -1, 1)

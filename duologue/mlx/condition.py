@@ -1,4 +1,4 @@
-"""Conditions: what a model is told besides its streams (`lm/condition.py`)."""
+"""Conditions: inputs besides the token streams (`lm/condition.py`)."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ Value = str | mx.array | tuple[mx.array, mx.array] | None
 
 @dataclass
 class Condition:
-    """What conditions add up to, for a batch of 1 or B conversations."""
+    """Combined conditions, for a batch of 1 or B conversations."""
 
     summed_B1D: mx.array | None  # added to the input of every step
     crossed_BSD: mx.array | None  # attended to
 
 
 class Conditioner(nn.Module):
-    """One condition, projected to the model's width; where it is missing, a learnt vector stands for it."""
+    """One condition, projected to the model's width; a learnt vector replaces a missing one."""
 
     def __init__(self, config: ConditionerConfig, dim: int):
         super().__init__()
@@ -49,7 +49,7 @@ class Conditioner(nn.Module):
 
 
 class Conditioning(nn.Module):
-    """All conditions of a model, and how they meet it: summed to every input, or attended to one after the other."""
+    """All conditions of a model: summed to every input, or concatenated and attended to."""
 
     def __init__(self, config: ConditioningConfig, dim: int):
         super().__init__()

@@ -16,7 +16,7 @@ class ConvState(State):
 
 
 class CausalConv1d(nn.Conv1d):
-    """Convolution that sees the present and the past only. Weights are `[out, kernel, in]`."""
+    """Convolution over the present and the past only. Weights are `[out, kernel, in]`."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class CausalConv1d(nn.Conv1d):
         return self._windows(mx.pad(x_BTC, [(0, 0), (self.past, 0), (0, 0)], mode))
 
     def _windows(self, x_BTC: mx.array) -> mx.array:
-        """The outputs of all whole windows. On a CPU as a product of matrices, which takes half the time there."""
+        """The outputs of all whole windows. On a CPU as a matrix product, which takes half the time there."""
         if on_gpu():
             return super().__call__(x_BTC)
         (batch, steps, channels), (rows, kernel, _) = x_BTC.shape, self.weight.shape
@@ -119,7 +119,7 @@ class CausalConvTranspose1d(nn.Module):
         return ConvTransposeState(mx.zeros((batch, self.overhang, self.channels_out)))
 
     def step(self, state: ConvTransposeState, x_BTC: mx.array, exec_B: mx.array | None = None) -> mx.array:
-        """The `T * stride` outputs that nothing later can change."""
+        """The `T * stride` outputs that are final."""
         y_BTC = self._overlapped(x_BTC)
         y_BTC = y_BTC + mx.pad(state.tail_BTC, [(0, 0), (0, y_BTC.shape[1] - self.overhang), (0, 0)])
         done = x_BTC.shape[1] * self.stride

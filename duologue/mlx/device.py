@@ -1,4 +1,4 @@
-"""Where MLX computes."""
+"""The device of MLX."""
 
 import mlx.core as mx
 

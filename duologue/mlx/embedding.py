@@ -1,4 +1,4 @@
-"""Token embeddings: -1 stands for no input and embeds to zero (`lm/embedding.py`)."""
+"""Token embeddings: -1 means no input and embeds to zero (`lm/embedding.py`)."""
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -32,7 +32,8 @@ class TokenEmbedding(nn.Embedding):
     def to_quantized(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, group_size: int = 64, bits: int = 4, **rest
     ) -> nn.Module:
-        """What `mlx.nn.quantize` puts in the place of a table without projections; others stay as they are."""
+        """The quantised replacement that `mlx.nn.quantize` uses for a table without projections; others stay as they
+        are."""
         return QuantizedTokenEmbedding.from_embedding(self, group_size, bits, **rest)
 
 

@@ -1,6 +1,6 @@
 """Norms, feed-forward blocks, activations and rotary positions (`nn/norm.py`, `nn/mlp.py`, `nn/rope.py`).
 
-The activations are written out because those of `mlx.nn` are compiled one by one, which on Linux takes a C++ compiler.
+The activations are our own because those of `mlx.nn` are compiled at run time, which on Linux needs a C++ compiler.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""From weights as torch tensors, plain or packed, to modules in MLX; quantised on the way if asked."""
+"""Load torch tensors, plain or packed, into MLX modules; quantised if asked."""
 
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
@@ -30,7 +30,7 @@ def load_lm(model: Model, dtype: mx.Dtype | None = None, quantize: Quantize | No
     """A model's language model; by default in bfloat16 on Apple silicon and float32 elsewhere."""
     config = model.files.config
     lm = lm_of(config.lm, model.stored_lm(), dtype or default_dtype(), quantize)
-    if config.model_type == "hibiki":  # reads EOS as PAD, as in torch
+    if config.model_type == "hibiki":  # it reads EOS as PAD, as in torch
         for rows in lm.text_emb.values():
             if isinstance(rows, mx.array):
                 rows[2] = rows[config.lm.pad_id]
@@ -55,8 +55,8 @@ def codec_of(config: CodecConfig, tensors: Tensors) -> Codec:
 def lm_of(config: LMConfig, tensors: Tensors, dtype: mx.Dtype, quantize: Quantize | None = None) -> LM:
     """The language model with the tensors that `duologue.lm.LM` names so.
 
-    What comes packed as MLX packs it stays so. Else `quantize` packs what the published files pack: every linear layer,
-    and the embeddings without projections. (Where a width is no multiple of the group, it stays as it is.)
+    Weights that are packed in MLX's format stay packed. Otherwise `quantize` packs what the published files pack: every
+    linear layer, and the embeddings without projections (unless their width is no multiple of the group size).
     """
     lm = LM(config)
     fill(lm, tensors, dtype, quantize)
@@ -86,8 +86,8 @@ def fill(model: nn.Module, tensors: Tensors, dtype: mx.Dtype, quantize: Quantize
 
 
 def _laid_out(module: nn.Module, leaf: str, array: mx.array) -> mx.array:
-    """As the module wants it, and as it is read fastest: convolutions with their channels last; on a CPU a matrix with
-    its columns in a row, which the BLAS of MLX's Linux build multiplies twice as fast."""
+    """In the module's layout: convolutions with their channels last; on a CPU matrices are column-major, which the BLAS
+    of MLX's Linux build multiplies twice as fast."""
     if array.ndim == 3:
         array = mx.contiguous(array.swapaxes(1, 2))
     if on_gpu() or leaf != "weight" or not isinstance(module, nn.Linear | CausalConv1d):
@@ -99,7 +99,7 @@ def _laid_out(module: nn.Module, leaf: str, array: mx.array) -> mx.array:
 def _packed(
     module: nn.Module, tensor: torch.Tensor | Packed, dtype: mx.Dtype, quantize: Quantize | None
 ) -> nn.Module | None:
-    """The layer with its matrix packed; None if it is not to be, or cannot."""
+    """The layer with its matrix packed; None if it should or can not be."""
     bits = tensor.bits if isinstance(tensor, Affine) else int(quantize[1:]) if quantize else 0
     group = tensor.group if isinstance(tensor, Affine) else MLX_GROUP.get(bits, 0)
     to_quantized = None if module.children() else getattr(module, "to_quantized", None)

@@ -12,13 +12,13 @@ from duologue.mlx.embedding import TokenEmbedding
 from duologue.mlx.layers import make_norm
 from duologue.mlx.transformer import KeysValues, Transformer
 
-NO_INPUT = -1  # gives no input and no loss
+NO_INPUT = -1  # no input and no loss
 TO_GENERATE = -2  # to be sampled
 
 
 @dataclass
 class LMOutput:
-    """Teacher-forced predictions, aligned with the codes they predict. Masks are true where there is one to judge."""
+    """Teacher-forced predictions, aligned with the codes they predict. Masks are true where a target exists."""
 
     text_BTV: mx.array
     text_mask_BT: mx.array
@@ -48,11 +48,11 @@ class LM(nn.Module):
 
     @property
     def dtype(self) -> mx.Dtype:
-        """What is computed in (quantised or not, the norms are in it)."""
+        """The computing dtype, which is that of the norms, quantised or not."""
         return self.out_norm["weight"].dtype
 
     def initial_tokens(self) -> mx.array:
-        """What every stream holds before its first frame, `[K]`."""
+        """The initial token of each stream, `[K]`."""
         return mx.array([self.config.text_card] + [self.config.card] * self.config.audio_streams)
 
     def embed(self, tokens_BKT: mx.array, condition: Condition | None = None) -> mx.array:
@@ -73,7 +73,7 @@ class LM(nn.Module):
         return self.temporal.keys_values(condition.crossed_BSD.astype(self.dtype))
 
     def context(self, codes_BKT: mx.array, condition: Condition | None = None) -> tuple[mx.array, mx.array]:
-        """What the model knows before each frame, `[B, T, D]`, and the delayed codes, `[B, K, T]`."""
+        """The temporal transformer's output before each frame, `[B, T, D]`, and the delayed codes, `[B, K, T]`."""
         delayed_BKT = delay(codes_BKT, self.config.delays, self.initial_tokens())
         first_BK1 = mx.broadcast_to(self.initial_tokens()[None, :, None], (*codes_BKT.shape[:2], 1))
         inputs_BKT = mx.concatenate([first_BK1, delayed_BKT[..., :-1]], -1)
@@ -81,14 +81,14 @@ class LM(nn.Module):
         return self.out_norm(x_BTD), delayed_BKT
 
     def write_down(self, z_BD: mx.array) -> mx.array:
-        """The token that writes down the user's words in this frame, `[B]`; -1 if the model writes down none."""
+        """The likeliest token of the user's transcript in this frame, `[B]`; -1 if the model writes none."""
         if not self.config.writes_down_user:
             return mx.full(z_BD.shape[:1], NO_INPUT, mx.int32)
         return self.extra_heads[0](z_BD).argmax(-1).astype(mx.int32)
 
     def with_user_text(self, text_B: mx.array, user_B: mx.array) -> mx.array:
-        """Ids of the text stream as the next frame reads them: the agent's token and what was written down of the
-        user's words, in one id. `text_B` of -1 stays: no input."""
+        """Input ids of the text stream in the next frame: the agent's token and the user's transcript token in one id.
+        A `text_B` of -1 stays -1: no input."""
         second_B = mx.where(user_B == self.config.pad_id, -1, user_B)
         both_B = text_B + (second_B + 1) * (self.config.text_card + 1)
         return mx.where(text_B < 0, text_B, both_B)

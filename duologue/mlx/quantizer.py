@@ -18,7 +18,7 @@ class Codebook(nn.Module):
         self.initialized = mx.zeros(1)
 
     def prepare(self) -> None:
-        """Work out the vectors from the weights, once these are there."""
+        """Compute the vectors from the weights, after these are loaded."""
         self._vectors_VD = self.embedding_sum / mx.maximum(self.cluster_usage, EPSILON)[:, None]
         self._half_norm_V = mx.square(self._vectors_VD).sum(-1) / 2
         mx.eval(self._vectors_VD, self._half_norm_V)
@@ -33,7 +33,8 @@ class Codebook(nn.Module):
 
 
 class ResidualVQ(nn.Module):
-    """Codebooks in a row, each quantising what the ones before left over, between two pointwise projections."""
+    """Residual vector quantiser: each codebook quantises the residual of those before, between two pointwise
+    projections."""
 
     def __init__(self, config: QuantizerConfig, codebooks: int, outer_dim: int, inner_dim: int | None = None):
         super().__init__()
@@ -58,8 +59,8 @@ class ResidualVQ(nn.Module):
 
 
 class SplitQuantizer(nn.Module):
-    """Semantic and acoustic codebooks, each in a row of their own, whose outputs are summed. With `semantic_dim`, the
-    semantic ones see the first so many channels of the latents alone."""
+    """Semantic and acoustic codebooks: two residual quantisers whose outputs are summed. With `semantic_dim`, the
+    semantic ones quantise only the first `semantic_dim` channels of the latents."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How a token is chosen from logits (`lm/sampling.py`): the same settings, and the same noise bit for bit."""
+"""Sampling of tokens from logits (`lm/sampling.py`): the same settings, and the same noise bit for bit."""
 
 from dataclasses import dataclass, fields
 
@@ -11,7 +11,7 @@ from duologue.mlx.state import State
 
 @dataclass
 class SlotSampling(State):
-    """The settings of every slot, as arrays. They outlive a reset: see `set`."""
+    """The settings of every slot, as arrays. A reset keeps them; `set` changes them."""
 
     temperature_B: mx.array
     top_k_B: mx.array

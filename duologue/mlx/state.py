@@ -27,7 +27,7 @@ class State:
         return 0
 
     def reset(self, mask_B: mx.array | None = None) -> None:
-        """Make the slots in `mask_B` (bool `[B]`; None: all) as new. The other slots keep every bit."""
+        """Reset the slots in `mask_B` (bool `[B]`; None: all). The other slots keep every bit."""
         for state in self._inner():
             state.reset(mask_B)
         for name, value in self._own():
@@ -35,7 +35,7 @@ class State:
             setattr(self, name, keep(value, new, mask_B))
 
     def grow(self) -> None:
-        """Make room for one more step: called before it, outside of what is compiled."""
+        """Allocate memory for one more step: call it before the step, outside the compiled graph."""
         for state in self._inner():
             state.grow()
 
@@ -49,7 +49,7 @@ class State:
         self._take(iter(arrays))
 
     def constants(self) -> tuple[int, ...]:
-        """Plain numbers that a step depends on: where they change, a compiled step is compiled again."""
+        """Plain numbers that a step depends on: if they change, the step is compiled again."""
         return tuple(number for state in self._inner() for number in state.constants())
 
     def nbytes(self) -> int:

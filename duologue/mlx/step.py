@@ -1,4 +1,4 @@
-"""One frame of a conversation at a time (`lm/step.py`)."""
+"""The step of the language model: one frame of a batch of conversations (`lm/step.py`, `lm/step_state.py`)."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from duologue.mlx.transformer import KeysValues, TransformerState
 
 @dataclass(frozen=True)
 class Guidance:
-    """Classifier-free guidance; what it does is described at the torch version."""
+    """Classifier-free guidance, as `lm.step_state.Guidance`."""
 
     condition: Condition | None = None
     text: bool = True
@@ -23,14 +23,13 @@ class Guidance:
 
 @dataclass
 class Conditions(State):
-    """Conditions as the step uses them, for each slot. They belong to the slots, not to their past: a reset leaves
-    them; `tell` changes them."""
+    """The conditions of each slot, as the step uses them. A reset keeps them; `tell` changes them."""
 
     summed_B1D: mx.array | None
     crossed: "list[Crossed]"  # one a layer; empty without cross-attention
 
     def reset(self, mask_B: mx.array | None = None) -> None:
-        """Conditions are not part of a conversation's past."""
+        """Keeps the conditions."""
 
     @property
     def pairs(self) -> list[KeysValues] | None:
@@ -47,7 +46,7 @@ class Crossed(State):
 
 @dataclass
 class Backbone(State):
-    """What the temporal transformer remembers and is told."""
+    """State and conditions of the temporal transformer."""
 
     temporal: TransformerState
     conditions: Conditions
@@ -55,7 +54,7 @@ class Backbone(State):
 
 @dataclass
 class Doubled(State):
-    """The same of 2B slots for B conversations: the conditional half, then the null half."""
+    """A `Backbone` of 2B slots for B conversations: the conditional half, then the null half."""
 
     both: Backbone
 
@@ -65,7 +64,7 @@ class Doubled(State):
 
 @dataclass
 class StepState(State):
-    """Everything a batch of conversations remembers between frames."""
+    """State of a batch of conversations."""
 
     backbone: Backbone | Doubled
     tokens_BKC: mx.array  # int32: the last frames of every stream, a ring of max_delay + 2
@@ -88,8 +87,8 @@ class StepState(State):
 
 
 class Thought(NamedTuple):
-    """What `listen` gives: the text token that the model chose for this frame, and the context of the depth
-    transformer (`[B, D]`; with guidance `[2B, D]`, the conditional half first)."""
+    """Output of `listen`: the text token that the model chose for this frame, and the context of the depth transformer
+    (`[B, D]`; with guidance `[2B, D]`, the conditional half first)."""
 
     text_B: mx.array
     hidden_BD: mx.array
@@ -97,9 +96,9 @@ class Thought(NamedTuple):
 
 
 class StepOutput(NamedTuple):
-    """What one step gives: the text token of this frame, the newest frame whose codebooks are all known (`[B, 1 + Q]`,
-    -2 while there is none yet), the token that writes down the user's words (-1: none), the temporal context, and
-    whether all that was computed is finite."""
+    """Output of one step: the text token of this frame, the newest frame whose codebooks are all known (`[B, 1 + Q]`,
+    -2 while there is none yet), the token of the user's transcript (-1: none), the temporal context, and whether all
+    that was computed is finite."""
 
     text_B: mx.array
     tokens_BK: mx.array
@@ -118,7 +117,7 @@ def init_state(
     """State for `len(sampling)` slots, each with its own settings.
 
     `condition` holds for all slots, or has a row for each; `tell` changes a slot's. `codebooks`: how many the depth
-    transformer speaks, all by default; the rest are no input.
+    transformer predicts, all by default; the rest are no input.
     """
     config, batch = lm.config, len(sampling)
     ring = max(config.delays) + 2
@@ -140,8 +139,8 @@ def init_state(
 
 
 def tell(lm: LM, state: StepState, slot: int, condition: Condition) -> None:
-    """Another condition for one slot, from its next step on. Its attended part must be as long as that of the others;
-    with guidance, the null half keeps what it was told."""
+    """Set the condition of one slot from its next step on. Its attended sequence must have the length of the others';
+    with guidance, the null half keeps its condition."""
     conditions, new = state.inner.conditions, _conditions(lm, condition, 1)
     if conditions.summed_B1D is not None and new.summed_B1D is not None:
         conditions.summed_B1D[slot] = new.summed_B1D[0]
@@ -187,7 +186,7 @@ def step(
     text_B: mx.array | None = None,
     audio_BQ: mx.array | None = None,
 ) -> StepOutput:
-    """Hear one frame of the user's codes `[B, Q]`; say one frame. The time base is described at the torch version.
+    """Hear one frame of the user's codes `[B, Q]`; say one frame. The time base is that of `lm.step.step`.
 
     `text_B`, `audio_BQ`: tokens to say instead of sampling (-2: sample). Slots outside `exec_B` neither hear nor say
     anything and keep their state; ignore what they return.
@@ -204,7 +203,7 @@ def step_frame(
     text_B: mx.array | None = None,
     audio_BQ: mx.array | None = None,
 ) -> StepOutput:
-    """`step` in a state that has room, as what is compiled calls it."""
+    """`step` without growing the state: the part that is compiled."""
     thought = listen(lm, state, heard_BQ, exec_B)
     said_B = thought.text_B
     if text_B is not None:
@@ -213,7 +212,7 @@ def step_frame(
 
 
 def listen(lm: LM, state: StepState, heard_BQ: mx.array, exec_B: mx.array | None = None) -> Thought:
-    """The first half of `step`, in a state that has room (`state.grow()`): hear one frame and choose its text token."""
+    """The first half of `step`, after `state.grow()`: hear one frame and choose its text token."""
     config, inner = lm.config, state.inner
     spoken = config.spoken
     delays_K = mx.array(config.delays)
@@ -273,7 +272,7 @@ def speak(
     state.tokens_BKC = _written(state.tokens_BKC, 0, next_B[:, None], said_BK, exec_B)
     state.frame_B = keep(state.frame_B, next_B, exec_B)
     tokens_BK = _complete(state, mx.array(config.delays[: 1 + state.codebooks]), exec_B)
-    if config.reads_user_text:  # the agent's alone
+    if config.reads_user_text:  # without the user's token
         first_B1, codes_BQ = tokens_BK[:, :1], tokens_BK[:, 1:]
         first_B1 = mx.where(first_B1 < 0, first_B1, first_B1 % (config.text_card + 1))
         tokens_BK = mx.concatenate([first_B1, codes_BQ], 1)
@@ -282,7 +281,7 @@ def speak(
 
 
 def _hidden(state: StepState, delays_K: mx.array, input_BK1: mx.array, before_BK1: mx.array) -> mx.array:
-    """What the null half reads."""
+    """Input of the null half."""
     late_BK1 = state.frame_B[:, None, None] > delays_K[:, None] + state.null_until_B[:, None, None]
     seen_BK1 = late_BK1 | before_BK1
     if state.guidance is not None and not state.guidance.text:
@@ -313,7 +312,7 @@ def _read(lm: LM, state: StepState, delays_K: mx.array, exec_B: mx.array | None)
     ring = state.tokens_BKC.shape[-1]
     index = mx.broadcast_to((state.frame_B % ring)[:, None, None], (*state.tokens_BKC.shape[:2], 1))
     before_BK1 = (state.frame_B[:, None] <= delays_K)[..., None]
-    if exec_B is not None:  # a slot at rest may hold nothing yet
+    if exec_B is not None:  # an inactive slot may have no tokens yet
         before_BK1 = before_BK1 | ~exec_B[:, None, None]
     tokens_BK1 = mx.take_along_axis(state.tokens_BKC, index, -1)
     return mx.where(before_BK1, lm.initial_tokens()[:, None], tokens_BK1), before_BK1

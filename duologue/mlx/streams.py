@@ -5,7 +5,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from duologue.engine.streams import Conditions, Listened, Unguided, pause_heads
+from duologue.interfaces import Conditions, Listened, Unguided, pause_heads
 from duologue.lm.sampling import Sampling
 from duologue.mlx.load import Quantize, load_codec, load_lm
 from duologue.mlx.step import Guidance, Thought, init_state, listen, speak, tell
@@ -13,7 +13,7 @@ from duologue.weights import Model
 
 
 class MLXStreams:
-    """An `engine.streams.Streams`."""
+    """`interfaces.Streams` in MLX."""
 
     def __init__(
         self,

@@ -67,7 +67,7 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A stack of layers, each frame seeing itself and `context - 1` frames before it."""
+    """A stack of layers; each frame attends to itself and to the `context - 1` frames before it."""
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
@@ -76,11 +76,11 @@ class Transformer(nn.Module):
         self.added_period = config.max_period if config.positions == "sin" else None
 
     def keys_values(self, source_BSD: mx.array) -> list[KeysValues]:
-        """What every layer attends to in a conditioning sequence."""
+        """Keys and values of a conditioning sequence, for every layer."""
         return [layer.cross_attention.keys_values(source_BSD) for layer in self.layers]
 
     def _placed(self, x_BTD: mx.array, position_BT: mx.array) -> mx.array:
-        """The input with its positions added, if that is how they are marked."""
+        """The input plus sinusoidal positions, if the model uses them."""
         if self.added_period is None:
             return x_BTD
         return x_BTD + sinusoids(position_BT, x_BTD.shape[-1], self.added_period).astype(x_BTD.dtype)
@@ -104,7 +104,9 @@ class Transformer(nn.Module):
     ) -> mx.array:
         """The next positions `[B, T, D]`; T is a multiple of `config.block`."""
         if x_BTD.shape[1] % self.block:
-            raise ValueError(f"a step of {x_BTD.shape[1]} positions is not of whole blocks of {self.block}")
+            raise ValueError(
+                f"a step of {x_BTD.shape[1]} positions is no multiple of a block of {self.block}"
+            )
         x_BTD = self._placed(x_BTD, state.caches[0].positions(x_BTD.shape[1]))
         for i, layer in enumerate(self.layers):
             x_BTD = layer.step(state.caches[i], x_BTD, exec_B, None if condition is None else condition[i])

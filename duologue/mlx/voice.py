@@ -1,6 +1,6 @@
-"""A voice by source and filter (`codec/voice.py`).
+"""The source-filter vocoder (`codec/voice.py`).
 
-There is no float64 on Metal: the phase is a whole number of 2**-32 turns, which loses nothing however long it is added.
+Metal has no float64: the phase is an integer in units of 2**-32 turns, which accumulates without error.
 """
 
 import math
@@ -18,7 +18,7 @@ TURN = 2.0**32
 @dataclass
 class VoiceState(State):
     """Of each slot: the source's phase (uint32) and its pitch in Hz, the filters and sources of before, and the samples
-    made since the noise last came again."""
+    made since the noise last repeated."""
 
     phase_B: mx.array
     hertz_B: mx.array
@@ -31,7 +31,7 @@ class VoiceState(State):
 
 
 class SourceFilter(nn.Module):
-    """Features `[B, T, D]` of stretches of `samples` to waveform `[B, T * samples]`."""
+    """Features `[B, T, D]`, one per `samples` samples, to waveform `[B, T * samples]`."""
 
     def __init__(self, dim: int, samples: int, taps: int, sample_rate: int):
         super().__init__()
@@ -75,14 +75,14 @@ class SourceFilter(nn.Module):
         return (old_BTS + share_S * (new_BTS - old_BTS)).reshape(batch, -1)
 
     def _pulses(self, state: VoiceState, pitch_BT: mx.array, exec_B: mx.array | None) -> mx.array:
-        """All harmonics below half the sample rate, in phase, of unit power; the pitch glides through a stretch."""
+        """All harmonics below half the sample rate, in phase, of unit power; the pitch is interpolated."""
         hertz_BT = MIDDLE * 2 ** mx.clip(pitch_BT, LOWEST, HIGHEST)
         before_BT = mx.concatenate([state.hertz_B[:, None], hertz_BT[:, :-1]], 1)
         n_S = mx.arange(1, self.samples + 1).astype(mx.float32)
         change_BT1 = (hertz_BT - before_BT)[..., None] / self.samples
         turns_BTS = (before_BT[..., None] * n_S + change_BT1 * (n_S * (n_S + 1) / 2)) / self.sample_rate
         ends_BT = turns_BTS[..., -1]
-        # Sums of whole numbers leave out whole turns by themselves.
+        # Integer overflow drops whole turns.
         ends_BT = ((ends_BT - mx.floor(ends_BT)) * TURN).astype(mx.uint32)
         ends_BT = state.phase_B[:, None] + mx.cumsum(ends_BT, 1)
         starts_BT = mx.concatenate([state.phase_B[:, None], ends_BT[:, :-1]], 1)

@@ -1,4 +1,4 @@
-"""The encoder with the layers of Whisper's (`codec/whisper.py`), channels last."""
+"""Whisper's encoder, made causal (`codec/whisper.py`), channels last."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ class WhisperEncoder(nn.Module):
     def __init__(self, config: WhisperConfig, frame_size: int):
         super().__init__()
         if frame_size % POSITION:
-            raise ValueError(f"frames of {frame_size} samples do not hold whole positions of {POSITION}")
+            raise ValueError(f"frames of {frame_size} samples are no multiple of a position of {POSITION}")
         self.each = frame_size // POSITION
         self.period = config.period
         self.conv1 = CausalConv1d(config.mels, config.dim, 3)

@@ -18,8 +18,8 @@ def split_heads(x_BTD: Tensor, head_dim: int) -> Tensor:
 
 
 def attend_few(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask_B1TS: Tensor | None) -> Tensor:
-    """As `attend`, for the few queries of one conversation: there three products take half the time of the kernel
-    that is made for many. The mask is added."""
+    """As `attend`, for the few queries of one conversation, where three matrix products take half the time of the fused
+    kernel. The mask is additive."""
     if q_BHTD.shape[0] != 1 or q_BHTD.shape[1] != k_BHSD.shape[1] or q_BHTD.device.type != "cpu":
         return attend(q_BHTD, k_BHSD, v_BHSD, mask_B1TS)
     q, k, v = q_BHTD[0], k_BHSD[0], v_BHSD[0]
@@ -71,7 +71,7 @@ class SelfAttention(nn.Module):
         self.out_proj = Linear(dim, dim, bias)
 
     def turns(self, position_BT: Tensor) -> Rotation | None:
-        """What positions do to queries and keys; the same in every layer of a stack."""
+        """Rotations of queries and keys at these positions; the same in every layer of a stack."""
         if self.max_period is None:
             return None
         return turns(position_BT, self.head_dim, self.max_period, self.interleaved)
@@ -156,5 +156,5 @@ class CrossAttention(nn.Module):
 
 
 def first_weight(module: nn.Module) -> Tensor:
-    """Any floating-point tensor of the module: says its device and computing dtype."""
+    """Any floating-point tensor of the module, for its device and dtype."""
     return next(p for p in chain(module.parameters(), module.buffers()) if p.is_floating_point())

@@ -1,7 +1,7 @@
 """Causal convolutions that give the same samples offline (`forward`) and frame by frame (`step`).
 
-Offline they are convolutions over `[B, C, T]`. A step takes and gives `[B, T, C]`: there a window of the input is a row
-of a matrix as it stands, and the few windows of a frame times the weights are one matrix product.
+Offline they are convolutions over `[B, C, T]`. A step maps `[B, T, C]` to `[B, T, C]`: there a window of the input is a
+contiguous row, and the few windows of a frame times the weights are one matrix product.
 """
 
 from dataclasses import dataclass
@@ -21,10 +21,8 @@ class ConvState(State):
 
 
 class CausalConv1d(nn.Conv1d):
-    """Convolution that sees the present and the past only.
-
-    `pad` says what stands before the first input: "zeros", or "edge" (the first input repeated).
-    Input lengths must be multiples of the stride.
+    """Convolution over the present and the past only. `pad`: what precedes the first input, "zeros" or "edge" (the
+    first input repeated). Input lengths must be multiples of the stride.
     """
 
     def __init__(
@@ -117,7 +115,7 @@ class CausalConvTranspose1d(nn.ConvTranspose1d):
         return ConvTransposeState(self.weight.new_zeros(batch, self.blocks - 1, block))
 
     def step(self, state: ConvTransposeState, x_BTC: Tensor, exec_B: Tensor | None = None) -> Tensor:
-        """The `T * stride` outputs that nothing later can change."""
+        """The `T * stride` outputs that are final."""
         (stride,), steps = self.stride, x_BTC.shape[1]
         y_BTNC = self._blocks(x_BTC)
         if self.blocks == 1:
@@ -131,7 +129,7 @@ class CausalConvTranspose1d(nn.ConvTranspose1d):
         return y_BTC.unflatten(-1, (stride, -1)).flatten(1, 2)
 
     def _blocks(self, x_BTC: Tensor) -> Tensor:
-        """What every input adds to the outputs from its own on, `[B, T, blocks, stride * C]`."""
+        """What each input adds to its own and later outputs, `[B, T, blocks, stride * C]`."""
         if self.groups == 1:
             y_BTN = self.product(x_BTC)
         else:
@@ -142,8 +140,8 @@ class CausalConvTranspose1d(nn.ConvTranspose1d):
 
 
 def _block_matrix(conv: nn.ConvTranspose1d) -> Parts:
-    """A row for each output that an input adds to, the kernel filled up with zeros to whole blocks. The bias belongs
-    to an output once, so it is added with the block that every output has: the first."""
+    """A row per output that an input adds to; the kernel is zero-padded to whole blocks. The bias must be added once
+    per output, so it is in the first block, which every output has."""
     (kernel,), (stride,) = conv.kernel_size, conv.stride
     short = -kernel % stride
     weight_KOI = F.pad(conv.weight, (0, short)).permute(2, 1, 0)

@@ -1,4 +1,4 @@
-"""A ring of keys and values for each slot: constant memory however long the conversation."""
+"""A ring buffer of keys and values for each slot: memory does not grow with the conversation."""
 
 import math
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ KeysValues = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Place:
-    """Where the positions of one step stand: worked out once, the same in every layer."""
+    """Where the positions of one step are in the ring: computed once, the same in every layer."""
 
     position_BT: Tensor
     entry_BT: Tensor  # the entries of the ring that they take
     used: int  # entries of the ring that hold anything
-    mask_B1TS: Tensor  # what they may see of the first `used` entries: 0, or -inf
+    mask_B1TS: Tensor  # additive mask over the first `used` entries: 0 or -inf
     exec_B: Tensor | None
 
 
@@ -34,14 +34,16 @@ class Ring(State):
     seen_B: Tensor  # int64: positions written since the last reset
     capacity: int
     context: int
-    block: int = 1  # positions of a block see one another; steps are then of whole blocks
-    used: int = 0  # upper bound of the entries in use in any slot, so that young conversations attend to few
+    block: int = 1  # positions of a block attend to each other; a step is a multiple of it
+    used: int = 0  # upper bound of the entries in use in any slot, so that new conversations attend to few
 
     def advance(self, steps: int, exec_B: Tensor | None, dtype: torch.dtype) -> Place:
-        """Give the next `steps` positions of every slot their places. `dtype` is that of the queries."""
+        """Allocate the next `steps` positions of every slot. `dtype` is that of the queries."""
         position_BT = self.seen_B[:, None] + torch.arange(steps, device=self.seen_B.device)
         self.used = min(self.capacity, self.used + steps)
-        seen_B = self.seen_B + steps  # of resting slots too: their queries see themselves, and are discarded
+        seen_B = (
+            self.seen_B + steps
+        )  # also of inactive slots: their queries attend to themselves, and are discarded
         self.seen_B.copy_(seen_B if exec_B is None else torch.where(exec_B, seen_B, self.seen_B))
         used = min(self.capacity, -(-self.used // 64) * 64)  # few distinct lengths
         entry_C = torch.arange(used, device=seen_B.device)
@@ -67,7 +69,7 @@ class Ring(State):
 
 
 def last_of_block(position_BT: Tensor, block: int) -> Tensor:
-    """The last position of the block of `block` positions that each stands in."""
+    """The last position of the block of `block` positions that each belongs to."""
     return position_BT if block == 1 else position_BT + (block - 1 - position_BT % block)
 
 
@@ -94,7 +96,7 @@ class KVCache(State):
 
     @staticmethod
     def empty(batch: int, heads: int, capacity: int, head_dim: int, like: Tensor) -> "KVCache":
-        """A cache with the device and dtype of `like`. On a CPU its memory is taken as a conversation fills it."""
+        """A cache with the device and dtype of `like`. On a CPU the system allocates its memory as it is written."""
         shape = batch, 2 * heads, capacity, head_dim
         if like.device.type != "cpu":
             return KVCache(like.new_zeros(shape))
@@ -109,15 +111,15 @@ class KVCache(State):
         return CacheRows([self.both_BHCD[slot] for slot in slots_N.tolist()])
 
     def scatter(self, slots_N: Tensor, taken: State) -> None:
-        """Nothing: these are its own rows."""
+        """Nothing to do: these are views of the cache's rows."""
 
     def update(self, new_BHTD: Tensor, place: Place) -> "list[KeysValues]":
-        """Write T new entries, keys and values; return the keys and the values of all that hold anything."""
+        """Write T new entries, keys and values; return the keys and the values of all entries in use."""
         if place.exec_B is None and len(new_BHTD) == 1:
             self.both_BHCD.index_copy_(2, place.entry_BT[0], new_BHTD)
         else:
             index = place.entry_BT[:, None, :, None].expand(new_BHTD.shape)
-            if place.exec_B is not None:  # slots that rest write their old entries back
+            if place.exec_B is not None:  # inactive slots write their old entries back
                 old_BHTD = self.both_BHCD.gather(2, index)
                 new_BHTD = torch.where(per_slot(place.exec_B, new_BHTD), new_BHTD, old_BHTD)
             self.both_BHCD.scatter_(2, index, new_BHTD)
@@ -127,7 +129,7 @@ class KVCache(State):
 
 @dataclass
 class CacheRows(State):
-    """The cache of some slots of many, in place: most of what a slot remembers, and too much to copy for a step."""
+    """Views of the caches of some slots: most of a slot's state, and too much to copy in each step."""
 
     both_HCD: list[Tensor]  # one a slot
 

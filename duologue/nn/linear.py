@@ -1,8 +1,6 @@
-"""Matrix products of the few rows that one frame is.
-
-On a CPU they take as long as reading the weights takes, and the usual product reads them slowly (on two cores 5 to
-10 GB/s of 25). `Product` keeps a copy that lies as the fastest kernel at hand reads it; in 16 bits where that loses
-nothing, because the weights were published in 16 bits.
+"""Matrix products with few rows, as one frame needs them. On a CPU reading the weights dominates, and the usual product
+reads them slowly (on two cores at 5 to 10 GB/s of 25). `Product` keeps a copy in the layout of the fastest available
+kernel; in 16 bits where that is lossless, because the weights were published in 16 bits.
 """
 
 import warnings
@@ -14,36 +12,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LARGEST = 2**26  # bytes of a matrix that may be kept twice; models with larger ones are for `quantized`
-FEW = 128  # rows; the usual product is good at more
-# A product in 16 bits adds up in one order, whoever else is in the batch: so it serves many conversations as well.
+LARGEST = 2**26  # bytes; larger matrices are not copied (see `quantized` for such models)
+FEW = 128  # rows; above, the usual product is as fast
+# The 16-bit kernel sums in one order, whatever the batch, so it also serves many conversations.
 MANY = 512  # rows
-TINY = 2**15  # weights of a matrix for which it is as fast as the usual product at any number of rows
+TINY = 2**15  # weights of a matrix up to which it is as fast as the usual product, for any number of rows
 SINGLE = 4  # rows: the frame of a conversation or two
-SMALL = (
-    2_000_000  # multiplications; where there are fewer, a kernel takes longer to begin than two threads gain
-)
+SMALL = 2_000_000  # multiplications; with fewer, starting two threads costs more than it gains
 HALF_MAX = 60_000  # below the largest float16
-LEFT_OVER = 2**11  # what a float16 leaves over of a float32 is smaller by this
+LEFT_OVER = 2**11  # the residual of rounding float32 to float16 is smaller by this factor
 Parts = tuple[Tensor, Tensor | None]
 Kernel = Callable[[Tensor], Tensor]
 
 
 class WeightCache:
-    """What `make` makes of a module's weight and bias (learnt or fixed), kept until they change. Only where no
-    gradients are wanted."""
+    """`make(weight, bias)` of a module, cached until they change. Only without gradients."""
 
     def __init__(self, module: nn.Module, make: Callable[[Any], Any]):
         self._module, self._make = module, make
-        # To ask the module for each takes longer than to add two vectors.
+        # Looking both up in the module takes longer than adding two vectors.
         own = module._parameters  # pyright: ignore[reportPrivateUsage]
         self._weights = own if "weight" in own else module._buffers  # pyright: ignore[reportPrivateUsage]
         self._made_of: tuple[Tensor | None, int, int] = None, 0, 0
-        self._data: Tensor | None = None  # held, or its address could come again as that of other weights
+        self._data: Tensor | None = None  # held, so that its address cannot be reused for other weights
         self._made: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles make their own."""
+        """Copies and pickles start with an empty cache."""
         return {**vars(self), "_made_of": (None, 0, 0), "_data": None, "_made": None}
 
     def get(self) -> Any:
@@ -58,8 +53,8 @@ class WeightCache:
 
 
 class Product(WeightCache):
-    """`x @ matrix.T + bias`, for a matrix and a bias that `parts` makes of a module's weights. The matrix is kept as
-    the kernel wants it, once each for few rows, for more and for many."""
+    """`x @ matrix.T + bias`, for the matrix and bias that `parts` computes from a module's weights. The matrix is
+    cached in each kernel's layout: for few rows, for more, and for many."""
 
     def __init__(self, module: nn.Module, parts: Callable[[Any], Parts]):
         super().__init__(module, _no_kernels)
@@ -81,7 +76,7 @@ def _no_kernels(module: nn.Module) -> dict[int, Kernel]:
 
 
 class HookFree(nn.Module):
-    """A module that a conversation calls hundreds of times a frame: without hooks, it goes straight to `forward`."""
+    """A module that is called hundreds of times a frame: without hooks, the call goes directly to `forward`."""
 
     def __call__(self, x: Tensor) -> Tensor:
         if torch.is_inference_mode_enabled() and not (self._forward_pre_hooks or self._forward_hooks):
@@ -90,7 +85,7 @@ class HookFree(nn.Module):
 
 
 class Linear(HookFree, nn.Linear):
-    """`nn.Linear` by way of a `Product`."""
+    """`nn.Linear` that computes by a `Product`."""
 
     def __init__(self, features_in: int, features_out: int, bias: bool = True):
         super().__init__(features_in, features_out, bias)
@@ -121,7 +116,7 @@ def fastest(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
 
 
 def by_half(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
-    """The product with a float32 matrix of float16 values, which is kept in 16 bits."""
+    """The product with a float32 matrix whose values are float16; it is kept in 16 bits."""
     small = max(rows, SINGLE) * matrix_NK.numel() <= SMALL
     if small and (kernel := _by_half_at_once(matrix_NK, bias_N)) is not None:
         return kernel
@@ -129,16 +124,16 @@ def by_half(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
     multiply = torch.ops.quantized.linear_dynamic_fp16.default
     multiply = getattr(
         multiply, "_op", multiply
-    )  # without the look for fake objects, which takes as long again
+    )  # skips torch's search for fake objects, which doubles the time
     return lambda x: multiply(x, packed)
 
 
 def _by_half_at_once(matrix_NK: Tensor, bias_N: Tensor | None) -> Kernel | None:
-    """The same kernel on one thread, through an older door that opens 10 us sooner, and may be gone one day."""
+    """The same kernel on one thread, by a deprecated op with 10 µs less overhead; torch may remove it."""
     try:
         pack, multiply = torch.fbgemm_pack_gemm_matrix_fp16, torch.fbgemm_linear_fp16_weight_fp32_activation
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # says so, once
+            warnings.simplefilter("ignore", UserWarning)  # it warns once that it is deprecated
             packed = pack(matrix_NK)
             multiply(matrix_NK[:1], packed, bias_N)
     except (AttributeError, RuntimeError):
@@ -147,7 +142,7 @@ def _by_half_at_once(matrix_NK: Tensor, bias_N: Tensor | None) -> Kernel | None:
 
 
 def _by_two_halves(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kernel:
-    """32 bits as 16 and what these leave over, 22 bits of 24 in all: for very few rows faster than 32 at once."""
+    """float32 as the sum of two float16 (22 of 24 bits): for very few rows faster than float32."""
     first_NK = matrix_NK.half().float()
     second_NK = ((matrix_NK - first_NK) * LEFT_OVER).half().float()
     biases_2N = None if bias_N is None else torch.cat([bias_N, torch.zeros_like(bias_N)])
@@ -161,14 +156,14 @@ def _by_two_halves(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kerne
 
 
 def kept_half(matrix_NK: Tensor) -> bool:
-    """Whether a product keeps this matrix in 16 bits: where they lose nothing, as with weights published in float16."""
+    """Whether float16 represents this matrix exactly, as with weights published in float16."""
     usable = has_fbgemm() and matrix_NK.dtype == torch.float32 and matrix_NK.nbytes <= LARGEST
     return usable and torch.equal(matrix_NK.half().float(), matrix_NK)
 
 
 @cache
 def has_fbgemm() -> bool:
-    """A kernel for weights in 16 bits and inputs in 32."""
+    """A kernel for float16 weights and float32 inputs."""
     return "fbgemm" in torch.backends.quantized.supported_engines and torch.backends.quantized.engine in (
         "fbgemm",
         "x86",
@@ -177,7 +172,7 @@ def has_fbgemm() -> bool:
 
 @cache
 def _has_onednn() -> bool:
-    """A kernel for weights that lie in the order it likes. Private to torch, so its answer is checked once."""
+    """A kernel for prepacked weights. It is private to torch, so its result is checked once."""
     if not torch.backends.mkldnn.is_available():
         return False
     try:

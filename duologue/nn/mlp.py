@@ -7,8 +7,8 @@ from duologue.nn.linear import HookFree, Linear
 
 
 def gelu(x_BTD: Tensor) -> Tensor:
-    """As torch's, which passes what is contiguous on to a library whose set-up takes several times as long as the few
-    positions of a frame."""
+    """GELU without torch's call into a library, whose set-up takes several times as long as the few positions of a
+    frame."""
     return F.gelu(x_BTD.mT).mT
 
 

@@ -20,7 +20,7 @@ class RMSNorm(HookFree):
 
     def forward(self, x_D: Tensor) -> Tensor:
         if x_D.dtype == torch.float32 and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            # A step of a small model is mostly norms, so they are as few operations as will do.
+            # Norms dominate the step of a small model, so they use as few operations as possible.
             weight_D, floor = self.prepared.get()
             return x_D * (weight_D / torch.hypot(torch.linalg.vector_norm(x_D, 2, -1, True), floor))
         wide_D = x_D.float()
@@ -52,7 +52,7 @@ def make_scale(dim: int, init: float | None) -> nn.Module:
 
 
 def add_scaled(x_D: Tensor, scale: nn.Module, update_D: Tensor) -> Tensor:
-    """A residual branch added, times its scale if it has one."""
+    """Add a residual branch, scaled if it has a scale."""
     return torch.addcmul(x_D, scale.scale, update_D) if isinstance(scale, LayerScale) else x_D + update_D
 
 

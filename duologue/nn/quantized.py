@@ -1,6 +1,6 @@
-"""Linear layers in 8 or 4 bits a weight on a CPU: where a step takes as long as reading the weights, a quarter or an
-eighth of them. Embeddings, norms and whatever multiplies slices of its weights stay as they are (as in the paper's
-section 4.6)."""
+"""Linear layers with 8 or 4 bits a weight on a CPU, where a step takes as long as reading the weights: a quarter or an
+eighth of the bytes of float32. Embeddings, norms and layers that multiply slices of their weights are not quantised (as
+in section 4.6 of the paper)."""
 
 import warnings
 from collections.abc import Callable
@@ -20,12 +20,12 @@ TINY = 1e-30
 
 
 class Int8Linear(nn.Module):
-    """A row of weights has one scale. So has an input, which the kernel rounds to 8 bits as well (where it exists; else
-    the weights alone are rounded). Small matrices are read faster than that kernel begins: they stay in 16 bits, with
-    the values that the 8 stand for."""
+    """One scale per row of weights and per input, which the kernel also rounds to 8 bits (where the kernel is missing,
+    only weights are rounded). For small matrices the kernel's overhead is too large: they are kept in 16 bits, with the
+    same rounded values."""
 
     def __init__(self, data_NK: Tensor, largest_N: Tensor):
-        """`data_NK` int8; `largest_N` float32, what 127 stands for in each row."""
+        """`data_NK` int8; `largest_N` float32, the value of 127 in each row."""
         super().__init__()
         scale_N, self.nbytes = largest_N.float() / LEVELS, data_NK.nbytes + largest_N.nbytes
         if has_fbgemm() and SINGLE * data_NK.numel() <= SMALL and float(largest_N.max()) < HALF_MAX:
@@ -48,7 +48,7 @@ class Int4Linear(nn.Module):
         low_NG1, high_NG1 = w_NGK.amin(-1, keepdim=True), w_NGK.amax(-1, keepdim=True)
         scale_NG1 = ((high_NG1 - low_NG1) / 15).clamp(min=TINY)
         q_NK = ((w_NGK - low_NG1) / scale_NG1).round().clamp(0, 15).flatten(1).int()
-        zero_NG1 = low_NG1 + 8 * scale_NG1  # what the kernel takes the middle, 8, for
+        zero_NG1 = low_NG1 + 8 * scale_NG1  # the kernel's zero point is the middle, 8
         scales_GN2 = torch.cat([scale_NG1, zero_NG1], -1).transpose(0, 1).contiguous().bfloat16()
         packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(q_NK, 1)
         self.register_buffer("packed", packed, persistent=False)
@@ -69,7 +69,7 @@ def check_kind(kind: str) -> None:
 
 
 def quantized(weight_NK: Tensor, kind: str) -> nn.Module:
-    """A linear layer without bias of these weights. What 4 bits cannot hold (rows that are no whole groups) gets 8."""
+    """A linear layer without bias of these weights. Rows that do not divide into groups get 8 bits instead of 4."""
     rows, columns = weight_NK.shape
     if kind == "q4" and columns % GROUP == 0 and rows % 16 == 0:
         return Int4Linear(weight_NK)
@@ -79,8 +79,8 @@ def quantized(weight_NK: Tensor, kind: str) -> nn.Module:
 
 
 def _whole_int8(data_NK: Tensor, scale_N: Tensor) -> Callable[[Tensor], Tensor]:
-    """FBGEMM's product of 8-bit inputs and weights. Each row of inputs is scaled by itself, so that no slot of a batch
-    changes what another gets."""
+    """FBGEMM's product of 8-bit inputs and weights. Each row of inputs has its own scale, so that slots stay
+    independent."""
     packed = _pack(data_NK, scale_N)
     product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
     levels = input_levels()
@@ -93,14 +93,14 @@ def _whole_int8(data_NK: Tensor, scale_N: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _weights_int8(data_NK: Tensor, scale_N: Tensor) -> Callable[[Tensor], Tensor]:
-    data_NK, scale_N = data_NK.clone(), scale_N.bfloat16()  # no view of a file that may change
+    data_NK, scale_N = data_NK.clone(), scale_N.bfloat16()  # not a view of a memory-mapped file
     return lambda x_BK: torch.ops.aten._weight_int8pack_mm(x_BK.bfloat16(), data_NK, scale_N).to(x_BK.dtype)
 
 
 def _pack(data_NK: Tensor, scale_N: Tensor) -> Any:
     zeros_N = torch.zeros(len(scale_N), dtype=torch.int64)
     with warnings.catch_warnings():
-        # Tensors of quantized types will go; the product of packed weights has none but this, on its way in.
+        # torch deprecates quantized tensor types, but packing the weights still takes one.
         warnings.simplefilter("ignore", UserWarning)
         weight = torch._make_per_channel_quantized_tensor(  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
             data_NK, scale_N.clamp(min=TINY).double(), zeros_N, 0
@@ -122,7 +122,7 @@ def _has_int8() -> bool:
 
 @cache
 def input_levels() -> int:
-    """What the largest input is rounded to. Without VNNI the kernel adds pairs of products in 16 bits, which 8 and 8
-    bits overflow."""
+    """The integer to which the largest input is rounded. Without VNNI the kernel adds pairs of products in 16 bits,
+    which overflow with 8-bit inputs."""
     vnni = torch.cpu._is_vnni_supported()  # pyright: ignore[reportPrivateUsage]
     return 127 if vnni else 63

@@ -1,4 +1,4 @@
-"""What marks positions: rotations of queries and keys, or sinusoids that are added to the input."""
+"""Position embeddings: rotations of queries and keys (RoPE), or sinusoids added to the input."""
 
 from functools import cache
 
@@ -13,7 +13,7 @@ Rotation = (
 def turns(
     position_BT: Tensor, dim: int, max_period: float, interleaved: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """How far each channel of heads of `dim` channels turns at each position, in float32.
+    """The rotation of each channel of heads of `dim` channels at each position, in float32.
 
     `interleaved` pairs neighbouring channels (Moshi, Mimi); otherwise channel d pairs with d + dim / 2 (Hibiki-Zero).
     """
@@ -27,7 +27,7 @@ def turns(
 
 
 def complex_rotation(position_BT: Tensor, moving: int, still: int, dim: int, max_period: float) -> Tensor:
-    """As `turns` of neighbouring channels, for `moving` heads and then `still` ones that do not turn; on a CPU."""
+    """As `turns` of neighbouring channels, for `moving` heads followed by `still` ones without rotation; on a CPU."""
     angle_BHTF = position_BT[:, None, :, None] * _rates(moving, still, dim, max_period)
     return torch.polar(torch.ones_like(angle_BHTF), angle_BHTF)
 

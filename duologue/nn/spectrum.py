@@ -10,7 +10,7 @@ from duologue.nn.linear import Parts, Product
 def power_spectrum(windows_TS: Tensor, bins: int) -> Tensor:
     """Squared magnitudes `[..., bins]` of the first `bins` of each window `[..., S]`.
 
-    By the squares of both parts: the absolute value of complex numbers takes twice as long.
+    Computed from the real and imaginary parts: the absolute value of complex numbers takes twice as long.
     """
     both = torch.view_as_real(torch.fft.rfft(windows_TS)[..., :bins])
     real, imaginary = both[..., 0], both[..., 1]
@@ -20,13 +20,13 @@ def power_spectrum(windows_TS: Tensor, bins: int) -> Tensor:
 class Filterbank(nn.Module):
     """Sums of the bins of spectra `[..., F]` with fixed weights, `[..., M]`.
 
-    The weights are rounded to float16 as the weights of a published codec are: the product then adds up in one order
-    whoever else is in the batch (`nn.linear`).
+    The weights are rounded to float16, as those of a published codec: the product then sums in one order, whatever the
+    batch (`nn.linear`).
     """
 
     def __init__(self, filters_FM: np.ndarray):
         super().__init__()
-        # From numpy: real also where modules are made without memory.
+        # From numpy, so that they have values even on the meta device.
         weight_MF = torch.from_numpy(np.ascontiguousarray(filters_FM.T).astype(np.float16).astype(np.float32))
         self.register_buffer("weight", weight_MF, persistent=False)
         self.weight: Tensor

@@ -1,4 +1,4 @@
-"""A list of modules that knows their type: `nn.ModuleList` for a type checker's eyes."""
+"""`nn.ModuleList` with the type of its modules."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar, overload

@@ -14,8 +14,8 @@ def per_slot(mask_B: Tensor, like: Tensor) -> Tensor:
 
 
 def running(exec_B: Tensor | None) -> Tensor | None:
-    """`exec_B`, or None if every slot runs: the step without masks is shorter. Only where asking costs nothing: on a
-    CPU, outside a compiled step."""
+    """`exec_B`, or None if every slot runs: the step without masks is shorter. Only on a CPU, outside a compiled step,
+    where the check does not synchronise."""
     if exec_B is None or exec_B.device.type != "cpu" or torch.compiler.is_compiling():
         return exec_B
     return None if bool(exec_B.all()) else exec_B
@@ -27,8 +27,8 @@ def keep(buffer: Tensor, new: Tensor, exec_B: Tensor | None) -> None:
 
 
 def clear(value: Tensor, mask_B: Tensor | None, fresh: float) -> None:
-    """Fill the slots of `mask_B` (None: all). On a CPU the memory of others is not even read: a newcomer must not make
-    them wait."""
+    """Fill the slots of `mask_B` (None: all). On a CPU the memory of other slots is not touched, so that a new
+    conversation does not delay them."""
     if mask_B is None:
         value.fill_(fresh)
     elif value.device.type == "cpu":
@@ -42,8 +42,8 @@ class State:
     """Base of every streaming state: a dataclass of tensors `[B, ...]`, other states, and lists of them. Fields of any
     other type are not part of a slot's past.
 
-    All tensors start at zero unless a subclass overrides `fresh`, so that a reset slot is exactly as new: keys and
-    values are cleared too, and a NaN cannot outlive the conversation that caused it.
+    All tensors start at zero unless a subclass overrides `fresh`, so a reset slot equals a new one: keys and values are
+    cleared too, and a NaN cannot outlive the conversation that caused it.
     """
 
     def fresh(self, name: str) -> float:
@@ -51,7 +51,7 @@ class State:
         return 0
 
     def reset(self, mask_B: Tensor | None = None) -> None:
-        """Make the slots in `mask_B` (bool `[B]`; None: all) as new. The other slots keep every bit."""
+        """Reset the slots in `mask_B` (bool `[B]`; None: all). The other slots keep every bit."""
         for name, value in self._parts():
             if isinstance(value, State):
                 value.reset(mask_B)
@@ -59,7 +59,7 @@ class State:
                 clear(value, mask_B, self.fresh(name))
 
     def gather(self, slots_N: Tensor) -> Self:
-        """The state of these slots alone (int64 `[N]`): to be stepped, and then given back by `scatter`."""
+        """A copy of the state of these slots (int64 `[N]`): step it, then write it back with `scatter`."""
 
         def taken(value: Any) -> Any:
             if isinstance(value, State):
@@ -71,7 +71,7 @@ class State:
         return replace(self, **{field.name: taken(getattr(self, field.name)) for field in fields(self)})  # pyright: ignore[reportArgumentType]
 
     def scatter(self, slots_N: Tensor, taken: "State") -> None:
-        """Give these slots the state that was taken from them, as it is by now."""
+        """Write a state from `gather` back into these slots."""
         for (_, mine), (_, its) in zip(self._parts(), taken._parts(), strict=True):
             if isinstance(mine, State):
                 assert isinstance(its, State)
@@ -86,7 +86,7 @@ class State:
             yield from part.tensors() if isinstance(part, State) else [part]
 
     def fix_shapes(self) -> None:
-        """From here on every step has the same shapes, for a compiled step."""
+        """Use the same shapes in every step from now on, for a compiled step."""
         for _, part in self._parts():
             if isinstance(part, State):
                 part.fix_shapes()

@@ -77,7 +77,7 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A stack of layers, each frame seeing itself and `context - 1` frames before it.
+    """A stack of layers; each frame attends to itself and to the `context - 1` frames before it.
 
     `condition` is, for a model with cross-attention, the keys and values of each layer (`keys_values`).
     """
@@ -87,14 +87,16 @@ class Transformer(nn.Module):
         self.context, self.block = config.context, config.block
         self.added_period = config.max_period if config.positions == "sin" else None
         self.layers = Stack(Layer(config) for _ in range(config.layers))
-        self.checkpointing = False  # recompute activations going back: less memory, a third more work
+        self.checkpointing = (
+            False  # recompute activations in the backward pass: less memory, a third more compute
+        )
 
     def keys_values(self, source_BSD: Tensor) -> list[KeysValues]:
-        """What every layer attends to in a conditioning sequence."""
+        """Keys and values of a conditioning sequence, for every layer."""
         return [layer.cross_attention.keys_values(source_BSD) for layer in self.layers]
 
     def _placed(self, x_BTD: Tensor, position_BT: Tensor) -> Tensor:
-        """The input with its positions added, if that is how they are marked."""
+        """The input plus sinusoidal positions, if the model uses them."""
         if self.added_period is None:
             return x_BTD
         return x_BTD + sinusoids(position_BT, x_BTD.shape[-1], self.added_period).to(x_BTD.dtype)
@@ -129,7 +131,9 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """The next positions `[B, T, D]`; T is a multiple of `config.block`."""
         if x_BTD.shape[1] % self.block:
-            raise ValueError(f"a step of {x_BTD.shape[1]} positions is not of whole blocks of {self.block}")
+            raise ValueError(
+                f"a step of {x_BTD.shape[1]} positions is no multiple of a block of {self.block}"
+            )
         place = state.ring.advance(x_BTD.shape[1], exec_B, x_BTD.dtype)
         x_BTD = self._placed(x_BTD, place.position_BT)
         rotation = self.layers[0].attention.step_rotation(place.position_BT)

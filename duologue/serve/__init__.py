@@ -1,1 +1,1 @@
-"""Conversations over the network: the server, who gets in, and one protocol a file."""
+"""Conversations over the network: the server, admission control, and one protocol per file."""

@@ -1,4 +1,4 @@
-"""Who may connect at all: keys, origins and hosts, before anything is upgraded."""
+"""Access control by keys, origins and hosts, before a connection is upgraded."""
 
 import base64
 import hashlib
@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
-from duologue.serve.settings import BAD_KEYS, Settings
+from duologue.serve.settings import BAD_KEYS_PER_MINUTE, Settings
 
-ADDRESSES = 1000  # whose bad keys are remembered
+ADDRESSES = 1000  # whose wrong keys are remembered
 
 
 class Access:
-    """Decides by headers and query alone."""
+    """Decides by headers and query only."""
 
     def __init__(self, settings: Settings, now=time.monotonic):
         self._origins = {origin.rstrip("/").lower() for origin in settings.origins}
@@ -33,15 +33,15 @@ class Access:
         return bool(self._keys)
 
     def host_refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
-        """The HTTP status and the sentence to turn away whoever calls this server by a name that is not its own: a
-        page of another site may have made that name lead here."""
+        """HTTP status and message for a request whose Host is not this server's; None if it is. Protects against DNS
+        rebinding: another site's page may have made its own name resolve to this server."""
         host = _host(f"//{connection.headers.get('host', '')}")
         if "*" in self._origins or host in self._hosts or _is_address(host):
             return None
         return 403, f"this server is not {host[:100]}: allow it with --origins"
 
     def refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
-        """The same for whoever may not connect for any reason; None if it may come in."""
+        """HTTP status and message for a request that may not connect, for any reason; None if it may."""
         if refusal := self.host_refusal(connection):
             return refusal
         origin = connection.headers.get("origin")
@@ -50,7 +50,7 @@ class Access:
         return self._key_refusal(connection) if self._keys else None
 
     def twilio_refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
-        """As `refusal`, for Twilio: with its token its signature counts, and no key is needed."""
+        """As `refusal`, for Twilio: with a token its signature is checked instead of a key."""
         if not self._twilio_token:
             return self.refusal(connection)
         url = f"wss://{connection.headers.get('host', '')}{connection.scope['path']}"
@@ -64,13 +64,13 @@ class Access:
         return bool({"*", origin} & self._origins) or origin.partition("://")[2] == host.lower()
 
     def _key_refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
-        """A right key opens, whatever others at the same address have tried."""
+        """A correct key is accepted, whatever else was tried from the same address."""
         if sum(hmac.compare_digest(_digest(shown_key(connection)), key) for key in self._keys):
             return None
         address = connection.client.host if connection.client else ""
         now = self._now()
         recent = [at for at in self._bad.get(address, []) if now - at < 60]
-        if len(recent) >= BAD_KEYS:
+        if len(recent) >= BAD_KEYS_PER_MINUTE:
             return 429, "too many wrong keys: wait a minute"
         self._bad[address] = [*recent, now]
         self._bad.move_to_end(address)
@@ -80,7 +80,7 @@ class Access:
 
 
 def shown_key(connection: HTTPConnection) -> str:
-    """The key a client shows, wherever its protocol lets it."""
+    """The key of a request, from any place where its protocol can carry one."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()
@@ -94,7 +94,7 @@ def shown_key(connection: HTTPConnection) -> str:
 
 
 def twilio_signature(token: str, url: str) -> str:
-    """What Twilio sends as X-Twilio-Signature with a request without a body."""
+    """The X-Twilio-Signature of a request without a body."""
     return base64.b64encode(hmac.digest(token.encode(), url.encode(), "sha1")).decode()
 
 
@@ -103,7 +103,7 @@ def _digest(key: str) -> bytes:
 
 
 def _host(url: str) -> str:
-    """The host that a URL names; none if it is no URL."""
+    """The host of a URL; empty if it is not a URL."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""The server's addresses, as a Starlette application that can be mounted in another."""
+"""The server's routes, as a Starlette application that can be mounted in another."""
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable
@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketClose
 
 from duologue import __version__
-from duologue.engine.base import Backend
 from duologue.engine.batcher import Batcher
 from duologue.engine.recorder import Recorder
+from duologue.interfaces import Backend
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
 from duologue.serve.access import Access
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from duologue.serve.webrtc import Calls
 
 STATIC = Path(__file__).parent / "static"
-POLICY = (  # what the page needs, and no more: see docs/web.md
+POLICY = (  # only what the page needs: see docs/web.md
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' ws: wss:; object-src 'none'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -51,7 +51,7 @@ HEADERS = {
 
 
 class Service:
-    """A model being served: the engine, who may come in, and what is measured."""
+    """A served model: the engine, admission control and metrics."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Service:
 
 
 def create_app(service: Service) -> Starlette:
-    """The application: the page, all protocols, and what a load balancer and Prometheus ask for."""
+    """The application: the page, all protocols, health checks and metrics."""
     calls = _webrtc(service)
 
     async def status(request: Request) -> Response:
@@ -178,7 +178,7 @@ def create_app(service: Service) -> Starlette:
     ]
     if (STATIC / "index.html").exists():
         routes.append(Mount("/", _Static(directory=STATIC, html=True)))
-    # Pages of other sites open WebSockets without asking; an offer of WebRTC they may only post if they are allowed to.
+    # Pages of other sites can open WebSockets without CORS, but need it to post a WebRTC offer.
     others = Middleware(
         CORSMiddleware,
         allow_origins=service.settings.origins,
@@ -199,8 +199,7 @@ def _webrtc(service: Service) -> "Calls | None":
 
 
 class _OwnName:
-    """Answers only those who call the server by its name: not the page of another site that borrows it. What asks for
-    the server's health may call it anything."""
+    """Refuses requests for another Host (DNS rebinding), except for health checks."""
 
     def __init__(self, app: ASGIApp, service: Service):
         self._app, self._service = app, service
@@ -216,7 +215,7 @@ class _OwnName:
 
 class _Static(StaticFiles):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":  # no such address
+        if scope["type"] == "websocket":  # unknown route
             await WebSocketClose()(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -241,7 +240,7 @@ def _refused(
 
 
 async def _let_in(service: Service, websocket: WebSocket, refusal_of: Refusal | None = None) -> bool:
-    """Whether a client may connect; if not it is told before the upgrade, with an HTTP status."""
+    """Whether a client may connect; if not, it gets an HTTP status before the upgrade."""
     response = _refused(service, websocket, refusal_of)
     if response is None and service.pool.draining is not None:
         response = JSONResponse({"error": "the server is being restarted"}, 503, {"Retry-After": "5"})

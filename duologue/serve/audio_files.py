@@ -1,4 +1,4 @@
-"""Recordings that come in a request, and those that go out in an answer."""
+"""Recordings in requests and in responses."""
 
 import asyncio
 import io
@@ -17,10 +17,10 @@ from duologue.errors import InputError
 from duologue.serve.link import Pcm16
 
 LARGEST = 64 << 20  # bytes of a recording
-SLACK = 1 << 20  # bytes of a form beside its recording
-LONGEST = 4 * 3600.0  # seconds of one
+SLACK = 1 << 20  # bytes of a form besides its recording
+LONGEST_SECONDS = 4 * 3600.0  # seconds of one
 
-# What each format is in libsndfile's terms, and as a media type.
+# libsndfile's format and the media type of each.
 WHOLE = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III")}
 MEDIA = {
     "mp3": "audio/mpeg",
@@ -32,11 +32,11 @@ MEDIA = {
 
 
 class TooBig(InputError):
-    """A recording is larger than is let in."""
+    """A recording is larger than allowed."""
 
 
 def limited(receive: Receive) -> Receive:
-    """`receive` of a request, which raises TooBig where its body holds more than a recording and what goes with it."""
+    """`receive` of a request that raises TooBig if the body is larger than a recording and its form fields."""
     size = 0
 
     async def within() -> Message:
@@ -73,15 +73,14 @@ def _read(path: Path, rate: int) -> np.ndarray:
     blocks, samples = [], 0
     for block_CS in open_audio(path, rate).blocks():
         samples += block_CS.shape[1]
-        if samples > LONGEST * rate:
-            raise TooBig(f"a recording is at most {LONGEST / 3600:.0f} hours long")
+        if samples > LONGEST_SECONDS * rate:
+            raise TooBig(f"a recording is at most {LONGEST_SECONDS / 3600:.0f} hours long")
         blocks.append(mono(block_CS))
     return np.concatenate(blocks)
 
 
 class Encoder:
-    """Speech as it comes, as the bytes of a format: pcm and opus at once, flac and mp3 in what their encoder makes
-    whole."""
+    """Encodes speech incrementally: pcm and opus at once, flac and mp3 in the blocks of their encoder."""
 
     def __init__(self, form: str, rate: int):
         self._form, self._rate = form, rate

@@ -1,7 +1,6 @@
-"""The web server's doors: who is let in as a connection, how long a request may take, how much is read at once.
-
-uvicorn has no deadline for a request, no bound of connections from one address, and takes what a peer sent at once as
-one piece of work. One stranger could so close the server to everybody, or keep every conversation waiting.
+"""Limits of connections: how many, how long a request may take, how much is read at once. uvicorn has no deadline for a
+request, no limit of connections per address, and processes all that a peer sent as one piece of work. A single peer
+could block the server, or delay every conversation.
 """
 
 import asyncio
@@ -23,16 +22,16 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from duologue.serve.link import Budget
 from duologue.serve.settings import (  # fmt: skip
-    ANSWER,
+    ANSWER_SECONDS,
+    BLOCKED_SECONDS,
     CONNECTIONS,
     FLOOD,
     FROM_ONE,
-    MESSAGES,
     MESSAGES_BURST,
+    MESSAGES_PER_SECOND,
     PIECE,
-    REQUEST,
-    SHUNNED,
-    SOUND_ANSWER,
+    REQUEST_SECONDS,
+    SOUND_ANSWER_SECONDS,
     SOUND_PATHS,
     SPARE,
     UNSENT,
@@ -40,14 +39,14 @@ from duologue.serve.settings import (  # fmt: skip
 
 log = logging.getLogger(__name__)
 
-PAUSE = 0.005  # seconds after one that is turned away: who knocks all the time must not take all of it
+PAUSE_SECONDS = 0.005  # seconds after a refused connection, so that a flood of them does not use all the time
 NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class Http(H11Protocol):
-    """A connection that must send a whole request in time, and take the answer in time."""
+    """A connection with deadlines for sending a whole request and for reading the answer."""
 
     _deadline: asyncio.TimerHandle | None = None
     began = 0.0
@@ -55,13 +54,13 @@ class Http(H11Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether nothing is being answered: it is idle, or its request is not complete."""
+        """Whether it is idle or its request is incomplete."""
         return self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # pyright: ignore[reportArgumentType]
         self.began = self.loop.time()
-        self._within(REQUEST)
+        self._within(REQUEST_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._within(None)
@@ -75,10 +74,10 @@ class Http(H11Protocol):
         if self.waits:
             if (
                 self._deadline is None or self._carries_sound
-            ):  # a recording may take as long as it goes on coming
-                self._within(REQUEST)
+            ):  # a recording may take longer, while data arrives
+                self._within(REQUEST_SECONDS)
         elif not complete:
-            self._within(SOUND_ANSWER if self._carries_sound else ANSWER)
+            self._within(SOUND_ANSWER_SECONDS if self._carries_sound else ANSWER_SECONDS)
 
     @property
     def _carries_sound(self) -> bool:
@@ -95,7 +94,7 @@ class Http(H11Protocol):
         upgraded = self.transport.get_protocol()
         if not getattr(
             upgraded, "handshake_initiated", True
-        ):  # a line that is too long for the WebSocket library
+        ):  # a header line that is too long for the WebSocket library
             self.transport.write(TOO_LARGE)
             self.transport.close()
         elif isinstance(upgraded, Socket):
@@ -115,15 +114,15 @@ class Http(H11Protocol):
 
 
 class Socket(WebSocketsSansIOProtocol):
-    """A WebSocket that keeps little unsent (what a slow peer does not read waits in its session, which drops the old)
-    and reads little at once, so that whoever sends much keeps nobody waiting."""
+    """A WebSocket with a small send buffer (frames for a slow peer wait in its session, which drops old ones) that
+    reads little at once, so that a peer that sends much does not delay others."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.shun: Callable[[str], object] = lambda host: None
         self._unread = b""
         self._reads = False  # soon
-        self._frames = Budget(MESSAGES, MESSAGES_BURST)
+        self._frames = Budget(MESSAGES_PER_SECOND, MESSAGES_BURST)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -137,7 +136,7 @@ class Socket(WebSocketsSansIOProtocol):
         self._go_on()
 
     def _go_on(self) -> None:
-        """Read on if all that was read has been taken."""
+        """Resume reading when all messages were taken."""
         if self.transport.is_closing():
             return
         if self._unread and not self.read_paused and not self._reads:
@@ -168,8 +167,8 @@ class Socket(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.close" and message.get("reason") == FLOOD:
             self._shun()
         if self.initial_response is not None and self.close_sent:
-            self.handshake_complete = True  # it was refused, which uvicorn takes for an error
-        if self.close_sent:  # the peer's goodbye may be among what is not read yet
+            self.handshake_complete = True  # it was refused, which uvicorn would log as an error
+        if self.close_sent:  # the peer's close frame may be among the unread data
             self._go_on()
 
     def handle_ping(self) -> None:
@@ -185,7 +184,7 @@ class Socket(WebSocketsSansIOProtocol):
             super().handle_cont(event)
 
     def _counted(self) -> bool:
-        """Frames that are no message of their own, which the application counts: pings, and pieces of one."""
+        """Frames other than whole messages, which the application limits itself: pings and fragments."""
         if not self._frames.take() and not self.close_sent:
             self.conn.fail(1008, "too many frames")
             self.handle_parser_exception()
@@ -198,9 +197,9 @@ class Socket(WebSocketsSansIOProtocol):
 
 
 class Door:
-    """Accepts connections at a socket, as one of `uvicorn.Server.servers`: so many in all, and so many from one address
-    that is no trusted proxy. Beyond that, one that waits for its request goes, or else the newcomer; one that flooded
-    the server is not let in again for a while."""
+    """Accepts connections at a socket, as one of `uvicorn.Server.servers`, with limits in all and per address (except
+    trusted proxies). At the limit, a connection without a request is closed, or else the new one is refused; an address
+    that flooded the server is blocked for a while."""
 
     def __init__(
         self,
@@ -218,14 +217,14 @@ class Door:
         self._shunned: OrderedDict[str, float] = OrderedDict()  # until when
         self._beginning: dict[
             asyncio.Task[None], str
-        ] = {}  # those that shake hands for TLS, and their addresses
+        ] = {}  # connections in their TLS handshake, and their addresses
         self.loop = asyncio.get_running_loop()
         self._task = self.loop.create_task(self._run())
 
     def shun(self, host: str) -> None:
-        """Let nobody in from an address for a while."""
+        """Block an address for a while."""
         if host not in self._trusted:
-            self._shunned[host] = self.loop.time() + SHUNNED
+            self._shunned[host] = self.loop.time() + BLOCKED_SECONDS
             self._shunned.move_to_end(host)
             if len(self._shunned) > CONNECTIONS:
                 self._shunned.popitem(last=False)
@@ -240,9 +239,9 @@ class Door:
     async def _run(self) -> None:
         while True:
             try:
-                await asyncio.sleep(0)  # to accept one that waits already does not let the others go first
+                await asyncio.sleep(0)  # accepting a waiting connection does not yield to other tasks
                 link, address = await self.loop.sock_accept(self._listening)
-            except OSError as error:  # a peer that has gone already, or a machine that has no more to give
+            except OSError as error:  # the peer has disconnected, or the machine is out of descriptors
                 if error.errno in NO_ROOM:
                     log.error("no connection can be accepted: %s", error.strerror)
                     await asyncio.sleep(1.0)
@@ -251,7 +250,7 @@ class Door:
             if not self._makes_room(host):
                 self._on_refused()
                 link.close()
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(PAUSE_SECONDS)
                 continue
             task = self.loop.create_task(self._begin(link))
             self._beginning[task] = host
@@ -259,7 +258,7 @@ class Door:
 
     async def _begin(self, link: socket.socket) -> None:
         try:
-            wait = REQUEST if self._tls else None
+            wait = REQUEST_SECONDS if self._tls else None
             await self.loop.connect_accepted_socket(
                 self._connect, link, ssl=self._tls, ssl_handshake_timeout=wait
             )
@@ -267,7 +266,7 @@ class Door:
             link.close()
 
     def _makes_room(self, host: str) -> bool:
-        """Whether there is room for one more from an address, if need be in the place of another."""
+        """Whether another connection from an address is allowed, possibly by closing an idle one."""
         if self._shunned.get(host, 0.0) > self.loop.time():
             return False
         if host and host not in self._trusted:
@@ -283,7 +282,7 @@ class Door:
 
 
 def _end_oldest(links) -> bool:
-    """End the connection that has waited longest for a request, if there is one."""
+    """Close the connection that has waited longest for a request, if there is one."""
     waiting = [
         link for link in links if isinstance(link, Http) and link.waits and not link.transport.is_closing()
     ]
@@ -293,7 +292,7 @@ def _end_oldest(links) -> bool:
 
 
 def most_connections() -> int:
-    """As many as this process may have files open, less what everything else needs."""
+    """The limit of open files of this process, minus what everything else needs."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = CONNECTIONS + SPARE
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -303,7 +302,7 @@ def most_connections() -> int:
 
 
 class WebServer(uvicorn.Server):
-    """uvicorn behind these doors."""
+    """uvicorn with these limits."""
 
     def __init__(self, config: uvicorn.Config, on_refused: Callable[[], object]):
         super().__init__(config)
@@ -335,5 +334,5 @@ class WebServer(uvicorn.Server):
             door.shun(host)
 
     def capture_signals(self):  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Signals are ours: uvicorn would raise them again at the end, for an exit code other than 0."""
+        """`run` handles signals: uvicorn would raise them again at the end, and change the exit code."""
         return contextlib.nullcontext()

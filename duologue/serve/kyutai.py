@@ -16,7 +16,14 @@ from duologue.lm.sampling import Sampling
 from duologue.serve.line import Line, Lines, comes_back, wants_to_stay
 from duologue.serve.link import Budget, Pcm16, RateLimiter, first_to_end, in_time
 from duologue.serve.pool import Call, Ended, Pool
-from duologue.serve.settings import CHAT_MESSAGE, FIRST_SOUND, FLOOD, MESSAGE_SOUND, RESTARTS, RESTARTS_BURST
+from duologue.serve.settings import (
+    CHAT_MESSAGE,
+    FIRST_SOUND_SECONDS,
+    FLOOD,
+    MESSAGE_SOUND_SECONDS,
+    RESTARTS_BURST,
+    RESTARTS_PER_SECOND,
+)
 
 
 class Kind(IntEnum):
@@ -39,7 +46,7 @@ CLOSE = {
     FLOOD: 1008,
 }
 PING_BYTES = 16
-LIMITS = {  # of the query: the setting, and its least and most
+LIMITS = {  # of the query: setting, minimum, maximum
     "text_temperature": ("text_temperature", 0, 5),
     "text_topk": ("text_top_k", 0, 1_000_000),
     "audio_temperature": ("temperature", 0, 5),
@@ -50,7 +57,7 @@ LIMITS = {  # of the query: the setting, and its least and most
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a client asks for in its query."""
+    """The settings in a client's query."""
 
     sampling: Sampling
     seeded: bool
@@ -59,7 +66,7 @@ class Wishes:
 
 
 def wishes(query: QueryParams, default: Sampling) -> Wishes:
-    """Reads the query. Raises InputError for a value that cannot be."""
+    """Reads the query. Raises InputError for an invalid value."""
     values: dict[str, Any] = {}
     for name, (field, least, most) in LIMITS.items():
         if name in query:
@@ -83,7 +90,7 @@ def _number(name: str, text: str, least: int, most: int, kind: type) -> Any:
 
 
 def published(sampling: Sampling) -> dict[str, Any]:
-    """Settings under their names on the wire."""
+    """Settings by their names in the protocol."""
     return {name: getattr(sampling, field) for name, (field, _, _) in LIMITS.items()}
 
 
@@ -146,7 +153,7 @@ class _Chat:
     async def _talk(self) -> None:
         patient = self._name is not None
         call = self._call = await self._pool.admit(self._sampling, "kyutai", self._queue, patient)
-        call.first_sound = FIRST_SOUND
+        call.first_sound = FIRST_SOUND_SECONDS
         await self._announce(call)
         self._line.announce = _resumed
         await self._send(Kind.HANDSHAKE, b"")
@@ -203,7 +210,7 @@ class _Chat:
         await in_time(self._line.send(bytes([kind]) + payload, counts=kind != Kind.PING))
 
     async def goodbye(self, ended: Ended) -> None:
-        """The last words; none if the peer does not take them."""
+        """Send the last message; skipped if the peer does not read it."""
         code = CLOSE.get(ended.reason, 1000)
         try:
             await self._event(type="end", reason=ended.reason, retry_s=ended.retry)
@@ -217,7 +224,7 @@ class _Chat:
     # In
 
     async def _receive(self) -> None:
-        limiter, self._restarts = RateLimiter(), Budget(RESTARTS, RESTARTS_BURST)
+        limiter, self._restarts = RateLimiter(), Budget(RESTARTS_PER_SECOND, RESTARTS_BURST)
         while True:
             data = await self._line.receive()
             await limiter.message(len(data))
@@ -227,7 +234,7 @@ class _Chat:
                 raise Ended("too_big")
             if data[0] == Kind.AUDIO:
                 wav_S = (
-                    self._reader.push(data[1:], MESSAGE_SOUND)
+                    self._reader.push(data[1:], MESSAGE_SOUND_SECONDS)
                     if self._reader
                     else self._samples.read(data[1:])
                 )

@@ -15,7 +15,7 @@ from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from duologue.serve.link import first_to_end
-from duologue.serve.settings import SEND_LIMIT
+from duologue.serve.settings import SEND_SECONDS
 
 WAIT = 30.0  # seconds that a conversation waits for its client
 KEPT = 1 << 19  # bytes of messages that can be sent again
@@ -106,7 +106,7 @@ class Line:
 
     async def _try(self, socket: WebSocket, message: Message, given_up: asyncio.Event) -> None:
         try:
-            async with asyncio.timeout(SEND_LIMIT / 2):
+            async with asyncio.timeout(SEND_SECONDS / 2):
                 await first_to_end(_write(socket, message), _until(given_up))
         except (WebSocketDisconnect, RuntimeError, TimeoutError):
             self._lose(socket)
@@ -156,7 +156,7 @@ class Line:
         self._socket = None
         self._stop_waiting()
         try:
-            async with asyncio.timeout(SEND_LIMIT):
+            async with asyncio.timeout(SEND_SECONDS):
                 await _write(websocket, self.announce(self._received))
                 while received < self._dropped + len(self._sent):
                     await _write(websocket, self._sent[received - self._dropped])

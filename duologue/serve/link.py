@@ -1,4 +1,4 @@
-"""What every protocol needs of a connection: sound as samples, whether it is a voice, a rate limit, and an end."""
+"""Common parts of the protocols: PCM samples, voice activity, rate limits, timeouts."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
@@ -9,13 +9,19 @@ import numpy as np
 from duologue.audio.activity import rms_of
 from duologue.audio.framing import FRAME_SIZE, Framer
 from duologue.serve.pool import Ended
-from duologue.serve.settings import AUDIO_BURST, FLOOD, MESSAGES, MESSAGES_BURST, SEND_LIMIT
+from duologue.serve.settings import (
+    AUDIO_BURST_SECONDS,
+    FLOOD,
+    MESSAGES_BURST,
+    MESSAGES_PER_SECOND,
+    SEND_SECONDS,
+)
 
 RATE = 24_000
 
 
 class Pcm16:
-    """Samples as they are, in place of Opus."""
+    """16-bit PCM samples, instead of Opus."""
 
     def __init__(self):
         self._odd = b""
@@ -32,30 +38,31 @@ class Pcm16:
 
 
 class VoiceActivity:
-    """How many frames a voice has been heard, or silent, without a break. `loud` is the root mean square above which
-    a frame is voiced."""
+    """Counts consecutive voiced frames (`voiced`) and silent ones (`quiet`). `loud` is the RMS above which a frame is
+    voiced."""
 
     def __init__(self, loud: float):
         self._loud, self._framer = loud, Framer(FRAME_SIZE)
-        self.heard = self.quiet = 0
+        self.voiced = self.quiet = 0
 
     def push(self, wav_S: np.ndarray, word: bool = False) -> bool:
-        """Take any number of samples; a word counts as a voice. Returns whether the last frame was voiced."""
+        """Add any number of samples; a frame with a word counts as voiced. Returns whether the last frame was
+        voiced."""
         for frame_S in self._framer.push(wav_S):
             voiced = word or rms_of(frame_S) > self._loud
-            self.heard, self.quiet = (self.heard + 1, 0) if voiced else (0, self.quiet + 1)
-        return self.heard > 0
+            self.voiced, self.quiet = (self.voiced + 1, 0) if voiced else (0, self.quiet + 1)
+        return self.voiced > 0
 
 
 class Budget:
-    """So many a second of something, and so many at once."""
+    """A token bucket: `rate` units a second, `burst` at once."""
 
     def __init__(self, rate: float, burst: float):
         self._rate, self._burst, self._left = rate, burst, burst
         self._at = asyncio.get_running_loop().time()
 
     def take(self, cost: float = 1.0) -> bool:
-        """Whether there was enough left."""
+        """Spend `cost`; returns whether there was enough."""
         now = asyncio.get_running_loop().time()
         self._left = min(self._burst, self._left + (now - self._at) * self._rate) - cost
         self._at = now
@@ -63,29 +70,29 @@ class Budget:
 
 
 class RateLimiter:
-    """How much a client may send: sound for as long as time has passed, and a burst; and messages of any kind."""
+    """Limits of what a client may send: sound in real time plus a burst, and messages of any kind."""
 
     def __init__(self):
         self._began = asyncio.get_running_loop().time()
         self._seconds = 0.0
-        self._messages = Budget(MESSAGES, MESSAGES_BURST)
+        self._messages = Budget(MESSAGES_PER_SECOND, MESSAGES_BURST)
 
     async def message(self, size: int) -> None:
-        """Take a message of so many bytes or letters, and let the others go first. Raises Ended if it is too much."""
+        """Count a message of `size` bytes or letters, and yield to other tasks. Raises Ended above the limit."""
         if not self._messages.take(1 + size / 1024):
             raise Ended(FLOOD, "Too many messages came.")
         await asyncio.sleep(0)
 
     def take(self, samples: int) -> None:
-        """Raises Ended if it is more sound than may come."""
+        """Count sound. Raises Ended above the limit."""
         passed = asyncio.get_running_loop().time() - self._began
         self._seconds = max(self._seconds + samples / RATE, passed)
-        if self._seconds > passed + AUDIO_BURST:
+        if self._seconds > passed + AUDIO_BURST_SECONDS:
             raise Ended(FLOOD, "Sound must come at the rate it is spoken.")
 
 
 async def first_to_end(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run all until one ends; raise what it raised. None is left running."""
+    """Run all until one ends, cancel the others, and raise its exception if it has one."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -98,9 +105,9 @@ async def first_to_end(*coroutines: Coroutine[Any, Any, None]) -> None:
 
 
 async def in_time(sending: Awaitable[None]) -> None:
-    """Raises Ended if a peer does not read what is sent."""
+    """Await a send. Raises Ended if the peer does not read."""
     try:
-        async with asyncio.timeout(SEND_LIMIT):
+        async with asyncio.timeout(SEND_SECONDS):
             await sending
     except TimeoutError:
         raise Ended("slow") from None

@@ -24,7 +24,7 @@ from duologue.serve.openai_events import Event, new_id
 from duologue.serve.openai_exchange import Admit, Exchange, Refused, Sender
 from duologue.serve.openai_wire import Wire
 from duologue.serve.pool import Call, Ended, Pool
-from duologue.serve.settings import FIRST_SOUND
+from duologue.serve.settings import FIRST_SOUND_SECONDS
 
 FRAME_MS = 80
 USAGE = 188  # frames between two reports of the usage: 15 s
@@ -58,7 +58,7 @@ class LiveSession(Exchange):
 
     async def _admitted(self, admit: Admit) -> Call:
         try:
-            async with asyncio.timeout(FIRST_SOUND):
+            async with asyncio.timeout(FIRST_SOUND_SECONDS):
                 await self._started.wait()
         except TimeoutError:
             raise Ended("invalid", "The first event must be session.start.") from None

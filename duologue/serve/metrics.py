@@ -1,4 +1,4 @@
-"""Every figure the server tells Prometheus."""
+"""The server's Prometheus metrics."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -8,7 +8,7 @@ SECONDS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.16, 0.25, 0.5, 1.0
 
 
 class Metrics:
-    """The figures of one server, in a registry of their own."""
+    """The metrics of one server, in their own registry."""
 
     def __init__(self):
         registry = self.registry = CollectorRegistry()
@@ -45,7 +45,7 @@ class Metrics:
         self.batch.observe(sessions)
 
     def render(self, engine: Batcher, waiting: int) -> bytes:
-        """All figures in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         self.ready.set(engine.ready)
         self.slots.set(engine.backend.slots)
         self.used.set(engine.used)

@@ -16,18 +16,18 @@ from duologue.engine.batcher import Busy
 from duologue.engine.subtitles import as_json, segments, srt, vtt
 from duologue.errors import InputError
 from duologue.serve.audio_files import LARGEST, MEDIA, Encoder, TooBig, limited, received_sound
-from duologue.serve.moshi_server import wav_header
+from duologue.serve.moshi_messages import wav_header
 from duologue.serve.speech import Ears, Failed, Listening, Mouth, Speaking
 from duologue.types import Word
 
-PATIENCE = 30.0  # seconds that a request waits for a slot
+WAIT_SECONDS = 30.0  # seconds that a request waits for a slot
 LONGEST_TEXT = 4096  # characters, as at OpenAI
 FORMATS = "json", "text", "srt", "verbose_json", "vtt"
 SPEEDS = 0.25, 4.0
 
 
 class Refused(Exception):
-    """A request that cannot be served: a status, and what to tell."""
+    """A request that cannot be served: HTTP status and message."""
 
     def __init__(self, text: str, param: str | None = None, status: int = 400, code: str | None = None):
         super().__init__(text)
@@ -40,7 +40,7 @@ class Refused(Exception):
 
 
 def models(names: list[str]) -> Response:
-    """The models that are served."""
+    """The served models."""
     rows = [{"id": name, "object": "model", "created": 0, "owned_by": "duologue"} for name in names]
     return JSONResponse({"object": "list", "data": rows})
 
@@ -50,7 +50,7 @@ def models(names: list[str]) -> Response:
 
 @dataclass
 class _Asked:
-    """What a request for a transcription asks for."""
+    """The parameters of a transcription request."""
 
     form: str
     stream: bool
@@ -64,7 +64,7 @@ class _Heard:
 
 
 async def transcriptions(request: Request, ears: Ears) -> Response:
-    """A recording's transcript, whole or as it is heard."""
+    """The transcript of a recording, whole or streamed."""
     try:
         request = Request(request.scope, limited(request.receive))
         async with request.form(max_files=1, max_fields=20, max_part_size=1 << 16) as form:
@@ -73,7 +73,7 @@ async def transcriptions(request: Request, ears: Ears) -> Response:
             if not isinstance(sound, UploadFile):
                 raise Refused("the form has no file", "file")
             wav_S = await received_sound(_chunks(sound), ears.rate)
-        listening = await ears.wait(PATIENCE)
+        listening = await ears.wait(WAIT_SECONDS)
     except Refused as refused:
         return refused.response()
     except TooBig as error:
@@ -82,7 +82,7 @@ async def transcriptions(request: Request, ears: Ears) -> Response:
         return Refused(str(error), "file").response()
     except Busy:
         return Refused("all places are taken: try again in a moment", status=503).response()
-    except HTTPException as error:  # the form is none
+    except HTTPException as error:  # malformed form
         return Refused(error.detail, status=400).response()
     seconds = len(wav_S) / ears.rate
     listening.post(lambda: listening.item.push(wav_S))
@@ -110,7 +110,7 @@ def _asked(form: Any) -> _Asked:
         raise Refused(f"response_format {shape} cannot be streamed", "stream")
     granularities = [str(value) for value in form.getlist("timestamp_granularities[]")]
     if unknown := set(granularities) - {"word", "segment"}:
-        raise Refused(f"{sorted(unknown)[0]!r} is no granularity", "timestamp_granularities[]")
+        raise Refused(f"{sorted(unknown)[0]!r} is not a granularity", "timestamp_granularities[]")
     return _Asked(shape, stream, granularities)
 
 
@@ -141,7 +141,7 @@ def _whole(heard: _Heard, asked: _Asked, seconds: float) -> Response:
 
 
 def _segment(number: int, start: float, end: float, text: str) -> dict[str, Any]:
-    """With the figures of a model that is not ours as none: clients read every one."""
+    """Fields that only Whisper has get placeholder values, because clients read them all."""
     return {
         "id": number, "seek": 0, "start": round(start, 2), "end": round(end, 2), "text": f" {text}", "tokens": [],
         "temperature": 0.0, "avg_logprob": 0.0, "compression_ratio": 1.0, "no_speech_prob": 0.0,
@@ -173,7 +173,7 @@ def _event(values: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What a request for speech asks for."""
+    """The parameters of a speech request."""
 
     text: str
     form: str
@@ -183,13 +183,13 @@ class _Wanted:
 
 
 async def speech(request: Request, mouth: Mouth) -> Response:
-    """A text spoken, sent as it is."""
+    """Speak a text; the response is streamed."""
     try:
         wanted = _wanted(await request.body())
         voice = mouth.voice
-        with contextlib.suppress(InputError):  # OpenAI's voices are not the model's: a usual one speaks then
+        with contextlib.suppress(InputError):  # OpenAI's voice names fall back to the model's default voice
             voice = await mouth.voice_of(wanted.voice)
-        speaking = await mouth.wait(PATIENCE, voice, min(2.0, max(0.5, wanted.speed)))
+        speaking = await mouth.wait(WAIT_SECONDS, voice, min(2.0, max(0.5, wanted.speed)))
     except Refused as refused:
         return refused.response()
     except Busy:

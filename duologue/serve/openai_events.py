@@ -1,4 +1,4 @@
-"""The objects of the OpenAI Realtime protocol, as its clients read them."""
+"""Objects of the OpenAI Realtime protocol."""
 
 import json
 import secrets
@@ -7,8 +7,8 @@ from typing import Any
 
 Event = dict[str, Any]
 PCM: dict[str, Any] = {"type": "audio/pcm", "rate": 24_000}
-ITEMS = 100  # of a conversation that can be asked for again
-SHELF = 1 << 20  # bytes of JSON that all of them may have
+ITEMS = 100  # of a conversation that clients can retrieve
+SHELF = 1 << 20  # bytes of JSON of all of them together
 
 
 def new_id(kind: str) -> str:
@@ -36,17 +36,17 @@ def message_item(role: str, content: list[Event], status: str = "completed", id:
 
 
 def written(value: Any) -> bytes:
-    """A value as JSON, as it came: in UTF-8, nothing escaped that need not be."""
+    """A value as compact JSON in UTF-8, without unnecessary escapes."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 class Shelf:
-    """The items of a conversation that can be asked for again: the newest, within a limit of bytes."""
+    """The items of a conversation that clients can retrieve: the newest, within a limit of bytes."""
 
     def __init__(self):
         self._items: OrderedDict[str, bytes] = (
             OrderedDict()
-        )  # as JSON: what it holds as objects takes 20 times as much
+        )  # as JSON, because Python objects take 20 times the memory
         self._bytes = 0
 
     def keep(self, item: Event) -> None:
@@ -66,8 +66,8 @@ class Shelf:
 
 
 class Transcript:
-    """What the user says in one turn: its item, and the events that write it down. `seconds` is how long they spoke,
-    `due` the frame at which all of it is written."""
+    """The user's turn: its item, and the events of its transcript. `seconds` is its duration, `due` the frame at which
+    its transcript is complete."""
 
     def __init__(self):
         self.item = message_item("user", [{"type": "input_audio", "transcript": None}])
@@ -76,7 +76,7 @@ class Transcript:
         self.due = 0
 
     def delta(self, text: str) -> Event:
-        """The next words; never none."""
+        """The event of the next words, which must not be empty."""
         text = text if self.text else text.lstrip() or text
         self.text += text
         return self._event("delta", delta=text)
@@ -92,7 +92,7 @@ class Transcript:
 
 
 class Reply:
-    """One utterance of the agent as a response with one item: the events from its beginning to its end."""
+    """One utterance of the agent as a response with one item: all its events."""
 
     def __init__(self, metadata: Event | None = None):
         self.id, self.item_id = new_id("resp"), new_id("item")
@@ -124,7 +124,7 @@ class Reply:
         return message_item("assistant", content, status, self.item_id)
 
     def usage(self) -> Event:
-        """Frames in and out; clients read every one of these."""
+        """Usage in frames; clients read all of these fields."""
         cached = {"text_tokens": 0, "audio_tokens": 0, "image_tokens": 0}
         return {
             "total_tokens": 2 * self.frames + self.tokens,
@@ -155,7 +155,7 @@ class Reply:
         ]
 
     def frame(self, sound: str | None, text: str) -> list[Event]:
-        """One frame: base64 sound, unless that travels elsewhere, and the text that comes with it."""
+        """One frame: base64 sound (unless a media track carries it) and its text."""
         self.frames += 1
         events = [] if sound is None else [self._part("response.output_audio.delta", delta=sound)]
         if text:

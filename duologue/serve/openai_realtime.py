@@ -1,8 +1,8 @@
-"""The OpenAI Realtime protocol (GA event names), on whatever carries its events: `WS /v1/realtime`, or WebRTC.
+"""The OpenAI Realtime protocol (GA event names) over WebSocket (`/v1/realtime`) or WebRTC.
 
 The agent listens and speaks all the time, so its stream is cut into responses: one begins with a word or a voiced
-frame, and ends after 0.6 s of silence. Clients drop their playback when they are told that the user speaks, so they
-are told so only while the agent is silent, or when it really yields.
+frame, and ends after 0.6 s of silence. Clients stop playback when the server reports that the user speaks, so it does
+so only while the agent is silent, or when the agent really yields.
 """
 
 import base64
@@ -25,15 +25,13 @@ from duologue.serve.openai_session import DEFAULT, SessionSettings, described, s
 from duologue.serve.openai_wire import Wire
 from duologue.serve.pool import Call, Pool
 
-QUIET = 8  # frames of silence that end a response, or the user's turn
-SPEAKS = 3  # frames of voice that begin the user's turn
-SETTLE = 5  # frames after the user's turn in which its last words are written down
-UNREAD = (
-    "text_not_supported"  # the model hears and speaks: it reads no text, and writes none without speaking
-)
-EMPTY = 125  # frames that a response asked for may stay empty: 10 s
+QUIET_FRAMES = 8  # frames of silence that end a response, or the user's turn
+SPEAKS_FRAMES = 3  # frames of voice that begin the user's turn
+SETTLE_FRAMES = 5  # frames after the user's turn in which its last words are transcribed
+UNREAD = "text_not_supported"  # the model takes no text input, and writes text only while it speaks
+EMPTY_FRAMES = 125  # frames that a requested response may stay empty: 10 s
 ITEM, METADATA = 1 << 16, 1 << 14  # bytes of JSON
-LEAST = RATE // 10  # samples that make a turn
+LEAST = RATE // 10  # minimum samples of a turn
 
 
 async def realtime(websocket: WebSocket, pool: Pool, lines: Lines, default: Sampling) -> None:
@@ -47,7 +45,7 @@ async def realtime(websocket: WebSocket, pool: Pool, lines: Lines, default: Samp
     stays = wants_to_stay(query)
 
     async def waiting(*_) -> None:
-        """There is no event for it: any that a client does not know ends some of them."""
+        """No event: some clients end on an event that they do not know."""
 
     def admit() -> Awaitable[Call]:
         return pool.admit(replace(default, seed=secrets.randbits(31)), "openai", waiting, stays)
@@ -81,11 +79,11 @@ class Conversation(Exchange):
         self._session, self._settings = session, settings
         self._reads, self._writes = self._settings.codecs()
         self._uncommitted = 0  # samples of the user since the last turn
-        self._unread = False  # text came that no model reads
+        self._unread = False  # the client sent text, which the model does not read
         self._reply: Reply | None = None
-        self._muted = False  # the reply was cancelled: its rest is not sent
+        self._muted = False  # the reply was cancelled: the rest is not sent
         self._agent, self._user = VoiceActivity(LOUD), VoiceActivity(LOUD_USER)
-        self._turn: str | None = None  # the item of what the user says now
+        self._turn: str | None = None  # the item of the user's current turn
         self._transcript = Transcript()  # of this turn, or else the next
         self._settling: Transcript | None = None  # of the turn before
         self._transcribes = False
@@ -105,7 +103,7 @@ class Conversation(Exchange):
 
     async def _say(self, said: AgentFrame) -> None:
         voiced = self._agent.push(said.wav_S, bool(said.text))
-        muted, self._muted = self._muted, self._muted and self._agent.quiet < QUIET
+        muted, self._muted = self._muted, self._muted and self._agent.quiet < QUIET_FRAMES
         muted = muted or (self._reply is None and not self._settings.creates)
         if self._wire.has_track:
             self._wire.play(said.wav_S * (not muted))
@@ -124,17 +122,17 @@ class Conversation(Exchange):
             reply.quiet += 1
         if self._reply is not reply:  # cancelled meanwhile
             return
-        if reply.begun and self._agent.quiet >= QUIET:
+        if reply.begun and self._agent.quiet >= QUIET_FRAMES:
             yields = self._turn and self._settings.interrupts
             await self._end_reply("cancelled", "turn_detected") if yields else await self._end_reply()
-        elif reply.quiet >= EMPTY:
+        elif reply.quiet >= EMPTY_FRAMES:
             await self._end_reply()
 
     def _encoded(self, wav_S: np.ndarray) -> str | None:
         return None if self._wire.has_track else base64.b64encode(self._writes.write(wav_S)).decode()
 
     def _playback(self, what: str, reply: Reply) -> list[Event]:
-        """The event of WebRTC that tells what the track does; elsewhere none, as clients do not know it."""
+        """The WebRTC event about the media track; other clients do not know it."""
         return [{"type": f"output_audio_buffer.{what}", "response_id": reply.id}] * self._wire.has_track
 
     async def _end_reply(self, status: str = "completed", reason: str | None = None) -> None:
@@ -151,7 +149,7 @@ class Conversation(Exchange):
     # The user's turns
 
     async def _write_down(self, said: AgentFrame) -> None:
-        """The user's words, if the session asks for them and the model writes them down."""
+        """The user's words, if the session wants them and the model transcribes."""
         self._transcribes = self._asks_for_words and said.user_token >= 0
         if not self._transcribes:
             self._settling = None
@@ -182,24 +180,24 @@ class Conversation(Exchange):
             await self._follow(wav_S)
 
     async def _follow(self, wav_S: np.ndarray) -> None:
-        """Whether the user's turn begins or ends with this sound."""
+        """Start or end the user's turn with this sound."""
         self._user.push(wav_S)
         if self._settings.detection is None:
             self._transcript.seconds += wav_S.size / RATE
-        elif self._turn is None and self._user.heard >= SPEAKS:
-            self._turn, self._transcript.seconds = self._transcript.item["id"], 0.08 * self._user.heard
+        elif self._turn is None and self._user.voiced >= SPEAKS_FRAMES:
+            self._turn, self._transcript.seconds = self._transcript.item["id"], 0.08 * self._user.voiced
             if self._reply is None or not self._reply.begun:
                 await self._send({"type": "input_audio_buffer.speech_started", **self._moment("start")})
         elif self._turn is not None:
             self._transcript.seconds += wav_S.size / RATE
-            if self._user.quiet >= QUIET:
+            if self._user.quiet >= QUIET_FRAMES:
                 await self._send({"type": "input_audio_buffer.speech_stopped", **self._moment("end")})
                 await self._commit()
 
     async def _commit(self) -> None:
         done, self._transcript = self._transcript, Transcript()
         waiting = 0 if self._call is None else self._call.counts().waiting
-        done.due = self._frames + waiting + len(self._ahead) + SETTLE
+        done.due = self._frames + waiting + len(self._ahead) + SETTLE_FRAMES
         self._uncommitted, self._unread = 0, False
         self._turn, self._user, item = None, VoiceActivity(LOUD_USER), done.item
         self._items.keep(item)
@@ -221,7 +219,7 @@ class Conversation(Exchange):
 
     async def _on_session_update(self, event: Event) -> None:
         before, self._settings = self._settings, self._settings.updated(event["session"])
-        reads, writes = self._settings.codecs()  # each remembers the sound before: it is kept with its format
+        reads, writes = self._settings.codecs()  # both have state, so they are kept as long as the format
         if self._settings.reads != before.reads:
             self._reads = reads
         if self._settings.writes != before.writes:

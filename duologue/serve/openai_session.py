@@ -1,7 +1,7 @@
-"""The settings of a Realtime session: what a client may ask for, and what is so then.
+"""The settings of a Realtime session: what a client may ask for, and what it gets.
 
-A client reads back what the session does, not what it asked for: the model takes no instructions, tools or other
-voices, so the session has none, whatever was sent. The names of the protocol's beta are understood as those of today.
+A client reads back the actual settings, not the requested ones: the model takes no instructions, tools or other voices,
+so the session has none. Names of the protocol's beta are accepted too.
 """
 
 import time
@@ -20,7 +20,7 @@ EAGERNESS = "low", "medium", "high", "auto"
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """What a session does. `detection` None: the client says where a turn ends, and asks for each response."""
+    """The settings. `detection` None: the client ends turns and requests each response."""
 
     reads: Event = field(default_factory=lambda: dict(PCM))
     writes: Event = field(default_factory=lambda: dict(PCM))
@@ -29,7 +29,7 @@ class SessionSettings:
 
     @property
     def creates(self) -> bool:
-        """Whether the agent's utterances are responses of their own accord."""
+        """Whether the agent's utterances become responses without a request."""
         return self.detection is not None and self.detection["create_response"]
 
     @property
@@ -38,8 +38,8 @@ class SessionSettings:
         return self.detection is not None and self.detection["interrupt_response"]
 
     def updated(self, wanted: Event) -> "SessionSettings":
-        """The settings after `session.update`. Raises ValueError, TypeError, KeyError or AttributeError for values
-        that cannot be."""
+        """The settings after `session.update`. Raises ValueError, TypeError, KeyError or AttributeError for invalid
+        values."""
         audio = wanted.get("audio") or {}
         sides = {"reads": audio.get("input") or {}, "writes": audio.get("output") or {}}
         changes: dict[str, Any] = {}
@@ -60,7 +60,7 @@ class SessionSettings:
         return replace(self, **changes)
 
     def codecs(self) -> tuple[Pcm16 | G711, Pcm16 | G711]:
-        """What reads the user's sound, and what writes the agent's."""
+        """Decoder of the user's sound, and encoder of the agent's."""
         return sound_of(self.reads), sound_of(self.writes)
 
 
@@ -68,7 +68,7 @@ DEFAULT = SessionSettings()
 
 
 def session_object(model: str, seconds: float) -> Event:
-    """What does not change in a session that ends after `seconds`."""
+    """The constant fields of a session that ends after `seconds`."""
     return {
         "type": "realtime",
         "object": "realtime.session",
@@ -88,7 +88,7 @@ def session_object(model: str, seconds: float) -> Event:
 
 
 def described(session: Event, settings: SessionSettings) -> Event:
-    """The session as a client is told of it."""
+    """The session object that a client reads."""
     heard = {
         "format": settings.reads,
         "transcription": settings.transcription,
@@ -100,7 +100,7 @@ def described(session: Event, settings: SessionSettings) -> Event:
 
 
 def sound_of(form: Event | None) -> Pcm16 | G711:
-    """How the samples of a format are read and written. Raises ValueError for one that is not known."""
+    """The codec of an audio format. Raises ValueError for an unknown one."""
     form = _format(form or PCM)
     return G711(LAWS[form["type"]]) if form["type"] in LAWS else Pcm16()
 
@@ -115,7 +115,7 @@ def _format(wanted: Event) -> Event:
 
 
 def _transcription(wanted: Event | None) -> Event | None:
-    """The model writes down what it hears; which other model was asked for does not matter."""
+    """The model itself transcribes; the requested transcription model is ignored."""
     return (
         None
         if wanted is None
@@ -136,7 +136,7 @@ def _detection(wanted: Event | None) -> Event | None:
         if wanted.get("eagerness", "auto") not in EAGERNESS:
             raise ValueError
         return {"type": kind, "eagerness": "auto", **flags}
-    # The end of a turn is found after 640 ms of silence, whatever was asked for.
+    # A turn ends after 640 ms of silence, whatever was requested.
     return {"type": kind, "threshold": 0.5, "prefix_padding_ms": 240, "silence_duration_ms": 640, **flags}
 
 

@@ -1,7 +1,7 @@
 """Transcription sessions of the OpenAI Realtime protocol: `WS /v1/realtime?intent=transcription`.
 
-Sound comes in as in a conversation; what comes out are the turns and their words. A turn begins with a voice and ends
-with a pause, or where the client commits it.
+Input is sound as in a conversation; output are turns and their words. A turn begins with voice and ends with a pause,
+or when the client commits it.
 """
 
 import asyncio
@@ -21,20 +21,20 @@ from duologue.engine.batcher import Busy
 from duologue.engine.recognise import Heard
 from duologue.serve.link import Pcm16, RateLimiter, VoiceActivity, first_to_end, in_time
 from duologue.serve.openai_events import PCM, Event, Transcript, merged, new_id
-from duologue.serve.openai_realtime import QUIET, SPEAKS
+from duologue.serve.openai_realtime import QUIET_FRAMES, SPEAKS_FRAMES
 from duologue.serve.openai_session import sound_of
 from duologue.serve.openai_wire import SocketWire
 from duologue.serve.pool import Ended
 from duologue.serve.speech import Ears, Failed, Listening
 
-IDLE = 120.0  # seconds without a message after which a session ends
-MISTAKES = 20  # messages that are not understood before the connection is closed
-SETTLE = 2  # frames after a turn's last word should be written
-MOST_WAITING = 100  # turns whose words are not all written
+IDLE_SECONDS = 120.0  # seconds without a message after which a session ends
+MISTAKES = 20  # invalid messages before the connection is closed
+SETTLE_FRAMES = 2  # frames after which a turn's last word should be transcribed
+MOST_WAITING = 100  # turns whose transcripts are incomplete
 
 
 def session_object(model: str, seconds: float) -> Event:
-    """A session as it begins."""
+    """The initial session object."""
     return {
         "type": "transcription",
         "object": "realtime.transcription_session",
@@ -48,7 +48,7 @@ def session_object(model: str, seconds: float) -> Event:
                     "type": "server_vad",
                     "threshold": 0.5,
                     "prefix_padding_ms": 300,
-                    "silence_duration_ms": 80 * QUIET,
+                    "silence_duration_ms": 80 * QUIET_FRAMES,
                 },
             }
         },
@@ -65,7 +65,7 @@ async def transcription(websocket: WebSocket, ears: Ears, seconds: float) -> Non
 
 
 class Session:
-    """A transcription session in the events of the protocol."""
+    """One transcription session in this protocol."""
 
     def __init__(self, wire: SocketWire, ears: Ears, seconds: float):
         self._wire, self._ears, self._seconds = wire, ears, seconds
@@ -73,15 +73,15 @@ class Session:
         self._reads: Any = Pcm16()
         self._listening: Listening | None = None
         self._user = VoiceActivity(LOUD_USER)
-        self._turn: Transcript | None = None  # what the user says now
-        self._turns: list[Transcript] = []  # those that are over, whose words are not all written
+        self._turn: Transcript | None = None  # the user's current turn
+        self._turns: list[Transcript] = []  # ended turns whose transcripts are incomplete
         self._pushed = 0  # frames of sound, by samples
         self._samples = 0
         self._previous: str | None = None
         self._mistakes = 0
 
     async def hold(self) -> None:
-        """Hold it to its end, and say goodbye."""
+        """Serve it until it ends, then close the connection."""
         self._limiter = RateLimiter()
         try:
             self._listening = self._ears.listen()
@@ -127,7 +127,7 @@ class Session:
             await self._written(heard)
 
     async def _written(self, heard: Heard) -> None:
-        """Words belong to the oldest turn that waits for some, or else to the one that goes on."""
+        """Words belong to the oldest incomplete turn, or else to the current one."""
         turn = self._turns[0] if self._turns else self._turn
         if heard.text and turn is not None:
             await self._send(turn.delta(heard.text))
@@ -139,7 +139,7 @@ class Session:
     async def _receive(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(IDLE):
+                async with asyncio.timeout(IDLE_SECONDS):
                     message = await self._wire.receive()
             except TimeoutError:
                 raise Ended("idle", "no message has come for two minutes") from None
@@ -194,7 +194,7 @@ class Session:
             self._turn.seconds += wav_S.size / self._ears.rate
 
     def _at_rate(self, wav_S: np.ndarray) -> np.ndarray:
-        """The protocol's 24 kHz as the model hears it."""
+        """The sound, resampled from the protocol's 24 kHz to the model's rate."""
         return (
             wav_S
             if self._ears.rate == PCM["rate"]
@@ -204,15 +204,15 @@ class Session:
     async def _detect(self, samples: int) -> None:
         now_ms = 80 * self._pushed
         if self._turn is None:
-            if self._user.heard >= SPEAKS:
+            if self._user.voiced >= SPEAKS_FRAMES:
                 self._turn = Transcript()
-                self._turn.seconds = 0.08 * self._user.heard
+                self._turn.seconds = 0.08 * self._user.voiced
                 place = {"audio_start_ms": now_ms, "item_id": self._turn.item["id"]}
                 await self._send({"type": "input_audio_buffer.speech_started", **place})
             return
         self._turn.seconds += samples / self._ears.rate
         detection = self._session["audio"]["input"]["turn_detection"]
-        silence_ms = detection.get("silence_duration_ms") or 80 * QUIET
+        silence_ms = detection.get("silence_duration_ms") or 80 * QUIET_FRAMES
         if 80 * self._user.quiet >= silence_ms:
             place = {"audio_end_ms": now_ms, "item_id": self._turn.item["id"]}
             await self._send({"type": "input_audio_buffer.speech_stopped", **place})
@@ -238,7 +238,7 @@ class Session:
         self._settle(turn)
 
     def _settle(self, turn: Transcript) -> None:
-        """Its last words come from silence that is not waited for."""
+        """End it; silence is inserted so that its last words come at once."""
         if len(self._turns) >= MOST_WAITING:
             raise Ended("invalid", "Too many turns at once.")
         listening, config = self._listening, self._ears.config
@@ -250,7 +250,7 @@ class Session:
             hearing = listening.item
             ahead = -(-hearing.waiting // self._ears.frame_size)
             hearing.flush()
-            turn.due = hearing.steps + ahead + round(config.delay * 12.5) + SETTLE
+            turn.due = hearing.steps + ahead + round(config.delay * 12.5) + SETTLE_FRAMES
 
         listening.post(flush)
 

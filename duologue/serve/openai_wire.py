@@ -1,4 +1,4 @@
-"""What carries the events of the OpenAI Realtime protocol, and perhaps its sound."""
+"""Transports of the OpenAI Realtime protocol: its events, and in WebRTC its sound."""
 
 from typing import Protocol
 
@@ -7,19 +7,19 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 
 class Wire(Protocol):
-    """What carries the events, and perhaps the sound."""
+    """A transport of events, and possibly of sound."""
 
     has_track: bool
-    """Whether sound travels beside the events, not in them."""
+    """Whether a media track carries the sound, not the events."""
 
     async def send(self, event: str) -> None: ...
 
     async def receive(self) -> str | bytes:
-        """The next event. Raises WebSocketDisconnect once there will be none."""
+        """The next event. Raises WebSocketDisconnect at the end."""
         ...
 
     def play(self, wav_S: np.ndarray) -> None:
-        """The agent's next frame; with a track only."""
+        """Send the agent's next frame; only with a track."""
         ...
 
     async def close(self, code: int, reason: str) -> None: ...

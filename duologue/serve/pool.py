@@ -1,4 +1,4 @@
-"""Who may talk: a slot at once, a place in a short line, or a clear refusal."""
+"""Admission control: a slot at once, a place in a short queue, or a clear refusal."""
 
 import asyncio
 import contextlib
@@ -12,21 +12,21 @@ import numpy as np
 
 from duologue.audio.watermark import SpreadSpectrum
 from duologue.engine.batcher import Batcher, Busy, Down
-from duologue.engine.live_session import Counts
+from duologue.engine.live_queues import Counts
 from duologue.engine.recorder import Recorder, Track
 from duologue.engine.session import AgentFrame
 from duologue.lm.sampling import Sampling
 from duologue.serve.metrics import Metrics
-from duologue.serve.settings import QUEUE_NOTICE, WARN_BEFORE, Settings
+from duologue.serve.settings import QUEUE_NOTICE_SECONDS, WARN_BEFORE_SECONDS, Settings
 
 log = logging.getLogger(__name__)
 
 OnPosition = Callable[[int, int, float | None], Awaitable[None]]
-RETRY = 5.0  # seconds to the next attempt, where nothing better is known
+RETRY_SECONDS = 5.0  # seconds until the next attempt, if there is no better estimate
 
 
 class Ended(Exception):
-    """A conversation is over, or never began. `reason` as in docs/serving.md; `text` is for a person."""
+    """A conversation has ended, or never began. `reason` as in docs/serving.md; `text` is for people."""
 
     def __init__(self, reason: str, text: str = "", retry: float | None = None):
         super().__init__(text or TEXTS.get(reason, ""))
@@ -43,24 +43,24 @@ TEXTS = {
 
 
 async def set_or(event: asyncio.Event, seconds: float) -> None:
-    """Wait until an event is set, or for so long. `asyncio.wait_for` of Python 3.11 may swallow a cancellation."""
+    """Wait for an event, with a timeout. (`asyncio.wait_for` of Python 3.11 may swallow a cancellation.)"""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
 
 
 class Pool:
-    """Lets clients in to the engine's slots, in the order they come."""
+    """Admits clients to the engine's slots, in order of arrival."""
 
     def __init__(
         self, engine: Batcher, settings: Settings, metrics: Metrics, recorder: Recorder | None, model: str
     ):
         self.engine, self.settings, self.metrics, self.recorder = engine, settings, metrics, recorder
         self.model = model
-        self.draining: float | None = None  # when the conversations end
+        self.draining: float | None = None  # when conversations will be ended
         self._line: list[asyncio.Event] = []
         self._calls: set[Call] = set()
-        self._usual = 60.0  # seconds a conversation lasts, smoothed
+        self._usual = 60.0  # smoothed duration of a conversation in seconds
 
     @property
     def waiting(self) -> int:
@@ -69,8 +69,8 @@ class Pool:
     async def admit(
         self, sampling: Sampling, protocol: str, on_position: OnPosition, patient: bool = False
     ) -> "Call":
-        """A slot; `on_position(position, length, seconds)` is awaited while there is none. One that is `patient` waits
-        for the user's sound. Raises Ended if there is no place in line either, or the engine is down."""
+        """Wait for a slot; `on_position(position, length, seconds)` is awaited meanwhile. A `patient` session waits for
+        late frames of the user. Raises Ended if the queue is full, or the engine is down."""
         try:
             call = self._enter(sampling, protocol, None, patient)
             return call or await self._wait(sampling, protocol, on_position, patient)
@@ -79,7 +79,7 @@ class Pool:
             raise
 
     def enter(self, sampling: Sampling, protocol: str) -> "Call":
-        """A slot at once, for those who cannot wait. Raises Ended if there is none."""
+        """A slot at once, for protocols that cannot wait. Raises Ended if there is none."""
         try:
             if call := self._enter(sampling, protocol, None):
                 return call
@@ -89,7 +89,7 @@ class Pool:
             raise
 
     def _full(self) -> Ended:
-        return Ended("full", retry=max(RETRY, min(60.0, self._wait_s(len(self._line)))))
+        return Ended("full", retry=max(RETRY_SECONDS, min(60.0, self._wait_s(len(self._line)))))
 
     async def _wait(
         self, sampling: Sampling, protocol: str, on_position: OnPosition, patient: bool
@@ -105,7 +105,7 @@ class Pool:
                     return call
                 place.clear()
                 await on_position(position, len(self._line), round(self._wait_s(position)))
-                await set_or(place, QUEUE_NOTICE)
+                await set_or(place, QUEUE_NOTICE_SECONDS)
         finally:
             self._line.remove(place)
             self.changed()
@@ -117,7 +117,7 @@ class Pool:
         self, sampling: Sampling, protocol: str, place: asyncio.Event | None, patient: bool = False
     ) -> "Call | None":
         if self.draining is not None:
-            raise Ended("shutdown", retry=RETRY)
+            raise Ended("shutdown", retry=RETRY_SECONDS)
         if self._line and self._line[0] is not place:
             return None
         try:
@@ -126,7 +126,7 @@ class Pool:
             return None
         except Down:
             raise Ended(
-                "error", "The engine is starting afresh: please try again in a few seconds.", RETRY
+                "error", "The engine is starting afresh: please try again in a few seconds.", RETRY_SECONDS
             ) from None
         self._calls.add(call)
         self.metrics.begun.labels(protocol).inc()
@@ -134,7 +134,7 @@ class Pool:
         return call
 
     def left(self, call: "Call", reason: str) -> None:
-        """A conversation has ended."""
+        """Note that a conversation has ended."""
         if call not in self._calls:
             return
         self._calls.remove(call)
@@ -158,12 +158,12 @@ class Pool:
         self.changed()
 
     def changed(self) -> None:
-        """Those in line look again."""
+        """Wake the queue."""
         for place in self._line:
             place.set()
 
     async def drain(self) -> None:
-        """Let no one in any more; end what goes on after `settings.drain` seconds."""
+        """Admit no one any more; end running conversations after `settings.drain` seconds."""
         self.draining = self.engine.now() + self.settings.drain
         self.changed()
         while self._calls and self.engine.now() < self.draining:
@@ -177,7 +177,7 @@ class Pool:
 
 
 class Call:
-    """One conversation of a client: its session, and what limits it."""
+    """One conversation of a client: its session, and its time limits."""
 
     def __init__(self, pool: Pool, sampling: Sampling, protocol: str, patient: bool = False):
         self._pool, self.protocol = pool, protocol
@@ -188,7 +188,7 @@ class Call:
             sampling, lambda: loop.call_soon_threadsafe(self._news.set), self._track, self.id, patient
         )
         self.began = pool.engine.now()
-        self.first_sound: float | None = None  # seconds in which the first sound must come
+        self.first_sound: float | None = None  # seconds within which the first sound must arrive
         self._heard = False
         self._watermark = SpreadSpectrum() if pool.settings.watermark else None
         self._warned: set[str] = set()
@@ -200,7 +200,7 @@ class Call:
         return self._pool.recorder.track(name, self._pool.model, sampling)
 
     def push(self, wav_S: np.ndarray) -> None:
-        """The user's sound."""
+        """Add the user's sound."""
         self._heard = True
         self.session.push(wav_S)
 
@@ -210,21 +210,22 @@ class Call:
             self._track.played = frames
 
     def restart(self, sampling: Sampling) -> None:
-        """A new conversation in the same slot."""
+        """Start a new conversation in the same slot."""
         old, self._track = self._track, self._new_track(sampling)
         self.session.restart(sampling, self._track)
         if old is not None:
             old.close()
 
     async def said(self) -> list[AgentFrame]:
-        """The agent's next frame, if there is none yet wait for it. Raises Ended."""
+        """Wait for the agent's next frame. Raises Ended."""
         while True:
             self._check()
-            if said := self.session.take(1):  # what waits, waits in the session, where the old is dropped
+            if said := self.session.take(1):  # unread frames wait in the session, which drops old ones
                 return [self._marked(frame) for frame in said]
             if self.session.ended:
                 raise Ended(
-                    self.session.ended, retry=RETRY if self.session.ended in ("error", "shutdown") else None
+                    self.session.ended,
+                    retry=RETRY_SECONDS if self.session.ended in ("error", "shutdown") else None,
                 )
             self._news.clear()
             await set_or(self._news, 1.0)
@@ -247,15 +248,15 @@ class Call:
 
     def _check(self) -> None:
         if self._pool.engine.stuck:
-            raise Ended("error", retry=RETRY)
+            raise Ended("error", retry=RETRY_SECONDS)
         for reason, left in self._left().items():
             if left <= 0 and reason != "shutdown":
                 raise Ended(reason)
 
     def warning(self) -> tuple[str, float] | None:
-        """A limit that is near, once each: (reason, seconds)."""
+        """A limit that is near, reported once: (reason, seconds)."""
         for reason, left in self._left().items():
-            if left <= WARN_BEFORE.get(reason, left):
+            if left <= WARN_BEFORE_SECONDS.get(reason, left):
                 if reason not in self._warned:
                     self._warned.add(reason)
                     return reason, max(0.0, round(left, 1))

@@ -17,12 +17,12 @@ from pathlib import Path
 import uvicorn
 
 from duologue.engine.backend import open_backend
-from duologue.engine.batcher import HUNG
+from duologue.engine.batcher import HUNG_SECONDS
 from duologue.engine.options import DEFAULT, Options
 from duologue.errors import InputError
 from duologue.serve.app import Service, create_app
 from duologue.serve.door import Http, Socket, WebServer
-from duologue.serve.settings import LINGER, MESSAGE, PING, PONG, UNSENT, Settings
+from duologue.serve.settings import LINGER_SECONDS, MESSAGE, PING_SECONDS, PONG_SECONDS, UNSENT, Settings
 from duologue.serve.speech import Ears, Mouth
 from duologue.serve.speech_routes import Speech
 from duologue.serve.tls import self_signed
@@ -49,7 +49,7 @@ def serve(
     tts: str | None = None,
     voice: str | None = None,
 ) -> None:
-    """Serve a model until SIGTERM or Ctrl-C. Raises InputError for what can be known to be wrong before."""
+    """Serve a model until SIGTERM or Ctrl-C. Raises InputError for wrong settings before it starts."""
     settings = replace(
         settings,
         keys=read_keys(key_file) if key_file else (),
@@ -67,7 +67,7 @@ def serve(
         backend = open_backend(opened, settings.sessions, options)
         speech = _speech(stt, tts, voice, device, settings.sessions, options)
         service = Service(backend, opened.tokenizer, opened.sampling, opened.name, settings, record, speech)
-        gc.freeze()  # what is there by now stays: to look through it for garbage stops every conversation for 150 ms
+        gc.freeze()  # collecting garbage among the objects so far would stop every conversation for 150 ms
         log_to_stderr()
         shown = "localhost" if host in ("0.0.0.0", "::", "127.0.0.1") else host
         address = f"http{'s' if pair else ''}://{shown}:{listening.getsockname()[1]}"
@@ -77,14 +77,14 @@ def serve(
 def _speech(
     stt: str | None, tts: str | None, voice: str | None, device: str, slots: int, options: Options
 ) -> Speech:
-    """The models of recognition and synthesis to serve beside."""
+    """The recognition and synthesis models to serve too."""
     ears = None if stt is None else Ears(load(stt, device), slots, options)
     mouth = None if tts is None else Mouth(load(tts, device), slots, options, voice=[voice] if voice else [])
     return Speech(ears, mouth)
 
 
 def check(settings: Settings) -> None:
-    """Raises InputError for settings that cannot be."""
+    """Raises InputError for invalid settings."""
     if settings.sessions < 1 or settings.queue < 0:
         raise InputError("--sessions must be at least 1, and --queue at least 0")
     if min(settings.time_limit, settings.idle_limit) <= 0 or settings.drain < 0:
@@ -92,13 +92,16 @@ def check(settings: Settings) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; what is sent over it does not wait for a dead peer."""
+    """A listening socket whose connections give up on dead peers."""
     listening = None
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        for option, value in (("TCP_USER_TIMEOUT", int(1000 * LINGER)), ("TCP_NOTSENT_LOWAT", UNSENT)):
+        for option, value in (
+            ("TCP_USER_TIMEOUT", int(1000 * LINGER_SECONDS)),
+            ("TCP_NOTSENT_LOWAT", UNSENT),
+        ):
             if hasattr(socket, option):
                 listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         listening.bind(address)
@@ -114,14 +117,14 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def read_keys(path: Path) -> tuple[str, ...]:
-    """The keys in a file, one a line; empty lines and lines that begin with # are none."""
+    """The keys in a file, one per line; empty lines and lines that begin with # are ignored."""
     try:
         lines = [line.strip() for line in path.read_text().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the keys in {path}: {error}") from None
     keys = tuple(line for line in lines if line and not line.startswith("#"))
     if not keys:
-        raise InputError(f"{path} holds no key: write one a line")
+        raise InputError(f"{path} holds no key: write one per line")
     return keys
 
 
@@ -129,14 +132,16 @@ def check_certificate(certificate: Path, key: Path) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        raise InputError(f"{certificate} and {key} are no certificate and its key in PEM: {error}") from None
+        raise InputError(
+            f"{certificate} and {key} are not a certificate and its key in PEM: {error}"
+        ) from None
 
 
 async def serve_until_told(
     service: Service, listening: socket.socket, pair: tuple[Path, Path] | None, greeting: str
 ) -> None:
     """Serve on a socket until a signal; then end the conversations, and return. Raises SystemExit with 1 if the engine
-    has given up: whoever supervises the process starts another."""
+    has given up, so that a supervisor restarts the process."""
     server = web_server(service, pair)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_exception)
@@ -154,9 +159,9 @@ async def serve_until_told(
 
 
 async def watch(server: uvicorn.Server, service: Service) -> None:
-    """Stop serving once the engine has given up; and should this loop itself stand still, end the process."""
+    """Stop serving when the engine has given up; end the process if this event loop itself hangs."""
     while not service.engine.gave_up:
-        faulthandler.dump_traceback_later(HUNG, exit=True)
+        faulthandler.dump_traceback_later(HUNG_SECONDS, exit=True)
         await asyncio.sleep(1.0)
     log.critical("the engine does not run any more: the process ends, so that another can be started")
     server.should_exit = True
@@ -168,14 +173,17 @@ def _log_exception(_: asyncio.AbstractEventLoop, context: dict) -> None:
 
 
 def web_server(
-    service: Service, pair: tuple[Path, Path] | None = None, ping: float = PING, pong: float = PONG
+    service: Service,
+    pair: tuple[Path, Path] | None = None,
+    ping: float = PING_SECONDS,
+    pong: float = PONG_SECONDS,
 ) -> WebServer:
     config = configured(service, pair, ping, pong)
     return WebServer(config, service.metrics.refused.labels("connections").inc)
 
 
 def configured(service: Service, pair: tuple[Path, Path] | None, ping: float, pong: float) -> uvicorn.Config:
-    """What the web server is told."""
+    """Settings of uvicorn."""
     return uvicorn.Config(
         create_app(service),
         http=Http,
@@ -183,11 +191,11 @@ def configured(service: Service, pair: tuple[Path, Path] | None, ping: float, po
         ws_max_size=MESSAGE,
         ws_ping_interval=ping,
         ws_ping_timeout=pong,
-        ws_per_message_deflate=False,  # a message of one MiB could grow to a thousand
+        ws_per_message_deflate=False,  # a message of one MiB could decompress to a thousand
         ssl_certfile=pair[0] if pair else None,
         ssl_keyfile=pair[1] if pair else None,
         log_config=None,
-        access_log=False,  # queries may hold keys
+        access_log=False,  # queries may contain keys
         server_header=False,
         forwarded_allow_ips=service.settings.forwarded_allow_ips,
         timeout_graceful_shutdown=3,
@@ -195,7 +203,7 @@ def configured(service: Service, pair: tuple[Path, Path] | None, ping: float, po
 
 
 async def stop(server: uvicorn.Server, service: Service) -> None:
-    """Goodbye to everyone; a second time, at once."""
+    """Drain and stop; at once on a second signal."""
     if service.pool.draining is not None:
         server.force_exit = True
     else:
@@ -204,7 +212,7 @@ async def stop(server: uvicorn.Server, service: Service) -> None:
 
 
 class _Lines(logging.Formatter):
-    """One JSON object a line. No sound, no text of a conversation is ever in it."""
+    """One JSON object per line. It never contains sound or text of a conversation."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -219,7 +227,7 @@ class _Lines(logging.Formatter):
 
 
 class _Seldom(logging.Filter):
-    """What a library has to say, once a second: a stranger could make it say the same thousands of times."""
+    """Passes one message of a library per second: a peer could cause thousands."""
 
     def __init__(self):
         super().__init__()

@@ -1,14 +1,12 @@
-"""What is taken of a WebRTC offer: one stream of sound, one of events, and few addresses.
-
-A peer that offers video would have it decoded and kept, and one that names addresses has packets sent to each of them.
-So the library that answers never sees the other sections: here they are taken out of the offer, and put back into the
-answer as sections in which nothing flows (RFC 3264, RFC 8843).
+"""Reduces a WebRTC offer to one audio section, one data section and few addresses. aiortc would decode and buffer
+offered video, and send packets to every offered address. So other sections are removed from the offer, and added to the
+answer as inactive ones (RFC 3264, RFC 8843).
 """
 
 import re
 from dataclasses import dataclass
 
-CANDIDATES = 20  # addresses of a peer that are tried
+CANDIDATES = 20  # addresses that are tried per peer
 SECTIONS = 32
 KEPT = ("audio", "application")  # the first section of each
 PLAIN = re.compile(r"a=(mid|rtpmap|fmtp|rtcp-fb|rtcp-mux|sctp-port|sctpmap|max-message-size)\b")
@@ -31,8 +29,8 @@ class Section:
 
 
 class Offer:
-    """An offer, reduced. `text` is what is left of it; `complete` makes an answer to that one to the whole offer.
-    Raises ValueError for what is no offer of sound."""
+    """A reduced offer. `text` is the rest of it; `complete` turns its answer into an answer to the whole offer. Raises
+    ValueError if it does not offer sound."""
 
     def __init__(self, text: str):
         self._head, self._sections = _split(text)
@@ -47,7 +45,7 @@ class Offer:
         self.text = _join(head, [_few_candidates(section) for section in self._kept])
 
     def complete(self, answer: str) -> str:
-        """The answer with a section for every one of the offer."""
+        """The answer with a section for every section of the offer."""
         head, answers = _split(answer)
         taken = _bundle(head)
         transport = [line for line in answers[0].lines if TRANSPORT.match(line)]
@@ -78,7 +76,7 @@ def _join(head: list[str], sections: list[Section]) -> str:
 
 
 def _bundle(head: list[str]) -> list[str]:
-    """The sections that share one transport, by their mids."""
+    """The mids of the sections that share one transport (BUNDLE)."""
     return next((line.split()[1:] for line in head if line.startswith("a=group:BUNDLE")), [])
 
 
@@ -88,7 +86,7 @@ def _with_bundle(head: list[str], mids: list[str]) -> list[str]:
 
 
 def _few_candidates(section: Section) -> Section:
-    """The section with the first addresses of it alone, and none that is not for UDP."""
+    """The section with only its first UDP addresses."""
     lines, left = [], CANDIDATES
     for line in section.lines:
         if line.startswith("a=candidate:"):
@@ -104,7 +102,7 @@ def _open(section: Section) -> bool:
 
 
 def _nothing_flows(section: Section, transport: list[str], bundled: bool) -> Section:
-    """The answer to a section that is not taken: inactive on the transport of the others, or else refused."""
+    """The answer to a removed section: inactive on the shared transport, or else refused."""
     kind, _, rest = section.lines[0].partition(" ")
     port = "9" if bundled else "0"
     lines = [f"{kind} {port} {rest.partition(' ')[2]}", "c=IN IP4 0.0.0.0", "a=inactive"]

@@ -1,41 +1,47 @@
-"""What the server can be told, and what it never exceeds."""
+"""Settings of the server, and its fixed limits."""
 
 from dataclasses import dataclass
 
 from tyro.conf import Suppress
 
-AUDIO_BURST = (
-    30.0  # seconds of sound a client may be ahead of real time: what a stalled link delivers at once
+AUDIO_BURST_SECONDS = (
+    30.0  # seconds of sound by which a client may be ahead of real time, as after a stalled link
 )
-MESSAGES, MESSAGES_BURST = (
+MESSAGES_PER_SECOND, MESSAGES_BURST = (
     200.0,
     4000.0,
-)  # that a client may send a second, and at once; each KiB counts as one more
-RESTARTS, RESTARTS_BURST = 1.0, 5.0  # "start over" a second, and at once
-MESSAGE_SOUND = 2.0  # seconds of sound that one message may hold
-FIRST_SOUND = 15.0  # seconds in which a client of /api/chat or WebRTC must send its first sound
-SEND_LIMIT = 10.0  # seconds that sending one message may take
-UNSENT = 1 << 13  # bytes that may wait below a conversation: about one second of Opus
-PIECE = 1 << 12  # bytes of a connection that are read before others have their turn
+)  # messages a second, and at once; each KiB counts as one more
+RESTARTS_PER_SECOND, RESTARTS_BURST = 1.0, 5.0  # "start over" a second, and at once
+MESSAGE_SOUND_SECONDS = 2.0  # seconds of sound in one message
+FIRST_SOUND_SECONDS = 15.0  # seconds within which a client of /api/chat or WebRTC must send its first sound
+SEND_SECONDS = 10.0  # seconds, timeout of sending a message
+UNSENT = 1 << 13  # bytes in the send buffer of a connection: about one second of Opus
+PIECE = 1 << 12  # bytes that are read from a connection before others get their turn
 CONNECTIONS, FROM_ONE = 1000, 64  # in all, and from one address that is no trusted proxy
-SPARE = 200  # files that the process may have open beside its connections
-SHUNNED = 10.0  # seconds in which an address that has flooded the server may not connect
-REQUEST, ANSWER = 10.0, 60.0  # seconds in which a request must be there, and its answer be taken
+SPARE = 200  # open files of the process besides its connections
+BLOCKED_SECONDS = 10.0  # seconds for which an address that flooded the server is blocked
+REQUEST_SECONDS, ANSWER_SECONDS = (
+    10.0,
+    60.0,
+)  # seconds, timeouts of receiving a request and of sending its answer
 SOUND_PATHS = "/v1/audio/", "/api/asr-streaming", "/api/tts_streaming"  # requests that carry recordings
-SOUND_ANSWER = 3600.0  # seconds in which the answer to one must be taken: it may be as long as what is spoken
-QUEUE_NOTICE = 5.0  # seconds between messages to those who wait
-WARN_BEFORE = {"time_limit": 30.0, "idle": 10.0}  # seconds
+SOUND_ANSWER_SECONDS = 3600.0  # seconds, the same for answers in real time
+QUEUE_NOTICE_SECONDS = 5.0  # seconds between messages to queued clients
+WARN_BEFORE_SECONDS = {"time_limit": 30.0, "idle": 10.0}  # seconds
 CHAT_MESSAGE = 1 << 16  # bytes of a message to /api/chat
 MESSAGE = 1 << 20  # bytes of any message
-PING, PONG = 5.0, 10.0  # seconds between pings, and until a peer that does not answer is dropped
-BAD_KEYS = 10  # a minute from one address, before it is told to wait
-LINGER = 20.0  # seconds that sent bytes may go unacknowledged
-FLOOD = "flood"  # the reason with which whoever sends too much is ended
+PING_SECONDS, PONG_SECONDS = (
+    5.0,
+    10.0,
+)  # seconds between pings, and until a peer that does not answer is dropped
+BAD_KEYS_PER_MINUTE = 10  # a minute from one address before it gets 429
+LINGER_SECONDS = 20.0  # seconds that sent bytes may stay unacknowledged
+FLOOD = "flood"  # the reason for ending a client that sends too much
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How many may talk, for how long, and who."""
+    """Settings of the server: how many conversations, for how long, and access."""
 
     sessions: int = 4
     """Conversations at the same time."""

@@ -1,4 +1,4 @@
-"""Recognition and synthesis behind the server: what each protocol asks of them, as coroutines."""
+"""Recognition and synthesis in the server, as coroutines for the protocols."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,18 +19,18 @@ from duologue.engine.worker import Item, Worker
 from duologue.errors import InputError
 from duologue.weights import Model
 
-AHEAD = 30.0  # seconds of sound that a recording's sender may be ahead of what was heard
-UNREAD = 250  # frames of speech that may wait for a slow reader: 20 s
-RETRY = 0.1  # seconds between attempts of those who wait for a slot
+AHEAD_SECONDS = 30.0  # seconds of sound that a sender may be ahead of recognition
+UNREAD_FRAMES = 250  # frames of speech that may wait for a slow reader: 20 s
+RETRY_SECONDS = 0.1  # seconds between attempts to get a slot
 T = TypeVar("T", bound=Item)
 
 
 class Failed(Exception):
-    """What was under way ended for a reason that is not its own."""
+    """A recording or utterance was ended by a failure of the engine or by shutdown."""
 
 
 class Stream(Generic[T]):
-    """One recording or utterance. Iterate over it for what the model gives; `close` it in the end."""
+    """One recording or utterance. Iterate over it for the model's output; `close` it at the end."""
 
     def __init__(self, worker: Worker[T], make: Callable[[], T]):
         self._worker = worker
@@ -41,13 +41,17 @@ class Stream(Generic[T]):
         self._worker.post(action)
 
     def close(self) -> None:
-        """Whoever iterates over it comes to its end."""
+        """Makes iteration end."""
         self._worker.drop(self.item)
         self._queue.put_nowait(None)
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         while (what := await self._queue.get()) is not None:
-            if isinstance(self.item, Utterance) and self.item.held and self._queue.qsize() < UNREAD / 2:
+            if (
+                isinstance(self.item, Utterance)
+                and self.item.held
+                and self._queue.qsize() < UNREAD_FRAMES / 2
+            ):
                 self.item.held = False
                 self.post(lambda: None)
             yield what
@@ -56,13 +60,13 @@ class Stream(Generic[T]):
 
     def _given(self, what: Any) -> None:
         """On the worker's thread."""
-        if isinstance(self.item, Utterance) and self._queue.qsize() > UNREAD:
+        if isinstance(self.item, Utterance) and self._queue.qsize() > UNREAD_FRAMES:
             self.item.held = True
         self._loop.call_soon_threadsafe(self._queue.put_nowait, what)
 
 
 class Ears:
-    """A model of recognition that is served."""
+    """A served recognition model."""
 
     def __init__(self, model: Model, slots: int, options: Options = DEFAULT):
         self.model, self.slots = model, slots
@@ -75,12 +79,12 @@ class Ears:
         return Listening(self)
 
     async def wait(self, seconds: float) -> "Listening":
-        """The same, once there is a slot. Raises Busy if there is none for so long."""
+        """As `listen`, but waits for a slot. Raises Busy after `seconds`."""
         return await _in_line(self.listen, seconds)
 
 
 class Listening(Stream[Hearing]):
-    """One recording: push sound, and iterate over what is heard (`engine.recognise.Heard`)."""
+    """One recording: push sound, and iterate over the transcript (`engine.recognise.Heard`)."""
 
     def __init__(self, ears: Ears):
         sampling = replace(ears.model.sampling, seed=randbits(31))
@@ -91,8 +95,8 @@ class Listening(Stream[Hearing]):
         self.post(lambda: recogniser.add(hearing))
 
     async def push(self, wav_S: np.ndarray) -> None:
-        """Take sound, as fast as it is heard."""
-        while self.item.waiting > AHEAD * self._ears.rate and not self.item.ended:
+        """Add sound; waits while too much is queued."""
+        while self.item.waiting > AHEAD_SECONDS * self._ears.rate and not self.item.ended:
             await asyncio.sleep(0.02)
         self.post(lambda: self.item.push(wav_S))
 
@@ -101,7 +105,7 @@ class Listening(Stream[Hearing]):
 
 
 class Mouth:
-    """A model of synthesis that is served. `voice` is what those get who name none, or one that is not known."""
+    """A served synthesis model. `voice` is the default, also for unknown names."""
 
     def __init__(
         self,
@@ -118,16 +122,16 @@ class Mouth:
         self.voice = read_voice(model, voice)
 
     async def voice_of(self, name: str | None) -> Voice:
-        """The voice of a name. Raises InputError for one that is not known. A name is no path: files of this machine
-        are its owner's."""
+        """The voice of a name. Raises InputError for an unknown one. A name is never a local path: clients must not
+        read files of this machine."""
         if not name:
             return self.voice
         if Path(name).is_absolute() or ".." in Path(name).parts or "://" in name:
-            raise InputError(f"{name!r} is no name of a voice")
+            raise InputError(f"{name!r} is not the name of a voice")
         return await asyncio.to_thread(read_voice, self.model, [name])
 
     def vectors(self, embeddings: Sequence[float], shape: Sequence[int]) -> Voice:
-        """A voice by its vectors. Raises InputError for others."""
+        """A voice from vectors. Raises InputError for other shapes."""
         try:
             vectors = np.array(embeddings, np.float32).reshape([int(n) for n in shape])
         except (ValueError, TypeError, OverflowError):
@@ -143,7 +147,7 @@ class Mouth:
 
 
 class Speaking(Stream[Utterance]):
-    """One utterance: push text, and iterate over what is said (`engine.speak.Spoken`)."""
+    """One utterance: push text, and iterate over the sound (`engine.speak.Spoken`)."""
 
     def __init__(self, mouth: Mouth, voice: Voice, speed: float):
         synthesiser = mouth.synthesiser
@@ -162,8 +166,8 @@ S = TypeVar("S")
 
 
 async def _in_line(enter: Callable[[], S], seconds: float) -> S:
-    for _ in range(max(0, int(seconds / RETRY))):
+    for _ in range(max(0, int(seconds / RETRY_SECONDS))):
         with suppress(Busy):
             return enter()
-        await asyncio.sleep(RETRY)
+        await asyncio.sleep(RETRY_SECONDS)
     return enter()

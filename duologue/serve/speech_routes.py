@@ -1,4 +1,4 @@
-"""The addresses of recognition and synthesis."""
+"""The routes of recognition and synthesis."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from duologue.serve import moshi_server, openai_audio
+from duologue.serve import moshi_asr, moshi_server, moshi_tts, openai_audio
 from duologue.serve.speech import Ears, Mouth
 
 Refused = Callable[[HTTPConnection], Response | None]
@@ -17,7 +17,7 @@ LetIn = Callable[[WebSocket], Awaitable[bool]]
 
 @dataclass(frozen=True)
 class Speech:
-    """The models of recognition and synthesis that are served beside a conversation's; either may be missing."""
+    """The recognition and synthesis models that are served besides the conversational one; either may be missing."""
 
     ears: Ears | None = None
     mouth: Mouth | None = None
@@ -38,7 +38,7 @@ class Speech:
 
 
 def routes(speech: Speech, model: str, refused: Refused, let_in: LetIn) -> list[BaseRoute]:
-    """`refused` and `let_in` say who may connect."""
+    """`refused` and `let_in` are the access control."""
     ears, mouth = speech.ears, speech.mouth
 
     def missing(what: str) -> Response:
@@ -49,22 +49,20 @@ def routes(speech: Speech, model: str, refused: Refused, let_in: LetIn) -> list[
         if ears is None:
             await websocket.send_denial_response(missing("recognition"))
         elif await let_in(websocket):
-            await moshi_server.Asr(websocket, ears).hold()
+            await moshi_asr.Asr(websocket, ears).hold()
 
     async def tts(websocket: WebSocket) -> None:
         if mouth is None:
             await websocket.send_denial_response(missing("synthesis"))
         elif await let_in(websocket):
-            await moshi_server.Tts(websocket, mouth).hold()
+            await moshi_tts.Tts(websocket, mouth).hold()
 
     async def heard(request: Request) -> Response:
         if response := refused(request):
             return response
         if ears is None:
             return missing("recognition")
-        serve = (
-            openai_audio.transcriptions if request.url.path.startswith("/v1/") else moshi_server.transcribe
-        )
+        serve = openai_audio.transcriptions if request.url.path.startswith("/v1/") else moshi_asr.transcribe
         return await serve(request, ears)
 
     async def said(request: Request) -> Response:
@@ -72,7 +70,7 @@ def routes(speech: Speech, model: str, refused: Refused, let_in: LetIn) -> list[
             return response
         if mouth is None:
             return missing("synthesis")
-        serve = openai_audio.speech if request.url.path.startswith("/v1/") else moshi_server.speak
+        serve = openai_audio.speech if request.url.path.startswith("/v1/") else moshi_tts.speak
         return await serve(request, mouth)
 
     async def voice(request: Request) -> Response:

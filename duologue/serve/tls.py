@@ -1,4 +1,4 @@
-"""A certificate made on the spot, so that browsers on other machines may use the microphone."""
+"""A self-signed certificate, so that browsers on other machines may use the microphone."""
 
 import datetime
 import ipaddress
@@ -13,8 +13,8 @@ from duologue.errors import InputError
 
 @contextmanager
 def self_signed(host: str) -> Generator[tuple[Path, Path]]:
-    """Yields the files of a certificate for this machine and its key; they are gone at the end. Browsers will ask
-    whether to trust it."""
+    """Yields the files of a certificate for this machine and its key, and deletes them at the end. Browsers will warn
+    about it."""
     try:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization

@@ -1,8 +1,8 @@
 """Telephone calls: Twilio's media streams (`<Connect><Stream>`), `WS /v1/twilio`. See docs/serving.md.
 
 Twilio sends JSON: `connected`, `start`, `media` (base64 mu-law at 8 kHz, 20 ms each), `dtmf`, `mark`, `stop`; it plays
-what it is sent one piece after the other. So nothing is sent while the agent is silent: a delay that a slow network
-caused is gone with the next pause.
+everything it gets in order. So nothing is sent while the agent is silent: latency from a slow network then disappears
+in the next pause.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from duologue.lm.sampling import Sampling
 from duologue.serve.kyutai import CLOSE
 from duologue.serve.link import RateLimiter, VoiceActivity, first_to_end, in_time
 from duologue.serve.pool import Call, Ended, Pool, set_or
-from duologue.serve.settings import CHAT_MESSAGE, FIRST_SOUND
+from duologue.serve.settings import CHAT_MESSAGE, FIRST_SOUND_SECONDS
 
-QUIET = 4  # frames of the agent's silence after which nothing is sent
+QUIET_FRAMES = 4  # frames of the agent's silence after which nothing is sent
 
 
 async def twilio(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
@@ -45,7 +45,7 @@ class _Phone:
     def __init__(self, websocket: WebSocket, pool: Pool, sampling: Sampling):
         self._socket, self._pool, self._sampling = websocket, pool, sampling
         self._call: Call | None = None
-        self._stream = ""  # Twilio's name of it
+        self._stream = ""  # Twilio's streamSid
         self._started = asyncio.Event()
         self._codec = G711("ulaw")
         self._agent, self._user = VoiceActivity(LOUD), VoiceActivity(LOUD_USER)
@@ -66,13 +66,13 @@ class _Phone:
 
     async def _talk(self) -> None:
         async def waiting(*_) -> None:
-            """The caller hears nothing yet."""
+            """No message while the caller is queued."""
 
-        await set_or(self._started, FIRST_SOUND)
+        await set_or(self._started, FIRST_SOUND_SECONDS)
         if not self._started.is_set():
             raise Ended("idle")
         call = self._call = await self._pool.admit(self._sampling, "twilio", waiting)
-        call.first_sound = FIRST_SOUND
+        call.first_sound = FIRST_SOUND_SECONDS
         while True:
             for said in await call.said():
                 await self._say(said)
@@ -80,13 +80,13 @@ class _Phone:
     async def _say(self, said: AgentFrame) -> None:
         self._agent.push(said.wav_S, bool(said.text))
         sound = self._codec.write(said.wav_S)
-        if self._agent.heard or (self._speaking and self._agent.quiet < QUIET):
+        if self._agent.voiced or (self._speaking and self._agent.quiet < QUIET_FRAMES):
             self._speaking = True
             await self._send("media", media={"payload": base64.b64encode(sound).decode()})
         elif self._speaking:
             self._speaking = False
             if (
-                self._user.heard
+                self._user.voiced
             ):  # the agent has yielded: what Twilio has not played yet is not heard any more
                 await self._send("clear")
 
@@ -121,7 +121,7 @@ class _Phone:
     def _begin(self, start: dict[str, Any]) -> None:
         form = start.get("mediaFormat") or {}
         if form.get("encoding", "audio/x-mulaw") != "audio/x-mulaw" or form.get("sampleRate", 8000) != 8000:
-            raise ValueError("mu-law at 8 kHz alone")
+            raise ValueError("only mu-law at 8 kHz is supported")
         self._stream = str(start["streamSid"])[:100]
         self._started.set()
 

@@ -1,7 +1,7 @@
 """The OpenAI Realtime protocol over WebRTC: `POST /v1/realtime/calls`. Needs the extra `webrtc`.
 
-The offer comes as the body, the answer goes back with 201. Sound travels as Opus in RTP, both ways, events on the data
-channel `oai-events`.
+The offer comes as the body, the answer goes back with 201. Sound is Opus over RTP in both directions; events use the
+data channel `oai-events`.
 """
 
 import asyncio
@@ -33,19 +33,19 @@ from duologue.serve.openai_realtime import Conversation
 from duologue.serve.openai_session import SessionSettings, session_object
 from duologue.serve.pool import Call, Ended, Pool
 from duologue.serve.sdp import Offer
-from duologue.serve.settings import FIRST_SOUND, MESSAGE
+from duologue.serve.settings import FIRST_SOUND_SECONDS, MESSAGE
 
 log = logging.getLogger(__name__)
 
 PIECE = RATE // 50  # samples of a packet: 20 ms
-SLACK = 8  # pieces that may wait to be sent; with more, silence is skipped
-WAITING = 50  # pieces that may wait at all: 1 s
-EVENTS = 200  # from or to a client that may wait
-BYTES = 1 << 18  # of events that may wait to be sent
-CHANNELS = 8  # that a peer may open
+SLACK = 8  # packets in the send queue above which silence is skipped
+WAITING = 50  # packets in the send queue at most: 1 s
+EVENTS = 200  # queued events, per direction
+BYTES = 1 << 18  # of queued events to send
+CHANNELS = 8  # data channels per peer
 OFFER = 1 << 16  # bytes
-AWAY = 0.5  # seconds without a packet after which the user is heard as silent
-CLOSING = 10.0  # seconds that a goodbye may take
+AWAY_SECONDS = 0.5  # seconds without a packet after which silence is inserted
+CLOSING_SECONDS = 10.0  # seconds, timeout of closing
 
 
 class NoCall(Exception):
@@ -57,7 +57,7 @@ class NoCall(Exception):
 
 
 class Calls:
-    """The calls that are held over WebRTC."""
+    """All WebRTC calls."""
 
     def __init__(self, pool: Pool, default: Sampling):
         self._pool, self._default = pool, default
@@ -99,9 +99,9 @@ class Calls:
             raise NoCall(503, ended.text, {"Retry-After": f"{ended.retry or 5:.0f}"}) from None
         peer = Peer(call, self._pool.settings.ice_servers)
         try:
-            async with asyncio.timeout(FIRST_SOUND):
+            async with asyncio.timeout(FIRST_SOUND_SECONDS):
                 answer = await peer.answer(offer.decode())
-        except Exception as error:  # whatever the offer makes the library raise
+        except Exception as error:  # a malformed offer may make aiortc raise anything
             log.info("an offer was not understood: %s", error)
             call.close("invalid")
             self._end(peer)
@@ -125,7 +125,7 @@ class Calls:
         self._tasks[id].add_done_callback(lambda _: tell())
 
     async def hang_up(self, request: Request) -> Response:
-        """End a call by its address."""
+        """End the call with this address."""
         task = self._tasks.get(request.path_params["id"])
         if task is None:
             return JSONResponse({"error": "there is no such call"}, 404)
@@ -133,8 +133,8 @@ class Calls:
         return Response(status_code=200)
 
     def _end(self, peer: "Peer") -> None:
-        """Close a peer, in a task that nothing else cancels: one that is closed by halves keeps its sockets for ever,
-        and closing it sets off the events that end whoever held the call."""
+        """Close a peer, in a task that nothing else cancels: a partly closed one keeps its sockets for ever, and
+        closing triggers the events that cancel the call's own task."""
         task = asyncio.create_task(peer.end())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -159,7 +159,8 @@ async def read_body(request: Request) -> bytes:
 
 
 def _offered(content_type: str, body: bytes) -> tuple[bytes | None, SessionSettings]:
-    """The offer in a body, and the settings of the session. Raises one of many errors for a form that is none."""
+    """The offer in a request body, and the settings of the session. Raises one of several errors for a malformed
+    form."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/sdp":
         return body, SessionSettings()
@@ -181,20 +182,20 @@ class Peer:
 
     def __init__(self, call: Call, ice_servers: tuple[str, ...]):
         self._call = call
-        call.first_sound = FIRST_SOUND
-        # Without a list of its own the library asks a server of another company for this machine's address.
+        call.first_sound = FIRST_SOUND_SECONDS
+        # Without a list, aiortc would use a public STUN server.
         self._peer = RTCPeerConnection(RTCConfiguration([ice_server(url) for url in ice_servers]))
         self._voice = AgentTrack()
         self._channel = None
         self._channels = 0
         self._events: asyncio.Queue[str | bytes] = asyncio.Queue(EVENTS)
-        self._unsent: deque[str] = deque(maxlen=EVENTS)  # until the channel is open
+        self._unsent: deque[str] = deque(maxlen=EVENTS)  # events until the channel is open
         self._gone = asyncio.Event()
         self._track: MediaStreamTrack | None = None
         self._tracked = asyncio.Event()
 
     async def answer(self, offer: str) -> str:
-        """The answer to an offer, with all addresses of this machine in it."""
+        """The answer to an offer, with all ICE candidates of this machine."""
         self._peer.on("track", self._on_track)
         self._peer.on("datachannel", self._on_channel)
         self._peer.on("connectionstatechange", self._on_state)
@@ -211,7 +212,7 @@ class Peer:
             return self._call
 
         try:
-            # The conversation ends by itself, with a goodbye; what else ends it needs none.
+            # If the conversation ended by itself it has sent its last events; otherwise there are none to send.
             await first_to_end(conversation.hold(admitted), self._listen(conversation), self._watch())
         except (Ended, WebSocketDisconnect, MediaStreamError):
             pass
@@ -224,10 +225,10 @@ class Peer:
         """Free the sockets. It must not be cancelled."""
         self._voice.stop()
         try:
-            async with asyncio.timeout(CLOSING):
+            async with asyncio.timeout(CLOSING_SECONDS):
                 transports = {t.receiver.transport.transport for t in self._peer.getTransceivers()}
                 await self._peer.close()
-                # One that connects in the very moment it is closed would ask for consent for ever (aioice 0.13).
+                # A connection that is established while it is closed would send consent checks for ever (aioice 0.13).
                 await asyncio.sleep(0.1)
                 for transport in transports:
                     await transport._connection.close()  # pyright: ignore[reportPrivateUsage]
@@ -279,11 +280,11 @@ class Peer:
     async def _next_heard(self, conversation: Exchange, track: MediaStreamTrack) -> av.AudioFrame:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(AWAY):
+                async with asyncio.timeout(AWAY_SECONDS):
                     frame = await track.recv()
                     assert isinstance(frame, av.AudioFrame)
                     return frame
-            await conversation.hush(AWAY)
+            await conversation.hush(AWAY_SECONDS)
 
     # The wire of the conversation
 
@@ -304,11 +305,11 @@ class Peer:
         self._voice.push(wav_S)
 
     async def close(self, code: int, reason: str) -> None:
-        await asyncio.sleep(0.1)  # what was sent last is still on its way; then `end` closes the peer
+        await asyncio.sleep(0.1)  # let the last data be sent before `end` closes the peer
 
 
 class AgentTrack(MediaStreamTrack):
-    """The agent's voice in packets of 20 ms at their time: silence where nothing came yet."""
+    """The agent's voice in packets of 20 ms in real time, with silence where there is none."""
 
     kind = "audio"
 
@@ -325,7 +326,9 @@ class AgentTrack(MediaStreamTrack):
     async def recv(self) -> av.AudioFrame:
         loop = asyncio.get_running_loop()
         early = 0.0 if self._begin is None else self._begin + self._pieces * PIECE / RATE - loop.time()
-        if self._begin is None or early < -SLACK * PIECE / RATE:  # after a stall nothing is caught up with
+        if (
+            self._begin is None or early < -SLACK * PIECE / RATE
+        ):  # after a stall, continue without catching up
             self._begin = loop.time() - self._pieces * PIECE / RATE
         await asyncio.sleep(max(0.0, early))
         if self.readyState != "live":

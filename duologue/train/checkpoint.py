@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there.
+"""Atomic checkpoints.
 
 A checkpoint is the folder `step-00001000`: the tensors as torch.distributed.checkpoint writes them (any
 number of processes reads what any other number wrote), and one JSON file a process for everything else: step,

@@ -12,7 +12,7 @@ from duologue.data.manifest import CONTINUATION
 from duologue.data.shards import Sample, ShardReader
 from duologue.data.timeline import CONTINUATION_SECONDS
 from duologue.lm.model import NO_INPUT
-from duologue.lm.monologue import FRAME_RATE, USER_TEXT_DELAY, lead_text, text_row, user_text_row
+from duologue.lm.monologue import FRAME_RATE, USER_TEXT_DELAY_FRAMES, lead_text, text_row, user_text_row
 from duologue.lm.tokenizer import Tokenizer
 from duologue.types import AGENT, USER
 
@@ -30,7 +30,7 @@ class LMBatchConfig:
     """Length of a crop; longer than the context, so that the model learns to go on without its beginning."""
     from_start: float = 0.5
     """Share of crops that start where their conversation does."""
-    user_text_delay: int = USER_TEXT_DELAY
+    user_text_delay: int = USER_TEXT_DELAY_FRAMES
     """Frames from the end of a user's word to its being written down (first extra head)."""
     text_lead: int = 0
     """Frames by which the agent's words stand ahead of their sound (`monologue.text_lead`)."""
@@ -133,7 +133,7 @@ class LMBatches:
 def conversation_rows(
     sample: Sample,
     tokenizer: Tokenizer,
-    user_text_delay: int = USER_TEXT_DELAY,
+    user_text_delay: int = USER_TEXT_DELAY_FRAMES,
     ahead: int = 0,
     codebooks: int = 8,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +159,10 @@ def conversation_rows(
 
 
 def misheard_row(
-    sample: Sample, tokenizer: Tokenizer, user_text_T: np.ndarray, user_text_delay: int = USER_TEXT_DELAY
+    sample: Sample,
+    tokenizer: Tokenizer,
+    user_text_T: np.ndarray,
+    user_text_delay: int = USER_TEXT_DELAY_FRAMES,
 ) -> np.ndarray:
     """The user's words as a recogniser would have written them, int64 [T]: those of "misheard", where a sample has it,
     or else the true ones."""

@@ -1,4 +1,4 @@
-"""A start for a language model's embeddings of semantic codes: where codes sound alike, their embeddings are alike.
+"""Initialise a language model's embeddings of semantic codes from the codec: similar codes get similar embeddings.
 
 Drawn at random, each of a thousand entries has to be learnt by itself, from the few voices that happened to use it.
 """

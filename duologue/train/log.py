@@ -1,4 +1,4 @@
-"""What a run leaves to look at: metrics as JSON lines, a plot of them, audio samples, a line on the screen.
+"""The log of a run: metrics as JSON lines, a plot, audio samples, a line on the terminal.
 
 Nothing here can stop a run: when the disk is full a line is lost, and the run goes on.
 """

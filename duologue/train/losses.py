@@ -1,7 +1,7 @@
 """Losses that train a codec: adversarial, feature matching, multi-scale mel, waveform, distillation, CTC.
 
-`balance` makes the say of each loss on the decoded waveform independent of its scale.
-Knows nothing about the codec itself. Defaults: EnCodec (arXiv 2210.13438, section 3.4), the baseline of Mimi.
+`balance` makes the effect of each loss on the decoded waveform independent of its scale. Knows nothing about the codec
+itself. Defaults: EnCodec (arXiv 2210.13438, section 3.4), the baseline of Mimi.
 """
 
 import math

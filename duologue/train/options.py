@@ -1,4 +1,4 @@
-"""What a training run is asked to do, as dataclasses that the command line shows; nothing heavy is imported here."""
+"""Options of training runs, as dataclasses for the command line; nothing heavy is imported here."""
 
 from dataclasses import dataclass
 from pathlib import Path

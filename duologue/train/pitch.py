@@ -1,4 +1,4 @@
-"""The pitch of recordings, which a decoder by source and filter learns to say (`codec.voice`).
+"""The pitch of recordings, which a source-filter decoder learns to predict (`codec.voice`).
 
 Normalised autocorrelation, and of its peaks the smoothest path (Talkin 1995).
 """
@@ -7,7 +7,7 @@ import numpy as np
 
 from duologue.codec.voice import HIGHEST, LOWEST, MIDDLE
 
-WINDOW = 0.03  # seconds
+WINDOW_SECONDS = 0.03  # seconds
 VOICED = 0.5  # autocorrelation from which there is a voice
 LOUD = 0.02  # of the loudest window, below which there is none
 JUMP = 2.0  # what an octave from one frame to the next costs
@@ -21,7 +21,7 @@ def pitch_of(wav_S: np.ndarray, sample_rate: int, hop: int) -> tuple[np.ndarray,
     """
     count = len(wav_S) // hop
     low, high = (round(sample_rate / (MIDDLE * 2.0**edge)) for edge in (HIGHEST, LOWEST))
-    likeness_TL, loud_T = _likeness(wav_S, count, hop, round(WINDOW * sample_rate), low, high)
+    likeness_TL, loud_T = _likeness(wav_S, count, hop, round(WINDOW_SECONDS * sample_rate), low, high)
     octaves_L = np.log2(sample_rate / np.arange(low, high + 1) / MIDDLE)
     path_T = _smoothest(likeness_TL + SHORT * octaves_L, octaves_L)
     at = np.arange(count)

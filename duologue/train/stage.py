@@ -1,4 +1,4 @@
-"""What the loop asks of a training objective (`Stage`) and of its data (`Data`).
+"""Interfaces of a training objective (`Stage`) and of its data (`Data`).
 
 Knows nothing about steps counted, files or signals: that is the loop's.
 """

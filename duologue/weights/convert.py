@@ -1,4 +1,4 @@
-"""From any format to any other: a folder that this package and the format's own programs open."""
+"""Convert a model between formats: the result opens in this package and in the format's own programs."""
 
 import os
 import secrets
@@ -64,9 +64,9 @@ def convert(
 ) -> list[Path]:
     """Write the model `source` (anything `load` opens) as the new folder `target`; returns the files in it.
 
-    Weights keep their values exactly, and their precision, but where `quantize` gives it up; those that were packed in
-    another way become float32. An adapter is merged. Language model, codec and tokenizer are converted as far as the
-    source has them. Raises InputError if the format has no place for the model, and leaves nothing behind.
+    Weights keep their exact values and precision, unless `quantize` is given; those packed in another way become
+    float32. An adapter is merged. Language model, codec and tokenizer are converted as far as the source has them.
+    Raises InputError if the format has no place for the model, and leaves nothing behind.
     """
     target = _new_folder(target)
     job = _plan(source, format, quantize, lora)
@@ -221,6 +221,6 @@ def _meta(kind: type[LM] | type[Codec], config: Any) -> dict[str, Tensor]:
 
 def _copy_tokenizer(model: Model, folder: Path) -> str:
     path = model.files.find(model.files.config.tokenizer_file)
-    Tokenizer(path)  # nothing is copied that is not what it should be
+    Tokenizer(path)  # check the file before copying it
     shutil.copyfile(path, folder / path.name)
     return path.name

@@ -1,4 +1,4 @@
-"""Whisper models as CTranslate2 keeps them (`model.bin`), from which training may start."""
+"""Read Whisper models in CTranslate2's format (`model.bin`), from which training may start."""
 
 import struct
 from pathlib import Path

@@ -166,8 +166,14 @@ def _first(files: ModelFiles, names: tuple[str, ...]) -> Path:
     raise missing
 
 
+def check_repository(repository: str) -> None:
+    """Raises InputError unless it is OWNER/NAME."""
+    if not re.fullmatch(REPOSITORY, repository):
+        raise InputError(f"{repository}: a hub repository is written OWNER/NAME")
+
+
 def download(repository: str, name: str, revision: str | None, where: str = "") -> Path:
-    """One file of a hub repository, from the local cache or fetched. `where` is what to call it in complaints."""
+    """One file of a hub repository, from the local cache or fetched. `where`: its name in error messages."""
     import huggingface_hub as hub
     from huggingface_hub import errors
 
@@ -189,14 +195,14 @@ def download(repository: str, name: str, revision: str | None, where: str = "") 
         raise InputError(f"{where}: no such repository; if it is private, run `hf auth login`") from error
     except errors.RevisionNotFoundError as error:
         raise InputError(f"{where}: the repository has no revision {revision}") from error
-    except Exception as error:  # whatever a network or a full disk may do
+    except Exception as error:  # any error of the network or the disk
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{where}: cannot fetch {name}: {reason}") from error
 
 
 @contextmanager
 def _quiet_retries(where: str) -> Generator[None]:
-    """While it lasts, what the hub's client says of each retry becomes one line on stderr."""
+    """Inside, the hub client's messages about retries become one line on stderr."""
     said = False
 
     def once(record: logging.LogRecord) -> bool:
@@ -222,7 +228,7 @@ def on_hub(repository: str, name: str, revision: str | None) -> bool:
         return True
     try:
         return hub.file_exists(repository, name, revision=revision)
-    except Exception as error:  # whatever a network may do
+    except Exception as error:  # any error of the network
         raise InputError(
             f"hf://{repository}: the hub cannot be reached and no weights are in the cache"
         ) from error

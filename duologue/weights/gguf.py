@@ -1,6 +1,6 @@
 """GGUF, the container of quantised weights that Candle and llama.cpp read: reading (versions 2 and 3) and writing.
 
-The header is read field by field and believed in nothing: every count and offset is checked against the file's size.
+The header is not trusted: every count and offset is checked against the file's size.
 """
 
 import os

@@ -1,7 +1,7 @@
 """The `config.json` of the Hugging Face ports of Mimi and Moshi, read and written.
 
-Their files also carry dozens of keys that every model of `transformers` has and that change no computation here: other
-than in `published.py`, unknown keys pass. Keys that would change it must have the value that we know.
+Their files also have dozens of keys that every model of `transformers` has and that do not affect the computation:
+unlike in `published.py`, unknown keys are accepted. Keys that would affect it must have the known value.
 """
 
 from dataclasses import replace
@@ -20,7 +20,7 @@ from duologue.errors import InputError
 from duologue.nn.mlp import gated_hidden
 from duologue.weights.published import LM_FILE, Fields, ModelConfig, model_config
 
-OURS = "duologue"  # the key that keeps what their configuration has no place for
+OURS = "duologue"  # the key for settings that their configuration cannot hold
 
 
 def is_hf(values: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Which family a file of weights belongs to, told by its names, and where our tensors are in it."""
+"""The family of a weights file, detected from its tensor names, and the location of our tensors in it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ SCALING = 2.0  # where no configuration says it
 
 @dataclass(frozen=True)
 class Delta:
-    """What an adapter adds to one matrix: `scaling * up @ down`."""
+    """An adapter's change of one matrix: `scaling * up @ down`."""
 
     down: Tensor  # [rank, columns]
     up: Tensor  # [rows, rank]

@@ -57,7 +57,7 @@ class Model:
 
     @property
     def conditions(self) -> dict[str, str]:
-        """What the model is to be told whatever it does: one that translates, to do it well."""
+        """The default conditions: a translation model is told to translate well."""
         known = {c.name: c.values or () for c in self.files.config.lm.conditioning.conditioners}
         return {QUALITY: WANTED} if WANTED in known.get(QUALITY, ()) else {}
 
@@ -96,7 +96,7 @@ class Model:
         if adapter is not None and not self.merge_lora:
             attach(lm, adapter)
         if config.model_type == "hibiki":
-            # The model may end its text too early: reading EOS as PAD, it goes on as long as the input does.
+            # The model may end its text too early. With EOS read as PAD it continues as long as the input does.
             lm.text_emb.weight.data[2] = lm.text_emb.weight.data[config.lm.pad_id]
         return lm.eval()
 

@@ -1,4 +1,4 @@
-"""Where each of our tensors is found in a published file: the only place that knows foreign parameter names.
+"""Where each of our tensors is in a published file.
 
 `codec_sources` and `lm_sources` give, for one of our names, the places it may come from, the one we write first.
 """
@@ -100,7 +100,8 @@ LOW_RANK = "depth.text_emb.low_rank.weight"
 
 
 def fillers(config: LMConfig) -> dict[str, tuple[int, int]]:
-    """What the reference asks for and never reads, by the name that it would have in our model, with its shape."""
+    """Tensors that the reference requires but never uses, by the name that they would have in our model, with their
+    shapes."""
     depth = config.depth
     if depth is None or not depth.low_rank or not config.second_text_stream:
         return {}

@@ -1,4 +1,4 @@
-"""Weights in few bits, as three families of files pack them, and back to plain numbers.
+"""Quantised weights in the packings of three families of files, and unpacking.
 
 Every kind packs along the columns, so its rows can be cut, joined and reordered without unpacking. `dense` is what a
 matrix product on any device needs; a faster path may take the packed tensors as they are.

@@ -31,7 +31,7 @@ CODEC_FILE = "tokenizer-e351c8d8-checkpoint125.safetensors"
 TOKENIZER_FILE = "tokenizer_spm_32k_3.model"
 LARGEST_JSON = 2**24  # bytes
 QUALITY, WANTED = "description", "very_good"  # a condition of translation models: how good it is to be
-LONGEST = 60.0  # seconds of a delay or a prefix
+LONGEST_SECONDS = 60.0  # seconds of a delay or a prefix
 MODEL_TYPES = ("moshi", "personaplex", "hibiki", "stt", "tts")
 
 
@@ -59,7 +59,7 @@ class ModelConfig:
 
 
 class Fields:
-    """Takes values out of a json object, each of a known type, so that what is left at the end was not understood."""
+    """Takes typed values out of a json object; keys that are left at the end are unknown, and an error."""
 
     def __init__(self, values: Any, where: str):
         if not isinstance(values, dict):
@@ -175,9 +175,9 @@ def as_its_tensors_say(config: ModelConfig, names: set[str]) -> ModelConfig:
 def _check_task(task: dict[str, Any], where: str) -> None:
     """The numbers that say how long something takes, or how much there is of it."""
     for key, name, most in (
-        ("stt_config", "audio_delay_seconds", LONGEST),
-        ("stt_config", "audio_silence_prefix_seconds", LONGEST),
-        ("tts_config", "audio_delay", LONGEST),
+        ("stt_config", "audio_delay_seconds", LONGEST_SECONDS),
+        ("stt_config", "audio_silence_prefix_seconds", LONGEST_SECONDS),
+        ("tts_config", "audio_delay", LONGEST_SECONDS),
         ("tts_config", "second_stream_ahead", 100),
         ("tts_config", "max_speakers", 100),
     ):

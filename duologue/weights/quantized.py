@@ -1,4 +1,5 @@
-"""A language model in 8 or 4 bits on a CPU, tensor by tensor: it never stands in memory in more. Its codec in 16."""
+"""Load a language model in 8 or 4 bits on a CPU, tensor by tensor, so that it is never in memory at full size; and its
+codec in 16 bits."""
 
 from collections.abc import Iterator
 

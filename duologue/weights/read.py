@@ -1,4 +1,4 @@
-"""Reading weights tensor by tensor: never more than the model and one tensor in memory.
+"""Read weights tensor by tensor, so that memory holds only the model and one tensor.
 
 A file gives its tensors as they are stored, plain or packed (`packed.py`); a layout (`names.py` and its neighbours)
 says where each of ours is in it.
@@ -166,8 +166,8 @@ def stored_tensors(
 
 
 def check_parts(file: TensorFile, parts: int) -> None:
-    """InputError if a model is to have more layers and streams than its file has tensors: known before any module is
-    built, which takes a while for each."""
+    """InputError if a model would have more layers and streams than its file has tensors; checked before modules are
+    built, which is slow."""
     count = len(file.names())
     if parts > count:
         raise InputError(
@@ -208,7 +208,7 @@ def fill_values(
 
 
 def _checked(file: TensorFile, source: Source, meta: Tensor) -> Stored:
-    """The value of one of our tensors; InputError for whatever is wrong with it."""
+    """The value of one of our tensors; InputError if anything is wrong with it."""
     try:
         value = _take(file, source, meta)
         finite = is_finite(value)

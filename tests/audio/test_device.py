@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from duologue.audio.device import WAITING, Devices, NoDevice, Playback, play_recording
+from duologue.audio.device import WAITING_SECONDS, Devices, NoDevice, Playback, play_recording
 from tests.fake_sounddevice import Machine
 from tests.serve.server import until
 
@@ -31,7 +31,7 @@ def test_no_more_than_a_second_waits():
     playback = Playback()
     for frame in range(100):
         playback.push(np.full(1920, frame, np.float32))
-    assert playback.waiting <= WAITING * 24_000
+    assert playback.waiting <= WAITING_SECONDS * 24_000
     assert playback.pull(1)[0] > 80
 
 
@@ -66,7 +66,7 @@ def test_no_portaudio_is_one_line(monkeypatch):
 
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
-    with pytest.raises(NoDevice, match="no PortAudio"), Devices(print):
+    with pytest.raises(NoDevice, match="PortAudio is not installed"), Devices(print):
         pass
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(NoDevice, match=r"duologue\[mic\]"), Devices(print):

@@ -52,5 +52,5 @@ def test_addresses(url, expected):
 
 @pytest.mark.parametrize("url", ["ftp://host", "http://"])
 def test_what_is_no_address(url):
-    with pytest.raises(InputError, match="no address"):
+    with pytest.raises(InputError, match="not the address"):
         chat_url(url)

@@ -82,7 +82,7 @@ class TestTranscribe:
     def test_what_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert "choose one" in refused(capsys, "transcribe", QUESTION, "--srt", "--json")
         assert "there is no file" in refused(capsys, "transcribe", "nothing.wav")
-        assert "does not write down" in refused(capsys, "transcribe", QUESTION, "--model", "tiny")
+        assert "does not transcribe" in refused(capsys, "transcribe", QUESTION, "--model", "tiny")
         assert "--out" in refused(capsys, "transcribe", QUESTION, QUESTION, "--srt")
         assert "same name" in refused(capsys, "transcribe", QUESTION, QUESTION, "--out", "texts")
         assert "name no recordings" in refused(capsys, "transcribe", QUESTION, "--live")

@@ -1,4 +1,4 @@
-"""The decoder by frames: streamed as offline, each slot alone, nothing of the future."""
+"""The frame decoder: streamed as offline, each slot alone, nothing of the future."""
 
 import copy
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A model whose codec has a decoder by frames, in files: through every format that has a place for it."""
+"""A model whose codec has a frame decoder, in files: through every format that has a place for it."""
 
 import json
 import shutil
@@ -76,7 +76,7 @@ def test_the_codec_alone(codec: Codec, whole: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", [".", "codec.safetensors"])
 def test_hugging_face_has_no_place_for_it(whole: Path, tmp_path: Path, source: str) -> None:
-    with pytest.raises(InputError, match="no place for a decoder by frames: use --format pytorch"):
+    with pytest.raises(InputError, match="no place for a frame decoder: use --format pytorch"):
         convert(str(whole / source), tmp_path / "there", "hf")
     assert not list(tmp_path.iterdir())
 

@@ -129,7 +129,7 @@ def test_info_tells_of_it(whole: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_impossible_shapes_are_refused() -> None:
-    with pytest.raises(InputError, match="whisper and acoustic belong together"):
+    with pytest.raises(InputError, match="both `whisper` and `acoustic`, or neither"):
         replace(CONFIG, acoustic=None)
     with pytest.raises(InputError, match="a width of 33 does not split into 2 heads"):
         WhisperConfig(dim=33, heads=2)

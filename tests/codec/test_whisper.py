@@ -152,7 +152,7 @@ def test_what_is_made_without_memory_has_real_tables(encoder: WhisperEncoder) ->
 
 
 def test_a_frame_that_cuts_a_position_is_refused() -> None:
-    with pytest.raises(ValueError, match="1800 samples do not hold whole positions of 480"):
+    with pytest.raises(ValueError, match="1800 samples are no multiple of a position of 480"):
         WhisperEncoder(WHISPER, 1800)
 
 

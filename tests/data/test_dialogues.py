@@ -11,7 +11,7 @@ from duologue.cli.app import CONFIG
 from duologue.cli.data import Dialogues
 from duologue.data.dialogues import Confusions
 from duologue.data.shards import ShardReader
-from duologue.data.silent import EDGE, SilentSpeakers, timed
+from duologue.data.silent import EDGE_SECONDS, SilentSpeakers, timed
 from duologue.errors import InputError
 from duologue.types import Word
 
@@ -100,14 +100,16 @@ def test_bad_counts_are_refused(script):
 def test_durations_follow_the_letters():
     rng = random.Random(0)
     lengths = [timed("The capital of France, is Paris.", 15.0, rng).seconds for _ in range(400)]
-    assert np.mean(lengths) == pytest.approx((25 + 6) / 15 * np.exp(0.25**2 / 2) + 0.18 + 2 * EDGE, rel=0.05)
+    assert np.mean(lengths) == pytest.approx(
+        (25 + 6) / 15 * np.exp(0.25**2 / 2) + 0.18 + 2 * EDGE_SECONDS, rel=0.05
+    )
     assert np.std(lengths) > 0.1
     said = timed("Hello, you there.", 15.0, rng)
     assert said.words[1].start - said.words[0].end == pytest.approx(0.18, abs=0.002)
     first, rest = said.before(said.boundaries()[0]), said.after(said.boundaries()[0])
     assert (first.text, rest.text) == ("Hello,", "you there.")
     assert first.seconds + rest.seconds == pytest.approx(said.seconds)
-    assert rest.heard == (rest.words[0].start, rest.words[-1].end)
+    assert rest.audible == (rest.words[0].start, rest.words[-1].end)
 
 
 def test_the_agent_says_the_same_text_in_the_same_time(script):

@@ -7,7 +7,7 @@ import torch
 from duologue.audio.files import write_audio
 from duologue.audio.framing import pad_to_frames
 from duologue.data import encode
-from duologue.data.encode import WHOLE, Encode, encode_frames, samples_of
+from duologue.data.encode import WHOLE_FRAMES, Encode, encode_frames, samples_of
 from duologue.data.manifest import Transcript, write_transcript
 from duologue.data.runner import run
 from duologue.data.shards import ShardReader, write_shards
@@ -30,7 +30,7 @@ def talk(seconds=0.5):
     )
 
 
-def encode_stereo(codec, wav_CS, whole=WHOLE):
+def encode_stereo(codec, wav_CS, whole=WHOLE_FRAMES):
     return encode_frames(codec, np.split(pad_to_frames(wav_CS), -(-wav_CS.shape[1] // 1920), axis=1), whole)
 
 

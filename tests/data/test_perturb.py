@@ -75,4 +75,4 @@ def test_words_stay_in_place():
     assert fast.seconds == pytest.approx(said.seconds / 1.25, abs=0.001)
     for before, after in zip(said.words, fast.words, strict=True):
         assert after.start == pytest.approx(before.start / 1.25)
-    assert fast.heard[1] == pytest.approx(said.heard[1] / 1.25, abs=0.03)
+    assert fast.audible[1] == pytest.approx(said.audible[1] / 1.25, abs=0.03)

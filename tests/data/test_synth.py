@@ -68,7 +68,8 @@ def shares(script, situations, count=50):
                 ends["stop" if answer.kind == "cut" and following.item == "talk-000" else answer.kind] += 1
                 backchannels = [p for p in line.placed if p.kind == "backchannel" and p.item == answer.item]
                 ends["backchannel"] += any(
-                    answer.heard[0] < backchannel.heard[0] < answer.heard[1] for backchannel in backchannels
+                    answer.audible[0] < backchannel.audible[0] < answer.audible[1]
+                    for backchannel in backchannels
                 )
     total = kinds["question"]
     return {k: v / total for k, v in kinds.items()} | {f"long {k}": v / longs for k, v in ends.items()}

@@ -5,7 +5,7 @@ import pytest
 
 from duologue.data.manifest import CONTINUATION
 from duologue.data.options import Timing
-from duologue.data.timeline import FRAME, Exchange, Utterance, lay_out, pause_points
+from duologue.data.timeline import FRAME_SAMPLES, Exchange, Utterance, lay_out, pause_points
 from duologue.data.voices import SAMPLE_RATE
 from duologue.types import AGENT, USER
 
@@ -34,8 +34,8 @@ def test_answers_come_240_ms_after_the_question_as_heard():
     waits = []
     for line in lines(60):
         for question, answer in zip(of(line, "question"), of(line, "answer"), strict=True):
-            waits.append(answer.heard[0] - question.heard[1])
-            assert round(answer.start * SAMPLE_RATE) % FRAME == 0
+            waits.append(answer.audible[0] - question.audible[1])
+            assert round(answer.start * SAMPLE_RATE) % FRAME_SAMPLES == 0
     assert 0.23 < np.mean(waits) < 0.25
     assert min(waits) >= 0.2 - 1e-6
     assert max(waits) <= 0.28 + 1e-6
@@ -48,8 +48,8 @@ def test_a_pause_lasts_as_asked_and_is_not_answered():
         for first, second, answer in zip(
             *(of(line, kind) for kind in ("pause", "question", "answer")), strict=True
         ):
-            gaps.append(second.heard[0] - first.heard[1])
-            assert answer.heard[0] > second.heard[1]
+            gaps.append(second.audible[0] - first.audible[1])
+            assert answer.audible[0] > second.audible[1]
             assert first.utterance.text + " " + second.utterance.text == QUESTION
     assert min(gaps) >= 0.3 - 0.02
     assert max(gaps) <= 1.2 + 0.02
@@ -64,12 +64,12 @@ def test_an_interrupted_agent_falls_silent_and_answers_the_new_question():
         questions, cuts = of(line, "question"), of(line, "cut")
         for cut, question in zip(cuts, questions[1:], strict=True):
             end = cut.start + cut.utterance.seconds
-            waits.append(end - question.heard[0])
-            assert question.heard[0] - cut.heard[0] >= Timing().least_heard - 1e-6
+            waits.append(end - question.audible[0])
+            assert question.audible[0] - cut.audible[0] >= Timing().least_heard - 1e-6
             assert all(word.start < cut.utterance.seconds for word in cut.utterance.words)
             assert len(cut.utterance.words) < len(ANSWER.split())
         (last,) = of(line, "answer")
-        assert last.heard[0] - questions[-1].heard[1] < 0.29
+        assert last.audible[0] - questions[-1].audible[1] < 0.29
         left_S = line.channels()[0]
         silent = left_S[round(end * SAMPLE_RATE) : round(last.start * SAMPLE_RATE)]
         assert silent.size
@@ -81,7 +81,7 @@ def test_an_interrupted_agent_falls_silent_and_answers_the_new_question():
 def test_an_interrupted_agent_had_more_to_say():
     for line in lines(10, barges_in=True):
         transcript, cuts = line.transcript(), of(line, "cut")
-        assert transcript.extra["cuts"] == pytest.approx([cut.heard[1] for cut in cuts], abs=1e-3)
+        assert transcript.extra["cuts"] == pytest.approx([cut.audible[1] for cut in cuts], abs=1e-3)
         for cut in cuts:
             said = len(cut.utterance.words)
             assert [w.text for w in cut.utterance.words] == ANSWER.split()[:said]
@@ -104,7 +104,9 @@ def test_backchannels_do_not_stop_the_agent():
         for backchannel in of(line, "backchannel"):
             count += 1
             over = [
-                a for a in answers if a.heard[0] < backchannel.heard[0] and backchannel.heard[1] < a.heard[1]
+                a
+                for a in answers
+                if a.audible[0] < backchannel.audible[0] and backchannel.audible[1] < a.audible[1]
             ]
             assert len(over) == 1
             assert len(over[0].utterance.words) == len(ANSWER.split())
@@ -133,7 +135,7 @@ def test_what_does_not_fit_becomes_plain():
 def test_channels_and_transcript_agree():
     line = lay_out(exchanges(2), Timing(), random.Random(1))
     wav_CS = line.channels()
-    assert wav_CS.shape[1] % FRAME == 0
+    assert wav_CS.shape[1] % FRAME_SAMPLES == 0
     assert wav_CS.shape[1] == round(line.seconds * SAMPLE_RATE)
     transcript = line.transcript()
     for speaker, channel in ((AGENT, 0), (USER, 1)):
@@ -167,5 +169,5 @@ def test_words_are_guessed_where_nobody_aligned_them():
     known = utterance(QUESTION)
     guess = Utterance.of(QUESTION, known.wav_S)
     assert [w.text for w in guess.words] == QUESTION.split()
-    assert guess.words[0].start == known.heard[0]
-    assert guess.words[-1].end == pytest.approx(known.heard[1])
+    assert guess.words[0].start == known.audible[0]
+    assert guess.words[-1].end == pytest.approx(known.audible[1])

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from duologue.engine import batcher as engine
-from duologue.engine.batcher import TRIES, WELL, Batcher, Busy, Down
-from duologue.engine.live_session import BACKLOG, BEHIND, EARLY, FRAME, GRACE, PATIENCE, UNREAD
+from duologue.engine.batcher import BATCH_SECONDS, TRIES, WELL_SECONDS, Batcher, Busy, Down
+from duologue.engine.live_clock import EARLY_SECONDS, FRAME_SECONDS, GRACE_SECONDS
+from duologue.engine.live_queues import BACKLOG_FRAMES, BEHIND_SECONDS, UNREAD_FRAMES
 from duologue.engine.session import Session
 from duologue.lm.sampling import Sampling
 from duologue.weights import load
@@ -82,14 +83,14 @@ def test_eight_seeded_conversations_do_not_notice_who_comes_and_goes(nano, frame
     def alone_in_the_room(seed: int):
         here = room(nano, 12)
         caller = here.call(users[seed], seeded(nano, seed))
-        here.run(frames * FRAME)
+        here.run(frames * FRAME_SECONDS)
         return caller.said
 
     here = room(nano, 12)
     kept = [here.call(user, seeded(nano, seed)) for seed, user in enumerate(users)]
     for first in range(0, joins, 4):
         others = [here.call(noise(1, k), seeded(nano, k)) for k in range(first, first + 4)]
-        here.run(4 * frames * FRAME / joins)
+        here.run(4 * frames * FRAME_SECONDS / joins)
         for other in others:
             other.session.end("gone")
             here.callers.remove(other)
@@ -119,7 +120,7 @@ def test_a_frame_is_answered_at_once(echo):
     caller = echo.call(noise(20), after=0.033)
     echo.run(2.0)
     counts = caller.session.counts()
-    assert counts.response < 0.006 + FRAME / 2  # the first may wait for half a frame to pass
+    assert counts.response < 0.006 + FRAME_SECONDS / 2  # the first may wait for half a frame to pass
     assert counts.late == 0
     assert caller.session.counts().response == 0
 
@@ -137,7 +138,7 @@ def test_a_missing_frame_is_silence_and_counted(echo):
     frames = heard(caller)
     assert np.array_equal(np.stack(frames[:5]), noise(5))
     assert not np.any(frames[5:])
-    assert len(frames) == pytest.approx(1.6 / FRAME - GRACE / FRAME, abs=2)
+    assert len(frames) == pytest.approx(1.6 / FRAME_SECONDS - GRACE_SECONDS / FRAME_SECONDS, abs=2)
     assert caller.session.counts().missing == len(frames) - 5
 
 
@@ -163,9 +164,9 @@ def test_no_one_speaks_faster_than_time_passes(echo):
     for seed in range(100):
         caller.session.push(noise(20, seed).ravel())
         echo.run(0.016)
-        assert caller.session.counts().waiting <= BACKLOG
-    assert len(caller.said) <= 1.6 / FRAME * 1.03 + 2
-    assert caller.session.counts().dropped > 1900 - BACKLOG - len(caller.said)
+        assert caller.session.counts().waiting <= BACKLOG_FRAMES
+    assert len(caller.said) <= 1.6 / FRAME_SECONDS * 1.03 + 2
+    assert caller.session.counts().dropped > 1900 - BACKLOG_FRAMES - len(caller.said)
 
 
 def test_what_waits_for_long_is_dropped(echo):
@@ -177,7 +178,7 @@ def test_what_waits_for_long_is_dropped(echo):
     assert 8 < caller.session.counts().dropped < 20
     assert caller.session.counts().waiting <= 1
     echo.run(2.0)
-    assert caller.session.counts().response < 3 * FRAME
+    assert caller.session.counts().response < 3 * FRAME_SECONDS
 
 
 def with_pauses(frames: int, seed: int = 0) -> np.ndarray:
@@ -192,8 +193,8 @@ def test_a_backlog_is_caught_up_with_in_the_users_silence(echo):
     caller = echo.call(noise(0))
     echo.run(0.1)
     caller.session.push(with_pauses(20).ravel())
-    caller.user_TS, caller.begins = 0.01 * noise(100, 1), echo.clock.time + FRAME
-    echo.run(20 * FRAME)
+    caller.user_TS, caller.begins = 0.01 * noise(100, 1), echo.clock.time + FRAME_SECONDS
+    echo.run(20 * FRAME_SECONDS)
     counts = caller.session.counts()
     assert counts.waiting <= 3
     assert counts.dropped > 0
@@ -203,21 +204,21 @@ def test_a_backlog_is_caught_up_with_in_the_users_silence(echo):
 
 
 def test_on_a_machine_that_is_too_slow_the_backlog_goes_in_every_silence(echo):
-    echo.backend.takes = 1.25 * FRAME
+    echo.backend.takes = 1.25 * FRAME_SECONDS
     caller = echo.call(with_pauses(500))
     waited = []
     for _ in range(35):
         echo.run(1.0)
         waited.append(caller.session.counts().waiting)
     assert max(waited) <= 8
-    assert caller.session.counts().response < 8 * FRAME
+    assert caller.session.counts().response < 8 * FRAME_SECONDS
 
 
 def test_a_user_whose_clock_is_fast_is_followed(echo):
     caller = echo.call(noise(0))
     for _ in range(1500):
         caller.session.push(noise(1)[0])
-        echo.run(FRAME * 0.999)
+        echo.run(FRAME_SECONDS * 0.999)
     counts = caller.session.counts()
     assert (counts.missing, counts.dropped) == (0, 0)
     assert caller.session.counts().waiting <= 1
@@ -289,7 +290,7 @@ def test_a_step_that_fails_ends_all_and_the_engine_is_back(echo):
             echo.run(0.05)
         assert echo.clock.time - before < 1
         echo.callers.clear()
-        echo.run(WELL)
+        echo.run(WELL_SECONDS)
     assert echo.batcher.restarts == 50
     assert not echo.batcher.gave_up
     assert echo.batcher.used == 0
@@ -325,7 +326,7 @@ def test_whatever_a_step_raises_the_engine_is_back(echo, fault):
 def test_an_error_in_planning_is_a_failure_as_any_other(echo):
     caller = echo.call(noise(10))
     echo.run(0.2)
-    caller.session.next = None  # nothing can be compared with it
+    caller.session.clock.next = None  # nothing can be compared with it
     echo.run(1.0)
     assert caller.session.ended == "error"
     assert echo.batcher.ready
@@ -381,8 +382,8 @@ def test_a_thread_that_has_died_is_no_engine(tiny, monkeypatch):
 
 @pytest.mark.parametrize("hangs", ["step", "start"])
 def test_a_step_that_hangs_is_known(tiny, monkeypatch, hangs):
-    monkeypatch.setattr(engine, "STUCK", 0.1)
-    monkeypatch.setattr(engine, "HUNG", 0.4)
+    monkeypatch.setattr(engine, "STUCK_SECONDS", 0.1)
+    monkeypatch.setattr(engine, "HUNG_SECONDS", 0.4)
     backend, go_on = EchoBackend(1), Event()
     monkeypatch.setattr(backend, hangs, lambda *_: go_on.wait(30))
     batcher = Batcher(backend, tiny.tokenizer)
@@ -415,7 +416,7 @@ def test_starting_over_all_the_time_keeps_nobody_waiting(echo):
     echo.run(4.0)
     counts = speaker.session.counts()
     assert counts.frames >= 45
-    assert counts.response < FRAME
+    assert counts.response < FRAME_SECONDS
 
 
 def test_newcomers_are_started_between_the_steps_of_those_who_speak(tiny):
@@ -453,7 +454,7 @@ def test_what_was_asked_for_in_the_middle_of_a_start_is_what_runs(echo):
 
 def test_a_seat_that_is_ready_waits_for_the_others_as_long_as_it_can(echo):
     """Not so long that its answer would be late; with a step that takes longer than that, not at all."""
-    for phase in (0.0, 0.9 * PATIENCE, 1.5 * PATIENCE):
+    for phase in (0.0, 0.9 * BATCH_SECONDS, 1.5 * BATCH_SECONDS):
         echo.call(noise(50), after=phase)
     echo.run(3.0)
     groups = echo.backend.steps[-12:-2]
@@ -496,7 +497,7 @@ def test_a_slot_freed_in_the_middle_of_a_step_is_given_out_after_it(echo):
 def test_a_reader_who_does_not_take_for_long_is_ended(echo):
     slow, other = echo.call(noise(300)), echo.call(noise(300))
     echo.callers.remove(slow)
-    echo.run(UNREAD * FRAME + BEHIND)
+    echo.run(UNREAD_FRAMES * FRAME_SECONDS + BEHIND_SECONDS)
     assert slow.session.ended is None
     echo.run(0.5)
     assert slow.session.ended == "slow"
@@ -509,18 +510,18 @@ def test_a_reader_who_was_away_gets_the_last_two_seconds_and_every_word(tiny):
     here.callers.remove(away)
     for _ in range(40):
         away.send()
-        here.run(FRAME)
+        here.run(FRAME_SECONDS)
     got = away.session.take()
-    assert [said.frame for said in got] == [said.frame for said in other.said[-UNREAD:]]
+    assert [said.frame for said in got] == [said.frame for said in other.said[-UNREAD_FRAMES:]]
     assert "".join(said.text for said in got) == "".join(said.text for said in other.said)
-    assert away.session.counts().dropped == len(other.said) - UNREAD
+    assert away.session.counts().dropped == len(other.said) - UNREAD_FRAMES
     assert away.session.ended is None
 
 
 def test_pause_keeps_the_conversation(tiny):
     here = room(tiny, 1)
     caller = here.call(noise(5, 1), seeded(tiny, 2))
-    here.run(5 * FRAME + 0.02)
+    here.run(5 * FRAME_SECONDS + 0.02)
     assert len(caller.said) == 5
     caller.session.pause()
     caller.session.push(noise(1, 8)[0])
@@ -528,7 +529,7 @@ def test_pause_keeps_the_conversation(tiny):
     assert len(caller.said) == 5
     caller.session.resume()
     caller.user_TS, caller.sent, caller.begins = noise(5, 3), 0, here.clock.time
-    here.run(5 * FRAME + 0.02)
+    here.run(5 * FRAME_SECONDS + 0.02)
     expected = alone(tiny, np.concatenate([noise(5, 1), noise(5, 3)]), 2)
     assert [s.token for s in caller.said[:10]] == [s.token for s in expected]
     assert caller.session.counts().missing == 0
@@ -555,7 +556,7 @@ def test_a_stall_of_the_machine_does_not_make_the_conversation_late(echo):
     caller.session.counts()
     echo.run(1.0)
     counts = caller.session.counts()
-    assert counts.response < 2 * FRAME + EARLY
+    assert counts.response < 2 * FRAME_SECONDS + EARLY_SECONDS
     assert counts.waiting <= 2
 
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from duologue.engine.base import TextMarks
 from duologue.engine.dictation import CUTS_IN, LONGEST_HOLD, QUIET, Dictation
 from duologue.engine.recorder import TRACE, Recorder, replay
 from duologue.engine.session import AgentFrame
+from duologue.interfaces import TextMarks
 from duologue.weights import load
 from tests.engine.virtual import EchoBackend, Room, noise, room, seeded
 

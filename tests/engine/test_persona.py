@@ -14,7 +14,7 @@ from duologue.engine.backend import TorchBackend, open_backend
 from duologue.engine.duplex import Duplex
 from duologue.engine.options import Options
 from duologue.engine.persona import (
-    BETWEEN,
+    BETWEEN_FRAMES,
     SILENCE,
     Persona,
     Prefix,
@@ -47,8 +47,8 @@ def model() -> GoldenModel:
 
 def told(io: dict[str, Tensor], replayed: bool = False) -> Persona:
     """The golden voice and role."""
-    silence_TQ = _frame(SILENCE, 8, 24).expand(2 * BETWEEN + len(io["role"]), -1)
-    pad = torch.full((BETWEEN,), 3)
+    silence_TQ = _frame(SILENCE, 8, 24).expand(2 * BETWEEN_FRAMES + len(io["role"]), -1)
+    pad = torch.full((BETWEEN_FRAMES,), 3)
     text = [pad, io["role"], pad]
     if not replayed:
         voice_TQ = io["voice"].T
@@ -94,7 +94,7 @@ def test_it_says_what_personaplex_says(io: dict[str, Tensor], replayed: bool) ->
 def test_what_it_is_told_changes_what_it_says(io: dict[str, Tensor]) -> None:
     opened = model()
     other = told(io)
-    other.text_T[BETWEEN + 9] = 20
+    other.text_T[BETWEEN_FRAMES + 9] = 20
     duplex = Duplex(opened, [GREEDY] * 2, prefix=Prefix(opened.lm, other))
     duplex.reset(torch.tensor([True, True]))
     assert not torch.equal(converse(duplex, io, 0), io["said"])
@@ -108,7 +108,7 @@ def test_from_the_command_lines_options_to_a_conversation(tmp_path: Path) -> Non
     made = persona(opened, options)
     assert made is not None
     role = opened.tokenizer.encode("<system> You are kind. <system>")
-    assert made.text_T.tolist() == [3] * (5 + BETWEEN) + role + [3] * BETWEEN
+    assert made.text_T.tolist() == [3] * (5 + BETWEEN_FRAMES) + role + [3] * BETWEEN_FRAMES
     assert torch.equal(made.agent_TQ[:5], encode_voice(opened, tmp_path / "voice.wav"))
     backend, alone = open_backend(opened, 1, options), np.ones(1, bool)
     backend.start({0: GREEDY})
@@ -152,7 +152,7 @@ def test_voices_that_are_none(io: dict[str, Tensor], tmp_path: Path, capsys) -> 
         if path.name == "voice.pt":
             read_states(path, config)
             continue
-        with pytest.raises(InputError, match="is no voice of this model"):
+        with pytest.raises(InputError, match="is not a voice of this model"):
             read_states(path, config)
     assert "run" not in capsys.readouterr().out
 

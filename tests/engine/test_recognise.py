@@ -160,7 +160,7 @@ def test_nano_writes_down_what_a_person_says() -> None:
 
 
 def test_who_cannot_hear_is_refused() -> None:
-    with pytest.raises(InputError, match="tiny does not write down what it hears"):
+    with pytest.raises(InputError, match="tiny does not transcribe speech"):
         Recogniser(load("tiny"))
-    with pytest.raises(InputError, match="lm_cond does not write down"):
+    with pytest.raises(InputError, match="lm_cond does not transcribe speech"):
         Recogniser(GoldenModel("lm_cond"))

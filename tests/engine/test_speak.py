@@ -158,7 +158,7 @@ def test_what_is_refused() -> None:
         read_voice(model("lm_cond"), ["file://nobody.safetensors"])
     with pytest.raises(InputError, match="up to 5 voices, not 6"):
         read_voice(model("lm_cond"), [str(SPEECH / "voice0.safetensors")] * 6)
-    with pytest.raises(InputError, match="is no voice: it has no tensor"):
+    with pytest.raises(InputError, match="is not a voice: it has no tensor"):
         read_voice(model("lm_cond"), [str(SPEECH / "io.safetensors")])
     with pytest.raises(InputError, match="one voice at a time"):
         read_voice(model("lm_prefix"), ["a.wav", "b.wav"])

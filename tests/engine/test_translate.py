@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from duologue.audio.files import read_mono, write_audio
 from duologue.cli import main
 from duologue.engine.options import Options
-from duologue.engine.streams import Conditions, Streams, Unguided, open_streams
+from duologue.engine.streams import open_streams
 from duologue.engine.translate import EOS, Translation, translate
 from duologue.errors import InputError
+from duologue.interfaces import Conditions, Streams, Unguided
 from duologue.lm import LM, Sampling
 from duologue.lm.tokenizer import Tokenizer
 from duologue.weights import Model, load

@@ -1,6 +1,6 @@
 import pytest
 
-from duologue.engine.words import FRAME, UserWords, Words, transcript
+from duologue.engine.words import FRAME_SECONDS, UserWords, Words, transcript
 from duologue.lm.monologue import user_text_row
 from duologue.lm.tokenizer import Tokenizer
 from duologue.weights.model import ASSETS
@@ -51,8 +51,8 @@ def written_down(tokenizer: Tokenizer, said: list[tuple[str, float, float]]) -> 
     row = user_text_row([(tokenizer.encode(word), end) for word, _, end in said], 60)
     words = UserWords(tokenizer)
     for frame in range(1, 60):
-        now = (frame - 1) * FRAME  # of the user's frame that was heard last
-        voiced = any(start < now + FRAME and now < end for _, start, end in said)
+        now = (frame - 1) * FRAME_SECONDS  # of the user's frame that was heard last
+        voiced = any(start < now + FRAME_SECONDS and now < end for _, start, end in said)
         words.push(frame, row[frame], 0.1 if voiced else 0.001)
     return words
 
@@ -64,10 +64,10 @@ def test_the_users_words_lie_where_they_were_spoken(tokenizer):
     assert [word.text for word in words] == [word for word, _, _ in said]
     for word, (_, start, end) in zip(words, said, strict=True):
         late = (
-            FRAME * (len(tokenizer.encode("hello")) - 1) if word.text == "to" else 0.0
+            FRAME_SECONDS * (len(tokenizer.encode("hello")) - 1) if word.text == "to" else 0.0
         )  # it waited its turn
-        assert end <= word.end + 1e-9 <= end + FRAME + late + 1e-6
-        assert abs(word.start - start) < FRAME + 1e-6
+        assert end <= word.end + 1e-9 <= end + FRAME_SECONDS + late + 1e-6
+        assert abs(word.start - start) < FRAME_SECONDS + 1e-6
         assert word.start < word.end
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from duologue.engine.backend import TorchBackend
-from duologue.engine.base import Frames, TextMarks
 from duologue.engine.batcher import Batcher
-from duologue.engine.live_session import FRAME, LiveSession
+from duologue.engine.live_clock import FRAME_SECONDS
+from duologue.engine.live_session import LiveSession
 from duologue.engine.session import AgentFrame
+from duologue.interfaces import Frames, TextMarks
 from duologue.lm.sampling import Sampling
 from duologue.nn.linear import by_half
 from duologue.weights import Model, load
@@ -83,7 +84,7 @@ class Caller:
 
     @property
     def next_at(self) -> float:
-        return self.begins + self.sent * FRAME if self.sent < len(self.user_TS) else float("inf")
+        return self.begins + self.sent * FRAME_SECONDS if self.sent < len(self.user_TS) else float("inf")
 
     def send(self) -> None:
         self.session.push(self.user_TS[self.sent])

@@ -77,7 +77,7 @@ def test_what_the_recogniser_gets_is_the_answer_alone(library: ClipLibrary):
     found = scores(library, "turn", 4, asr=lambda wav_S: str(lengths.append(len(wav_S) / 24_000)))
     for turn, seconds in zip(turns(found), lengths, strict=True):
         clip = library.speakers_of["heard"].answer(turn.expected)
-        assert 0.2 < seconds - (clip.heard[1] - clip.heard[0]) < 0.6
+        assert 0.2 < seconds - (clip.audible[1] - clip.audible[0]) < 0.6
 
 
 @pytest.mark.parametrize(("delay", "takes"), [(2, True), (17, False)])
@@ -225,7 +225,7 @@ def test_scenes_are_of_held_out_voices_and_do_not_depend_on_their_number(library
     ]
     for plan in maker.plans(20, ["interruption"]):
         first, cut = maker.make(plan).events
-        start, end = library.speakers_of["heard"].answer(library.script.items[first.item].answer).heard
+        start, end = library.speakers_of["heard"].answer(library.script.items[first.item].answer).audible
         assert 1 <= cut.delay <= end - start - 2
 
 

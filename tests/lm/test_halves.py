@@ -12,7 +12,8 @@ from torch.testing import assert_close
 from duologue.lm import LM, Sampling
 from duologue.lm.condition import Condition
 from duologue.lm.model import NO_INPUT, TO_GENERATE
-from duologue.lm.step import Guidance, StepState, init_state, listen, speak, step, tell
+from duologue.lm.step import init_state, listen, speak, step, tell
+from duologue.lm.step_state import Guidance, StepState
 from tests import golden
 from tests.golden.cases import LM_CASES
 from tests.golden.speech_cases import TRANSLATION

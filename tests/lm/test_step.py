@@ -12,7 +12,8 @@ from duologue import presets
 from duologue.config import LMConfig
 from duologue.lm import LM, Sampling
 from duologue.lm.model import NO_INPUT, TO_GENERATE
-from duologue.lm.step import StepState, init_state, step
+from duologue.lm.step import init_state, step
+from duologue.lm.step_state import StepState
 from duologue.weights.random import random_lm
 from tests import golden
 from tests.nn.streaming import same_bits

@@ -117,7 +117,7 @@ def test_a_position_sees_its_block_and_the_context_before_the_blocks_last(contex
 
 def test_a_step_is_of_whole_blocks() -> None:
     transformer = seeded(lambda: Transformer(replace(BASE, block=4)))
-    with pytest.raises(ValueError, match="6 positions is not of whole blocks of 4"):
+    with pytest.raises(ValueError, match="6 positions is no multiple of a block of 4"):
         transformer.step(transformer.init_state(1, 8), gaussian(1, 6, 16))
 
 

@@ -7,7 +7,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from duologue.serve.settings import BAD_KEYS, Settings
+from duologue.serve.settings import BAD_KEYS_PER_MINUTE, Settings
 from tests.serve.server import PATIENCE, Heard, Server, read
 
 
@@ -71,13 +71,16 @@ def test_the_page_of_the_server_itself_may_connect(server):
 
 
 def test_who_guesses_is_told_to_wait(server):
-    codes = [status(server, f"auth_id={guess}") for guess in range(BAD_KEYS + 1)]
-    assert codes == [401] * BAD_KEYS + [429]
+    codes = [status(server, f"auth_id={guess}") for guess in range(BAD_KEYS_PER_MINUTE + 1)]
+    assert codes == [401] * BAD_KEYS_PER_MINUTE + [429]
     assert status(server, "auth_id=secret") == 101  # whoever has the key is not locked out by others
 
 
 def test_behind_a_proxy_each_client_guesses_for_itself(server):
-    codes = [status(server, "auth_id=x", **{"X-Forwarded-For": "192.0.2.1"}) for _ in range(BAD_KEYS + 1)]
+    codes = [
+        status(server, "auth_id=x", **{"X-Forwarded-For": "192.0.2.1"})
+        for _ in range(BAD_KEYS_PER_MINUTE + 1)
+    ]
     assert codes[-1] == 429
     assert status(server, "auth_id=x", **{"X-Forwarded-For": "192.0.2.2"}) == 401
 

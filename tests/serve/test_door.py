@@ -35,7 +35,7 @@ def server():
 
 @pytest.fixture
 def hasty(server, monkeypatch):
-    monkeypatch.setattr(door, "REQUEST", 0.6)
+    monkeypatch.setattr(door, "REQUEST_SECONDS", 0.6)
     return server
 
 
@@ -110,7 +110,7 @@ def test_a_second_request_on_a_connection_has_its_own_time(hasty):
 
 
 def test_an_answer_that_is_not_taken_is_not_waited_for(server, monkeypatch):
-    monkeypatch.setattr(door, "ANSWER", 0.5)
+    monkeypatch.setattr(door, "ANSWER_SECONDS", 0.5)
     page = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
     link = socket.socket()
     link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -306,7 +306,7 @@ def forgiven(server):
     ids=["frames", "messages", "sound"],
 )
 def test_an_address_that_floods_the_server_is_not_let_in_for_a_while(server, monkeypatch, frame):
-    monkeypatch.setattr(door, "SHUNNED", 1.5)
+    monkeypatch.setattr(door, "BLOCKED_SECONDS", 1.5)
 
     def flood(source: str) -> None:
         link = connect(server, source, UPGRADE)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from duologue.engine.live_session import BACKLOG
+from duologue.engine.live_queues import BACKLOG_FRAMES
 from duologue.serve.settings import Settings
 from tests.engine.virtual import noise
 from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read, until
@@ -146,7 +146,7 @@ def test_sound_at_a_hundred_times_its_rate_keeps_the_queue_short(server):
 
     heard, deepest = asyncio.run(talk())
     assert heard.code == 1008
-    assert deepest <= BACKLOG
+    assert deepest <= BACKLOG_FRAMES
 
 
 def test_a_failing_engine_is_told_and_comes_back(server):

@@ -12,7 +12,7 @@ from duologue.lm.sampling import Sampling
 from duologue.serve.kyutai import wishes
 from duologue.serve.link import RateLimiter
 from duologue.serve.pool import Ended
-from duologue.serve.settings import AUDIO_BURST, CHAT_MESSAGE, Settings
+from duologue.serve.settings import AUDIO_BURST_SECONDS, CHAT_MESSAGE, Settings
 from duologue.weights import load
 from tests.engine.virtual import EchoBackend, noise
 from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read, until
@@ -222,7 +222,7 @@ def test_much_sound_in_a_message_and_sound_faster_than_speech_are_refused():
 
     async def take():
         limiter = RateLimiter()
-        limiter.take(int(AUDIO_BURST * 24_000))
+        limiter.take(int(AUDIO_BURST_SECONDS * 24_000))
         with pytest.raises(Ended, match="rate it is spoken"):
             limiter.take(int(PATIENCE) * 24_000)
 

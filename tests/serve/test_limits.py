@@ -46,7 +46,7 @@ def ended(server, reason: str) -> float:
 
 
 def test_one_who_never_speaks_is_ended_long_before_the_idle_limit(server, monkeypatch):
-    monkeypatch.setattr("duologue.serve.kyutai.FIRST_SOUND", 0.5)
+    monkeypatch.setattr("duologue.serve.kyutai.FIRST_SOUND_SECONDS", 0.5)
 
     async def talk():
         async with dial(server, "events=1&format=pcm16") as link:
@@ -56,7 +56,7 @@ def test_one_who_never_speaks_is_ended_long_before_the_idle_limit(server, monkey
 
 
 def test_one_who_has_spoken_has_the_idle_limit(server, monkeypatch):
-    monkeypatch.setattr("duologue.serve.kyutai.FIRST_SOUND", 0.5)
+    monkeypatch.setattr("duologue.serve.kyutai.FIRST_SOUND_SECONDS", 0.5)
 
     async def talk():
         async with dial(server, "events=1&format=pcm16") as link:
@@ -89,17 +89,17 @@ def test_a_peer_that_answers_no_ping_is_gone(server):
 
 def test_what_cannot_be_sent_in_time_ends_the_conversation(server, monkeypatch):
     """Long before the ten seconds in which the agent's frames wait for a reader."""
-    monkeypatch.setattr(links, "SEND_LIMIT", 0.3)
+    monkeypatch.setattr(links, "SEND_SECONDS", 0.3)
     before = ended(server, "slow")
     link = upgrade(server, window=4096)
     began = time.monotonic()
     until(lambda: ended(server, "slow") == before + 1)
-    assert time.monotonic() - began < batcher.STUCK + 4
+    assert time.monotonic() - began < batcher.STUCK_SECONDS + 4
     link.close()
 
 
 def test_a_send_has_a_limit(monkeypatch):
-    monkeypatch.setattr(links, "SEND_LIMIT", 0.05)
+    monkeypatch.setattr(links, "SEND_SECONDS", 0.05)
     with pytest.raises(Ended) as end:
         asyncio.run(links.in_time(asyncio.sleep(10)))
     assert end.value.reason == "slow"
@@ -271,7 +271,7 @@ def test_more_than_may_be_sent_ends_it_for_one_in_line_as_well(server):
 
 
 def test_whoever_waits_for_a_step_that_hangs_is_told(monkeypatch):
-    monkeypatch.setattr(batcher, "STUCK", 0.3)
+    monkeypatch.setattr(batcher, "STUCK_SECONDS", 0.3)
     backend, go_on = EchoBackend(1), Event()
     server = Server(Settings(sessions=1), backend)
 
@@ -305,7 +305,7 @@ def test_a_thread_that_ended_is_not_healthy():
 
 def test_a_process_whose_engine_gives_up_exits_with_1():
     script = (
-        "from duologue.engine import batcher; batcher.RETRY, batcher.TRIES = (0.01, 0.02), 3\n"
+        "from duologue.engine import batcher; batcher.RETRY_SECONDS, batcher.TRIES = (0.01, 0.02), 3\n"
         "from duologue.engine.backend import TorchBackend\n"
         "original, count = TorchBackend.step, [0]\n"
         "def step(self, *args):\n"

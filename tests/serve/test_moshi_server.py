@@ -288,7 +288,7 @@ def test_a_model_that_cannot_is_refused_before_the_server_starts() -> None:
     from duologue.errors import InputError
     from duologue.serve.run import _speech
 
-    with pytest.raises(InputError, match="tiny does not write down what it hears"):
+    with pytest.raises(InputError, match="tiny does not transcribe speech"):
         _speech("tiny", None, None, "cpu", 1, DEFAULT)
     speech = _speech("nano", "nano", None, "cpu", 1, DEFAULT)
     assert speech.names == ["nano", "nano"]

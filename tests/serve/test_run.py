@@ -99,7 +99,7 @@ def test_a_second_server_on_the_same_port_says_so(capsys):
     [
         (["--sessions", "0"], "--sessions must be at least 1"),
         (["--ssl-cert", "a.pem"], "go together"),
-        (["--ssl-cert", "a.pem", "--ssl-key", "b.pem", "--port", "0"], "no certificate"),
+        (["--ssl-cert", "a.pem", "--ssl-key", "b.pem", "--port", "0"], "not a certificate"),
         (["--api-key-file", "none"], "cannot read the keys"),
         (["--model", "nowhere", "--port", "0"], "nowhere"),
         (["--host", "no.such.host.example", "--port", "0"], "cannot listen"),

@@ -250,7 +250,7 @@ async def not_understood(server, client):
     [until_the_limit, hung_up_on, hung_up_on_twice, too_many_mistakes, no_one_there, not_understood],
 )
 def test_a_call_that_the_server_ends_leaves_nothing(strict, end, monkeypatch):
-    monkeypatch.setattr("duologue.serve.webrtc.FIRST_SOUND", 1.0)
+    monkeypatch.setattr("duologue.serve.webrtc.FIRST_SOUND_SECONDS", 1.0)
     before = left_behind(strict)
     for _ in range(2):
         run(strict, lambda client: end(strict, client))

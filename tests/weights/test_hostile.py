@@ -44,7 +44,7 @@ def at_once():
         ({"depformer_num_layers": 20_000}, "layers are at most 1024"),
         ({"delays": [0] * 16 + [10**7]}, "need a delay from 0 up to 1024 frames"),
         ({"n_q": 10**6, "delays": [0] * (10**6 + 1)}, "audio streams are at most 256"),
-        ({"context": 2**40}, "keys and values, more than can be"),
+        ({"context": 2**40}, "keys and values, more than is allowed"),
         ({"extra_heads_num_heads": 10**6}, "extra_heads is a whole number from 0 to 256"),
         ({"stt_config": {"audio_delay_seconds": 1e12}}, "audio_delay_seconds is a number from 0 to 60"),
         ({"tts_config": {"audio_delay": True}}, "audio_delay is a number from 0 to 60, not true"),

@@ -319,7 +319,7 @@ def test_a_codec_too_small_for_its_model(folder: Path) -> None:
     values = json.loads((folder / "codec.json").read_text())
     values["quantizer"]["n_q"] = 4
     (folder / "codec.json").write_text(json.dumps(values))
-    with pytest.raises(InputError, match="8 codebooks are asked for, the codec has 4"):
+    with pytest.raises(InputError, match="8 codebooks are in use, but the codec has 4"):
         _ = load(str(folder)).codec
 
 

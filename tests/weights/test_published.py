@@ -192,7 +192,7 @@ def test_what_is_wrong_is_said(change: dict[str, Any], message: str) -> None:
     [
         ({"frame_rate": 13}, "24000 Hz in strides of 960 samples do not give 13.0 frames a second"),
         ({"channels": 2}, "only channels = 1 is supported"),
-        ({"quantizer": MIMI["quantizer"] | {"n_q": 4}}, "8 codebooks are asked for, the codec has 4"),
+        ({"quantizer": MIMI["quantizer"] | {"n_q": 4}}, "8 codebooks are in use, but the codec has 4"),
         ({"quantizer": MIMI["quantizer"] | {"bins": None}}, "quantizer: bins must be of type int"),
         ({"seanet": MIMI["seanet"] | {"ratios": []}}, "seanet: ratios are at most 16 whole numbers"),
         ({"seanet": MIMI["seanet"] | {"pad_mode": "reflect"}}, "seanet: only pad_mode"),

@@ -15,7 +15,7 @@ from duologue.errors import InputError
 from duologue.files import atomic_write
 from duologue.types import StrPath
 
-WEB = "web"  # the class of pages that nobody chose
+WEB = "web"  # the class of uncurated pages
 FEATURES = 1 << 18
 GROUP = 200  # characters: shorter lines are judged together with the next
 

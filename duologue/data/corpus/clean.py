@@ -1,4 +1,4 @@
-"""From crawls and dumps to documents worth reading: the paper's filters, run by datatrove.
+"""Filter crawls and dumps: the paper's filters, run by datatrove.
 
     extract -> repeated lines -> language -> quality -> toxicity -> personal data -> near-duplicates
 

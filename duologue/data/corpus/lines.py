@@ -12,7 +12,8 @@ BLOCK = 3
 
 
 class BloomFilter:
-    """A set of strings that may take a stranger for a member (one in `1 / error`), never a member for a stranger."""
+    """A Bloom filter: it may report a string that is not in the set (with probability `error`), and never misses one
+    that is."""
 
     def __init__(self, capacity: int = 10_000_000, error: float = 1e-3):
         self.bits = max(64, math.ceil(-capacity * math.log(error) / math.log(2) ** 2))
@@ -20,7 +21,7 @@ class BloomFilter:
         self._bytes = bytearray((self.bits + 7) // 8)
 
     def add(self, text: str) -> bool:
-        """Put `text` in; whether it was there already."""
+        """Add `text`; returns whether it was there already."""
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         first, second = int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little") | 1
         known = True

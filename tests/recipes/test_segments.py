@@ -4,17 +4,7 @@ import random
 import numpy as np
 import pytest
 
-from duologue.data.segments import (
-    SEGMENT,
-    Pool,
-    agent_segments,
-    load_blocks,
-    load_corpus,
-    pack,
-    train_segments,
-    valid_segments,
-    write_block,
-)
+from duologue.data.segments import SEGMENT, Pool, load_blocks, load_corpus, pack, write_block
 from duologue.data.split import (
     TRAIN_VOICES,
     VALID_VOICES,
@@ -25,8 +15,8 @@ from duologue.data.split import (
 )
 from duologue.data.voices import SAMPLE_RATE, read_clip
 from duologue.errors import InputError
-
-from .sounds import clip_folder
+from recipes.nano.segments import agent_segments, train_segments, valid_segments
+from tests.data.sounds import clip_folder
 
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 SENTENCES = [f"sentence number {word} of the agent" for word in NUMBERS]
@@ -71,6 +61,13 @@ def test_the_split_is_a_function_of_names():
     assert clip_set(row("agent", f"moshi/{item}", "agent", "af_heart", "hi there", item)) == "agent"
     speakers = {clip_set(row("alphanum.tar", f"k{n}", speaker=f"s{n}")) for n in range(200)}
     assert speakers == {"human", "valid-human"}
+
+
+@pytest.mark.parametrize("split", ["human", "voice", "valid-agent", "user"])
+def test_the_split_of_a_row_takes_precedence(split):
+    mine = row("my-corpus", "my-corpus/one", voice="af_river") | {"split": split}
+    assert clip_set(mine) == split
+    assert clip_set(row("my-corpus", "my-corpus/one", voice="af_river")) == "voice"
 
 
 def test_the_held_out_shares_are_as_meant():
