@@ -22,6 +22,7 @@ class Dictation:
         self._tokenizer, self._marks = tokenizer, marks
         self._quiet, self._voiced = QUIET, 0
         self.interrupted = ""  # what the user's voice kept from being said, the last time it did
+        self.cuts = 0  # how often it did
         self._clear()
 
     def _clear(self) -> None:
@@ -72,6 +73,7 @@ class Dictation:
             unsaid = self.stop()
             if begun:
                 self.interrupted = unsaid
+                self.cuts += 1
             else:
                 self._waiting = waiting  # nothing of it has begun: it is said once the user is silent
 

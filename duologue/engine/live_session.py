@@ -140,6 +140,11 @@ class LiveSession:
             return self._dictation.stop()
 
     @property
+    def cuts(self) -> int:
+        """How often the user's voice has stopped what the agent was told to say."""
+        return self._dictation.cuts
+
+    @property
     def dictates(self) -> bool:
         """Whether the agent has been told words that it has not said yet."""
         with self._lock:

@@ -22,6 +22,7 @@ from duologue.interfaces import Backend
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
 from duologue.serve.access import Access
+from duologue.serve.delegates import delegate_of
 from duologue.serve.kyutai import chat, published
 from duologue.serve.line import Lines
 from duologue.serve.live_routes import LiveSessions, live_routes
@@ -73,7 +74,7 @@ class Service:
             observe_answer=self.metrics.response.observe,
         )
         self.recorder = Recorder(record, tokenizer, backend.sample_rate) if record else None
-        self.pool = Pool(self.engine, settings, self.metrics, self.recorder, name)
+        self.pool = Pool(self.engine, settings, self.metrics, self.recorder, name, delegate_of(settings))
         self.access = Access(settings)
         self.lines = Lines()
 

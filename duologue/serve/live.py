@@ -10,12 +10,14 @@ import base64
 import binascii
 import contextlib
 import json
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
 from starlette.websockets import WebSocketDisconnect
 
 from duologue.engine.session import AgentFrame
+from duologue.serve.delegation import FILLER
 from duologue.serve.kyutai import CLOSE
 from duologue.serve.link import Pcm16, RateLimiter, first_to_end, in_time
 from duologue.serve.live_schema import COMMANDS, check_command
@@ -24,10 +26,12 @@ from duologue.serve.openai_events import Event, new_id
 from duologue.serve.openai_exchange import Admit, Exchange, Refused, Sender
 from duologue.serve.openai_wire import Wire
 from duologue.serve.pool import Call, Ended, Pool
+from duologue.serve.questions import Questions
 from duologue.serve.settings import FIRST_SOUND_SECONDS
 
 FRAME_MS = 80
 USAGE = 188  # frames between two reports of the usage: 15 s
+DELEGATIONS = 100  # ids that are known
 LONGEST = 500  # tokens of a text that is appended
 WAITING = 400  # events that may wait for a sideband: it is let go if it does not read them
 PRIMARY = "session.start", "session.input_audio.append"  # which a sideband may not send
@@ -52,6 +56,9 @@ class LiveSession(Exchange):
         self._muted = self._closed = False
         self._frames = 0
         self._told = list(self.settings.told)
+        self._questions = Questions()
+        self._delegations: deque[str] = deque(maxlen=DELEGATIONS)  # their ids
+        self._acknowledge_at: int | None = None  # the frame
         self._observers: set[Sideband] = set()
 
     # Beginning and end
@@ -68,6 +75,8 @@ class LiveSession(Exchange):
         return {"type": "session.updated", "session": self.described()}
 
     async def _begin(self) -> None:
+        if self._call is not None and self.settings.delegates:
+            self._call.delegation = None  # the client's work
         await self.publish("session.started", self._start_id, session=self.described())
         if self.settings.allowed.from_client is not None or self.settings.allowed.to_client is not None:
             await self.publish(
@@ -140,8 +149,29 @@ class LiveSession(Exchange):
             await self.publish("session.output_transcript.delta", delta=said.text, **span)
         if said.user_text:
             await self.publish("session.input_transcript.delta", delta=said.user_text, **span)
+        if self.settings.delegates:
+            await self._delegate(said)
         if self._frames % USAGE == 0:
             await self.publish("session.usage.updated", usage={"seconds": self._seconds})
+
+    async def _delegate(self, said: AgentFrame) -> None:
+        """Hand the user's questions to the client. The agent is kept silent meanwhile, and says that it will see unless
+        the client has something to say before."""
+        assert self._call is not None
+        session = self._call.session
+        if self._frames == 1 and said.user_token < 0:
+            text = "the model does not write down the user's words: nothing will be delegated"
+            await self.publish("info", code="delegation_not_available", message=text)
+        if self._questions.push(said) is not None:
+            self._delegations.append(new_id("delegation"))
+            session.hold()
+            self._acknowledge_at = self._frames + self.settings.acknowledgement_ms // FRAME_MS
+            delegation = {"id": self._delegations[-1], "type": "delegation", "target": "client"}
+            await self.publish("session.delegation.created", delegation=delegation, offset_ms=self._now)
+        if self._acknowledge_at is not None and self._frames >= self._acknowledge_at:
+            self._acknowledge_at = None
+            session.dictate(FILLER)
+            session.hold()
 
     def _reflect(self, event: Event) -> None:
         for observer in list(self._observers):
@@ -219,6 +249,7 @@ class LiveSession(Exchange):
         content = self._content(event)
         if self._call is not None:
             self._call.session.dictate(content)
+            self._call.session.release()
         await self._appended("commentary", event)
 
     async def _keep(self, what: str, role: str, event: Event) -> None:
@@ -230,13 +261,16 @@ class LiveSession(Exchange):
             await self.publish("info", code="text_not_read", message=NOT_READ)
 
     def _content(self, event: Event) -> str:
-        if event.get("delegation_id") is not None:
+        id = event.get("delegation_id")
+        if id is not None and id not in self._delegations:
             raise Refused("invalid_delegation_id", "there is no such delegation", "delegation_id")
         tokens = len(self._pool.engine.tokenizer.encode(event["content"]))
         if tokens > LONGEST:
             raise Refused(
                 "string_above_max_length", f"content has {tokens} tokens, {LONGEST} may be", "content"
             )
+        if event["type"] != "session.instructions.append":
+            self._acknowledge_at = None
         return event["content"]
 
     async def _appended(self, what: str, event: Event) -> None:

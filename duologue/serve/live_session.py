@@ -46,9 +46,11 @@ class Allowed:
 
 @dataclass(frozen=True)
 class LiveSettings:
-    """What a session does. `unread`: what the client told that no model here reads; it goes to the delegate."""
+    """What a session does."""
 
     format: Event = field(default_factory=lambda: {"type": "audio/pcm", "rate": RATE})
+    delegates: bool = False
+    """Whether the client works at what the user asks for."""
     acknowledgement_ms: int = 0
     told: tuple[tuple[str, str], ...] = ()
     """Role and text of what was told before: instructions and history. The model reads none of it."""
@@ -80,6 +82,7 @@ def started(session: Event, media: bool) -> LiveSettings:
     ]
     return LiveSettings(
         dict(form),
+        session.get("delegation") is not None,
         _acknowledgement(session.get("delegation"), 0),
         tuple(told),
         _allowed((session.get("client") or {}).get("data_channel", {})),
@@ -125,13 +128,14 @@ class Resource:
 
     def described(self, settings: LiveSettings, media: bool) -> Event:
         audio = {"output": {"voice": "default"}}
+        delegation = {"type": "client", "acknowledgement_delay_ms": settings.acknowledgement_ms}
         return {
             "id": self.id,
             "model": self._model,
             "status": "active",
             "expires_at": self._expires,
             "audio": audio if media else {"format": settings.format, **audio},
-            "delegation": {"type": "client", "acknowledgement_delay_ms": settings.acknowledgement_ms},
+            "delegation": delegation if settings.delegates else None,
             "instructions": None,
             "input": None,
             "store": False,

@@ -16,6 +16,8 @@ from duologue.engine.live_queues import Counts
 from duologue.engine.recorder import Recorder, Track
 from duologue.engine.session import AgentFrame
 from duologue.lm.sampling import Sampling
+from duologue.serve.delegates import Delegate
+from duologue.serve.delegation import Delegation
 from duologue.serve.metrics import Metrics
 from duologue.serve.settings import QUEUE_NOTICE_SECONDS, WARN_BEFORE_SECONDS, Settings
 
@@ -53,10 +55,16 @@ class Pool:
     """Admits clients to the engine's slots, in order of arrival."""
 
     def __init__(
-        self, engine: Batcher, settings: Settings, metrics: Metrics, recorder: Recorder | None, model: str
+        self,
+        engine: Batcher,
+        settings: Settings,
+        metrics: Metrics,
+        recorder: Recorder | None,
+        model: str,
+        delegate: Delegate | None = None,
     ):
         self.engine, self.settings, self.metrics, self.recorder = engine, settings, metrics, recorder
-        self.model = model
+        self.model, self.delegate = model, delegate
         self.draining: float | None = None  # when conversations will be ended
         self._line: list[asyncio.Event] = []
         self._calls: set[Call] = set()
@@ -187,6 +195,7 @@ class Call:
         self.session = pool.engine.open(
             sampling, lambda: loop.call_soon_threadsafe(self._news.set), self._track, self.id, patient
         )
+        self.delegation = None if pool.delegate is None else Delegation(self.session, pool.delegate)
         self.began = pool.engine.now()
         self.first_sound: float | None = None  # seconds within which the first sound must arrive
         self._heard = False
@@ -220,7 +229,9 @@ class Call:
         """Wait for the agent's next frame. Raises Ended."""
         while True:
             self._check()
-            if said := self.session.take(1):  # unread frames wait in the session, which drops old ones
+            if said := self.session.take(1):
+                if self.delegation is not None:
+                    self.delegation.follow(said[0])
                 return [self._marked(frame) for frame in said]
             if self.session.ended:
                 raise Ended(
@@ -267,6 +278,8 @@ class Call:
     def close(self, reason: str) -> None:
         """Free the slot, whatever happened."""
         self.session.end(reason)
+        if self.delegation is not None:
+            self.delegation.close()
         if self._track is not None:
             self._track.close()
             self._track = None

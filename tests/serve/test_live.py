@@ -72,7 +72,7 @@ def run(server, script, session=None):
 
 def test_sound_goes_both_ways_and_both_are_written_down(server):
     async def script(_, link, started):
-        assert started.session.status == "active" and started.session.delegation.type == "client"
+        assert started.session.status == "active" and started.session.delegation is None
         seen: list = []
         await link.session.input_audio.append(audio=sound(6))
         await until_event(link, "session.input_transcript.delta", seen=seen)
@@ -149,7 +149,7 @@ def test_what_a_session_cannot_do_is_refused_by_name(server):
         updated = await until_event(link, "session.updated")
         assert updated.session.delegation.acknowledgement_delay_ms == 700
 
-    run(server, script)
+    run(server, script, START | {"delegation": {"type": "client"}})
 
 
 def test_the_first_event_starts_the_session(server):
@@ -198,6 +198,30 @@ def test_other_formats_are_spoken_and_heard(server, form, rate, size):
         got_S = np.frombuffer(b"".join(parts), "<i2").astype(float)
         spectrum = np.abs(np.fft.rfft(got_S * np.hanning(got_S.size)))
         assert np.argmax(spectrum) * rate / got_S.size == pytest.approx(300, abs=15)
+
+
+def test_a_question_is_the_clients_work():
+    backend = EchoBackend(1, heard=load("tiny").tokenizer.encode("what is the tallest mountain"))
+    server = Server(Settings(sessions=1), backend)
+
+    async def script(_, link, started):
+        assert started.session.delegation.type == "client"
+        await link.session.input_audio.append(audio=sound(4))
+        created = await until_event(link, "session.delegation.created")
+        assert (created.delegation.type, created.delegation.target) == ("delegation", "client")
+        assert created.offset_ms > 0
+        said = ""
+        while "let me see" not in said:
+            said += (await until_event(link, "session.output_transcript.delta")).delta
+        await link.session.commentary.append(content=FACT, delegation_id=created.delegation.id)
+        await until_event(link, "session.commentary.appended")
+        while FACT not in said:
+            said += (await until_event(link, "session.output_transcript.delta")).delta
+
+    try:
+        run(server, script, START | {"delegation": {"type": "client"}})
+    finally:
+        server.close()
 
 
 def test_a_session_says_how_it_ended(server):
