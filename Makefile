@@ -5,6 +5,7 @@
 #   make serve   open the page to talk to        MODEL=...
 #   make test    run the suite                   ARGS="-k codec"
 #   make lint    ruff, the direction of imports, pyright
+#   make shape   rooms, arrows, circles, sizes and duplicates of the code, in one table
 
 SHELL := /bin/bash
 VENV := .venv
@@ -14,7 +15,7 @@ OUT ?= answer.wav
 PNG ?= $(basename $(OUT)).png
 model = $(if $(MODEL),--model $(MODEL))
 
-.PHONY: talk serve test lint format clean
+.PHONY: talk serve test lint shape format clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -35,6 +36,9 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+
+shape: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.house
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .

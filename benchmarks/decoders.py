@@ -1,9 +1,9 @@
-"""Two decoders for the same codes, trained for the same time: SEANet's, and the one by frames.
+"""Two decoders for the same codes, trained for the same time: SEANet's and the frame decoder.
 
-    python benchmarks/decoders.py RUN STRIPS OUT [--minutes 15] [--asr WHISPER]
+    python benchmarks/decoders.py RUN SEGMENTS OUT [--minutes 15] [--asr WHISPER]
 
-RUN: a codec's run whose codes are to be decoded (stage joint or acoustic); STRIPS: as for `duologue train codec`; OUT:
-where the two runs go. Prints what `duologue eval codec` measures on held-out sentences of the agent's voice.
+RUN: a codec's run whose codes are decoded (stage joint or acoustic); SEGMENTS: as for `duologue train codec`; OUT: the
+folder of both runs. Prints what `duologue eval codec` measures on held-out sentences of the agent's voice.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What one stranger does to a server: rows of `python -m benchmarks.faults`."""
+"""Attacks by a single client: rows of `python -m benchmarks.faults`."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Files made to harm who reads them, at full size: what a reader takes of time and memory until it refuses them.
+"""Malicious files at full size: time and memory until a reader refuses them.
 
     python -m benchmarks.hostile_files             # all, some 2 minutes
     python -m benchmarks.hostile_files --only npz  # those that have this in their name

@@ -1,7 +1,7 @@
-"""What a model of Moshi's size takes in 8 bits: `python benchmarks/large.py FOLDER` writes one with random weights,
-opens it as any other file, and prints how long that took, the memory, and the time of a step.
+"""Memory and time of a model of Moshi's size in 8 bits: `python benchmarks/large.py FOLDER` writes one with random
+weights, opens it as any other file, and prints how long that took, the memory, and the time of a step.
 
-The weights are random, the work and the bytes are not.
+The weights are random; compute and memory are those of real ones.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Faults put into the code on purpose, one at a time: does a test see each of them?
+"""Mutation testing: faults are put into the code, one at a time; does a test detect each?
 
     python -m benchmarks.mutations                 # all of mutations.toml
     python -m benchmarks.mutations --only shards   # those whose file or description has this (or another) in it

@@ -1,4 +1,4 @@
-"""Bad networks and a busy machine: rows of `python -m benchmarks.faults`.
+"""Bad networks and a loaded machine: rows of `python -m benchmarks.faults`.
 
 The network is a proxy of our own on this machine: it delays, narrows and cuts what passes over TCP, and loses packets
 of UDP.

@@ -3,36 +3,21 @@
 from dataclasses import dataclass
 from math import prod
 
-from duologue.errors import InputError
+from duologue.config_checks import (
+    LARGEST,
+    LARGEST_CACHE,
+    LONGEST_DELAY,
+    MOST_LAYERS,
+    MOST_STREAMS,
+    require,
+    require_heads,
+    require_sizes,
+)
 
 NORMS = ("layer_norm", "layer_norm_f32", "rms_norm", "rms_norm_f32")
-LARGEST = 2**20  # upper limit of every size
-MOST_LAYERS = 1024  # of any stack
-MOST_STREAMS = 256
-LONGEST_DELAY = 1024  # frames
-LARGEST_CACHE = 2**34  # keys and values of one conversation
 POSITIONS = ("rope", "rope_concat", "sin", "none")  # rotary (pairs of neighbours, of halves), sinusoids, none
 
 _SIN = "positions are added to an even width of at least 4, not to {}"
-
-
-def _require(sound: bool, message: str) -> None:
-    if not sound:
-        raise InputError(message)
-
-
-def _require_sizes(config: object, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        _require(1 <= value <= LARGEST, f"{name} is a whole number from 1 to {LARGEST}, not {value}")
-
-
-def _require_heads(dim: int, heads: int, kv_repeat: int, rotary: bool) -> None:
-    _require(dim % heads == 0, f"a width of {dim} does not split into {heads} heads")
-    _require(heads % kv_repeat == 0, f"{heads} heads do not share keys in groups of {kv_repeat}")
-    _require(
-        not rotary or dim // heads % 2 == 0, f"heads of {dim // heads} channels cannot be rotated in pairs"
-    )
 
 
 @dataclass(frozen=True)
@@ -55,27 +40,27 @@ class TransformerConfig:
     block: int = 1  # positions of a block attend to each other
 
     def __post_init__(self) -> None:
-        _require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat", "block")
-        _require(self.layers <= MOST_LAYERS, f"layers are at most {MOST_LAYERS}, not {self.layers}")
-        _require(
+        require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat", "block")
+        require(self.layers <= MOST_LAYERS, f"layers are at most {MOST_LAYERS}, not {self.layers}")
+        require(
             self.context is None or self.context >= 1, f"a context is at least 1 position, not {self.context}"
         )
-        _require(
+        require(
             self.context is None or self.context >= self.block,
             f"a context of {self.context} positions does not hold a block of {self.block}",
         )
         remembered = 2 * self.layers * self.dim // self.kv_repeat * (self.context or 1)
-        _require(
+        require(
             remembered <= LARGEST_CACHE,
             f"a context of {self.context} needs {remembered:,} keys and values, more than is allowed",
         )
-        _require(self.norm in NORMS, f"norm {self.norm!r} is not one of {', '.join(NORMS)}")
-        _require(
+        require(self.norm in NORMS, f"norm {self.norm!r} is not one of {', '.join(NORMS)}")
+        require(
             self.positions in POSITIONS, f"positions {self.positions!r} are not one of {', '.join(POSITIONS)}"
         )
-        _require(self.max_period > 0, f"max_period is above 0, not {self.max_period}")
-        _require(self.positions != "sin" or (self.dim >= 4 and self.dim % 2 == 0), _SIN.format(self.dim))
-        _require_heads(self.dim, self.heads, self.kv_repeat, self.rotary)
+        require(self.max_period > 0, f"max_period is above 0, not {self.max_period}")
+        require(self.positions != "sin" or (self.dim >= 4 and self.dim % 2 == 0), _SIN.format(self.dim))
+        require_heads(self.dim, self.heads, self.kv_repeat, self.rotary)
 
     @property
     def rotary(self) -> bool:
@@ -97,15 +82,15 @@ class SeanetConfig:
     compress: int = 2
 
     def __post_init__(self) -> None:
-        _require_sizes(
+        require_sizes(
             self, "dim", "filters", "kernel", "last_kernel", "residual_kernel", "dilation_base", "compress"
         )
-        _require(
+        require(
             1 <= len(self.ratios) <= 16 and min(self.ratios) >= 1 and max(self.ratios) <= 4096,
             "ratios are at most 16 whole numbers from 1 to 4096",
         )
-        _require(0 <= self.residual_layers <= 64, "residual_layers is a whole number from 0 to 64")
-        _require(
+        require(0 <= self.residual_layers <= 64, "residual_layers is a whole number from 0 to 64")
+        require(
             self.compress <= self.filters, f"{self.filters} filters compressed by {self.compress} leave none"
         )
 
@@ -120,11 +105,9 @@ class QuantizerConfig:
     semantic: int = 1
 
     def __post_init__(self) -> None:
-        _require_sizes(self, "dim", "codebooks", "entries", "semantic")
-        _require(
-            self.codebooks <= MOST_STREAMS, f"codebooks are at most {MOST_STREAMS}, not {self.codebooks}"
-        )
-        _require(
+        require_sizes(self, "dim", "codebooks", "entries", "semantic")
+        require(self.codebooks <= MOST_STREAMS, f"codebooks are at most {MOST_STREAMS}, not {self.codebooks}")
+        require(
             self.semantic <= self.codebooks,
             f"{self.semantic} semantic codebooks are more than the {self.codebooks} that there are",
         )
@@ -143,13 +126,13 @@ class WhisperConfig:
     period: int = 1500  # positions after which the position embeddings repeat
 
     def __post_init__(self) -> None:
-        _require_sizes(self, "mels", "dim", "heads", "layers", "feedforward", "context", "period")
-        _require(self.layers <= MOST_LAYERS, f"layers are at most {MOST_LAYERS}, not {self.layers}")
+        require_sizes(self, "mels", "dim", "heads", "layers", "feedforward", "context", "period")
+        require(self.layers <= MOST_LAYERS, f"layers are at most {MOST_LAYERS}, not {self.layers}")
         table = self.dim * self.period
-        _require(
+        require(
             table <= LARGEST_CACHE, f"a period of {self.period} needs {table:,} numbers, more than is allowed"
         )
-        _require_heads(self.dim, self.heads, 1, rotary=True)
+        require_heads(self.dim, self.heads, 1, rotary=True)
 
 
 @dataclass(frozen=True)
@@ -163,9 +146,9 @@ class AcousticConfig:
     kernel: int = 7
 
     def __post_init__(self) -> None:
-        _require_sizes(self, "width", "hidden", "blocks")
-        _require(self.blocks <= MOST_LAYERS, f"blocks are at most {MOST_LAYERS}, not {self.blocks}")
-        _require(
+        require_sizes(self, "width", "hidden", "blocks")
+        require(self.blocks <= MOST_LAYERS, f"blocks are at most {MOST_LAYERS}, not {self.blocks}")
+        require(
             2 <= self.kernel <= LARGEST, f"the kernel of an acoustic encoder is at least 2, not {self.kernel}"
         )
 
@@ -182,10 +165,10 @@ class FramesConfig:
     taps: int = 256  # of the filters of `codec.voice`
 
     def __post_init__(self) -> None:
-        _require_sizes(self, "width", "hidden", "blocks", "samples", "kernel")
-        _require(self.blocks <= MOST_LAYERS, f"blocks are at most {MOST_LAYERS}, not {self.blocks}")
-        _require(self.kernel >= 2, "the kernel of a frame decoder is at least 2")
-        _require(
+        require_sizes(self, "width", "hidden", "blocks", "samples", "kernel")
+        require(self.blocks <= MOST_LAYERS, f"blocks are at most {MOST_LAYERS}, not {self.blocks}")
+        require(self.kernel >= 2, "the kernel of a frame decoder is at least 2")
+        require(
             16 <= self.taps <= 2**16 and self.taps % 2 == 0,
             f"taps of a frame decoder are an even number from 16 to 65536, not {self.taps}",
         )
@@ -208,22 +191,22 @@ class CodecConfig:
     acoustic: AcousticConfig | None = None
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             (self.whisper is None) == (self.acoustic is None),
             "a codec has both `whisper` and `acoustic`, or neither",
         )
         have = self.quantizer.codebooks
-        _require(
+        require(
             1 <= self.codebooks <= have, f"{self.codebooks} codebooks are in use, but the codec has {have}"
         )
-        _require(self.frame_rate > 0, "frame_rate is above 0")
-        _require_sizes(self, "sample_rate")
-        _require(
+        require(self.frame_rate > 0, "frame_rate is above 0")
+        require_sizes(self, "sample_rate")
+        require(
             self.resample >= 1 and self.resample * self.hop * self.frame_rate == self.sample_rate,
             f"{self.sample_rate} Hz in strides of {self.hop} samples do not give {self.frame_rate} frames a second",
         )
         stretch = self.frames.samples if self.frames else 1
-        _require(self.hop % stretch == 0, f"{self.hop} samples are no multiple of {stretch}")
+        require(self.hop % stretch == 0, f"{self.hop} samples are no multiple of {stretch}")
 
     @property
     def only_here(self) -> str | None:
@@ -274,18 +257,18 @@ class DepthConfig:
     )
 
     def __post_init__(self) -> None:
-        _require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat")
+        require_sizes(self, "dim", "heads", "layers", "feedforward", "kv_repeat")
         if self.max_period is not None:
-            _require(self.max_period > 0, f"max_period is above 0, not {self.max_period}")
-            _require(self.dim >= 4 and self.dim % 2 == 0, _SIN.format(self.dim))
-        _require(self.layers <= MOST_LAYERS, f"layers are at most {MOST_LAYERS}, not {self.layers}")
-        _require(
+            require(self.max_period > 0, f"max_period is above 0, not {self.max_period}")
+            require(self.dim >= 4 and self.dim % 2 == 0, _SIN.format(self.dim))
+        require(self.layers <= MOST_LAYERS, f"layers are at most {MOST_LAYERS}, not {self.layers}")
+        require(
             self.low_rank is None or 1 <= self.low_rank <= LARGEST,
             f"low_rank is a width, not {self.low_rank}",
         )
-        _require(self.norm_out in (None, *NORMS), f"norm {self.norm_out!r} is not one of {', '.join(NORMS)}")
-        _require_heads(self.dim, self.heads, self.kv_repeat, rotary=False)
-        _require(
+        require(self.norm_out in (None, *NORMS), f"norm {self.norm_out!r} is not one of {', '.join(NORMS)}")
+        require_heads(self.dim, self.heads, self.kv_repeat, rotary=False)
+        require(
             len(self.schedule) > 0 and set(self.schedule) == set(range(max(self.schedule) + 1)),
             f"the schedule names sets of weights 0, 1, ... without gaps, not {self.schedule}",
         )
@@ -306,9 +289,9 @@ class ConditionerConfig:
     values: tuple[str, ...] | None = None  # names of the bins; None: any text, hashed
 
     def __post_init__(self) -> None:
-        _require_sizes(self, "dim", *(["bins"] if self.kind == "lut" else []))
+        require_sizes(self, "dim", *(["bins"] if self.kind == "lut" else []))
         named = len(self.values or ())
-        _require(named <= self.bins, f"{named} values do not fit into {self.bins} bins")
+        require(named <= self.bins, f"{named} values do not fit into {self.bins} bins")
 
 
 @dataclass(frozen=True)
@@ -345,26 +328,26 @@ class LMConfig:
     told: int = 0  # last codebooks of the depth transformer that are the user's: predicted, but given in use
 
     def __post_init__(self) -> None:
-        _require_sizes(self, "card", "text_card", "text_card_out")
-        _require(
+        require_sizes(self, "card", "text_card", "text_card_out")
+        require(
             0 <= self.audio_streams <= MOST_STREAMS,
             f"audio streams are at most {MOST_STREAMS}, not {self.audio_streams}",
         )
         spoken, streams = self.depth_steps, self.audio_streams
-        _require(spoken <= streams, f"the model speaks {spoken} codebooks but has {streams} audio streams")
-        _require(0 <= self.told <= spoken, f"of {spoken} codebooks, {self.told} cannot be given")
-        _require(
+        require(spoken <= streams, f"the model speaks {spoken} codebooks but has {streams} audio streams")
+        require(0 <= self.told <= spoken, f"of {spoken} codebooks, {self.told} cannot be given")
+        require(
             len(self.delays) == self.streams and 0 <= min(self.delays) <= max(self.delays) <= LONGEST_DELAY,
             f"{self.streams} streams need a delay from 0 up to {LONGEST_DELAY} frames each",
         )
         for pad in (self.pad_id, self.epad_id):
-            _require(0 <= pad < self.text_card_out, f"the padding token {pad} is not in the text vocabulary")
-        _require_sizes(self, "extra_heads_dim")
-        _require(
+            require(0 <= pad < self.text_card_out, f"the padding token {pad} is not in the text vocabulary")
+        require_sizes(self, "extra_heads_dim")
+        require(
             0 <= self.extra_heads <= MOST_STREAMS, f"extra_heads is a whole number from 0 to {MOST_STREAMS}"
         )
-        _require(len(self.conditioning.conditioners) <= MOST_STREAMS, "there are too many conditioners")
-        _require(
+        require(len(self.conditioning.conditioners) <= MOST_STREAMS, "there are too many conditioners")
+        require(
             not self.temporal.cross_attention or bool(self.conditioning.crossed),
             "a model with cross-attention needs conditions to attend to",
         )

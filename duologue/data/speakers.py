@@ -105,7 +105,7 @@ class ClipSpeakers:
                 self._rows.setdefault(voice, {}).setdefault(row["text"], []).append(row)
         usual = sum(map(len, said.values())) / max(1, len(said))
         self._crowd = max(1, round(len(mixed) / usual)) if usual else 1
-        self._disguised = perturbed
+        self._perturbed = perturbed
         self._answers: dict[str, Utterance] = {}
 
     def users(self) -> list[str]:
@@ -121,7 +121,7 @@ class ClipSpeakers:
 
     def ask(self, user: str, line: Line, rng: random.Random) -> Utterance:
         said = _utterance(rng.choice(self._rows[user][line.text]))
-        return perturbed(said, SpeakerPerturbation.drawn(rng)) if rng.random() < self._disguised else said
+        return perturbed(said, SpeakerPerturbation.drawn(rng)) if rng.random() < self._perturbed else said
 
     def can_answer(self, text: str) -> bool:
         return text in self._agent_rows

@@ -19,6 +19,7 @@ AFFINE_GROUPS = (32, 64, 128)
 MLX_GROUP = {8: 64, 4: 32}  # weights that share a scale, as published
 INT8_LEVELS = 127
 BLOCK = 32  # weights of a GGUF block
+LEAST_EXPONENT = -19  # of a scale: its last bit is then still one of float16's, 2**-24
 
 
 @dataclass(frozen=True)
@@ -175,10 +176,18 @@ def quantize_affine(w: Tensor, bits: int, group: int) -> Affine:
     return Affine(data, scale.to(w.dtype), bias.to(w.dtype), bits, group)
 
 
-def quantize_int8(w: Tensor) -> Int8Rows:
-    """`w` `[rows, columns]` in 8 bits a weight and a scale a row."""
+SHORT = 4  # significant bits of a scale whose products with 7-bit numbers have the 11 of float16
+
+
+def quantize_int8(w: Tensor, exact: bool = False) -> Int8Rows:
+    """`w` `[rows, columns]` in 8 bits a weight and a scale a row. `exact`: each weight it stands for is a float16
+    number, since the scales are rounded up to few bits, by an eighth at most."""
     wide = w.float()
     largest = wide.abs().amax(-1)
+    if exact:
+        mantissa, exponent = torch.frexp(largest / INT8_LEVELS)
+        scale = torch.ldexp((mantissa * 2**SHORT).ceil() / 2**SHORT, exponent.clamp(min=LEAST_EXPONENT))
+        largest = scale * INT8_LEVELS
     q = (wide * (INT8_LEVELS / largest.clamp(min=1e-30))[:, None]).round()
     return Int8Rows(q.to(torch.int8), largest)
 

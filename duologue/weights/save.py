@@ -202,5 +202,19 @@ def as_int8(lm: LM) -> Encode:
     return encode
 
 
+def as_exact_int8(packable: set[str]) -> Encode:
+    """Matrices in 8 bits and a scale a row, chosen so that the weights they stand for are float16 numbers: a kernel for
+    16 bits computes with exactly what the file says. All else in float16."""
+
+    def encode(name: str, value: Stored, ours: str) -> list[tuple[str, Tensor]]:
+        tensor = _plain(value)
+        if ours not in packable or tensor.dim() != 2:
+            return [(name, tensor.half() if tensor.is_floating_point() else tensor)]
+        packed = quantize_int8(tensor, exact=True)
+        return [(name, packed.data), (name + "_scb", packed.largest)]
+
+    return encode
+
+
 def _in_16_bits(value: Tensor) -> Tensor:
     return value.bfloat16() if value.dtype == torch.float32 else value

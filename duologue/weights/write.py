@@ -16,19 +16,23 @@ from duologue.files import atomic_write
 from duologue.lm import LM
 from duologue.weights.names import codec_sources, fillers, lm_sources
 from duologue.weights.read import Sources
-from duologue.weights.save import as_stored, save_tensors
+from duologue.weights.save import Encode, as_exact_int8, as_stored, linears, save_tensors, tables
 
 
 def write_codec(path: Path, codec: Codec, dtype: torch.dtype = torch.float32) -> None:
-    """The codec's weights as `path` (.safetensors), and its configuration beside it (.json)."""
-    _write_tensors(path, codec.state_dict(), partial(codec_sources, config=codec.config), dtype)
+    """The codec's weights as `path` (.safetensors), and its configuration beside it (.json). `dtype` int8: matrices in
+    8 bits and a scale a row, all else in float16."""
+    encode = as_exact_int8(linears(codec)) if dtype == torch.int8 else as_stored(dtype)
+    _write_tensors(path, codec.state_dict(), partial(codec_sources, config=codec.config), encode)
     write_json(path.with_suffix(".json"), codec_json(codec.config))
 
 
 def write_lm(path: Path, lm: LM, dtype: torch.dtype = torch.float32) -> None:
-    """The language model's weights as `path` (.safetensors). Its `config.json` is `lm_json` and the names of files."""
+    """The language model's weights as `path` (.safetensors), as `write_codec` writes them; embedding tables are
+    matrices too. Its `config.json` is `lm_json` and the names of files."""
     extra = {name: torch.zeros(shape) for name, shape in fillers(lm.config).items()}
-    _write_tensors(path, lm.state_dict() | extra, partial(lm_sources, config=lm.config), dtype)
+    encode = as_exact_int8(linears(lm) | tables(lm)) if dtype == torch.int8 else as_stored(dtype)
+    _write_tensors(path, lm.state_dict() | extra, partial(lm_sources, config=lm.config), encode)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
@@ -36,10 +40,10 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(values, indent=2) + "\n")
 
 
-def _write_tensors(path: Path, tensors: dict[str, Tensor], sources: Sources, dtype: torch.dtype) -> None:
+def _write_tensors(path: Path, tensors: dict[str, Tensor], sources: Sources, encode: Encode) -> None:
     values = {ours: value.detach().cpu() for ours, value in tensors.items()}
     with atomic_write(path) as temporary:
-        save_tensors(temporary, values.items(), values, sources, as_stored(dtype))
+        save_tensors(temporary, values.items(), values, sources, encode)
 
 
 def codec_json(config: CodecConfig) -> dict[str, Any]:

@@ -25,4 +25,4 @@ duologue train codec --stage acoustic --segments "$runs/segments-agent" --start 
 # From here on the codes are frozen: the language model may start.
 duologue train codec --stage decoder --segments "$runs/segments-agent" --start "$runs/acoustic" --out "$runs/decoder" \
     --batch 4 --seconds 1.92 --agent-share 0.85 --steps 4000
-duologue train export-codec --start "$runs/decoder" --out "$runs/mimi.safetensors" --half
+duologue train export-codec --start "$runs/decoder" --out "$runs/mimi.safetensors" --store int8

@@ -1,7 +1,7 @@
-"""Writes confusions.json: for each word of the scripts the words that sound like it, with weights.
+"""Write confusions.json: for each word of the scripts, similar-sounding words with weights.
 
-`python -m recipes.nano.confusions` needs espeak-ng: two words are as alike as their phonemes are, by the edit distance
-in which a vowel for a vowel, or a consonant for one that is made in the same place, costs less.
+`python -m recipes.nano.confusions` needs espeak-ng: similarity is the edit distance of phonemes, in which replacing a
+vowel by a vowel, or a consonant by one with the same place of articulation, costs less.
 """
 
 import json
@@ -20,7 +20,7 @@ from duologue.files import atomic_write
 
 HERE = Path(__file__).parent
 CANDIDATES = 40
-MOST = 8  # words that one is taken for
+MOST = 8  # similar words per word
 FURTHEST = 0.45  # distance for each phoneme of the longer word
 SHARPNESS = 6.0
 VOWELS = set("aeiouæɑɒɔəɛɜɪʊʌɐᵻ")

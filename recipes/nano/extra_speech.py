@@ -1,4 +1,4 @@
-"""More speech for the nano model: the agent's voice, and users by mixed, held-out and robotic voices.
+"""Synthesise more speech for nano: the agent's voice, and users by mixed, held-out and robotic voices.
 
 `python -m recipes.nano.extra_speech agent-answers user-phrasings --corpus DIR --kokoro DIR`: resumes where it stopped;
 one clip = one .flac and one .json. Run with --part I/N to share the work among N processes.
@@ -48,7 +48,7 @@ def agent_more(corpus: Path, dialogues: Path) -> Iterator[dict]:
 def user_mix(dialogues: Path, passes: int = 5) -> Iterator[dict]:
     """Each training phrasing by a few random mixtures of two training voices, at random speeds.
 
-    What is short and must be told apart at once, "Stop." from "Mm-hm.", more often.
+    Short lines that must be distinguished at once ("Stop.", "Mm-hm.") come more often.
     """
     items = Script.read(dialogues).items.values()
     texts = [(i, k, text) for i in items for k, text in enumerate(i.phrasings) if not valid_phrasing(i.id, k)]
@@ -89,7 +89,7 @@ def lines_of(name: str, corpus: Path, scripts: Path) -> Iterator[dict]:
 
 
 class Speakers:
-    """All who speak: "espeak:en-us" and "flite:kal" are programs, all else is Kokoro, loaded when it is needed."""
+    """All voices: "espeak:en-us" and "flite:kal" are programs, everything else is Kokoro, loaded when needed."""
 
     def __init__(self, kokoro: Path | None):
         self._folder, self._kokoro = kokoro, None

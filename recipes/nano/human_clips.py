@@ -1,8 +1,7 @@
 """Sentences of real people as questions that nano has no answer to: clips of a user, and a script that says so.
 
-`python -m recipes.nano.human_clips CORPUS CLIPS SCRIPT.jsonl`: writes a folder of clips (links to
-the sounds) and the script.
-They teach two things at once: to write down words that are in no script, and to say so when one does not know.
+`python -m recipes.nano.human_clips CORPUS CLIPS SCRIPT.jsonl`: writes a folder of clips (links to the sounds) and the
+script. They teach two things: to transcribe words outside the scripts, and to say "I do not know".
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Texts for clips that came without: Whisper writes them down.
+"""Transcribe clips without a text, by Whisper.
 
     python recipes/nano/label_clips.py FOLDER --whisper DIR
 
 Adds "text" to each FOLDER/*.json that has none, and "text_by": "whisper". Clips on which Whisper is unsure (mean log
-probability below -0.7) stay as they are. Goes on where it stopped.
+probability below -0.7) keep no text. Resumes where it stopped.
 """
 
 import argparse

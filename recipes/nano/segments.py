@@ -1,4 +1,4 @@
-"""nano's blocks of codec training data: who speaks in them, and how much.
+"""nano's blocks of codec training data: which speakers, in which proportions.
 
 `python -m recipes.nano.segments --corpus DIR --whisper DIR --out DIR train|agent|valid|valid-agent` packs the clips of
 the folders and tars in a corpus, and writes blocks as `duologue.data.segments` describes them. A block that exists is
@@ -43,7 +43,7 @@ def train_segments(
 
 
 def agent_segments(corpus: Path) -> list[tuple[np.ndarray, dict[str, Any]]]:
-    """Everything that the agent's voice says, as conversations have it: from a frame boundary on, as loud as it is."""
+    """All of the agent's speech as in conversations: starting at a frame boundary, at its original level."""
     rng = random.Random(5)
     rows = sorted(load_corpus(corpus)["agent"], key=lambda row: row["key"])
     segments: list[tuple[np.ndarray, dict[str, Any]]] = []

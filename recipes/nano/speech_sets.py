@@ -1,6 +1,6 @@
-"""What is to be spoken of the scripts: the agent's answers, users' phrasings by many voices, robots, near misses.
+"""The lines to synthesise: the agent's answers, users' phrasings by many voices, robotic voices, near misses.
 
-Each set is a list of clip rows in the order in which they are worth having; rows carry their "split".
+Each set is a list of clip rows, the most useful first; rows carry their "split".
 """
 
 import json

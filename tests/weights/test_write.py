@@ -59,3 +59,35 @@ def test_the_reference_would_find_every_tensor(case: str, write, tmp_path: Path)
         if name not in unused:
             assert ours[name].shape == value.shape, name
             torch.testing.assert_close(ours[name], value.float(), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("case", ["lm_moshi", "lm_shared"])
+def test_eight_bits(case: str, tmp_path: Path) -> None:
+    """Matrices take a byte a weight, and what they stand for are float16 numbers near the weights."""
+    lm = golden.lm(case)
+    write_lm(tmp_path / "model.safetensors", lm, torch.int8)
+    with torch.device("meta"):
+        again = LM(lm.config)
+    sources = partial(lm_sources, config=lm.config)
+    fill(again, tmp_path / "model.safetensors", sources, CPU, torch.float32, unused_names(lm.config))
+    stored = load_file(tmp_path / "model.safetensors")
+    assert sum(value.dtype == torch.int8 for value in stored.values()) > 5
+    for (name, ours), read in zip(lm.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(read, read.half().float()), name
+        if ours.dim() == 2:
+            assert ((read - ours).abs().amax(1) <= ours.abs().amax(1) / 127 / 2 * 9 / 8 + 1e-7).all(), name
+
+
+def test_a_codec_of_eight_bits(tmp_path: Path) -> None:
+    codec = golden.codec("mimi_32", 8)
+    write_codec(tmp_path / "mimi.safetensors", codec, torch.int8)
+    with torch.device("meta"):
+        again = Codec(codec.config)
+    sources = partial(codec_sources, config=codec.config)
+    fill(again, tmp_path / "mimi.safetensors", sources, CPU, torch.float32)
+    rounded = {
+        name for name, value in load_file(tmp_path / "mimi.safetensors").items() if value.dtype == torch.int8
+    }
+    assert rounded and all("transformer" in name for name in rounded)
+    for (name, ours), read in zip(codec.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.allclose(read, ours, atol=float(ours.abs().max()) / 200), name
