@@ -70,9 +70,9 @@ class MLXBackend:
     ) -> Frames:
         self._codec_state.grow()
         self._state.grow()
-        arrays = [mx.array(value) for value in inputs]
+        heard, exec_B = (mx.array(value) for value in inputs)
         # What looks at a token while the frame is computed cannot be compiled.
-        out = self._steps[step](*arrays) if rewrite is None else step(*arrays, rewrite)
+        out = self._steps[step](heard, exec_B) if rewrite is None else step(heard, exec_B, rewrite)
         self._settle(*out)
         wav_BS, *tokens, finite_B = (np.array(value) for value in out)
         text_B, user_text_B, heard_BQ, tokens_BK = (value.astype(np.int64) for value in tokens)

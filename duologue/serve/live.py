@@ -119,7 +119,7 @@ class LiveSession(Exchange):
 
     # Out
 
-    async def publish(self, type: str, client_event_id: str | None = None, **fields: object) -> None:
+    async def publish(self, type: str, client_event_id: str | None = None, /, **fields: object) -> None:
         """Tell an event to the client and to those who watch."""
         event = {"event_id": new_id("event"), "type": type, **fields}
         if client_event_id is not None:

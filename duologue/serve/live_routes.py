@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket
 
 from duologue.lm.sampling import Sampling
 from duologue.serve.line import Line, Lines, comes_back, wants_to_stay
+from duologue.serve.link import read_body
 from duologue.serve.live import LiveSession, Sideband
 from duologue.serve.live_schema import CREATION, check
 from duologue.serve.live_session import LiveSettings, Resource, started
@@ -76,7 +77,7 @@ class LiveSessions:
         if self._calls is None:
             text = "this server cannot do WebRTC: pip install 'duologue[webrtc]'"
             return _error(501, "not_supported", text)
-        from duologue.serve.webrtc import NoCall, read_body
+        from duologue.serve.webrtc import NoCall
 
         body = await read_body(request)
         try:

@@ -34,7 +34,13 @@ ITEM, METADATA = 1 << 16, 1 << 14  # bytes of JSON
 LEAST = RATE // 10  # minimum samples of a turn
 
 
-async def realtime(websocket: WebSocket, pool: Pool, lines: Lines, default: Sampling) -> None:
+async def realtime(
+    websocket: WebSocket,
+    pool: Pool,
+    lines: Lines,
+    default: Sampling,
+    settings: SessionSettings = DEFAULT,
+) -> None:
     """Hold a conversation over an admitted connection, to its end; or go on with one whose connection was lost."""
     offered, query = websocket.scope.get("subprotocols", []), websocket.query_params
     await websocket.accept("realtime" if "realtime" in offered else None)
@@ -52,7 +58,7 @@ async def realtime(websocket: WebSocket, pool: Pool, lines: Lines, default: Samp
 
     session = session_object(query.get("model", pool.model)[:100], pool.settings.time_limit)
     name = session["id"] if stays else None
-    await lines.hold(websocket, name, lambda line: Conversation(line, pool, session).hold(admit))
+    await lines.hold(websocket, name, lambda line: Conversation(line, pool, session, settings).hold(admit))
 
 
 class Conversation(Exchange):

@@ -27,10 +27,10 @@ from starlette.websockets import WebSocketDisconnect
 
 from duologue.audio.activity import LOUD, rms_of
 from duologue.lm.sampling import Sampling
-from duologue.serve.link import RATE, Pcm16, first_to_end
+from duologue.serve.link import RATE, Pcm16, first_to_end, read_body
 from duologue.serve.openai_exchange import Exchange
 from duologue.serve.openai_realtime import Conversation
-from duologue.serve.openai_session import SessionSettings, session_object
+from duologue.serve.openai_session import DEFAULT, SessionSettings, session_object
 from duologue.serve.pool import Call, Ended, Pool
 from duologue.serve.sdp import Offer
 from duologue.serve.settings import FIRST_SOUND_SECONDS, MESSAGE
@@ -64,11 +64,11 @@ class Calls:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def offer(self, request: Request) -> Response:
+    async def offer(self, request: Request, base: SessionSettings = DEFAULT) -> Response:
         """Answer the offer of a client of the Realtime protocol; the conversation then goes on by itself."""
         body = await read_body(request)
         try:
-            offer, settings = _offered(request.headers.get("content-type", ""), body)
+            offer, settings = _offered(request.headers.get("content-type", ""), body, base)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, LookupError):
             return JSONResponse({"error": "the form holds no offer, or no session that can be"}, 400)
         if offer is None:
@@ -148,31 +148,21 @@ class Calls:
         await asyncio.gather(*self._closing)
 
 
-async def read_body(request: Request) -> bytes:
-    """What was sent; of more than a message may have, a little more than that."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MESSAGE:
-            break
-    return body
-
-
-def _offered(content_type: str, body: bytes) -> tuple[bytes | None, SessionSettings]:
+def _offered(content_type: str, body: bytes, base: SessionSettings) -> tuple[bytes | None, SessionSettings]:
     """The offer in a request body, and the settings of the session. Raises one of several errors for a malformed
     form."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/sdp":
-        return body, SessionSettings()
+        return body, base
     if kind != "multipart/form-data":
-        return None, SessionSettings()
+        return None, base
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
     parts = email.message_from_bytes(head + body, policy=email.policy.HTTP).iter_parts()
     fields = {
         part.get_param("name", header="content-disposition"): part.get_payload(decode=True) for part in parts
     }
     session = json.loads(cast(bytes, fields.get("session") or b"{}"))
-    return cast(bytes, fields["sdp"]), SessionSettings().updated(session)
+    return cast(bytes, fields["sdp"]), base.updated(session)
 
 
 class Peer:
