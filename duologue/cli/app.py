@@ -19,6 +19,7 @@ from duologue.cli import eval as eval_
 from duologue.cli.card import Card, Push
 from duologue.cli.convert import Convert
 from duologue.cli.detect import Detect
+from duologue.cli.plan import Plan
 from duologue.cli.serve import Call, Serve
 from duologue.cli.speech import Say, Transcribe
 from duologue.engine.options import BackendName, Options
@@ -248,6 +249,7 @@ Verb: TypeAlias = (
     | Annotated[TrainVerbs, subcommand("train")]
     | Annotated[EvalVerbs, subcommand("eval")]
     | Annotated[BenchVerbs, subcommand("bench")]
+    | Plan
 )
 
 

@@ -148,7 +148,7 @@ class EvalBits(Measured):
         from duologue.data.shards import ShardReader
         from duologue.eval.bits import score_bits
         from duologue.train.lm_batches import LMBatchConfig, LMBatches
-        from duologue.train.lm_run import silent_codes
+        from duologue.train.lm_plans import silent_codes
         from duologue.weights import load
 
         model = load(self.model, "cpu")

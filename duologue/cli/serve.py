@@ -1,6 +1,6 @@
 """The verbs `serve` and `call`. Nothing heavy is imported before it runs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +44,12 @@ class Serve:
     """A synthesis model to serve too, for as many texts."""
     voice: Annotated[str | None, arg(metavar="VOICE")] = None
     """Its voice for those who ask for none: a file, or a path in the repository of published voices."""
+    ray: bool = False
+    """Serve replicas on Ray: on the cluster that RAY_ADDRESS names, or on one of this machine's own."""
+    replicas: int = 1
+    """With --ray: how many; each has --sessions, and a GPU or a core of its own."""
+    most_replicas: int = 0
+    """With --ray: how many there may be when slots run short; 0: no more than --replicas."""
     engine: OmitArgPrefixes[Options] = field(default_factory=Options)
 
     def run(self) -> None:
@@ -51,6 +57,9 @@ class Serve:
             raise InputError(f"--port is a number from 0 to 65535, not {self.port}")
         if (self.ssl_cert is None) != (self.ssl_key is None):
             raise InputError("--ssl-cert and --ssl-key go together")
+        if self.ray:
+            self._run_fleet()
+            return
         try:
             from duologue.serve.run import serve
         except ImportError as error:
@@ -73,6 +82,22 @@ class Serve:
             self.tts,
             self.voice,
         )
+
+    def _run_fleet(self) -> None:
+        if odd := [
+            name for name in ("ssl_cert", "ssl_self_signed", "record", "stt", "tts") if getattr(self, name)
+        ]:
+            raise InputError(f"--ray and --{odd[0].replace('_', '-')} do not go together")
+        try:
+            from duologue.serve.fleet import Fleet, serve_fleet
+            from duologue.serve.run import read_keys
+        except ImportError as error:
+            raise _missing("serve", error) from None
+        device = self.engine.torch_device()
+        gpus = 1.0 if device.startswith("cuda") else 0.0
+        fleet = Fleet(self.model, device, self.replicas, self.most_replicas, gpus=gpus)
+        keys = read_keys(self.api_key_file) if self.api_key_file else ()
+        serve_fleet(fleet, replace(self.limits, keys=keys), self.host, self.port, self.engine)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,9 @@ class Codebook(nn.Module):
 
     def nearest(self, x_BTD: Tensor) -> Tensor:
         """Index of the nearest entry, `[B, T]`; no gradient."""
+        if torch.is_autocast_enabled(x_BTD.device.type):  # in 16 bits neighbours could not be told apart
+            with torch.autocast(x_BTD.device.type, enabled=False):
+                return self.nearest(x_BTD.float())
         vectors_VD, half_norm_V = self._vectors()
         rows = x_BTD.numel() // x_BTD.shape[-1]
         if rows > FEW or x_BTD.dtype != torch.float32:

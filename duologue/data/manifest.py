@@ -25,6 +25,7 @@ from duologue.types import StrPath, Word
 
 Row = dict[str, Any]
 CONTINUATION = "SPEAKER_UNSAID"
+CONTINUATION_SECONDS = 1.0  # seconds after a cut: words further off are nobody's concern
 PLACES = ("path", "codes")  # keys of a row that name a file: relative to the manifest's folder
 LARGEST_MANIFEST = 1 << 30  # bytes, uncompressed
 

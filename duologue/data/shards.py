@@ -11,6 +11,7 @@ import re
 import tarfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -179,23 +180,36 @@ class ShardReader:
         return self
 
     def __next__(self) -> Sample:
-        if self.position + self._world > len(self):
-            self.epoch, self.position = self.epoch + 1, 0
-        shard, index = self._epoch_order()[self.position + self._rank]
+        self.epoch, self.position = next(self.places(self.epoch, self.position))
+        sample = self.sample(self.epoch, self.position)
         self.position += self._world
+        return sample
+
+    def places(self, epoch: int, position: int) -> Iterator[tuple[int, int]]:
+        """(epoch, position) of every sample from there on."""
+        while True:
+            if position + self._world > len(self):
+                epoch, position = epoch + 1, 0
+            yield epoch, position
+            position += self._world
+
+    def sample(self, epoch: int, position: int) -> Sample:
+        """This rank's sample at a place of `places`."""
+        shard, index = self._epoch_order(epoch)[position + self._rank]
         return dict(self._load(shard)[index])
 
     def state_dict(self) -> dict[str, Any]:
         """Where the next sample is."""
         where = {"epoch": self.epoch, "position": self.position, "samples": len(self), "seed": self._seed}
-        return where | {"shards": self._fingerprint()}
+        return where | {"shards": self._fingerprint}
 
+    @cached_property
     def _fingerprint(self) -> str:
         return fingerprint(*(path.name for path, _ in self._shards), *self._indexes)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there. InputError if the shards or the seed are not those of the state."""
-        if state.get("shards", now := self._fingerprint()) != now:
+        if state.get("shards", now := self._fingerprint) != now:
             raise InputError("the data has changed: other shards are there than when the state was saved")
         if (state["samples"], state["seed"]) != (len(self), self._seed):
             raise InputError(
@@ -204,9 +218,9 @@ class ShardReader:
             )
         self.epoch, self.position = state["epoch"], state["position"]
 
-    def _epoch_order(self) -> list[tuple[int, int]]:
-        if self._order_epoch != self.epoch:
-            rng = random.Random(f"{self._seed} {self.epoch}")
+    def _epoch_order(self, epoch: int) -> list[tuple[int, int]]:
+        if self._order_epoch != epoch:
+            rng = random.Random(f"{self._seed} {epoch}")
             shards = list(range(len(self._shards)))
             if self._shuffle:
                 rng.shuffle(shards)
@@ -216,7 +230,7 @@ class ShardReader:
                 if self._shuffle:
                     rng.shuffle(group)
                 self._order += group
-            self._order_epoch = self.epoch
+            self._order_epoch = epoch
         return self._order
 
     def _load(self, shard: int) -> list[Sample]:

@@ -13,14 +13,13 @@ import numpy as np
 
 from duologue.audio.activity import level_db, voiced_span
 from duologue.data.align import spread
-from duologue.data.manifest import CONTINUATION, Transcript
+from duologue.data.manifest import CONTINUATION, CONTINUATION_SECONDS, Transcript
 from duologue.data.options import Timing
 from duologue.data.voices import SAMPLE_RATE
 from duologue.types import AGENT, USER, Word
 
 FRAME_SAMPLES = 1920  # samples
 FRAME_SECONDS = FRAME_SAMPLES / SAMPLE_RATE
-CONTINUATION_SECONDS = 1.0  # seconds after a cut: words further off are nobody's concern
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,19 @@
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from duologue.engine.persona import Prefix
 from duologue.interfaces import check_duplex
 from duologue.lm.model import TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.lm.step import StepOutput, init_state, step
 from duologue.weights import Model
+
+if TYPE_CHECKING:
+    from duologue.engine.persona import Prefix
 
 
 @dataclass
@@ -45,7 +48,7 @@ class Duplex:
         model: Model,
         sampling: list[Sampling],
         compile: bool = False,
-        prefix: Prefix | None = None,
+        prefix: "Prefix | None" = None,
     ):
         check_duplex(model.name, model.lm.config, model.codec.config)
         self.codec, self.lm = model.codec, model.lm
@@ -58,6 +61,11 @@ class Duplex:
         self._state = init_state(self.lm, sampling, condition)
         self._speak = self._compiled() if compile else step
         self._prefix = prefix
+
+    def fix_shapes(self) -> None:
+        """Give every later step the same shapes, which a compiled or recorded step needs."""
+        self._state.fix_shapes()
+        self._codec_state.fix_shapes()
 
     def _compiled(self) -> Callable[..., StepOutput]:
         self._state.fix_shapes()

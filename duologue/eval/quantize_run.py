@@ -9,7 +9,7 @@ from duologue.eval.quantize import KINDS, Row, evaluate_quantized
 from duologue.lm import LM
 from duologue.progress import progress
 from duologue.train.lm_batches import LMBatchConfig, LMBatches
-from duologue.train.lm_run import silent_codes
+from duologue.train.lm_plans import silent_codes
 from duologue.weights import load
 
 FRAMES = 300

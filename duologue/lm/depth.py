@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from duologue.config import DepthConfig, LMConfig
 from duologue.lm.embedding import TokenEmbedding
@@ -95,6 +96,7 @@ class DepthTransformer(nn.Module):
             TokenEmbedding(config.card + 1, depth.dim, depth.low_rank) for _ in range(steps - 1)
         )
         self.layers = Stack(DepthLayer(depth, config.temporal.norm) for _ in range(depth.layers))
+        self.checkpointing = False  # as in `nn.transformer.Transformer`
         norm = depth.norm_out
         self.norms = nn.ModuleList(
             make_norm(norm, depth.dim) if norm else nn.Identity() for _ in range(steps)
@@ -119,7 +121,10 @@ class DepthTransformer(nn.Module):
         if self.config.max_period is not None:
             x_NQD = x_NQD + self._positions_QD(x_NQD)
         for layer in self.layers:
-            x_NQD = layer(x_NQD)
+            if self.checkpointing and self.training:
+                x_NQD = checkpoint(layer, x_NQD, use_reentrant=False)
+            else:
+                x_NQD = layer(x_NQD)
         outputs = zip(self.heads, self.norms, x_NQD.unbind(1), strict=True)
         logits = [head(norm(x_ND)) for head, norm, x_ND in outputs]
         return torch.stack(logits, 1).unflatten(0, (batch, frames)).transpose(1, 2)

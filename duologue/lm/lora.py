@@ -33,12 +33,16 @@ class LoRALinear(nn.Linear):
 
 
 def add_lora(lm: LM, rank: int, scaling: float) -> None:
-    """Freeze `lm` and put an adapter of `rank` beside every linear map."""
+    """Freeze `lm` and put an adapter of `rank` beside every linear map: in 32 bits whatever the weights have (under
+    autocast), for small steps would be lost in 16."""
     for weight in lm.parameters():
         weight.requires_grad_(False)
     for name, linear in list(_linears(lm)):
         parent, _, leaf = name.rpartition(".")
-        setattr(lm.get_submodule(parent), leaf, LoRALinear(linear, rank, scaling))
+        adapted = LoRALinear(linear, rank, scaling)
+        adapted.lora_A.float()
+        adapted.lora_B.float()
+        setattr(lm.get_submodule(parent), leaf, adapted)
 
 
 @torch.no_grad()

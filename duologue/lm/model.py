@@ -6,6 +6,7 @@ tokens_BK of the last frame -> sum of embeddings -> temporal transformer -> z_BD
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -56,6 +57,9 @@ class LM(nn.Module):
         )
         conditioned = bool(config.conditioning.conditioners)
         self.conditioning = Conditioning(config.conditioning, dim) if conditioned else None
+        # From numpy: real also where modules are made without memory.
+        self.register_buffer("delays_K", torch.from_numpy(np.array(config.delays)), persistent=False)
+        self.delays_K: Tensor
 
     @property
     def device(self) -> torch.device:

@@ -138,9 +138,9 @@ def listen(lm: LM, state: StepState, heard_BQ: Tensor, exec_B: Tensor | None = N
     """The first half of `step`: hear one frame and choose its text token."""
     if torch.compiler.is_compiling():
         with torch.no_grad():
-            return _listen(lm, state, _delays(lm), heard_BQ, exec_B)
+            return _listen(lm, state, lm.delays_K, heard_BQ, exec_B)
     with torch.inference_mode():
-        thought = _listen(lm, state, _delays(lm), heard_BQ, running(exec_B))
+        thought = _listen(lm, state, lm.delays_K, heard_BQ, running(exec_B))
         return Thought(thought.text_B.clone(), thought.hidden_BD, thought.finite_B)
 
 
@@ -158,9 +158,9 @@ def speak(
     said_B = thought.text_B if text_B is None else text_B
     if torch.compiler.is_compiling():
         with torch.no_grad():
-            return _say(lm, state, _delays(lm), thought, said_B, audio_BQ, exec_B, depth)
+            return _say(lm, state, lm.delays_K, thought, said_B, audio_BQ, exec_B, depth)
     with torch.inference_mode():
-        out = _say(lm, state, _delays(lm), thought, said_B, audio_BQ, running(exec_B), depth)
+        out = _say(lm, state, lm.delays_K, thought, said_B, audio_BQ, running(exec_B), depth)
         return _outside(out)
 
 
@@ -176,16 +176,12 @@ def _step(
     text_B: Tensor | None,
     audio_BQ: Tensor | None,
 ) -> StepOutput:
-    delays_K = _delays(lm)
+    delays_K = lm.delays_K
     thought = _listen(lm, state, delays_K, heard_BQ, exec_B)
     said_B = thought.text_B
     if text_B is not None:
         said_B = torch.where(text_B == TO_GENERATE, said_B, text_B)
     return _say(lm, state, delays_K, thought, said_B, audio_BQ, exec_B, True)
-
-
-def _delays(lm: LM) -> Tensor:
-    return torch.tensor(lm.config.delays, device=lm.device)
 
 
 def _listen(lm: LM, state: StepState, delays_K: Tensor, heard_BQ: Tensor, exec_B: Tensor | None) -> Thought:

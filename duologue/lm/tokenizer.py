@@ -8,6 +8,7 @@ import sentencepiece
 from duologue.errors import InputError
 
 LARGEST = 2**26  # bytes of a vocabulary
+WORDS = 2**16  # that are remembered
 SPACE = "▁"  # how SentencePiece writes the space before a word
 
 
@@ -27,6 +28,7 @@ class Tokenizer:
                 self._pieces.id_to_piece(token)  # a piece may be no text
         except (RuntimeError, OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} is damaged or not a SentencePiece model") from error
+        self._words: dict[str, list[int]] = {}
 
     @property
     def size(self) -> int:
@@ -35,6 +37,14 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without markers of its beginning or end."""
         return self._pieces.encode(text)
+
+    def encode_word(self, word: str) -> list[int]:
+        """As `encode`, of words that come again and again: they are remembered."""
+        if word not in self._words:
+            if len(self._words) >= WORDS:
+                self._words.clear()
+            self._words[word] = self.encode(word)
+        return list(self._words[word])
 
     def decode(self, ids: list[int]) -> str:
         return self._pieces.decode([i for i in ids if i < self.size])

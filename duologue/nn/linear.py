@@ -157,6 +157,8 @@ def _by_two_halves(matrix_NK: Tensor, bias_N: Tensor | None, rows: int) -> Kerne
 
 def kept_half(matrix_NK: Tensor) -> bool:
     """Whether float16 represents this matrix exactly, as with weights published in float16."""
+    if matrix_NK.device.type != "cpu":  # the kernels for it are a CPU's
+        return False
     usable = has_fbgemm() and matrix_NK.dtype == torch.float32 and matrix_NK.nbytes <= LARGEST
     return usable and torch.equal(matrix_NK.half().float(), matrix_NK)
 

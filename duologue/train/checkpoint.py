@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.checkpoint import metadata, state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
@@ -26,6 +28,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 
 from duologue.errors import InputError
+from duologue.files import atomic_write
 from duologue.train.parallel import World
 from duologue.types import StrPath
 
@@ -112,16 +115,47 @@ def latest(root: StrPath) -> Path | None:
 
 
 def load_weights(path: StrPath, ema: bool = True) -> dict[str, Tensor]:
-    """The module's weights and buffers, by name, on the CPU: from a checkpoint folder, or a run's newest one.
+    """The module's weights and buffers, by name, on the CPU: from a checkpoint folder, a run's newest one, or a folder
+    of what `write_pieces` wrote.
 
     With `ema`, parameters that have an average are given by it. Raises InputError if there is no checkpoint.
     """
     path = Path(path)
     folder = path if _FOLDER.fullmatch(path.name) else latest(path / "checkpoints")
     if folder is None:
+        if pieces := sorted(path.glob("weights-*-of-*.safetensors")):
+            return _read_pieces(pieces)
         raise InputError(f"there is no checkpoint in {path}")
     weights = read_tensors(folder, "module/")
     return weights | (read_tensors(folder, "ema/average/") if ema else {})
+
+
+def write_pieces(folder: StrPath, weights: Mapping[str, Tensor], limit: int) -> list[Path]:
+    """`weights` in float16 as files of at most about `limit` bytes each, for where no larger ones pass."""
+    pieces, size = [{}], 0
+    for name, weight in weights.items():
+        half = weight.to(torch.float16) if weight.is_floating_point() else weight
+        if pieces[-1] and size + half.nbytes > limit:
+            pieces.append({})
+            size = 0
+        pieces[-1][name] = half.contiguous()
+        size += half.nbytes
+    paths = [Path(folder) / f"weights-{n}-of-{len(pieces)}.safetensors" for n in range(1, len(pieces) + 1)]
+    for path, piece in zip(paths, pieces, strict=True):
+        with atomic_write(path) as temporary:
+            save_file(piece, temporary)
+    return paths
+
+
+def _read_pieces(paths: list[Path]) -> dict[str, Tensor]:
+    count = int(paths[0].stem.rpartition("-")[2])
+    if len(paths) != count:
+        raise InputError(f"{paths[0].parent} holds {len(paths)} of {count} pieces of weights")
+    try:
+        found = {name: tensor for path in paths for name, tensor in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read the weights in {paths[0].parent}: {_line(error)}") from None
+    return {name: t.float() if t.is_floating_point() else t for name, t in found.items()}
 
 
 def read_tensors(folder: StrPath, prefix: str = "") -> dict[str, Tensor]:

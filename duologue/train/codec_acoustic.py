@@ -7,7 +7,7 @@ pitch.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from duologue.data.segments import load_blocks
 from duologue.train.codec_decoder import pitch_track
 from duologue.train.losses import MelConfig, MultiScaleMel
 from duologue.train.optim import Ema, OptimConfig, Optimizer
-from duologue.train.parallel import World
-from duologue.train.stage import Stage
+from duologue.train.parallel import World, parallelize, to_device
+from duologue.train.stage import NumberedData, Stage
 from duologue.types import StrPath
 
 TRAINED = r"^codec\.(acoustic_encoder|quantizer\.acoustic|quantizer\.semantic\.out_proj|upsample|decoder)"
@@ -40,7 +40,7 @@ class AcousticStageConfig:
     skip: int = 2  # frames at the start of a crop, whose past is missing
 
 
-class SoundBatches:
+class SoundBatches(NumberedData):
     """Endless crops of speech segments; batch i depends on the seed, the rank and i alone.
 
     A batch: "wav" float32 [B, T * frame_size], "semantic" float32 [B, D, T] (the latents of the semantic encoder, which
@@ -63,18 +63,7 @@ class SoundBatches:
         self.semantic_NDT = semantic_latents(codec, self.wav_NS)
         self.pitch_N2T = np.stack([pitch_track(w, config.sample_rate, self.samples) for w in self.wav_NS])
         self.batch, self.frames, self.agent_share = batch, frames, agent_share
-        self.seed, self.rank, self.index = seed, rank, 0
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        while True:
-            self.index += 1
-            yield self.make(self.index - 1)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"index": self.index}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.index = state["index"]
+        self.seed, self.rank = seed, rank
 
     def make(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self.seed, self.rank, index])
@@ -98,9 +87,9 @@ class SoundBatches:
 
 
 @torch.no_grad()
-def semantic_latents(codec: Codec, wav_NS: np.ndarray, batch: int = 2) -> np.ndarray:
+def semantic_latents(codec: Codec, wav_NS: np.ndarray) -> np.ndarray:
     """What the semantic encoder makes of int16 waveforms, float16 `[N, D, T]`."""
-    rows = []
+    rows, batch = [], 2 if codec.device.type == "cpu" else 32
     for i in range(0, len(wav_NS), batch):
         wav_BS = torch.from_numpy(wav_NS[i : i + batch].astype(np.float32) / 32768).to(codec.device)
         rows.append(codec.encoder(wav_BS, start=0).cpu().numpy().astype(np.float16))
@@ -117,15 +106,16 @@ class AcousticStage(Stage):
         valid: Iterable[dict[str, Tensor]] = (),
         world: World | None = None,
     ):
-        self.codec, self.config, self.valid = codec, config, list(valid)
+        world = world or World()
+        self.codec, self.config, self.valid = codec, config, to_device(list(valid), world.device)
         for name, weight in codec.named_parameters():
             weight.requires_grad_(bool(re.search(TRAINED, f"codec.{name}")))
-        self.mel = MultiScaleMel(MelConfig(n_mels=100, first=9, floor=1e-3, plain=True))
+        self.mel = MultiScaleMel(MelConfig(n_mels=100, first=9, floor=1e-3, plain=True)).to(world.device)
         optim = OptimConfig(
             config.lr, (0.8, 0.95), weight_decay=0.01, clip=1.0, schedule="cosine", warmup=config.warmup,
             steps=config.steps, floor=0.05,
         )  # fmt: skip
-        module = nn.ModuleDict({"codec": codec})
+        module = parallelize(nn.ModuleDict({"codec": codec}), world)
         super().__init__(
             module, {"main": Optimizer(module, optim, select=TRAINED)}, world, Ema(module, 0.999, TRAINED)
         )

@@ -1,6 +1,5 @@
 """Batches for the codec's training: random crops of speech segments, noise added, with teacher states and words."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from duologue.data.augment import convolve, room, telephone
 from duologue.data.segments import Block, load_blocks
+from duologue.train.stage import NumberedData
 from duologue.types import StrPath
 
 RATE = 24_000
@@ -17,7 +17,7 @@ TEACHER_RATE = 50
 GRID = RATE // TEACHER_RATE  # crops start on the teacher's frames
 
 
-class CropBatches:
+class CropBatches(NumberedData):
     """Endless batches; batch i is a function of the seed, the rank and i alone.
 
     A batch: "wav" float32 [B, S] (what the encoder hears, noise and all) and "clean" [B, S]; "teacher" float32
@@ -42,21 +42,10 @@ class CropBatches:
         self.blocks = [Block(np.array(b.wav), np.array(b.teacher), b.meta) for b in load_blocks(Path(folder))]
         self.tokenizer = tokenizer
         self.batch, self.seconds, self.agent_share = batch, seconds, agent_share
-        self.seed, self.rank, self.noisy, self.index = seed, rank, noisy, 0
+        self.seed, self.rank, self.noisy = seed, rank, noisy
         rows = [(block, i) for block in self.blocks for i in range(len(block.meta))]
         self.agent = [row for row in rows if "agent" in row[0].meta[row[1]]["kind"]]
         self.speech = [row for row in rows if "agent" not in row[0].meta[row[1]]["kind"]]
-
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        while True:
-            self.index += 1
-            yield self.make(self.index - 1)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"index": self.index}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.index = state["index"]
 
     def make(self, index: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng([self.seed, self.rank, index])

@@ -7,7 +7,7 @@ mel spectra and the pitch alone.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,9 @@ from duologue.train.losses import (
     reconstruction_losses,
 )
 from duologue.train.optim import Ema, OptimConfig, Optimizer
-from duologue.train.parallel import World
+from duologue.train.parallel import World, parallelize, to_device
 from duologue.train.pitch import pitch_of
-from duologue.train.stage import Stage
+from duologue.train.stage import NumberedData, Stage
 from duologue.types import StrPath
 
 TRAINED = r"^codec\.(decoder|upsample|quantizer\.\w+\.out_proj)"
@@ -65,7 +65,7 @@ def by_spectra(config: DecoderConfig) -> DecoderConfig:
     )
 
 
-class CodeBatches:
+class CodeBatches(NumberedData):
     """Endless crops of codes and the audio they stand for; batch i depends on the seed, the rank and i alone.
 
     A batch: "codes" int64 [B, Q, C + T], "wav" float32 [B, T * frame_size]: the C frames before are context. For a
@@ -90,18 +90,7 @@ class CodeBatches:
         by = codec.config.frames
         self.pitches = [pitch_track(wav_S, self.rate, by.samples) for wav_S in self.wav_NS] if by else []
         self.batch, self.frames, self.context, self.agent_share = batch, frames, context, agent_share
-        self.seed, self.rank, self.index = seed, rank, 0
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        while True:
-            self.index += 1
-            yield self.make(self.index - 1)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"index": self.index}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.index = state["index"]
+        self.seed, self.rank = seed, rank
 
     def make(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self.seed, self.rank, index])
@@ -134,9 +123,9 @@ def pitch_track(wav_S: np.ndarray, sample_rate: int, hop: int) -> np.ndarray:
     return np.stack(pitch_of(half, sample_rate // 2, hop // 2)).astype(np.float32)
 
 
-def encode_all(codec: Codec, wav_NS: np.ndarray, batch: int = 4) -> np.ndarray:
+def encode_all(codec: Codec, wav_NS: np.ndarray) -> np.ndarray:
     """Codes int16 [N, Q, T] of many int16 waveforms of one length."""
-    rows = []
+    rows, batch = [], 4 if codec.device.type == "cpu" else 32
     for i in range(0, len(wav_NS), batch):
         wav_BS = torch.from_numpy(wav_NS[i : i + batch].astype(np.float32) / 32768)
         rows.append(codec.encode(wav_BS.to(codec.device)).cpu().numpy().astype(np.int16))
@@ -154,7 +143,9 @@ class DecoderStage(Stage):
         world: World | None = None,
     ):
         self.codec, self.discriminator = codec, Discriminator(config.discriminator)
-        module = nn.ModuleDict({"codec": codec, "discriminator": self.discriminator})
+        world = world or World()
+        parts = nn.ModuleDict({"codec": codec, "discriminator": self.discriminator})
+        module = parallelize(parts, world)
 
         def optim(lr: float) -> OptimConfig:
             return OptimConfig(
@@ -167,7 +158,8 @@ class DecoderStage(Stage):
             "discriminator": Optimizer(module, optim(config.discriminator_lr), select=r"^discriminator"),
         }
         super().__init__(module, optimizers, world, Ema(module, 0.999, TRAINED))
-        self.config, self.valid, self.mel = config, list(valid), MultiScaleMel(config.mel)
+        self.config, self.valid = config, to_device(list(valid), world.device)
+        self.mel = MultiScaleMel(config.mel).to(world.device)
         self.weights = config.losses.weights()
         self.balancer = init_balancer(self.weights)
 
@@ -176,15 +168,18 @@ class DecoderStage(Stage):
         # Codes are given: nothing before them may move, nor the codebooks' averages.
         self.codec.quantizer.eval()
         frames = batch["wav"].shape[-1] // self.codec.config.frame_size
-        z_BDT = self.codec.quantizer.decode(batch["codes"])
-        wav_hat_BS, pitch_loss = self._decode(z_BDT, batch, frames)
+        with self.world.autocast():
+            z_BDT = self.codec.quantizer.decode(batch["codes"])
+            wav_hat_BS, pitch_loss = self._decode(z_BDT, batch, frames)
+        wav_hat_BS = wav_hat_BS.float()
         judged, result = "adversarial" in self.weights and step >= self.config.spectra_first, {}
         if judged:
             result = self.update("discriminator", lambda b: self._judge(wav_hat_BS, b["wav"]), batches, step)
         self.module.zero_grad(set_to_none=True)
         losses = reconstruction_losses(self.config.losses, self.mel, wav_hat_BS, batch["wav"])
         if judged:
-            losses |= adversarial_losses(self.config.losses, self.discriminator, wav_hat_BS, batch["wav"])
+            with self.world.autocast():
+                losses |= adversarial_losses(self.config.losses, self.discriminator, wav_hat_BS, batch["wav"])
         losses = {name: loss for name, loss in losses.items() if name in self.weights}
         gradient_BS, norms = balance(BalancerConfig(), self.balancer, self.weights, losses, wav_hat_BS)
         if pitch_loss is None:

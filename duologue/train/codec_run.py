@@ -18,9 +18,10 @@ from duologue.train.codec_batches import CropBatches, block_words
 from duologue.train.codec_decoder import CodeBatches, DecoderConfig, DecoderStage, by_spectra
 from duologue.train.codec_joint import JointConfig, JointStage
 from duologue.train.codec_semantic import SemanticConfig, SemanticStage
-from duologue.train.loop import LoopConfig, run
+from duologue.train.loop import run
 from duologue.train.options import ExportCodec, TrainCodec
 from duologue.train.parallel import World
+from duologue.train.settings import loop_config
 from duologue.train.stage import Data, Stage
 from duologue.weights.ctranslate2 import load_whisper_encoder
 from duologue.weights.write import write_codec
@@ -37,10 +38,7 @@ def train_codec(options: TrainCodec) -> None:
         options.stage
     ]
     stage, data = build(options, world)
-    loop = LoopConfig(
-        how.steps, 1, 20, how.eval_every, save_minutes=how.save_minutes, minutes=how.minutes, seed=how.seed
-    )
-    run(stage, data, loop, options.out)
+    run(stage, data, loop_config(how, world), options.out)
 
 
 def export_codec(options: ExportCodec) -> None:
@@ -65,7 +63,7 @@ def _semantic(options: TrainCodec, world: World) -> tuple[Stage, Data]:
         # It knows words from the first step on, and must not forget them while the rest knows nothing.
         config = replace(config, continuous_steps=500, states_weight=4.0, states_first=400)
     valid = _held_out(options, tokenizer)
-    return SemanticStage(parallel.parallelize(codec, world), tokenizer, sample_TD, config, valid, world), data
+    return SemanticStage(codec, tokenizer, sample_TD, config, valid, world), data
 
 
 def _joint(options: TrainCodec, world: World) -> tuple[Stage, Data]:
@@ -75,7 +73,7 @@ def _joint(options: TrainCodec, world: World) -> tuple[Stage, Data]:
     config = JointConfig(lr=options.lr or JointConfig.lr, steps=options.run_config.steps)
     weights = checkpoint.load_weights(start)
     teacher_TD = torch.zeros(2, len(weights["teacher_mean"]))  # its mean and spread come with the weights
-    codec = parallel.parallelize(Codec(PRESETS[options.preset]()), world)
+    codec = Codec(PRESETS[options.preset]())
     stage = JointStage(codec, tokenizer, teacher_TD, config, _held_out(options, tokenizer), world)
     stage.module.load_state_dict(stage.module.state_dict() | weights)
     (options.out / "words.model").parent.mkdir(parents=True, exist_ok=True)
@@ -84,21 +82,20 @@ def _joint(options: TrainCodec, world: World) -> tuple[Stage, Data]:
 
 
 def _acoustic(options: TrainCodec, world: World) -> tuple[Stage, Data]:
-    codec = trained(_start(options), options.preset, new_half=True)
+    codec = trained(_start(options), options.preset, new_half=True).to(world.device)
     frames = round((options.seconds or 3.84) * codec.config.frame_rate)
     share = 0.85 if options.agent_share is None else options.agent_share
     seed, batch = options.run_config.seed, options.batch or 4
     data = SoundBatches(codec, options.segments / "train", batch, frames, share, seed, world.rank)
     held_out = SoundBatches(codec, options.segments / "valid-agent", 4, 50, 1.0)
     if options.start != options.out:
-        scale_to_speech(codec, data.make(0)["wav"], frozen=codec.encoder)
+        scale_to_speech(codec, data.make(0)["wav"].to(world.device), frozen=codec.encoder)
     config = AcousticStageConfig(options.lr or AcousticStageConfig.lr, steps=options.run_config.steps)
-    codec = parallel.parallelize(codec, world)
     return AcousticStage(codec, config, [held_out.make(i) for i in range(6)], world), data
 
 
 def _decoder(options: TrainCodec, world: World) -> tuple[Stage, Data]:
-    codec = parallel.parallelize(trained(_start(options), options.preset, new_decoder=True), world)
+    codec = trained(_start(options), options.preset, new_decoder=True).to(world.device)
     frames = round((options.seconds or 0.96) * codec.config.frame_rate)
     share = 0.8 if options.agent_share is None else options.agent_share
     seed, batch = options.run_config.seed, options.batch or 6

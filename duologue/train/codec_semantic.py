@@ -20,7 +20,7 @@ from duologue.codec import Codec
 from duologue.codec.quantizer import Quantized
 from duologue.train.losses import cosine_distance, ctc_greedy, ctc_loss
 from duologue.train.optim import Ema, Group, OptimConfig, Optimizer
-from duologue.train.parallel import World
+from duologue.train.parallel import World, parallelize, to_device
 from duologue.train.stage import Loss, Stage
 
 
@@ -98,8 +98,9 @@ class SemanticStage(Stage):
         module = SemanticModule(codec, tokenizer.vocab_size(), teacher_sample_TD.shape[-1])
         module.teacher_mean.copy_(teacher_sample_TD.mean(0))
         module.teacher_std.copy_(teacher_sample_TD.std(0).clamp(min=1e-3))
-        self.module = module
+        self.module, world = module, world or World()
         self.add_parts()
+        parallelize(module, world)
         for name, weight in module.named_parameters():
             weight.requires_grad_(
                 bool(re.search(self.trained, name))
@@ -119,7 +120,7 @@ class SemanticStage(Stage):
             Ema(module, 0.999, self.trained),
         )
         self.config, self.tokenizer = config, tokenizer
-        self.valid = {name: list(batches) for name, batches in (valid or {}).items()}
+        self.valid = {n: to_device(list(batches), world.device) for n, batches in (valid or {}).items()}
         self.step = 0
 
     def add_parts(self) -> None:
@@ -164,7 +165,7 @@ class SemanticStage(Stage):
         ctc = quantized.z_BDT.new_zeros(())
         if (known := batch["lengths"] > 0).any():
             logits_BTV = module.reader(quantized.z_BDT[known])
-            frames_B = torch.full((len(logits_BTV),), logits_BTV.shape[1])
+            frames_B = torch.full_like(batch["lengths"][known], logits_BTV.shape[1])
             ctc = ctc_loss(logits_BTV, batch["tokens"][known], frames_B, batch["lengths"][known])
         config = self.config
         total = (

@@ -15,7 +15,7 @@ from torch import Tensor
 from duologue.lm import LM
 from duologue.lm.model import NO_INPUT
 from duologue.train.optim import Ema, Group, OptimConfig, Optimizer
-from duologue.train.parallel import World
+from duologue.train.parallel import World, to_device
 from duologue.train.stage import Loss, Stage
 
 
@@ -68,7 +68,8 @@ class LMStage(Stage):
         trained = "" if config.audio else r"^(?!depth)"
         groups = [Group(r"^depth", lr=depth_lr)] if config.audio and depth_lr else []
         super().__init__(lm, {"main": Optimizer(lm, optim, groups, trained)}, world, Ema(lm, ema, trained))
-        self.config, self.silence, self.valid = config, silence, list(valid)
+        self.config, self.silence = config, silence
+        self.valid = to_device(list(valid), self.world.device)
 
     def train_step(self, batches: Sequence[Any], step: int) -> dict[str, float]:
         seconds = sum(b["codes"].shape[0] * b["codes"].shape[-1] for b in batches) * 0.08

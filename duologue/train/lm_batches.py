@@ -3,17 +3,18 @@
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 
-from duologue.data.manifest import CONTINUATION
+from duologue.data.manifest import CONTINUATION, CONTINUATION_SECONDS
 from duologue.data.shards import Sample, ShardReader
-from duologue.data.timeline import CONTINUATION_SECONDS
 from duologue.lm.model import NO_INPUT
 from duologue.lm.monologue import FRAME_RATE, USER_TEXT_DELAY_FRAMES, lead_text, text_row, user_text_row
 from duologue.lm.tokenizer import Tokenizer
+from duologue.train.stage import PlacedData
 from duologue.types import AGENT, USER
 
 AS_HEARD = 1
@@ -62,7 +63,7 @@ class LMBatchConfig:
         )
 
 
-class LMBatches:
+class LMBatches(PlacedData):
     """Endless batches over shards of conversations; resumes at the very next sample.
 
     A batch: "codes" int64 [B, 1 + 2 Q, T] as the model predicts them (text, agent, user), "inputs" the same with
@@ -76,12 +77,20 @@ class LMBatches:
         self.reader, self.tokenizer, self.config = reader, tokenizer, config
         self.seed, self.rank, self.index = seed, rank, 0
 
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        while True:
-            rng = np.random.default_rng([self.seed, self.rank, self.index])
-            self.index += 1
-            crops = [self.crop(next(self.reader), rng) for _ in range(self.config.batch)]
-            yield {key: torch.from_numpy(np.stack([crop[key] for crop in crops])) for key in crops[0]}
+    def at(self, place: dict[str, Any]) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng([self.seed, self.rank, place["index"]])
+        crops = [self.crop(self.reader.sample(*where), rng) for where in self._samples(place)]
+        return {key: torch.from_numpy(np.stack([crop[key] for crop in crops])) for key in crops[0]}
+
+    def after(self, place: dict[str, Any]) -> dict[str, Any]:
+        *_, (epoch, position) = self._samples(place, 1)
+        reader = place["reader"] | {"epoch": epoch, "position": position}
+        return {"index": place["index"] + 1, "reader": reader}
+
+    def _samples(self, place: dict[str, Any], more: int = 0) -> Iterator[tuple[int, int]]:
+        """Where the reader finds the samples of the batch at `place`, and `more` after them."""
+        places = self.reader.places(place["reader"]["epoch"], place["reader"]["position"])
+        return islice(places, self.config.batch + more)
 
     def state_dict(self) -> dict[str, Any]:
         return {"index": self.index, "reader": self.reader.state_dict()}
@@ -174,7 +183,7 @@ def misheard_row(
 
 
 def _user_words(words: list[Any], tokenizer: Tokenizer) -> list[tuple[list[int], float]]:
-    return [(tokenizer.encode(text.strip()), end) for text, (_, end), who in words if who == USER]
+    return [(tokenizer.encode_word(text.strip()), end) for text, (_, end), who in words if who == USER]
 
 
 def _agent_text(
@@ -188,7 +197,9 @@ def _agent_text(
         if who in (AGENT, CONTINUATION):
             number = bisect_right(edges, start - (CONTINUATION_SECONDS if who == CONTINUATION else 0))
             late = AS_HEARD / FRAME_RATE
-            utterances[number].append((tokenizer.encode(text.strip()), max(0.0, start - late), end - late))
+            utterances[number].append(
+                (tokenizer.encode_word(text.strip()), max(0.0, start - late), end - late)
+            )
     row: list[tuple[list[int], float]] = []
     for utterance, cut in zip(utterances, [*edges, frames], strict=True):
         until = round(cut * FRAME_RATE) - AS_HEARD

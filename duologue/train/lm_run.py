@@ -1,13 +1,9 @@
 """From the options of `duologue train lm` to a run, and from a run to a model that can be talked to."""
 
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -21,72 +17,23 @@ from duologue.lm import LM, Sampling
 from duologue.lm.lora import add_lora
 from duologue.lm.tokenizer import Tokenizer
 from duologue.train import checkpoint, parallel
-from duologue.train.lm import LMLossConfig, LMStage
-from duologue.train.lm_batches import LMBatchConfig, LMBatches
+from duologue.train.lm import LMStage
+from duologue.train.lm_batches import LMBatches
 from duologue.train.lm_init import embed_semantic_codes
+from duologue.train.lm_plans import PLANS, Plan, held_out, silent_codes
 from duologue.train.lm_speech_text import SpeechTextStage
 from duologue.train.lm_text_batches import MixedBatches, MixedConfig, PackedBatches, TextBatches
-from duologue.train.loop import LoopConfig, run
+from duologue.train.loop import run
 from duologue.train.optim import OptimConfig
 from duologue.train.options import ExportLM, ExportLoRA, TrainLM, TrainTokenizer
 from duologue.train.parallel import World
+from duologue.train.settings import loop_config
 from duologue.train.stage import Data
 from duologue.weights import load
 from duologue.weights.lora import adapter_tensors
 from duologue.weights.write import lm_json, write_json, write_lm
 
 PRESETS = {"nano": presets.nano_lm, "moshi": presets.moshi_7b, "tiny": presets.tiny_lm}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What sets one stage apart from the others: its losses and its learning rates."""
-
-    losses: LMLossConfig
-    lr: float
-    depth_lr: float | None = None
-    schedule: Literal["constant", "cosine"] = "cosine"
-    rows: LMBatchConfig = field(default_factory=LMBatchConfig)
-
-
-# A small model takes the easy way: it hears the answer in its own voice, and knows users by theirs. So it must do
-# without, now and then.
-NANO_ROWS = LMBatchConfig(
-    text_lead=3,
-    user_frame_dropout=0.1,
-    codebook_dropout=0.6,
-    blur=0.5,
-    agent_frame_dropout=0.2,
-    agent_stream_dropout=0.6,
-    user_stream_dropout=0.08,
-    user_text_dropout=0.05,
-)
-
-PLANS = {
-    # the paper's pre-training (table 1)
-    "text": Plan(LMLossConfig(audio=0.0, padding=1.0), lr=3e-4),
-    "speech-text": Plan(LMLossConfig(semantic=100.0), lr=3e-5, depth_lr=2e-4),
-    # nano's: first only the listener, which is half of the cost, then all of it
-    "listen": Plan(LMLossConfig(audio=0.0, heard=1.0, own_user_text=0.25), lr=1e-3, rows=NANO_ROWS),
-    "duplex": Plan(
-        LMLossConfig(
-            text=10.0,
-            heard=2.0,
-            asr_intermediate=2.0,
-            own_user_text=0.25,
-            pad_bias=1.2,
-            semantic=2.0,
-            silent_frames=0.05,
-            spoken_frames=0.3,
-        ),
-        1e-3,
-        rows=NANO_ROWS,
-    ),
-    # the paper's, on conversations
-    "post": Plan(LMLossConfig(semantic=100.0), lr=3e-6, depth_lr=5e-5, schedule="constant"),
-    "finetune": Plan(LMLossConfig(semantic=100.0), lr=2e-6, depth_lr=4e-6, schedule="constant"),
-    "instruct": Plan(LMLossConfig(semantic=100.0), lr=2e-6, schedule="constant"),
-}
 
 
 def train_lm(options: TrainLM) -> None:
@@ -103,23 +50,24 @@ def train_lm(options: TrainLM) -> None:
         _fill(lm, checkpoint.load_weights(options.start))
     if options.lora_rank:
         add_lora(lm, options.lora_rank, options.lora_scaling)
-    lm = parallel.parallelize(lm, world)
+    lm = parallel.parallelize(lm, world, recompute=options.recompute)
+    if options.compile:
+        compile_layers(lm)
     optim = OptimConfig(
         options.lr or plan.lr, schedule=plan.schedule, warmup=min(200, how.steps // 10), steps=how.steps,
         floor=0.05,
     )  # fmt: skip
     build = {"text": _text, "speech-text": _speech_text}.get(options.stage, _conversations)
     stage, data = build(options, plan, lm, tokenizer, optim, world)
-    loop = LoopConfig(
-        how.steps, 1, 20, how.eval_every, save_minutes=how.save_minutes, minutes=how.minutes, seed=how.seed
-    )
-    run(stage, data, loop, options.out)
+    run(stage, data, loop_config(how, world), options.out)
 
 
 def _model(options: TrainLM) -> tuple[LM, Tokenizer]:
     """What to train and the vocabulary it writes with: a published model, or random weights of a preset."""
     if options.model is not None:
-        opened = load(options.model, dtype=torch.float32)
+        # What does not move needs no more bits than it is multiplied in.
+        frozen = options.lora_rank and options.run_config.precision == "bf16"
+        opened = load(options.model, dtype=torch.bfloat16 if frozen else torch.float32)
         lm = opened.lm.train().requires_grad_(True)
         return lm, Tokenizer(options.tokenizer) if options.tokenizer else opened.tokenizer
     if options.tokenizer is None:
@@ -133,6 +81,12 @@ def _model(options: TrainLM) -> tuple[LM, Tokenizer]:
     if options.codec is not None:
         embed_semantic_codes(lm, load(str(options.codec)).codec)
     return lm, Tokenizer(options.tokenizer)
+
+
+def compile_layers(lm: LM) -> None:
+    """Have every layer compiled when it is first used; names of weights stay as they are."""
+    for layer in [*lm.temporal.layers, *([] if lm.depth is None else lm.depth.layers)]:
+        layer.compile()
 
 
 def _text(
@@ -162,7 +116,7 @@ def _conversations(
 ) -> tuple[LMStage, Data]:
     rows = replace(plan.rows, batch=options.batch, frames=options.frames, codebooks=lm.config.depth_steps)
     data = LMBatches(_reader(options, world), tokenizer, rows, options.run_config.seed, world.rank)
-    valid = _held_out(options.valid, tokenizer, rows)
+    valid = held_out(options.valid, tokenizer, rows)
     silence = silent_codes(ShardReader(*options.shards, shuffle=False))
     return LMStage(lm, plan.losses, optim, plan.depth_lr, silence, valid, world), data
 
@@ -191,28 +145,6 @@ def _fill(lm: LM, weights: dict[str, Tensor]) -> None:
     if odd := [name for name in weights if name not in own or own[name].shape != weights[name].shape]:
         raise InputError(f"the run to start from has another shape: {odd[0]!r} does not fit")
     lm.load_state_dict(weights, strict=False)
-
-
-def _held_out(
-    folders: Iterable[Path], tokenizer: Tokenizer, rows: LMBatchConfig, batches: int = 8
-) -> list[dict[str, Tensor]]:
-    """The beginnings of held-out conversations, nothing dropped."""
-    plain = rows.whole()
-    found = []
-    for folder in folders:
-        data = iter(LMBatches(ShardReader(folder, seed=1), tokenizer, plain))
-        found += [next(data) for _ in range(batches)]
-    return found
-
-
-def silent_codes(reader: ShardReader, samples: int = 20) -> Tensor:
-    """The agent's most frequent code of each codebook, `[Q]`: those of digital silence, of which there is most."""
-    spoken = (sample for _ in range(len(reader)) if "codes.npy" in (sample := next(reader)))
-    found = [sample["codes.npy"][0] for sample in islice(spoken, samples)]
-    if not found:
-        raise InputError("none of the conversations has any sound: give --shards with codes too")
-    codes_QT = np.concatenate(found, axis=1)
-    return torch.tensor([int(np.bincount(row.clip(0)).argmax()) for row in codes_QT])
 
 
 def train_tokenizer(options: TrainTokenizer) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 
 from duologue.files import atomic_write
@@ -203,6 +202,8 @@ def _append(path: Path, line: str) -> None:
 
 
 def _write_wav(path: Path, wav: np.ndarray, rate: int) -> None:
+    import soundfile  # where no sound is written, as on a borrowed machine, it need not be there
+
     path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as temporary:
         soundfile.write(temporary, wav.T, rate)

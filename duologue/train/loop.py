@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from duologue.errors import InputError
 from duologue.train import checkpoint
 from duologue.train.log import Meter, RunLog
 from duologue.train.parallel import World, pin, to_device
-from duologue.train.stage import Data, Stage
+from duologue.train.stage import Data, PlacedData, Stage
 from duologue.types import StrPath
 
 
@@ -55,7 +56,9 @@ class LoopConfig:
     """Stop, with a checkpoint, after this time; 0: no limit."""
     seed: int = 0
     prefetch: int = 0
-    """Batches read ahead by a thread (for a GPU)."""
+    """Batches read ahead by a thread."""
+    workers: int = 0
+    """Processes that make batches ahead, of data that is `PlacedData`; other data is then read ahead by a thread."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.accumulate < 1 or self.log_every < 1 or self.keep < 1:
@@ -250,7 +253,44 @@ def _feed(data: Data, config: LoopConfig, world: World) -> Generator[Item, None,
                 yield taken, data.state_dict()
                 taken = []
 
-    return _ahead(items(), config.prefetch) if config.prefetch else items()
+    if config.workers and isinstance(data, PlacedData):
+        return _shared_out(data, config, world)
+    prefetch = config.prefetch or 2 * config.workers
+    return _ahead(items(), prefetch) if prefetch else items()
+
+
+def _shared_out(data: PlacedData, config: LoopConfig, world: World) -> Generator[Item, None, None]:
+    """The same items, whose batches are made by `config.workers` processes: in the order of their places."""
+    following: deque[dict[str, Any]] = deque()
+
+    def places() -> Iterator[dict[str, Any]]:
+        place = data.state_dict()
+        while True:
+            following.append(data.after(place))
+            yield place
+            place = following[-1]
+
+    made = DataLoader(
+        _Places(data), sampler=places(), batch_size=None, num_workers=config.workers, prefetch_factor=4,
+        pin_memory=world.device.type == "cuda",
+    )  # fmt: skip
+    taken: list[Any] = []
+    for batch in made:
+        taken.append(batch)
+        place = following.popleft()
+        if len(taken) == config.accumulate:
+            yield taken, place
+            taken = []
+
+
+class _Places(Dataset[Any]):
+    """What torch's loader asks for, with a place for an index."""
+
+    def __init__(self, data: PlacedData) -> None:
+        self.data = data
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.data.at(index)
 
 
 def _ahead(items: Iterator[Item], count: int) -> Generator[Item, None, None]:

@@ -20,6 +20,8 @@ class Run:
     """bf16 where the hardware computes in it."""
     eval_every: int = 500
     save_minutes: float = 5.0
+    workers: int | None = None
+    """Processes that make batches; by default up to 8 beside a GPU, as many as there are cores to spare, else none."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,10 @@ class TrainLM:
     """Length of a piece, in frames of 80 ms."""
     lr: float | None = None
     """Peak learning rate; by the stage if not given."""
+    recompute: bool = False
+    """Compute the activations inside layers a second time, going back: a third more work, far less memory."""
+    compile: bool = False
+    """Compile the layers (torch.compile): the first steps take minutes."""
     run_config: Annotated[Run, arg(name="")] = Run(10_000)
 
 

@@ -97,6 +97,8 @@ def start(device: str = "auto", precision: Precision = "fp32") -> World:
     if kind == "cuda":
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(place)
+        if precision == "bf16":  # what autocast leaves in 32 bits: products of the matrix units all the same
+            torch.set_float32_matmul_precision("high")
         if precision == "bf16" and not torch.cuda.is_bf16_supported():
             raise InputError("this GPU has no bfloat16: use precision fp32")
     if size == 1:

@@ -3,6 +3,7 @@
 Knows nothing about steps counted, files or signals: that is the loop's.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -25,6 +26,55 @@ class Data(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
+class PlacedData(ABC):
+    """Data whose every batch is a function of its place, so that other processes can make it (`LoopConfig.workers`).
+
+    A place is what `state_dict` gives.
+    """
+
+    @abstractmethod
+    def at(self, place: dict[str, Any]) -> Any:
+        """The batch at a place."""
+
+    @abstractmethod
+    def after(self, place: dict[str, Any]) -> dict[str, Any]:
+        """The place of the batch after the one at `place`; costs next to nothing."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            place = self.state_dict()
+            self.load_state_dict(self.after(place))
+            yield self.at(place)
+
+
+class NumberedData(PlacedData):
+    """Data whose every batch is a function of its number, counted from 0."""
+
+    index = 0
+
+    @abstractmethod
+    def make(self, index: int) -> Any:
+        """Batch `index`."""
+
+    def at(self, place: dict[str, Any]) -> Any:
+        return self.make(place["index"])
+
+    def after(self, place: dict[str, Any]) -> dict[str, Any]:
+        return {"index": place["index"] + 1}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"index": self.index}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.index = state["index"]
 
 
 class Stage:

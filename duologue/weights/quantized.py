@@ -1,4 +1,4 @@
-"""Load a language model in 8 or 4 bits on a CPU, tensor by tensor, so that it is never in memory at full size; and its
+"""Load a language model in 8 or 4 bits, tensor by tensor, so that it is never in memory at full size; and its
 codec in 16 bits."""
 
 from collections.abc import Iterator
@@ -20,8 +20,9 @@ def quantized_lm(model: Model, kind: str) -> LM:
     """The language model of `model` with linear layers of 8 ("q8") or 4 ("q4") bits a weight. What a file has in 8 bits
     and a scale a row is taken as it is for "q8". Raises InputError for another kind or device."""
     check_kind(kind)
-    if model.device.type != "cpu":
-        raise InputError(f"--quantize {kind} is for a CPU; this model is on {model.device}")
+    device = model.device
+    if device.type != "cpu" and (device.type, kind) != ("cuda", "q8"):
+        raise InputError(f"--quantize {kind} is for a CPU (q8 also for cuda); this model is on {device}")
     config, values = model.files.config, model.stored_lm()  # which checks sizes, before anything is built
     with torch.device("meta"):
         lm = LM(config.lm)
@@ -34,9 +35,9 @@ def quantized_lm(model: Model, kind: str) -> LM:
                 continue
             parent, _, child = name.removesuffix(".weight").rpartition(".")
             if kind == "q8" and isinstance(value, Int8Rows):
-                layer = Int8Linear(value.data, value.largest)
+                layer = Int8Linear(value.data.to(device), value.largest.to(device))
             else:
-                layer = quantized(value.dense() if isinstance(value, Packed) else value, kind)
+                layer = quantized((value.dense() if isinstance(value, Packed) else value).to(device), kind)
             setattr(lm.get_submodule(parent), child, layer)
 
     fill_values(lm, others(), model.device, model.dtype)

@@ -64,3 +64,11 @@ def test_what_is_no_vocabulary(tmp_path) -> None:
         with pytest.raises(InputError, match="damaged or not a SentencePiece model") as error:
             Tokenizer(tmp_path / "bad.model")
         assert "\n" not in str(error.value)
+
+
+def test_words_that_are_remembered_are_spelt_as_ever(tokenizer: Tokenizer, monkeypatch) -> None:
+    monkeypatch.setattr("duologue.lm.tokenizer.WORDS", 2)
+    for word in ("hello", "yes", "hello", "no", "sea", "hello"):
+        ids = tokenizer.encode_word(word)
+        assert ids == tokenizer.encode(word)
+        ids.append(-1)  # what is handed out is the caller's

@@ -13,7 +13,7 @@ from duologue.cli import main
 from duologue.data.shards import ShardReader, write_shards
 from duologue.lm.tokenizer import Tokenizer
 from duologue.train import checkpoint
-from duologue.train.lm_run import silent_codes
+from duologue.train.lm_plans import silent_codes
 from duologue.weights import load
 from duologue.weights.random import random_codec
 from duologue.weights.write import write_codec

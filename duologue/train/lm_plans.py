@@ -1,0 +1,90 @@
+"""What sets the stages of a language model's training apart: losses, learning rates, how conversations become rows."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from duologue.data.shards import ShardReader
+from duologue.errors import InputError
+from duologue.lm.tokenizer import Tokenizer
+from duologue.train.lm import LMLossConfig
+from duologue.train.lm_batches import LMBatchConfig, LMBatches
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What sets one stage apart from the others: its losses and its learning rates."""
+
+    losses: LMLossConfig
+    lr: float
+    depth_lr: float | None = None
+    schedule: Literal["constant", "cosine"] = "cosine"
+    rows: LMBatchConfig = field(default_factory=LMBatchConfig)
+
+
+# A small model takes the easy way: it hears the answer in its own voice, and knows users by theirs. So it must do
+# without, now and then.
+NANO_ROWS = LMBatchConfig(
+    text_lead=3,
+    user_frame_dropout=0.1,
+    codebook_dropout=0.6,
+    blur=0.5,
+    agent_frame_dropout=0.2,
+    agent_stream_dropout=0.6,
+    user_stream_dropout=0.08,
+    user_text_dropout=0.05,
+)
+
+PLANS = {
+    # the paper's pre-training (table 1)
+    "text": Plan(LMLossConfig(audio=0.0, padding=1.0), lr=3e-4),
+    "speech-text": Plan(LMLossConfig(semantic=100.0), lr=3e-5, depth_lr=2e-4),
+    # nano's: first only the listener, which is half of the cost, then all of it
+    "listen": Plan(LMLossConfig(audio=0.0, heard=1.0, own_user_text=0.25), lr=1e-3, rows=NANO_ROWS),
+    "duplex": Plan(
+        LMLossConfig(
+            text=10.0,
+            heard=2.0,
+            asr_intermediate=2.0,
+            own_user_text=0.25,
+            pad_bias=1.2,
+            semantic=2.0,
+            silent_frames=0.05,
+            spoken_frames=0.3,
+        ),
+        1e-3,
+        rows=NANO_ROWS,
+    ),
+    # the paper's, on conversations
+    "post": Plan(LMLossConfig(semantic=100.0), lr=3e-6, depth_lr=5e-5, schedule="constant"),
+    "finetune": Plan(LMLossConfig(semantic=100.0), lr=2e-6, depth_lr=4e-6, schedule="constant"),
+    "instruct": Plan(LMLossConfig(semantic=100.0), lr=2e-6, schedule="constant"),
+}
+
+
+def held_out(
+    folders: Iterable[Path], tokenizer: Tokenizer, rows: LMBatchConfig, batches: int = 8
+) -> list[dict[str, Tensor]]:
+    """The beginnings of held-out conversations, nothing dropped."""
+    plain = rows.whole()
+    found = []
+    for folder in folders:
+        data = iter(LMBatches(ShardReader(folder, seed=1), tokenizer, plain))
+        found += [next(data) for _ in range(batches)]
+    return found
+
+
+def silent_codes(reader: ShardReader, samples: int = 20) -> Tensor:
+    """The agent's most frequent code of each codebook, `[Q]`: those of digital silence, of which there is most."""
+    spoken = (sample for _ in range(len(reader)) if "codes.npy" in (sample := next(reader)))
+    found = [sample["codes.npy"][0] for sample in islice(spoken, samples)]
+    if not found:
+        raise InputError("none of the conversations has any sound: give --shards with codes too")
+    codes_QT = np.concatenate(found, axis=1)
+    return torch.tensor([int(np.bincount(row.clip(0)).argmax()) for row in codes_QT])

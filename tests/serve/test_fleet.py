@@ -1,0 +1,126 @@
+"""The fleet's settings, its autoscaling, and what it refuses; the replicas themselves where Ray is installed."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from duologue.cli import main
+from duologue.errors import InputError
+from duologue.serve import fleet as fleets
+from duologue.serve.fleet import Fleet, application, enough_replicas
+from duologue.serve.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+HAS_RAY = importlib.util.find_spec("ray") is not None
+
+
+def context(used: list[float], waiting: list[float], sessions: int = 8, most: int = 10) -> SimpleNamespace:
+    told = {"used": dict(enumerate(used)), "waiting": dict(enumerate(waiting))}
+    config = SimpleNamespace(target_ongoing_requests=fleets.TARGET * sessions)
+    return SimpleNamespace(
+        aggregated_metrics=told, config=config, capacity_adjusted_min_replicas=2, capacity_adjusted_max_replicas=most
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("used", "waiting", "wanted"),
+    [
+        ([0, 0], [0, 0], 2),
+        ([4, 4], [0, 0], 2),
+        ([5, 4], [0, 0], 3),
+        ([8, 8], [3, 0], 5),
+        ([8] * 10, [5] * 10, 10),
+    ],
+)
+def test_there_are_as_many_replicas_as_leave_half_of_the_slots_free(used, waiting, wanted) -> None:
+    assert enough_replicas(context(used, waiting))[0] == wanted
+
+
+def test_replicas_that_have_not_told_anything_yet_are_left_alone() -> None:
+    empty = context([], [])
+    empty.aggregated_metrics = None
+    assert enough_replicas(empty)[0] == 2
+
+
+def test_a_configuration_names_what_the_command_line_does(monkeypatch, tmp_path: Path) -> None:
+    built = []
+    monkeypatch.setattr(fleets, "build", lambda *args: built.append(args))
+    keys = tmp_path / "keys"
+    keys.write_text("secret\n")
+    application(
+        {"model": "tiny", "replicas": "3", "gpus": "0.5", "sessions": "12", "origins": "https://a,https://b",
+         "api_key_file": str(keys)}
+    )  # fmt: skip
+    ((fleet, settings),) = built
+    assert fleet == Fleet("tiny", replicas=3, gpus=0.5)
+    assert settings == Settings(sessions=12, origins=("https://a", "https://b"), keys=("secret",))
+    for odd, said in (({"modle": "tiny"}, "modle"), ({"sessions": "many"}, "sessions is a int")):
+        with pytest.raises(InputError, match=said):
+            application(odd)
+
+
+def test_the_manifest_is_a_configuration_that_is_understood(monkeypatch) -> None:
+    yaml = pytest.importorskip("yaml")
+    monkeypatch.setattr(fleets, "build", lambda *args: args)
+    monkeypatch.setattr(fleets, "read_keys", lambda path: ("key",))
+    manifest = yaml.safe_load((ROOT / "deploy" / "kuberay.yaml").read_text())
+    (app,) = yaml.safe_load(manifest["spec"]["serveConfigV2"])["applications"]
+    assert app["import_path"] == "duologue.serve.fleet:application"
+    fleet, settings = application(app["args"])
+    assert (fleet.device, fleet.gpus, fleet.most, settings.sessions) == ("cuda", 1.0, 16, 32)
+
+
+def test_the_dashboard_shows_figures_that_there_are() -> None:
+    from duologue.serve.metrics import Metrics
+
+    engine = SimpleNamespace(ready=True, used=0, restarts=0, backend=SimpleNamespace(slots=1))
+    metrics = Metrics()
+    text = metrics.render(engine, 0).decode()  # type: ignore
+    panels = json.loads((ROOT / "deploy" / "grafana.json").read_text())["panels"]
+    names = {
+        name.split("{")[0]
+        for panel in panels
+        for target in panel["targets"]
+        for name in target["expr"].replace("(", " ").replace(")", " ").replace("[", " ").split()
+        if name.startswith("duologue_")
+    }
+    assert len(names) >= 10
+    families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    for name in names:
+        assert {name, name.removesuffix("_total"), name.rpartition("_")[0]} & families, name
+
+
+def test_what_a_fleet_cannot_do_is_said(capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["serve", "--ray", "--record", "folder"])
+    assert stopped.value.code == 2
+    assert "--ray and --record" in capsys.readouterr().err
+    if not HAS_RAY:
+        with pytest.raises(SystemExit):
+            main(["serve", "--ray", "--model", "tiny"])
+        assert "pip install 'duologue[ray]'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed (the extra `ray`)")
+def test_two_replicas_hold_their_people_when_one_is_killed() -> None:
+    command = [
+        sys.executable,
+        "benchmarks/fleet.py",
+        "--model",
+        "tiny",
+        "--clients",
+        "4",
+        "--seconds",
+        "6",
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["admitted"] == 4 and report["replicas_used"] == 2
+    assert report["untouched_gap_ms"] < 1000 and report["came_back"] == report["told"] > 0
