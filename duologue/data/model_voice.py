@@ -15,8 +15,8 @@ from duologue.weights import Model
 
 
 class ModelVoice:
-    """Speaks with the voices that `duologue say --voice` takes, and tells when each word begins and ends. The same text,
-    voice and speed always sound the same."""
+    """Speaks with the voices that `duologue say --voice` takes, and tells when each word begins and ends. The same
+    text, voice and speed always give the same sound."""
 
     def __init__(self, model: Model, options: Options = DEFAULT):
         if model.codec_config.sample_rate != SAMPLE_RATE:
