@@ -140,7 +140,7 @@ def strict_errors(root: Path) -> int:
     """Errors of pyright below `root`, by the settings of this repository, whatever the commit's own were."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pyright"]
     settings |= {"include": [str(root / PACKAGE)], "venvPath": str(ROOT), "reportMissingImports": "none"}
-    with tempfile.NamedTemporaryFile("w", suffix=".json", dir=root) as file:
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(settings, file)
         file.flush()
         command = [sys.executable, "-m", "pyright", "--outputjson", "-p", file.name]

@@ -1,6 +1,6 @@
 """Every model's shape, as frozen dataclasses that read and write the published json files strictly."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 from duologue.config_checks import (
@@ -13,6 +13,7 @@ from duologue.config_checks import (
     require_heads,
     require_sizes,
 )
+from duologue.config_conditions import ConditioningConfig
 
 NORMS = ("layer_norm", "layer_norm_f32", "rms_norm", "rms_norm_f32")
 POSITIONS = ("rope", "rope_concat", "sin", "none")  # rotary (pairs of neighbours, of halves), sinusoids, none
@@ -279,32 +280,6 @@ class DepthConfig:
 
 
 @dataclass(frozen=True)
-class ConditionerConfig:
-    """A condition: a table of learnt values ("lut") or given vectors ("tensor"), projected to the model's width."""
-
-    name: str
-    kind: str  # lut | tensor
-    dim: int
-    bins: int = 0
-    values: tuple[str, ...] | None = None  # names of the bins; None: any text, hashed
-
-    def __post_init__(self) -> None:
-        require_sizes(self, "dim", *(["bins"] if self.kind == "lut" else []))
-        named = len(self.values or ())
-        require(named <= self.bins, f"{named} values do not fit into {self.bins} bins")
-
-
-@dataclass(frozen=True)
-class ConditioningConfig:
-    """Which conditions are summed to every input, and which are attended to, in this order."""
-
-    conditioners: tuple[ConditionerConfig, ...] = ()
-    summed: tuple[str, ...] = ()
-    crossed: tuple[str, ...] = ()
-    cross_positions: float = 0.0  # scale of sinusoidal positions on the attended sequence; 0: none
-
-
-@dataclass(frozen=True)
 class LMConfig:
     """A temporal and a depth transformer over K = 1 + audio_streams token streams.
 
@@ -324,8 +299,9 @@ class LMConfig:
     second_text_stream: bool = False  # ids carry a look-ahead word: (second + 1) * (text_card + 1) + first
     extra_heads: int = 0
     extra_heads_dim: int = 6
-    conditioning: ConditioningConfig = ConditioningConfig()
+    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     told: int = 0  # last codebooks of the depth transformer that are the user's: predicted, but given in use
+    retrieval_token: int | None = None  # the text token by which the model asks for a reference
 
     def __post_init__(self) -> None:
         require_sizes(self, "card", "text_card", "text_card_out")
@@ -342,6 +318,10 @@ class LMConfig:
         )
         for pad in (self.pad_id, self.epad_id):
             require(0 <= pad < self.text_card_out, f"the padding token {pad} is not in the text vocabulary")
+        require(
+            self.retrieval_token is None or 0 <= self.retrieval_token < self.text_card_out,
+            f"the token {self.retrieval_token} that asks for a reference is not in the text vocabulary",
+        )
         require_sizes(self, "extra_heads_dim")
         require(
             0 <= self.extra_heads <= MOST_STREAMS, f"extra_heads is a whole number from 0 to {MOST_STREAMS}"
@@ -356,7 +336,7 @@ class LMConfig:
     def parts(self) -> int:
         """Layers, streams, heads and conditioners: each has at least one tensor."""
         depth = self.depth.layers + self.depth_steps if self.depth else 0
-        conditioners = len(self.conditioning.conditioners)
+        conditioners = len(self.conditioning.told)
         return self.temporal.layers + self.audio_streams + self.extra_heads + conditioners + depth
 
     @property

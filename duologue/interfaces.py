@@ -55,6 +55,11 @@ class Backend(Protocol):
         until `rebuild`."""
         ...
 
+    def refer(self, slot: int, vectors_TD: np.ndarray) -> None:
+        """Give a slot an encoded reference, float32 `[T, D]`, which it reads from its next frame on. Raises ValueError
+        for a model that takes none."""
+        ...
+
     def rebuild(self) -> None:
         """Discard the state of all slots and keep the weights."""
         ...

@@ -7,12 +7,12 @@ import pytest
 from duologue import presets
 from duologue.config import (
     CodecConfig,
-    ConditionerConfig,
     DepthConfig,
     QuantizerConfig,
     SeanetConfig,
     TransformerConfig,
 )
+from duologue.config_conditions import ConditionerConfig
 from duologue.errors import InputError
 
 TEMPORAL = TransformerConfig(16, 4, 1, 32, 8)

@@ -20,7 +20,7 @@ from duologue.cli.card import Card, Push
 from duologue.cli.convert import Convert
 from duologue.cli.detect import Detect
 from duologue.cli.plan import Plan
-from duologue.cli.serve import Call, Serve
+from duologue.cli.serve import Call, References, Serve
 from duologue.cli.speech import Say, Transcribe
 from duologue.engine.options import BackendName, Options
 from duologue.errors import InputError
@@ -240,6 +240,7 @@ Verb: TypeAlias = (
     | Say
     | Translate
     | Serve
+    | References
     | Call
     | Convert
     | Card

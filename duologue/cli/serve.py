@@ -1,4 +1,4 @@
-"""The verbs `serve` and `call`. Nothing heavy is imported before it runs."""
+"""The verbs `serve`, `references` and `call`. Nothing heavy is imported before it runs."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from duologue import DEFAULT_MODEL
-from duologue.engine.options import Options
+from duologue.engine.options import DeviceName, Options
 from duologue.errors import InputError
 from duologue.serve.settings import Settings
 
@@ -98,6 +98,32 @@ class Serve:
         fleet = Fleet(self.model, device, self.replicas, self.most_replicas, gpus=gpus)
         keys = read_keys(self.api_key_file) if self.api_key_file else ()
         serve_fleet(fleet, replace(self.limits, keys=keys), self.host, self.port, self.engine)
+
+
+@dataclass(frozen=True)
+class References:
+    """Serve the encoder of references of a model that retrieves what it does not know (moshika-rag): texts in, vectors
+    out, at the addresses that MoshiRAG's server asks at REFERENCE_ENCODER_URL."""
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    """The model, such as hf://kyutai/moshika-rag-pytorch-bf16."""
+    host: str = "127.0.0.1"
+    """The address to listen at."""
+    port: int = 8001
+    """The port; 0 is any that is free."""
+    tokenizer: Annotated[Path | None, arg(metavar="tokenizer.json")] = None
+    """The tokenizer of Llama 3.2; by default it is fetched from the hub, where its terms must have been accepted."""
+    device: DeviceName | None = None
+    """Where to compute: by default on a GPU where there is one."""
+
+    def run(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise InputError(f"--port is a number from 0 to 65535, not {self.port}")
+        try:
+            from duologue.serve.references import serve
+        except ImportError as error:
+            raise _missing("references", error) from None
+        serve(self.model, Options(device=self.device).torch_device(), self.host, self.port, self.tokenizer)
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,9 @@ def _backend(model: Model, slots: int, options: Options) -> Backend:
         return TorchBackend(model, slots, options.compile, persona(model, options))
     from duologue.mlx.backend import MLXBackend
 
-    persona(model, options)  # raises for a persona, which MLX does not support
-    return MLXBackend(model, slots, options.quantize, options.compile)
+    told = persona(model, options)
+    model.__dict__.pop("codec", None)  # torch's, which has encoded the voice
+    return MLXBackend(model, slots, options.quantize, options.compile, told=told)
 
 
 def open_codec(model: Model, options: Options = DEFAULT) -> CodecBackend:
@@ -66,6 +67,9 @@ class TorchBackend:
         mask_B = torch.zeros(self.slots, dtype=torch.bool)
         mask_B[list(sampling)] = True
         self._duplex.reset(mask_B.to(self.model.device), sampling)
+
+    def refer(self, slot: int, vectors_TD: np.ndarray) -> None:
+        self._duplex.refer(slot, torch.from_numpy(vectors_TD))
 
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
         return self._run(Duplex.step, wav_BS, exec_B)

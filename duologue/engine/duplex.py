@@ -11,7 +11,7 @@ from torch import Tensor
 from duologue.interfaces import check_duplex
 from duologue.lm.model import TO_GENERATE
 from duologue.lm.sampling import Sampling
-from duologue.lm.step import StepOutput, init_state, step
+from duologue.lm.step import StepOutput, init_state, restart, step
 from duologue.weights import Model
 
 if TYPE_CHECKING:
@@ -103,6 +103,13 @@ class Duplex:
         user_text_B = out.user_text_B.clone()
         return DuplexFrame(wav_BS, text_B, user_text_B, heard_BQ, tokens_BK, finite_B)
 
+    def refer(self, slot: int, vectors_TD: Tensor) -> None:
+        """Tell a slot what it asked for: an encoded reference `[T, D]`, which it reads from its next frame on. Raises
+        ValueError for a model that takes none."""
+        if self._state.references is None:
+            raise ValueError("this model takes no references")
+        self._state.references.refer(slot, vectors_TD)
+
     def gather(self, slots_N: Tensor) -> "Duplex":
         """These slots alone (int64 `[N]`), until `scatter`. Not for compiled steps."""
         part = copy(self)
@@ -118,7 +125,7 @@ class Duplex:
         """Reset the slots of `mask_B`, with new settings for those in `sampling`. Their next frame must be silence: the
         model never sees the codes of the first frame, so a word that began there would lose its onset."""
         self._codec_state.reset(mask_B)
-        self._state.reset(mask_B)
+        restart(self.lm, self._state, mask_B)
         if self._prefix is not None:
             self._prefix.begin(self._state, mask_B)
         for slot, settings in (sampling or {}).items():

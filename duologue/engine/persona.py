@@ -6,7 +6,6 @@ The state after the prompts is the same for every conversation, so it is compute
 """
 
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,31 +19,18 @@ from duologue.engine.options import Options
 from duologue.errors import InputError
 from duologue.lm import LM, Sampling
 from duologue.lm.model import NO_INPUT, TO_GENERATE
+from duologue.lm.persona import SILENCE, TONE, Persona, codes_of
 from duologue.lm.step import init_state, step
 from duologue.lm.step_state import StepState
 from duologue.nn.attention import first_weight
 from duologue.weights import Model
 from duologue.weights.read import is_finite
 
-# Codes of Mimi's first eight codebooks.
-SILENCE = (948, 243, 1178, 546, 1736, 1030, 1978, 2008)
-TONE = (430, 1268, 381, 1611, 1095, 1495, 56, 472)  # 440 Hz
 BETWEEN_FRAMES = 6  # frames of silence
 LUFS = -24.0  # loudness of a voice prompt
 LONGEST_VOICE_SECONDS = 60.0  # seconds
 LARGEST_VOICE = 2**28  # bytes of a file of states
 TAG = "<system>"
-
-
-@dataclass(frozen=True)
-class Persona:
-    """The prompt, a frame a row: text tokens `[T]` and the agent's codes `[T, Q]`. `replayed`: inputs of the temporal
-    transformer `[N, D]` that come before, and the tokens after them (`[K, 2]`: those read next, and those of the next
-    frame that are known)."""
-
-    text_T: Tensor
-    agent_TQ: Tensor
-    replayed: tuple[Tensor, Tensor] | None = None
 
 
 def persona(model: Model, options: Options) -> Persona | None:
@@ -57,8 +43,8 @@ def persona(model: Model, options: Options) -> Persona | None:
             )
         return None
     lm = model.files.config.lm
-    if max(lm.delays) > 1 or options.resolved() != "torch":
-        raise InputError(f"{model.name} takes a persona: that needs --backend torch, and delays of one frame")
+    if max(lm.delays) > 1:
+        raise InputError(f"{model.name} takes a persona: that needs delays of one frame")
     replayed, voice_TQ = None, torch.zeros(0, lm.spoken, dtype=torch.int64)
     if options.voice and options.voice.suffix == ".pt":
         replayed = read_states(options.voice, lm)
@@ -66,7 +52,7 @@ def persona(model: Model, options: Options) -> Persona | None:
     elif options.voice:
         voice_TQ = encode_voice(model, options.voice)
     role = tokens_of(model, options.role or "")
-    silence_TQ = _frame(SILENCE, lm.spoken, lm.card).expand(2 * BETWEEN_FRAMES + len(role), -1)
+    silence_TQ = codes_of(SILENCE, lm.spoken, lm.card).expand(2 * BETWEEN_FRAMES + len(role), -1)
     pad = [lm.pad_id] * BETWEEN_FRAMES
     text_T = torch.tensor([*[lm.pad_id] * len(voice_TQ), *pad, *role, *pad])
     return Persona(text_T, torch.cat([voice_TQ, silence_TQ]), replayed)
@@ -121,10 +107,6 @@ def read_states(path: Path, config: LMConfig) -> tuple[Tensor, Tensor]:
     return inputs_ND, torch.stack([ring_KC[:, (now + i) % (delay + 3)] for i in (0, 1)], 1)
 
 
-def _frame(codes: tuple[int, ...], count: int, card: int) -> Tensor:
-    return torch.tensor([[code % card for code in codes[:count]]])
-
-
 class Prefix:
     """The state with which every conversation of a persona begins, except for its last frame, in which the model first
     samples a token."""
@@ -133,7 +115,7 @@ class Prefix:
         self._lm = lm
         config, device = lm.config, lm.device
         self.state = init_state(lm, [Sampling.greedy()])
-        self._tone_BQ = _frame(TONE, config.heard, config.card).to(device)
+        self._tone_BQ = codes_of(TONE, config.heard, config.card).to(device)
         delays_Q = torch.tensor(config.delays[1 : 1 + config.spoken])
         frames = len(told.text_T)
         if told.replayed:

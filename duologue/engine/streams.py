@@ -12,7 +12,7 @@ from duologue.engine.options import DEFAULT, Options
 from duologue.interfaces import Conditions, Listened, Streams, Unguided, pause_heads
 from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.sampling import Sampling
-from duologue.lm.step import StepOutput, Thought, init_state, listen, speak, tell
+from duologue.lm.step import StepOutput, Thought, init_state, listen, restart, speak, tell
 from duologue.lm.step_state import Guidance
 from duologue.weights import Model
 from duologue.weights.quantized import halved_codec, quantized_lm
@@ -101,11 +101,11 @@ class TorchStreams:
         mask_B = torch.zeros(self.slots, dtype=torch.bool, device=self._lm.device)
         mask_B[slot] = True
         self._codec_state.reset(mask_B)
-        self._state.reset(mask_B)
-        self._state.sampling.set(slot, sampling)
-        self._state.null_until_B[slot] = null_until
         if self._lm.conditioning is not None:
             tell(self._lm, self._state, slot, self._condition(conditions or {}))
+        restart(self._lm, self._state, mask_B)
+        self._state.sampling.set(slot, sampling)
+        self._state.null_until_B[slot] = null_until
 
     def encode(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
         return self._codec_step(self._codec.encode_step, wav_BS, exec_B)[..., 0]

@@ -15,9 +15,8 @@ from duologue.lm.model import TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import TextStream
 from duologue.weights import Model
-from duologue.weights.published import QUALITY
 
-UNWANTED = "very_bad"
+UNWANTED = {"description": "very_bad"}
 EOS = 2  # ends the translation's text
 HEAR = np.ones(1, bool)
 
@@ -52,7 +51,7 @@ class Translation:
         if sampling.guidance != 1:
             if not conditions:
                 raise InputError(f"{model.name} has no conditions for guidance: leave out --guidance")
-            unguided = Unguided({QUALITY: UNWANTED}, text=True)
+            unguided = Unguided(UNWANTED, text=True)
         self._streams = self._open(model, options, conditions, unguided)
         self._streams.start(0, sampling, conditions)
         self._text = TextStream(model.tokenizer)

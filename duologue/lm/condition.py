@@ -8,7 +8,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from duologue.config import ConditionerConfig, ConditioningConfig
+from duologue.config_conditions import ConditionerConfig, ConditioningConfig
 from duologue.errors import InputError
 from duologue.nn.rope import sinusoids
 
@@ -22,6 +22,7 @@ class Condition:
 
     summed_B1D: Tensor | None  # added to the input of every step
     crossed_BSD: Tensor | None  # attended to
+    prepended_BSD: Tensor | None = None  # read before the first frame
 
 
 class Conditioner(nn.Module):
@@ -56,7 +57,7 @@ class Conditioning(nn.Module):
     def __init__(self, config: ConditioningConfig, dim: int):
         super().__init__()
         self.config = config
-        self.conditioners = nn.ModuleDict({c.name: Conditioner(c, dim) for c in config.conditioners})
+        self.conditioners = nn.ModuleDict({c.name: Conditioner(c, dim) for c in config.told})
 
     def forward(self, values: dict[str, Value]) -> Condition:
         """Conditions by name; those not given count as missing."""
@@ -70,7 +71,15 @@ class Conditioning(nn.Module):
             position_1S = torch.arange(cross_BSD.shape[1], device=cross_BSD.device)[None]
             codes_1SD = sinusoids(position_1S, cross_BSD.shape[-1]).to(cross_BSD.dtype)
             cross_BSD = cross_BSD + self.config.cross_positions * codes_1SD
-        return Condition(reduce(torch.add, summed) if summed else None, cross_BSD)
+        summed_B1D = reduce(torch.add, summed) if summed else None
+        return Condition(summed_B1D, cross_BSD, self._prepended(vectors, batch, summed_B1D))
+
+    def _prepended(self, vectors: dict[str, Tensor], batch: int, summed_B1D: Tensor | None) -> Tensor | None:
+        if not self.config.prepended:
+            return None
+        given = [vectors[name].expand(batch, -1, -1) for name in reversed(self.config.prepended)]
+        prepended_BSD = torch.cat(given, 1)
+        return prepended_BSD if summed_B1D is None else prepended_BSD + summed_B1D
 
 
 def bin_of(config: ConditionerConfig, value: object) -> int:

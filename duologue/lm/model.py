@@ -105,7 +105,11 @@ class LM(nn.Module):
         delayed_BKT = self.delayed(codes_BKT)
         first_BK1 = self.initial_tokens().expand(len(codes_BKT), -1)[..., None]
         inputs_BKT = torch.cat([first_BK1, delayed_BKT[..., :-1]], -1)
-        x_BTD = self.temporal(self.embed(inputs_BKT, condition), self.crossed(condition))
+        x_BTD, first = self.embed(inputs_BKT, condition), 0
+        if condition is not None and condition.prepended_BSD is not None:
+            first_BSD = condition.prepended_BSD.to(x_BTD).expand(len(x_BTD), -1, -1)
+            x_BTD, first = torch.cat([first_BSD, x_BTD], 1), first_BSD.shape[1]
+        x_BTD = self.temporal(x_BTD, self.crossed(condition))[:, first:]
         return self.out_norm(x_BTD), delayed_BKT
 
     def write_down(self, z_BD: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from duologue.lm.condition import Condition
 from duologue.lm.model import LM, NO_INPUT, TO_GENERATE
 from duologue.lm.sampling import Sampling, SlotSampling
-from duologue.lm.step_state import Backbone, Conditions, Doubled, Guidance, StepState
+from duologue.lm.step_state import Backbone, Conditions, Doubled, Guidance, References, StepState
 from duologue.nn.state import per_slot, running
 
 
@@ -57,14 +57,17 @@ def init_state(
     transformer predicts, all by default; the rest are no input.
     """
     config, batch = lm.config, len(sampling)
+    conditioning = config.conditioning
     ring = max(config.delays) + 2
+    if guidance is not None and (conditioning.prepended or conditioning.streamed):
+        raise ValueError("a model that is told things between frames is not guided")
     backbone: Backbone | Doubled
     if guidance is None:
         backbone = Backbone(lm.temporal.init_state(batch), _conditions(lm, condition, batch))
     else:
         halves = [_conditions(lm, c, batch) for c in (condition, guidance.condition)]
         backbone = Doubled(Backbone(lm.temporal.init_state(2 * batch), _joined(*halves)), batch)
-    return StepState(
+    state = StepState(
         backbone,
         torch.full((batch, config.streams, ring), TO_GENERATE, device=lm.device),
         torch.zeros(batch, dtype=torch.int64, device=lm.device),
@@ -72,15 +75,34 @@ def init_state(
         SlotSampling.of(sampling, lm.device),
         guidance,
         config.spoken if codebooks is None else codebooks,
+        References.none(batch, lm.text_emb.weight[0]) if conditioning.streamed else None,
     )
+    _prepend(lm, state, None)
+    return state
+
+
+def restart(lm: LM, state: StepState, mask_B: Tensor | None = None) -> None:
+    """Make the slots of `mask_B` (None: all) as new: a reset, and what this model reads before its first frame."""
+    state.reset(mask_B)
+    _prepend(lm, state, mask_B)
+
+
+@torch.inference_mode()
+def _prepend(lm: LM, state: StepState, mask_B: Tensor | None) -> None:
+    told = state.inner.conditions
+    if told.prepended_BSD is not None:
+        for x_BD in told.prepended_BSD.unbind(1):
+            lm.temporal.step(state.temporal, x_BD[:, None], running(mask_B), told.crossed)
 
 
 def tell(lm: LM, state: StepState, slot: int, condition: Condition) -> None:
-    """Set the condition of one slot from its next step on. Its attended sequence must have the length of the others';
-    with guidance, the null half keeps its condition."""
+    """Set the condition of one slot from its next step on; what is read before the first frame, from its next `restart`
+    on. Its attended sequence must have the length of the others'; with guidance, the null half keeps its condition."""
     conditions, new = state.inner.conditions, _conditions(lm, condition, 1)
     if conditions.summed_B1D is not None and new.summed_B1D is not None:
         conditions.summed_B1D[slot] = new.summed_B1D[0]
+    if conditions.prepended_BSD is not None and new.prepended_BSD is not None:
+        conditions.prepended_BSD[slot] = new.prepended_BSD[0]
     for mine, its in zip([*conditions.keys, *conditions.values], [*new.keys, *new.values], strict=True):
         mine[slot] = its[0]
 
@@ -88,13 +110,17 @@ def tell(lm: LM, state: StepState, slot: int, condition: Condition) -> None:
 def _conditions(lm: LM, condition: Condition | None, batch: int) -> Conditions:
     """Each slot's own copy of a condition of 1 or `batch` rows."""
     crossed = lm.crossed(condition) or []
-    summed = None if condition is None else condition.summed_B1D
+    condition = condition or Condition(None, None)
 
     def each(rows: Tensor) -> Tensor:
         return rows.detach().expand(batch, *rows.shape[1:]).clone()
 
+    first = condition.prepended_BSD
     return Conditions(
-        None if summed is None else each(summed), [each(k) for k, _ in crossed], [each(v) for _, v in crossed]
+        None if condition.summed_B1D is None else each(condition.summed_B1D),
+        None if first is None else each(first.to(lm.text_emb.weight)),
+        [each(k) for k, _ in crossed],
+        [each(v) for _, v in crossed],
     )
 
 
@@ -106,7 +132,7 @@ def _joined(conditional: Conditions, null: Conditions) -> Conditions:
         summed = torch.cat([conditional.summed_B1D, null.summed_B1D])
     keys = [torch.cat(pair) for pair in zip(conditional.keys, null.keys, strict=True)]
     return Conditions(
-        summed, keys, [torch.cat(pair) for pair in zip(conditional.values, null.values, strict=True)]
+        summed, None, keys, [torch.cat(pair) for pair in zip(conditional.values, null.values, strict=True)]
     )
 
 
@@ -197,6 +223,8 @@ def _listen(lm: LM, state: StepState, delays_K: Tensor, heard_BQ: Tensor, exec_B
         run_B = None if exec_B is None else exec_B.repeat(2)
     conditions = inner.conditions.summed_B1D
     x_B1D = lm.embed_frame(input_BK1, None if conditions is None else Condition(conditions, None))
+    if state.references is not None:
+        x_B1D = x_B1D + state.references.take(exec_B)
     x_B1D = lm.temporal.step(inner.temporal, x_B1D, run_B, inner.conditions.crossed)
     z_BD = lm.out_norm(x_B1D)[:, 0]
     if state.guidance is None:

@@ -13,9 +13,11 @@ SPACE = "▁"  # how SentencePiece writes the space before a word
 
 
 class Tokenizer:
-    """A SentencePiece model. Raises InputError if the file is missing or is none."""
+    """A SentencePiece model. Raises InputError if the file is missing or is none. `silent`: a token that stands for no
+    text, whatever the vocabulary says of it."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, silent: int | None = None):
+        self._silent = silent
         if not path.is_file():
             raise InputError(f"there is no file {path}")
         try:
@@ -47,7 +49,7 @@ class Tokenizer:
         return list(self._words[word])
 
     def decode(self, ids: list[int]) -> str:
-        return self._pieces.decode([i for i in ids if i < self.size])
+        return self._pieces.decode([i for i in ids if i < self.size and i != self._silent])
 
     def piece(self, token: int) -> str:
         """The text of one token as it follows others: a word's first piece begins with a space. Bytes of a character
@@ -58,8 +60,10 @@ class Tokenizer:
         return token < self.size and self._pieces.is_byte(token)
 
     def is_control(self, token: int) -> bool:
-        """Whether the token stands for no text (unknown, beginning, end, padding)."""
-        return token >= self.size or self._pieces.is_control(token) or self._pieces.is_unknown(token)
+        """Whether the token stands for no text (unknown, beginning, end, padding, a request for a reference)."""
+        if token >= self.size or token == self._silent:
+            return True
+        return self._pieces.is_control(token) or self._pieces.is_unknown(token)
 
 
 class TextStream:

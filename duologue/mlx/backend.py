@@ -6,12 +6,14 @@ import mlx.core as mx
 import numpy as np
 
 from duologue.interfaces import Frames, check_duplex
+from duologue.lm.persona import Persona
 from duologue.lm.sampling import Sampling
 from duologue.mlx.device import on_gpu
 from duologue.mlx.load import Quantize, load_codec, load_lm
 from duologue.mlx.model import TO_GENERATE
+from duologue.mlx.persona import Prefix
 from duologue.mlx.state import compiled
-from duologue.mlx.step import init_state, step_frame
+from duologue.mlx.step import init_state, restart, step_frame
 from duologue.weights import Model
 
 
@@ -26,6 +28,7 @@ class MLXBackend:
         quantize: Quantize | None = None,
         compile: bool = False,
         dtype: mx.Dtype | None = None,
+        told: Persona | None = None,
     ):
         check_duplex(model.name, model.files.config.lm, model.codec_config)
         self.model, self.slots = model, slots
@@ -33,6 +36,7 @@ class MLXBackend:
         self.frame_size = model.codec_config.frame_size
         self._compile = compile or on_gpu()
         self._codec, self._lm = load_codec(model), load_lm(model, dtype, quantize)
+        self._prefix = None if told is None else Prefix(self._lm, told)
         self.rebuild()
 
     def rebuild(self) -> None:
@@ -52,9 +56,17 @@ class MLXBackend:
     def start(self, sampling: dict[int, Sampling]) -> None:
         mask_B = mx.array([slot in sampling for slot in range(self.slots)])
         self._codec_state.reset(mask_B)
-        self._state.reset(mask_B)
+        restart(self._lm, self._state, mask_B)
+        if self._prefix is not None:
+            self._prefix.begin(self._state, list(sampling))
         for slot, settings in sampling.items():
             self._state.sampling.set(slot, settings)
+        self._settle()
+
+    def refer(self, slot: int, vectors_TD: np.ndarray) -> None:
+        if self._state.references is None:
+            raise ValueError("this model takes no references")
+        self._state.references.refer(slot, mx.array(vectors_TD))
         self._settle()
 
     def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
@@ -74,12 +86,19 @@ class MLXBackend:
         return Frames(wav_BS, text_B, user_text_B, heard_BQ, tokens_BK, finite_B)
 
     def _step(self, wav_BS: mx.array, exec_B: mx.array) -> tuple[mx.array, ...]:
-        codes_BQT = self._codec.encode_frame(self._codec_state, wav_BS, exec_B)
+        hear_B = exec_B
+        if self._prefix is not None:  # whose last frame is heard in place of the first
+            hear_B = exec_B & ~self._prefix.first(self._state)
+        codes_BQT = self._codec.encode_frame(self._codec_state, wav_BS, hear_B)
         return self._step_codes(codes_BQT[:, : self._lm.config.heard, 0], exec_B)
 
     def _step_codes(self, heard_BQ: mx.array, exec_B: mx.array) -> tuple[mx.array, ...]:
-        heard_BQ = heard_BQ.astype(mx.int32)
-        _, tokens_BK, user_text_B, _, finite_B = step_frame(self._lm, self._state, heard_BQ, exec_B)
+        heard_BQ, audio_BQ = heard_BQ.astype(mx.int32), None
+        if self._prefix is not None:
+            heard_BQ, audio_BQ = self._prefix.tokens(self._prefix.first(self._state), heard_BQ)
+        _, tokens_BK, user_text_B, _, finite_B = step_frame(
+            self._lm, self._state, heard_BQ, exec_B, audio_BQ=audio_BQ
+        )
         spoken_BQ = tokens_BK[:, 1:]
         ready_B = (spoken_BQ >= 0).all(-1)
         codes_BQ1 = mx.maximum(spoken_BQ, 0)[..., None]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from duologue.config import ConditionerConfig, ConditioningConfig
+from duologue.config_conditions import ConditionerConfig, ConditioningConfig
 from duologue.errors import InputError
 from duologue.lm.condition import bin_of, check_names
 from duologue.mlx.layers import sinusoids
@@ -20,6 +20,7 @@ class Condition:
 
     summed_B1D: mx.array | None  # added to the input of every step
     crossed_BSD: mx.array | None  # attended to
+    prepended_BSD: mx.array | None = None  # read before the first frame
 
 
 class Conditioner(nn.Module):
@@ -54,7 +55,7 @@ class Conditioning(nn.Module):
     def __init__(self, config: ConditioningConfig, dim: int):
         super().__init__()
         self.config = config
-        self.conditioners = {c.name: Conditioner(c, dim) for c in config.conditioners}
+        self.conditioners = {c.name: Conditioner(c, dim) for c in config.told}
 
     def __call__(self, values: dict[str, Value]) -> Condition:
         """Conditions by name; those not given count as missing."""
@@ -70,4 +71,14 @@ class Conditioning(nn.Module):
                 position_1S = mx.arange(cross_BSD.shape[1])[None]
                 codes_1SD = sinusoids(position_1S, cross_BSD.shape[-1]).astype(cross_BSD.dtype)
                 cross_BSD = cross_BSD + self.config.cross_positions * codes_1SD
-        return Condition(sum(summed[1:], summed[0]) if summed else None, cross_BSD)
+        summed_B1D = sum(summed[1:], summed[0]) if summed else None
+        return Condition(summed_B1D, cross_BSD, self._prepended(vectors, batch, summed_B1D))
+
+    def _prepended(
+        self, vectors: dict[str, mx.array], batch: int, summed_B1D: mx.array | None
+    ) -> mx.array | None:
+        if not self.config.prepended:
+            return None
+        given = [vectors[name] for name in reversed(self.config.prepended)]
+        prepended_BSD = mx.concatenate([mx.broadcast_to(v, (batch, *v.shape[1:])) for v in given], 1)
+        return prepended_BSD if summed_B1D is None else prepended_BSD + summed_B1D

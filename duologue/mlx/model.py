@@ -77,7 +77,12 @@ class LM(nn.Module):
         delayed_BKT = delay(codes_BKT, self.config.delays, self.initial_tokens())
         first_BK1 = mx.broadcast_to(self.initial_tokens()[None, :, None], (*codes_BKT.shape[:2], 1))
         inputs_BKT = mx.concatenate([first_BK1, delayed_BKT[..., :-1]], -1)
-        x_BTD = self.temporal(self.embed(inputs_BKT, condition), self.crossed(condition))
+        x_BTD, first = self.embed(inputs_BKT, condition), 0
+        if condition is not None and condition.prepended_BSD is not None:
+            first_BSD = condition.prepended_BSD.astype(x_BTD.dtype)
+            first_BSD = mx.broadcast_to(first_BSD, (len(x_BTD), *first_BSD.shape[1:]))
+            x_BTD, first = mx.concatenate([first_BSD, x_BTD], 1), first_BSD.shape[1]
+        x_BTD = self.temporal(x_BTD, self.crossed(condition))[:, first:]
         return self.out_norm(x_BTD), delayed_BKT
 
     def write_down(self, z_BD: mx.array) -> mx.array:

@@ -1,6 +1,5 @@
 """The step of the language model: one frame of a batch of conversations (`lm/step.py`, `lm/step_state.py`)."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -9,81 +8,8 @@ from duologue.lm.sampling import Sampling
 from duologue.mlx.condition import Condition
 from duologue.mlx.model import LM, NO_INPUT, TO_GENERATE
 from duologue.mlx.sampling import SlotSampling
-from duologue.mlx.state import State, keep
-from duologue.mlx.transformer import KeysValues, TransformerState
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """Classifier-free guidance, as `lm.step_state.Guidance`."""
-
-    condition: Condition | None = None
-    text: bool = True
-
-
-@dataclass
-class Conditions(State):
-    """The conditions of each slot, as the step uses them. A reset keeps them; `tell` changes them."""
-
-    summed_B1D: mx.array | None
-    crossed: "list[Crossed]"  # one a layer; empty without cross-attention
-
-    def reset(self, mask_B: mx.array | None = None) -> None:
-        """Keeps the conditions."""
-
-    @property
-    def pairs(self) -> list[KeysValues] | None:
-        return [(layer.keys_BHSD, layer.values_BHSD) for layer in self.crossed] or None
-
-
-@dataclass
-class Crossed(State):
-    """What one layer attends to."""
-
-    keys_BHSD: mx.array
-    values_BHSD: mx.array
-
-
-@dataclass
-class Backbone(State):
-    """State and conditions of the temporal transformer."""
-
-    temporal: TransformerState
-    conditions: Conditions
-
-
-@dataclass
-class Doubled(State):
-    """A `Backbone` of 2B slots for B conversations: the conditional half, then the null half."""
-
-    both: Backbone
-
-    def reset(self, mask_B: mx.array | None = None) -> None:
-        self.both.reset(None if mask_B is None else mx.concatenate([mask_B, mask_B]))
-
-
-@dataclass
-class StepState(State):
-    """State of a batch of conversations."""
-
-    backbone: Backbone | Doubled
-    tokens_BKC: mx.array  # int32: the last frames of every stream, a ring of max_delay + 2
-    frame_B: mx.array  # int32: frames since the slot began
-    null_until_B: mx.array  # int32: as in torch
-    sampling: SlotSampling
-    guidance: Guidance | None
-    codebooks: int  # how many are spoken; the model reads no input for the rest
-
-    def fresh(self, name: str) -> float:
-        return TO_GENERATE if name == "tokens_BKC" else 0
-
-    @property
-    def inner(self) -> Backbone:
-        return self.backbone.both if isinstance(self.backbone, Doubled) else self.backbone
-
-    @property
-    def temporal(self) -> TransformerState:
-        return self.inner.temporal
+from duologue.mlx.state import keep
+from duologue.mlx.step_state import Backbone, Conditions, Crossed, Doubled, Guidance, References, StepState
 
 
 class Thought(NamedTuple):
@@ -120,14 +46,17 @@ def init_state(
     transformer predicts, all by default; the rest are no input.
     """
     config, batch = lm.config, len(sampling)
+    conditioning = config.conditioning
     ring = max(config.delays) + 2
+    if guidance is not None and (conditioning.prepended or conditioning.streamed):
+        raise ValueError("a model that is told things between frames is not guided")
     if guidance is None:
         rows, conditions = batch, _conditions(lm, condition, batch)
     else:
         halves = [_conditions(lm, c, batch) for c in (condition, guidance.condition)]
         rows, conditions = 2 * batch, _joined(*halves)
     backbone = Backbone(lm.temporal.init_state(rows, dtype=lm.dtype), conditions)
-    return StepState(
+    state = StepState(
         backbone if guidance is None else Doubled(backbone),
         mx.full((batch, config.streams, ring), TO_GENERATE, mx.int32),
         mx.zeros(batch, mx.int32),
@@ -135,15 +64,35 @@ def init_state(
         SlotSampling.of(sampling),
         guidance,
         config.spoken if codebooks is None else codebooks,
+        References.none(batch, config.temporal.dim, lm.dtype) if conditioning.streamed else None,
     )
+    _prepend(lm, state, None)
+    return state
+
+
+def restart(lm: LM, state: StepState, mask_B: mx.array | None = None) -> None:
+    """Make the slots of `mask_B` (None: all) as new: a reset, and what this model reads before its first frame."""
+    state.reset(mask_B)
+    _prepend(lm, state, mask_B)
+
+
+def _prepend(lm: LM, state: StepState, mask_B: mx.array | None) -> None:
+    told = state.inner.conditions
+    if told.prepended_BSD is not None:
+        for s in range(told.prepended_BSD.shape[1]):
+            state.grow()
+            x_B1D = told.prepended_BSD[:, s : s + 1]
+            lm.temporal.step(state.temporal, x_B1D, mask_B, told.pairs)
 
 
 def tell(lm: LM, state: StepState, slot: int, condition: Condition) -> None:
-    """Set the condition of one slot from its next step on. Its attended sequence must have the length of the others';
-    with guidance, the null half keeps its condition."""
+    """Set the condition of one slot from its next step on; what is read before the first frame, from its next `restart`
+    on. Its attended sequence must have the length of the others'; with guidance, the null half keeps its condition."""
     conditions, new = state.inner.conditions, _conditions(lm, condition, 1)
     if conditions.summed_B1D is not None and new.summed_B1D is not None:
         conditions.summed_B1D[slot] = new.summed_B1D[0]
+    if conditions.prepended_BSD is not None and new.prepended_BSD is not None:
+        conditions.prepended_BSD[slot] = new.prepended_BSD[0]
     for mine, its in zip(conditions.crossed, new.crossed, strict=True):
         mine.keys_BHSD[slot] = its.keys_BHSD[0]
         mine.values_BHSD[slot] = its.values_BHSD[0]
@@ -152,13 +101,16 @@ def tell(lm: LM, state: StepState, slot: int, condition: Condition) -> None:
 def _conditions(lm: LM, condition: Condition | None, batch: int) -> Conditions:
     """Each slot's own copy of a condition of 1 or `batch` rows."""
     crossed = lm.crossed(condition) or []
-    summed = None if condition is None else condition.summed_B1D
+    condition = condition or Condition(None, None)
 
     def each(rows: mx.array) -> mx.array:
         return mx.contiguous(mx.broadcast_to(rows, (batch, *rows.shape[1:])))
 
+    first = condition.prepended_BSD
     return Conditions(
-        None if summed is None else each(summed), [Crossed(each(k), each(v)) for k, v in crossed]
+        None if condition.summed_B1D is None else each(condition.summed_B1D),
+        None if first is None else each(first.astype(lm.dtype)),
+        [Crossed(each(k), each(v)) for k, v in crossed],
     )
 
 
@@ -175,7 +127,7 @@ def _joined(conditional: Conditions, null: Conditions) -> Conditions:
         )
         for one, other in zip(conditional.crossed, null.crossed, strict=True)
     ]
-    return Conditions(summed, crossed)
+    return Conditions(summed, None, crossed)
 
 
 def step(
@@ -226,6 +178,8 @@ def listen(lm: LM, state: StepState, heard_BQ: mx.array, exec_B: mx.array | None
         run_B = None if exec_B is None else mx.concatenate([exec_B, exec_B])
     conditions = inner.conditions.summed_B1D
     x_B1D = lm.embed(input_BK1, None if conditions is None else Condition(conditions, None))
+    if state.references is not None:
+        x_B1D = x_B1D + state.references.take(exec_B)
     x_B1D = lm.temporal.step(inner.temporal, x_B1D, run_B, inner.conditions.pairs)
     z_BD = lm.out_norm(x_B1D)[:, 0]
     if state.guidance is None:

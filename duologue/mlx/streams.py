@@ -8,7 +8,8 @@ import numpy as np
 from duologue.interfaces import Conditions, Listened, Unguided, pause_heads
 from duologue.lm.sampling import Sampling
 from duologue.mlx.load import Quantize, load_codec, load_lm
-from duologue.mlx.step import Guidance, Thought, init_state, listen, speak, tell
+from duologue.mlx.step import Thought, init_state, listen, restart, speak, tell
+from duologue.mlx.step_state import Guidance
 from duologue.weights import Model
 
 
@@ -51,11 +52,11 @@ class MLXStreams:
     ) -> None:
         mask_B = mx.array([i == slot for i in range(self.slots)])
         self._codec_state.reset(mask_B)
-        self._state.reset(mask_B)
-        self._state.sampling.set(slot, sampling)
-        self._state.null_until_B[slot] = null_until
         if self._lm.conditioning is not None:
             tell(self._lm, self._state, slot, self._condition(conditions or {}))
+        restart(self._lm, self._state, mask_B)
+        self._state.sampling.set(slot, sampling)
+        self._state.null_until_B[slot] = null_until
         mx.eval(self._codec_state.arrays(), self._state.arrays())
 
     def encode(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import math
 import resource
 import socket
 import ssl
@@ -122,6 +123,7 @@ class Socket(WebSocketsSansIOProtocol):
         self.shun: Callable[[str], object] = lambda host: None
         self._unread = b""
         self._reads = False  # soon
+        self._held_at = -math.inf  # when the peer was last not read
         self._frames = Budget(MESSAGES_PER_SECOND, MESSAGES_BURST)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -143,6 +145,7 @@ class Socket(WebSocketsSansIOProtocol):
             self._reads = True
             self.loop.call_soon(self._read)
         if self._unread or self.read_paused:
+            self._held_at = self.loop.time()
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
@@ -170,6 +173,14 @@ class Socket(WebSocketsSansIOProtocol):
             self.handshake_complete = True  # it was refused, which uvicorn would log as an error
         if self.close_sent:  # the peer's close frame may be among the unread data
             self._go_on()
+
+    def keepalive_timeout(self) -> None:
+        """A peer that is not read, because what it sent waits for the model, may have answered: its pong waits too."""
+        held = self.read_paused or self._unread or self.loop.time() - self._held_at < (self.ping_timeout or 0)
+        if held and not self.transport.is_closing():
+            self.pong_timer = self.loop.call_later(self.ping_timeout or 0, self.keepalive_timeout)
+        else:
+            super().keepalive_timeout()
 
     def handle_ping(self) -> None:
         if self._counted():

@@ -90,7 +90,7 @@ class Tts:
         assert self._speaking is not None
         if message["type"] == "Text" and isinstance(message.get("text"), str):
             self._push(message["text"])
-        elif message["type"] == "VoiceActivity":
+        elif message["type"] == "Voice":
             voice = self._mouth.vectors(message.get("embeddings", []), message.get("shape", []))
             if not self._words:  # later ones are ignored
                 self._speaking.close()

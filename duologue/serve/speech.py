@@ -21,6 +21,9 @@ from duologue.weights import Model
 
 AHEAD_SECONDS = 30.0  # seconds of sound that a sender may be ahead of recognition
 UNREAD_FRAMES = 250  # frames of speech that may wait for a slow reader: 20 s
+VOICE_SECONDS = 3.0  # seconds that a client waits for a voice: those that hear nothing for longer give up
+VOICE_RETRY_SECONDS = 60.0  # seconds after which a voice that was not found is looked for again
+VOICES_AT_ONCE, VOICES_KEPT = 4, 64  # voices that are being fetched, and that are kept
 RETRY_SECONDS = 0.1  # seconds between attempts to get a slot
 T = TypeVar("T", bound=Item)
 
@@ -120,15 +123,37 @@ class Mouth:
         self.worker = Worker(self.synthesiser)
         self.rate, self.frame_size = model.codec_config.sample_rate, self.synthesiser.frame_size
         self.voice = read_voice(model, voice)
+        self._voices: dict[str, asyncio.Task[Voice]] = {}  # that were asked for, by name
 
     async def voice_of(self, name: str | None) -> Voice:
-        """The voice of a name. Raises InputError for an unknown one. A name is never a local path: clients must not
-        read files of this machine."""
+        """The voice of a name. Raises InputError for one that is not known, or not yet: it may still be on its way. A
+        name is no path: files of this machine are its owner's."""
         if not name:
             return self.voice
         if Path(name).is_absolute() or ".." in Path(name).parts or "://" in name:
-            raise InputError(f"{name!r} is not the name of a voice")
-        return await asyncio.to_thread(read_voice, self.model, [name])
+            raise InputError(f"{name!r} is no name of a voice")
+        looking = self._voices.get(name) or self._look_for(name)
+        try:
+            async with asyncio.timeout(VOICE_SECONDS):
+                return await asyncio.shield(looking)
+        except TimeoutError:
+            raise InputError(f"the voice {name!r} is still being fetched") from None
+
+    def _look_for(self, name: str) -> "asyncio.Task[Voice]":
+        if sum(not task.done() for task in self._voices.values()) >= VOICES_AT_ONCE:
+            raise InputError("too many voices are being fetched")
+        known = [one for one, task in self._voices.items() if task.done()]
+        for oldest in known[:-VOICES_KEPT]:
+            del self._voices[oldest]
+        task = asyncio.create_task(asyncio.to_thread(read_voice, self.model, [name]))
+        self._voices[name] = task
+
+        def looked(task: "asyncio.Task[Voice]") -> None:
+            if task.cancelled() or task.exception() is not None:
+                asyncio.get_running_loop().call_later(VOICE_RETRY_SECONDS, self._voices.pop, name, None)
+
+        task.add_done_callback(looked)
+        return task
 
     def vectors(self, embeddings: Sequence[float], shape: Sequence[int]) -> Voice:
         """A voice from vectors. Raises InputError for other shapes."""

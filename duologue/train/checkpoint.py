@@ -1,9 +1,9 @@
 """Atomic checkpoints.
 
-A checkpoint is the folder `step-00001000`: the tensors as torch.distributed.checkpoint writes them (any
-number of processes reads what any other number wrote), and one JSON file a process for everything else: step,
-place in the data, random state. It is written under another name, flushed to the disk and renamed: a folder
-of that name is complete whatever happened; sizes are kept to notice later damage.
+A checkpoint is the folder `step-00001000`: the tensors as torch.distributed.checkpoint writes them (any number of
+processes reads what any other number wrote), and one JSON file a process for everything else: step, place in the data,
+random state. It is written under a temporary name, flushed to the disk and renamed, so a folder with this name is
+always complete; sizes are recorded to detect later damage.
 """
 
 import json
@@ -105,7 +105,7 @@ def load(folder: StrPath, state: Mapping[str, Any], world: World) -> dict[str, A
 
 
 def latest(root: StrPath) -> Path | None:
-    """The newest complete checkpoint under `root`, or None. A damaged one is passed over, with a warning."""
+    """The newest complete checkpoint under `root`, or None. Damaged ones are skipped with a warning."""
     for _, folder in reversed(_folders(Path(root))):
         damage = _damage(folder)
         if damage is None:
@@ -118,7 +118,7 @@ def load_weights(path: StrPath, ema: bool = True) -> dict[str, Tensor]:
     """The module's weights and buffers, by name, on the CPU: from a checkpoint folder, a run's newest one, or a folder
     of what `write_pieces` wrote.
 
-    With `ema`, parameters that have an average are given by it. Raises InputError if there is no checkpoint.
+    With `ema`, averages replace the parameters that have one. Raises InputError if there is no checkpoint.
     """
     path = Path(path)
     folder = path if _FOLDER.fullmatch(path.name) else latest(path / "checkpoints")
@@ -167,7 +167,7 @@ def read_tensors(folder: StrPath, prefix: str = "") -> dict[str, Tensor]:
 
 
 def clean(root: StrPath) -> None:
-    """Removes what saves that were cut short left under `root`."""
+    """Removes unfinished saves under `root`."""
     for path in Path(root).glob(".saving-step-*"):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -204,7 +204,7 @@ def seed_all(seed: int) -> None:
 
 
 class _Reader(FileSystemReader):
-    """Reads a checkpoint of tensors without running what a pickle may ask for."""
+    """Reads a checkpoint of tensors without running code from its pickle."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         with (Path(self.path) / ".metadata").open("rb") as file:

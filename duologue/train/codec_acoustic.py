@@ -1,8 +1,7 @@
-"""Second stage of a codec whose encoder began as Whisper's: the acoustic codebooks and the decoder learn the sound.
+"""Second stage of a codec whose encoder started from Whisper's: the acoustic codebooks and the decoder learn the sound.
 
-The semantic codebooks stay as the first stage left them. What they leave out of the agent's voice (pitch, loudness,
-timbre) is learnt by an encoder of its own, together with the decoder that has to speak it, from mel spectra and the
-pitch.
+The semantic codebooks are fixed. A second encoder learns what they leave out of the agent's voice (pitch, loudness,
+timbre), together with the decoder, from mel spectra and the pitch.
 """
 
 import math
@@ -137,8 +136,8 @@ class AcousticStage(Stage):
         return total * size, size, {name: (value * size, size) for name, value in terms.items()}
 
     def _quantized(self, batch: dict[str, Tensor], free: bool = False) -> tuple[Tensor, Tensor]:
-        """What the decoder gets, and how far the acoustic latents are from their codes. In training of a random number
-        of codebooks, so that the first ones say most; `free`: unquantised."""
+        """The decoder's input, and the commitment loss of the acoustic latents. In training with a random number of
+        codebooks, so that the first ones carry most; `free`: unquantised."""
         quantizer = self.codec.quantizer
         z_BDT = torch.cat([batch["semantic"], self.codec.acoustic_encoder(batch["wav"])], 1)
         with torch.no_grad():
@@ -163,7 +162,7 @@ class AcousticStage(Stage):
         wav_hat_BS = codec.decoder.voice(x_BTC, batch["pitch"])[:, skip * codec.config.frame_size :]
         mel = self.mel(wav_hat_BS, batch["wav"][:, skip * codec.config.frame_size :])
         far_BT = (codec.decoder.voice.controls(x_BTC)[0] - batch["pitch"]).abs()
-        weight_BT = batch["voiced"] + 0.02  # between voices it glides, and nobody hears it
+        weight_BT = batch["voiced"] + 0.02  # in unvoiced frames the pitch is interpolated and inaudible
         return mel, (far_BT * weight_BT).sum() / weight_BT.sum()
 
     def evaluate(self) -> dict[str, float]:

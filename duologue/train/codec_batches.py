@@ -20,9 +20,9 @@ GRID = RATE // TEACHER_RATE  # crops start on the teacher's frames
 class CropBatches(NumberedData):
     """Endless batches; batch i is a function of the seed, the rank and i alone.
 
-    A batch: "wav" float32 [B, S] (what the encoder hears, noise and all) and "clean" [B, S]; "teacher" float32
-    [B, 4 T, D] and "valid" bool [B, T] (frames whose teacher state is of this audio); "tokens" int64 [B, N] and
-    "lengths" [B] (0: the words are not known).
+    A batch: "wav" float32 [B, S] (the encoder's input, with noise) and "clean" [B, S]; "teacher" float32 [B, 4 T, D]
+    and "valid" bool [B, T] (frames whose teacher state is of this audio); "tokens" int64 [B, N] and "lengths" [B] (0:
+    the words are not known).
 
     `seconds` must hold a whole number of 80 ms frames. `agent_share` of the crops come from the agent's voice.
     """
@@ -119,7 +119,7 @@ def at_ratio(noise_S: np.ndarray, speech_S: np.ndarray, decibels: float) -> np.n
 
 
 def add_noise(wav_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """White to brown noise 5 to 40 dB below the speech, a random gain, and now and then a telephone's band."""
+    """White to brown noise 5 to 40 dB below the speech, a random gain, and sometimes a telephone's band."""
     spectrum = np.fft.rfft(wav_S)
     hertz = np.fft.rfftfreq(len(wav_S), 1 / RATE)
     if rng.random() < 0.3:

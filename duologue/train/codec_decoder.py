@@ -1,9 +1,9 @@
-"""Third stage of a codec: the decoder alone. It changes no code.
+"""Third stage of a codec: the decoder only. Codes do not change.
 
-All from the codes on is trained (output projections, upsampling, transformer, decoder). SEANet with hinge, feature and
-mel losses behind the balancer (section 3.3.4 of the Moshi paper); without the reconstruction losses (their weights 0)
-it is the setting of the released Mimi. A decoder by frames, whose voice has its phases from the start, is trained from
-mel spectra and the pitch alone.
+Everything after the codes is trained (output projections, upsampling, transformer, decoder). SEANet with hinge, feature
+and mel losses behind the balancer (section 3.3.4 of the Moshi paper); without the reconstruction losses (their weights
+0) it is the setting of the released Mimi. The frame decoder, whose vocoder defines its own phases, is trained from mel
+spectra and the pitch only.
 """
 
 import math
@@ -50,12 +50,12 @@ class DecoderConfig:
     discriminator: DiscriminatorConfig = field(default_factory=lambda: DiscriminatorConfig(filters=12))
     mel: MelConfig = field(default_factory=MelConfig)
     warmup: int = 200
-    spectra_first: int = 1500  # steps before the discriminators join: a mere noise is judged too easily
-    pitch: float = 10.0  # weight of the distance in octaves, of a decoder by frames
+    spectra_first: int = 1500  # steps before the discriminators start: noise is too easy to detect
+    pitch: float = 10.0  # weight of the pitch distance in octaves, for the frame decoder
 
 
 def by_spectra(config: DecoderConfig) -> DecoderConfig:
-    """For a decoder by frames: nothing that depends on phases, which are its own; spectra that tell harmonics apart."""
+    """For the frame decoder: no losses that depend on phases, which are its own; spectra that resolve harmonics."""
     return replace(
         config,
         losses=CodecLossConfig(adversarial=1.0, feature=2.0, waveform=0.0, mel=2.0),
@@ -68,8 +68,8 @@ def by_spectra(config: DecoderConfig) -> DecoderConfig:
 class CodeBatches(NumberedData):
     """Endless crops of codes and the audio they stand for; batch i depends on the seed, the rank and i alone.
 
-    A batch: "codes" int64 [B, Q, C + T], "wav" float32 [B, T * frame_size]: the C frames before are context. For a
-    decoder by frames, "pitch" (octaves) and "voiced" float32 [B, (C + T) * frame_size / samples].
+    A batch: "codes" int64 [B, Q, C + T], "wav" float32 [B, T * frame_size]: the C frames before are context. For the
+    frame decoder, "pitch" (octaves) and "voiced" float32 [B, (C + T) * frame_size / samples].
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class DecoderStage(Stage):
 
     def train_step(self, batches: Sequence[Any], step: int) -> dict[str, float]:
         (batch,) = batches
-        # Codes are given: nothing before them may move, nor the codebooks' averages.
+        # Codes are fixed: nothing before them may change, nor the codebooks' averages.
         self.codec.quantizer.eval()
         frames = batch["wav"].shape[-1] // self.codec.config.frame_size
         with self.world.autocast():
@@ -195,7 +195,8 @@ class DecoderStage(Stage):
     def _decode(
         self, z_BDT: Tensor, batch: dict[str, Tensor], frames: int, context: int = 4
     ) -> tuple[Tensor, Tensor | None]:
-        """Samples of the last `frames`; by frames, at the original's pitch, and how far the own pitch was from it."""
+        """Samples of the last `frames`; for the frame decoder at the original's pitch, and the distance of its own
+        pitch."""
         start = z_BDT.shape[-1] - frames
         if self.codec.config.frames is None:
             return decode_window(self.codec, z_BDT, start, frames, context), None
@@ -205,7 +206,7 @@ class DecoderStage(Stage):
         voice = self.codec.decoder.voice
         wav_BS = voice(x_BTC, pitch_BT)[:, (start - first) * self.codec.config.frame_size :]
         far_BT = (voice.controls(x_BTC)[0] - pitch_BT).abs()
-        weight_BT = voiced_BT + 0.02  # between voices it glides, and nobody hears it
+        weight_BT = voiced_BT + 0.02  # in unvoiced frames the pitch is interpolated and inaudible
         return wav_BS, (far_BT * weight_BT).sum() / weight_BT.sum()
 
     def _judge(self, wav_hat_BS: Tensor, wav_BS: Tensor) -> tuple[Tensor, float]:

@@ -1,8 +1,8 @@
-"""Second stage of a codec: all codebooks learn, so that the acoustic ones carry what the words leave out.
+"""Second stage of a codec: all codebooks are trained; the acoustic ones learn what the semantic one leaves out.
 
-The first stage's objectives stay. What the codes say of the sound is judged by a mel spectrogram that a linear map
-reads behind the decoder's transformer: every frame of every sequence teaches, at no more than the cost of the first
-stage. The convolutional decoder, several times dearer a second, comes last, on codes that no longer change.
+The objectives of the first stage remain. A linear map predicts a mel spectrogram from the decoder's transformer: this
+uses every frame of every sequence, at the cost of the first stage. The convolutional decoder, several times more
+expensive, is trained last, on fixed codes.
 """
 
 import math
@@ -27,8 +27,8 @@ class JointConfig(SemanticConfig):
     bypass: float = 0.1
     mel_weight: float = 4.0
     others: float = 0.25
-    """What the sound of other voices counts beside the agent's, which alone will be heard."""
-    spectrum_first: int = 150  # steps in which a head that knows nothing yet leaves the encoder alone
+    """Weight of other voices' sound; only the agent's voice will be decoded in use."""
+    spectrum_first: int = 150  # steps in which the untrained head has no gradient into the encoder
 
 
 class MelHead(nn.Module):
@@ -59,7 +59,7 @@ class MelHead(nn.Module):
 
     @torch.no_grad()
     def target(self, wav_BS: Tensor) -> Tensor:
-        """Of waveforms [B, S]; each step ends with its window, so that nothing is asked of sound not yet heard."""
+        """Of waveforms [B, S]; each step ends with its window, so that the target needs no future sound."""
         with torch.autocast(wav_BS.device.type, enabled=False):
             past_BS = F.pad(wav_BS.float(), (self.size - self.hop, 0))
             spec_BFT = torch.stft(
@@ -72,8 +72,7 @@ class MelHead(nn.Module):
 class JointStage(SemanticStage):
     """Trains all of `codec` up to its convolutional decoder; batches from `codec_batches.CropBatches`.
 
-    The encoder's layers at the full sample rate stay as the first stage left them: they are most of its cost, and have
-    little to learn.
+    The encoder's layers at the full sample rate are frozen: they are most of its cost, and have little to learn.
     """
 
     config: JointConfig
@@ -101,7 +100,7 @@ class JointStage(SemanticStage):
         return total * size, size, {name: (value * size, size) for name, value in terms.items()}
 
     def _mel(self, batch: dict[str, Tensor], z_BDT: Tensor) -> Tensor:
-        """Mean distance of log mel spectrograms, over the sequences that were heard as they are."""
+        """Mean distance of log mel spectrograms, over the sequences without augmentation."""
         head: MelHead = self.module.mel_head  # pyright: ignore[reportAssignmentType]
         faithful_B = (batch["wav"] == batch["clean"]).all(-1)
         if not faithful_B.any():

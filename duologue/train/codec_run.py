@@ -1,4 +1,4 @@
-"""From the options of `duologue train codec` to a run."""
+"""Runs `duologue train codec`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +60,7 @@ def _semantic(options: TrainCodec, world: World) -> tuple[Stage, Data]:
         if not codec.config.whisper:
             raise InputError(f"the encoder of {options.preset} is not Whisper's: leave out --whisper")
         load_whisper_encoder(codec.encoder, options.whisper)
-        # It knows words from the first step on, and must not forget them while the rest knows nothing.
+        # It recognises words from the start, and must not forget them while the rest is untrained.
         config = replace(config, continuous_steps=500, states_weight=4.0, states_first=400)
     valid = _held_out(options, tokenizer)
     return SemanticStage(codec, tokenizer, sample_TD, config, valid, world), data

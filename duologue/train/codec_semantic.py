@@ -1,8 +1,8 @@
 """First stage of a codec: the encoder and codebook 0 learn *what is said*, before any sound is rebuilt.
 
-The quantised output of codebook 0 guesses a speech model's states (section 3.3.3 of the Moshi paper; a Whisper encoder
-instead of WavLM), and a small reader, thrown away afterwards, must recover the words from it (CTC). With the decoder
-left out, a small encoder spends all it has on the words.
+The quantised output of codebook 0 predicts a speech model's states (section 3.3.3 of the Moshi paper; a Whisper encoder
+instead of WavLM), and a small reader, discarded afterwards, must recognise the words from it (CTC). Without the
+decoder, a small encoder spends its capacity on the words.
 """
 
 import re
@@ -29,13 +29,11 @@ class SemanticConfig:
     lr: float = 8e-4
     pretrained_lr: float = 2e-4  # of an encoder that began as Whisper's
     states_weight: float = 0.0  # of the distance of such an encoder's 50 Hz states to the teacher's
-    states_first: int = (
-        0  # steps in which that distance alone teaches the encoder: what is new knows nothing yet
-    )
+    states_first: int = 0  # steps in which only that distance trains the encoder, while new layers warm up
     steps: int = 10_000
     warmup: int = 200
     continuous_steps: int = (
-        1500  # before the codebook starts: its first clusters are then of meanings, not of noise
+        1500  # steps before the codebook starts, so that its first clusters are meaningful
     )
     bypass: float = 0.2  # share of sequences that pass unquantised
     distill_weight: float = 2.0
@@ -73,7 +71,7 @@ class SemanticModule(nn.Module):
         if codec.config.whisper:
             self.distill_states = nn.Linear(codec.config.whisper.dim, teacher_dim)
         self.reader = Reader(dim, vocabulary)
-        # Some channels of the teacher are a hundred times larger than others and would be all that a cosine sees.
+        # Some channels of the teacher are a hundred times larger than others and would dominate a cosine.
         self.register_buffer("teacher_mean", torch.zeros(teacher_dim))
         self.register_buffer("teacher_std", torch.ones(teacher_dim))
         self.teacher_mean: Tensor
@@ -124,7 +122,7 @@ class SemanticStage(Stage):
         self.step = 0
 
     def add_parts(self) -> None:
-        """What a later stage trains besides."""
+        """Extra modules that a later stage trains."""
 
     def train_step(self, batches: Sequence[Any], step: int) -> dict[str, float]:
         self.step = step
@@ -141,7 +139,7 @@ class SemanticStage(Stage):
         return total * size, size, {name: (value * size, size) for name, value in terms.items()}
 
     def _latents(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """What the semantic codebooks see, and the 50 Hz states of an encoder that began as Whisper's."""
+        """The input of the semantic codebooks, and the 50 Hz states of an encoder that started from Whisper's."""
         codec = self.module.codec
         if not codec.config.whisper:
             return codec.to_latent(batch["wav"]), None
@@ -177,7 +175,7 @@ class SemanticStage(Stage):
         return total, {"distill": distill, "ctc": ctc, "commitment": quantized.commitment, "codes_used": used}
 
     def _quantize(self, z_BDT: Tensor, codebooks: int | None = None) -> Quantized:
-        """Latents of the semantic codebooks: in training of a random number of them, so that the first says most."""
+        """Latents of the semantic codebooks; in training of a random number of them, so that the first carries most."""
         codec = self.module.codec
         semantic = codec.quantizer.semantic
         most = codec.config.quantizer.semantic

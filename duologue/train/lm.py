@@ -28,13 +28,13 @@ class LMLossConfig:
     heard: float = 0.0
     """Of the user's words, at the first extra head (whose width must be the text vocabulary)."""
     asr_intermediate: float = 0.0
-    """Of the same head on what `EARLY` of the layers know: what is not known below the top when it is written down is
-    out of reach of all that is said later, and is recognised a second time, worse."""
+    """Of the same head on the output of the first `EARLY` of the layers (intermediate ASR loss): a word that only the
+    top layer recognises cannot be used by the lower layers of later frames."""
     padding: float = 0.5
     """Of PAD and EPAD among the text tokens."""
     pad_bias: float = 0.0
-    """Added to PAD's logits while text is learnt. Without it the model then holds its tongue less, as one that learnt
-    without does with a `Sampling.pad_bias` below 0: that is written into no file, and this is."""
+    """Added to PAD's logits in the text loss. The model then speaks sooner in use, as with a `Sampling.pad_bias` below
+    0, which model files cannot store."""
     own_user_text: float = 0.0
     """Share of the batches in which a model that reads the user's words reads them as it writes them down itself,
     mistakes and all, and not as they were said (scheduled sampling, arXiv 1506.03099, in one pass)."""
@@ -148,7 +148,8 @@ class LMStage(Stage):
         return (loss_BT * weight_BT).sum(), weight_BT.sum()
 
     def _audio(self, z_BTD: Tensor, delayed_BKT: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes in the order they are said: at step t the delayed codes of step t, each knowing those before it."""
+        """Loss of the codes through the depth transformer: at step t the delayed codes of step t, each given those
+        before it."""
         lm, spoken = self.module, self.module.config.depth_steps
         assert lm.depth is not None
         target_BQT = delayed_BKT[:, 1 : 1 + spoken]

@@ -18,38 +18,39 @@ from duologue.train.stage import PlacedData
 from duologue.types import AGENT, USER
 
 AS_HEARD = 1
-"""Frames from the step that says something to its being heard: recordings hold the agent as heard, and the model must
-have said it by then, so its streams stand one frame earlier than in the recording."""
+"""Frames between the step that says something and its playback: recordings contain the agent as played, so the model's
+streams are one frame earlier than in the recording."""
 
 
 @dataclass(frozen=True)
 class LMBatchConfig:
-    """How conversations become rows. The defaults are the paper's: all is heard, and a word stands where it starts."""
+    """How conversations become training rows. The defaults are the paper's: no dropout, and words at their start
+    times."""
 
     batch: int = 8
     frames: int = 300
-    """Length of a crop; longer than the context, so that the model learns to go on without its beginning."""
+    """Length of a crop in frames; longer than the context, so that the model learns to continue without its
+    beginning."""
     from_start: float = 0.5
     """Share of crops that start where their conversation does."""
     user_text_delay: int = USER_TEXT_DELAY_FRAMES
-    """Frames from the end of a user's word to its being written down (first extra head)."""
+    """Frames from the end of a user's word to its first token (first extra head)."""
     text_lead: int = 0
-    """Frames by which the agent's words stand ahead of their sound (`monologue.text_lead`)."""
+    """Frames by which the agent's words precede their sound (`monologue.text_lead`)."""
     user_frame_dropout: float = 0.0
     """Share of the user's frames that the model does not hear."""
     codebook_dropout: float = 0.0
-    """Share of crops in which it hears the user's first one to three codebooks only: those carry the words, and are
-    most alike from one voice to the next. (Where it always hears all of them, it learns the voices by heart.)"""
+    """Share of crops with only the user's first one to three codebooks: these carry the words and vary least between
+    voices. (With all codebooks the model memorises the training voices.)"""
     blur: float = 0.0
-    """Up to this share of the user's codes, drawn anew for each crop, are those of another frame: strangers are heard
-    less clearly than the voices one learns from."""
+    """Up to this share of the user's codes, drawn for each crop, come from another frame: unknown voices are harder
+    than those of training."""
     agent_frame_dropout: float = 0.0
-    """Share of its own frames that the agent does not hear: what it says is to follow from what was asked."""
+    """Share of the agent's own frames that are hidden from it, so that answers depend on the question."""
     agent_stream_dropout: float = 0.0
-    """Share of crops in which it hears nothing of itself."""
+    """Share of crops in which its own stream is hidden."""
     user_stream_dropout: float = 0.0
-    """Share of crops in which it hears nothing of the user: what to answer is to follow from the words that it reads,
-    of both."""
+    """Share of crops without the user's stream, so that answers depend on the text of both sides."""
     user_text_dropout: float = 0.0
     """Share of the user's tokens that it does not read, where it reads them (`LMConfig.reads_user_text`)."""
 
@@ -57,7 +58,7 @@ class LMBatchConfig:
     """Of each speaker: rows of a conversation without sound, which has none of its own, hold nothing in so many."""
 
     def whole(self) -> "LMBatchConfig":
-        """From the start of each conversation, and nothing dropped: to judge by."""
+        """From the start of each conversation, without dropout: for validation."""
         return LMBatchConfig(
             4, self.frames, 1.0, self.user_text_delay, self.text_lead, codebooks=self.codebooks
         )
@@ -148,9 +149,9 @@ def conversation_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The streams of a conversation, int64 [1 + 2 Q, T], and the user's words as they are written down, int64 [T].
 
-    What nobody wrote down is unknown, not silence: without "alignments" there is no text, and where a transcript has no
-    word of the user's, as those of many data sets, none of the user's words are learnt. A sample without codes is a
-    conversation without sound (`data.dialogues`): its audio streams, `codebooks` for each speaker, hold nothing.
+    Missing transcripts are unknown, not silence: without "alignments" there is no text, and a transcript without words
+    of the user, as in many data sets, gives no targets for them. A sample without codes is a conversation without sound
+    (`data.dialogues`): its audio streams, `codebooks` for each speaker, hold nothing.
     """
     if "codes.npy" in sample:
         agent_QT, user_QT = sample["codes.npy"].astype(np.int64)
@@ -189,8 +190,8 @@ def _user_words(words: list[Any], tokenizer: Tokenizer) -> list[tuple[list[int],
 def _agent_text(
     words: list[Any], cuts: list[float], tokenizer: Tokenizer, frames: int, ahead: int
 ) -> np.ndarray:
-    """The agent's text row, `[T]`. Written ahead of the voice, it stops where the voice is cut, and not where the voice
-    would have come to it: whoever is cut has words left."""
+    """The agent's text row, `[T]`. Although it is ahead of the voice, it stops where the voice is cut off, so some
+    words remain unsaid."""
     edges = sorted(cuts)
     utterances: list[list[tuple[list[int], float, float]]] = [[] for _ in (*edges, None)]
     for text, (start, end), who in words:

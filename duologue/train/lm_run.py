@@ -1,4 +1,4 @@
-"""From the options of `duologue train lm` to a run, and from a run to a model that can be talked to."""
+"""Runs `duologue train lm`, and exports a run as a model."""
 
 import shutil
 from dataclasses import replace

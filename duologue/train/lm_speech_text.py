@@ -1,7 +1,5 @@
-"""Pre-training on speech and text in turn, each with an optimiser state of its own (paper, section 4.2).
-
-The two kinds of batches pull the same weights in different directions with gradients of different size; with moments
-of their own neither spoils the other's.
+"""Pre-training on alternating speech and text batches with separate optimiser states (paper, section 4.2). Their
+gradients differ in direction and size, so each kind has its own moments.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +13,7 @@ from duologue.train.lm import LMLossConfig, LMStage
 from duologue.train.optim import Group, OptimConfig, Optimizer
 from duologue.train.parallel import World
 
-TEXT_SHARE = 0.75  # of the learning rate, for what reads and writes text, on batches of speech
+TEXT_SHARE = 0.75  # of the learning rate, for text embeddings and heads, on batches of speech
 
 
 class SpeechTextStage(LMStage):

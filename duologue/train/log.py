@@ -1,6 +1,6 @@
 """The log of a run: metrics as JSON lines, a plot, audio samples, a line on the terminal.
 
-Nothing here can stop a run: when the disk is full a line is lost, and the run goes on.
+Logging never stops a run: if the disk is full, a line is lost.
 """
 
 import json
@@ -56,7 +56,7 @@ class RunLog:
             self._live = _live_line(total)
 
     def resume(self, step: int) -> None:
-        """Drops the lines that the run will write again from `step` on, and any torn one."""
+        """Drops lines after `step`, which the run will write again, and any partial line."""
         path = self.folder / "metrics.jsonl"
         if self.quiet or not path.exists():
             return

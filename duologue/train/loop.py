@@ -1,4 +1,4 @@
-"""The training loop, the only one: it drives a `Stage` over resumable data.
+"""The training loop: it drives a `Stage` over resumable data.
 
     class Words(Stage):
         def loss(self, batch):

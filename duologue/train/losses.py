@@ -75,7 +75,7 @@ def discriminator_loss(discriminator: Discriminator, wav_hat_BS: Tensor, wav_BS:
 
 
 def fooling_loss(fake_logits: list[Tensor]) -> Tensor:
-    """The generator's side of the hinge: minus the logit, so that its gradient never dies."""
+    """The generator's hinge loss: minus the logit, so that its gradient never vanishes."""
     return torch.stack([-x.mean() for x in fake_logits]).mean()
 
 

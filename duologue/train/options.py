@@ -78,8 +78,8 @@ class TrainLM:
     """Train a language model on conversations, one stage after another.
 
     As in the paper: text (no sound), speech-text (one mixed stream, and text), post (two speakers), finetune (full
-    duplex), instruct. For a small model from nothing: listen (what the user says
-    and what to answer, without a voice), then duplex (all of it).
+    duplex), instruct. For a small model from scratch: listen (recognition and answers, without a voice), then duplex
+    (everything).
     """
 
     stage: Literal["text", "speech-text", "post", "finetune", "instruct", "listen", "duplex"]

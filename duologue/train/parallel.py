@@ -1,9 +1,9 @@
-"""Where a run computes: one device, or many under `torchrun`.
+"""Devices and processes of a run: one device, or many under `torchrun`.
 
     world = start(device="auto", precision="bf16")
     model = parallelize(build(), world, shard=(Layer,))
 
-One process needs no process group, and the same code runs on cpu, cuda and mps.
+A single process needs no process group; the same code runs on cpu, cuda and mps.
 """
 
 import contextlib
@@ -116,10 +116,9 @@ def start(device: str = "auto", precision: Precision = "fp32") -> World:
 def fresh_store(store: Store, rank: int, size: int, patience: float = 300.0) -> Store:
     """A part of `store` that no earlier start of this run wrote to, the same one for all its processes.
 
-    `torchrun` keeps its store when it restarts processes, and in it the addresses of those that are gone: whoever
-    reads them waits for ever. So every process writes a name drawn now; the first one repeats the names it
-    sees, under its own, until each process has found its name among them and said so.
-    Raises InputError if they have not all come after `patience` seconds.
+    `torchrun` keeps its store when it restarts processes, with the addresses of the dead ones; a process that reads
+    them waits for ever. So every process writes a random name; the first one republishes the names that it sees, until
+    each process has found and confirmed its own. Raises InputError if they have not all come after `patience` seconds.
     """
     name, deadline = secrets.token_hex(8), time.monotonic() + patience
     store.set(f"start/{rank}", name)
@@ -197,7 +196,7 @@ def _copied(module: M, world: World) -> M:
 
 
 def reshard(model: nn.Module) -> None:
-    """Lets go of weights that a forward pass without a backward left gathered: they may be out of date."""
+    """Reshards weights that a forward pass without a backward left gathered, because they may be out of date."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()

@@ -58,7 +58,7 @@ def _likeness(
 
 
 def _smoothest(score_TL: np.ndarray, octaves_L: np.ndarray) -> np.ndarray:
-    """The path with the largest score, less what its jumps cost (Viterbi)."""
+    """The path with the largest score minus the cost of jumps (Viterbi)."""
     cost_LL = JUMP * np.abs(octaves_L[:, None] - octaves_L)
     best_L = score_TL[0]
     from_TL = np.zeros(score_TL.shape, np.int64)

@@ -1,6 +1,6 @@
 """Interfaces of a training objective (`Stage`) and of its data (`Data`).
 
-Knows nothing about steps counted, files or signals: that is the loop's.
+Step counts, files and signals belong to the loop.
 """
 
 from abc import ABC, abstractmethod

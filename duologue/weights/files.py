@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duologue.errors import InputError
+from duologue.weights.fields import read_json
 from duologue.weights.hf_config import hf_model_config, is_hf
 from duologue.weights.published import (
     CODEC_FILE,
@@ -17,7 +18,6 @@ from duologue.weights.published import (
     ModelConfig,
     as_its_tensors_say,
     model_config,
-    read_json,
 )
 from duologue.weights.read import tensor_names
 

@@ -18,7 +18,8 @@ from duologue.config import (
 )
 from duologue.errors import InputError
 from duologue.nn.mlp import gated_hidden
-from duologue.weights.published import LM_FILE, Fields, ModelConfig, model_config
+from duologue.weights.fields import Fields
+from duologue.weights.published import LM_FILE, ModelConfig, model_config
 
 OURS = "duologue"  # the key for settings that their configuration cannot hold
 

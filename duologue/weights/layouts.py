@@ -6,7 +6,7 @@ from functools import partial
 
 from duologue.config import CodecConfig, LMConfig
 from duologue.weights.hf_names import CODEC_PREFIX, hf_codec_sources, hf_lm_sources
-from duologue.weights.names import codec_sources, lm_sources, unused_names
+from duologue.weights.names import codec_sources, encoder_prefix, lm_sources, unused_names
 from duologue.weights.read import Sources
 from duologue.weights.slices import candle_sources, mlx_sources
 
@@ -39,11 +39,16 @@ def holds_codec(names: set[str]) -> bool:
 def lm_layout(family: str, config: LMConfig) -> Layout:
     if family == "hf":
         return Layout(family, partial(hf_lm_sources, config=config), _is_codecs)
-    if family == "pytorch":
-        return Layout(family, partial(lm_sources, config=config), unused_names(config).__contains__)
-    sources = mlx_sources if family == "mlx" else candle_sources
-    skipped = {name.replace("depformer_text_emb", _SLICE[family] + ".0.emb") for name in unused_names(config)}
-    return Layout(family, partial(sources, config=config), skipped.__contains__)
+    skipped, sources = unused_names(config), lm_sources
+    if family != "pytorch":
+        sources = mlx_sources if family == "mlx" else candle_sources
+        skipped = {name.replace("depformer_text_emb", _SLICE[family] + ".0.emb") for name in skipped}
+    encoder = encoder_prefix(config)
+
+    def unused(name: str) -> bool:
+        return name in skipped or (encoder is not None and name.startswith(encoder))
+
+    return Layout(family, partial(sources, config=config), unused)
 
 
 _SLICE = {"mlx": "depformer.slices", "candle": "depformer"}

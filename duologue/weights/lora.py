@@ -12,9 +12,9 @@ from duologue.config import LMConfig
 from duologue.errors import InputError
 from duologue.lm import LM
 from duologue.lm.lora import LoRALinear
+from duologue.weights.fields import read_json
 from duologue.weights.names import Source, lm_sources
 from duologue.weights.packed import Packed
-from duologue.weights.published import read_json
 from duologue.weights.read import SafetensorsFile, Stored, TensorFile, is_finite
 
 SCALING = 2.0  # where no configuration says it

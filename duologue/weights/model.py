@@ -14,10 +14,11 @@ from duologue.config import CodecConfig
 from duologue.errors import InputError
 from duologue.lm import LM, Sampling
 from duologue.lm.tokenizer import Tokenizer
+from duologue.weights.fields import read_json
 from duologue.weights.files import Missing, ModelFiles, find_weights, locate
 from duologue.weights.layouts import codec_layout, holds_codec, lm_family, lm_layout
 from duologue.weights.lora import Adapter, attach, read_adapter
-from duologue.weights.published import CODEC_FILE, QUALITY, WANTED, ModelConfig, codec_config, read_json
+from duologue.weights.published import CODEC_FILE, TOLD, ModelConfig, codec_config
 from duologue.weights.random import random_codec, random_lm
 from duologue.weights.read import (
     Stored,
@@ -57,9 +58,9 @@ class Model:
 
     @property
     def conditions(self) -> dict[str, str]:
-        """The default conditions: a translation model is told to translate well."""
+        """The default conditions: what the model is told whatever it does."""
         known = {c.name: c.values or () for c in self.files.config.lm.conditioning.conditioners}
-        return {QUALITY: WANTED} if WANTED in known.get(QUALITY, ()) else {}
+        return {name: value for name, value in TOLD.items() if value in known.get(name, ())}
 
     @property
     def has_lm(self) -> bool:
@@ -102,7 +103,8 @@ class Model:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer(self.files.find(self.files.config.tokenizer_file))
+        config = self.files.config
+        return Tokenizer(self.files.find(config.tokenizer_file), config.lm.retrieval_token)
 
     def stored_lm(self) -> Iterator[tuple[str, Stored]]:
         """The language model's tensors by our names, one at a time, as its files store them: plain, or packed in few

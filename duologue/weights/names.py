@@ -116,6 +116,12 @@ def unused_names(config: LMConfig) -> set[str]:
     return {"depformer_text_emb.low_rank.weight"} if two_streams_low_rank else set()
 
 
+def encoder_prefix(config: LMConfig) -> str | None:
+    """How the names begin of what belongs to the encoder of references (`lm.reference`), not to the language model."""
+    encoder = config.conditioning.encoder
+    return None if encoder is None else f"condition_provider.conditioners.{encoder.name}."
+
+
 def _depth(rest: str, config: LMConfig) -> list[Source]:
     assert config.depth is not None
     head, _, tail = rest.partition(".")

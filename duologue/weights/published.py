@@ -1,18 +1,12 @@
 """The published json files: `config.json` of a model, and the configuration of its codec. Unknown keys are errors."""
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 from duologue import presets
 from duologue.config import (
     AcousticConfig,
     CodecConfig,
-    ConditionerConfig,
-    ConditioningConfig,
     DepthConfig,
     FramesConfig,
     LMConfig,
@@ -23,14 +17,15 @@ from duologue.config import (
 )
 from duologue.errors import InputError
 from duologue.lm.sampling import Sampling
+from duologue.weights.conditions import conditioning
+from duologue.weights.fields import Fields, is_a, shown
 
 T = TypeVar("T")
-
 LM_FILE = "model.safetensors"
 CODEC_FILE = "tokenizer-e351c8d8-checkpoint125.safetensors"
 TOKENIZER_FILE = "tokenizer_spm_32k_3.model"
-LARGEST_JSON = 2**24  # bytes
-QUALITY, WANTED = "description", "very_good"  # a condition of translation models: how good it is to be
+# Default conditions: a translation model is told to translate well, one that retrieves that it speaks first.
+TOLD = {"description": "very_good", "first_speaker": "SPEAKER_MAIN"}
 LONGEST_SECONDS = 60.0  # seconds of a delay or a prefix
 MODEL_TYPES = ("moshi", "personaplex", "hibiki", "stt", "tts")
 
@@ -56,82 +51,6 @@ class ModelConfig:
     guessed: bool = (
         False  # nothing said what the language model is: it is one of the first two published ones
     )
-
-
-class Fields:
-    """Takes typed values out of a json object; keys that are left at the end are unknown, and an error."""
-
-    def __init__(self, values: Any, where: str):
-        if not isinstance(values, dict):
-            raise InputError(f"{where} must be a json object, not {_shown(values)}")
-        self.values, self.where = dict(values), where
-
-    def take(self, key: str, kind: Any, *default: Any) -> Any:
-        """The value of `key`, of type `kind`; without a default, the key must be there."""
-        if key not in self.values:
-            if not default:
-                raise InputError(f"{self.where}: the key {key!r} is missing")
-            return default[0]
-        value = self.values.pop(key)
-        if not _is(value, kind):
-            name = kind.__name__ if isinstance(kind, type) else str(kind)
-            raise InputError(f"{self.where}: {key} must be of type {name}, not {_shown(value)}")
-        return float(value) if type(value) is int and _is(0.5, kind) else value
-
-    def inside(self, key: str) -> "Fields":
-        """The fields of the object `key`."""
-        return Fields(self.take(key, dict), f"{self.where}: {key}")
-
-    def expect(self, **known: Any) -> None:
-        """Keys that may be absent, but must have this value: no published model has another."""
-        for key, value in known.items():
-            if self.values.pop(key, value) != value:
-                raise InputError(f"{self.where}: only {key} = {json.dumps(value)} is supported")
-
-    def finish(self) -> None:
-        if self.values:
-            raise InputError(f"{self.where}: unknown key {sorted(self.values)[0]!r}")
-
-    def build(self, make: Callable[..., T], *args: Any, **values: Any) -> T:
-        """`make(...)`, whose complaints about the values then say where they came from."""
-        try:
-            return make(*args, **values)
-        except InputError as error:
-            raise InputError(f"{self.where}: {error}") from None
-
-
-def _is(value: Any, kind: Any) -> bool:
-    """Whether a json value has a type; a whole number is a number, a truth value is not."""
-    if get_origin(kind) is UnionType:
-        return any(_is(value, k) for k in get_args(kind))
-    if get_origin(kind) is list:
-        return isinstance(value, list) and all(_is(v, get_args(kind)[0]) for v in value)
-    if isinstance(value, bool):
-        return kind is bool
-    if kind is float:
-        return isinstance(value, int | float) and abs(value) < 1e100
-    return isinstance(value, kind)
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:40] + " ..."
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise ValueError(f"it is larger than {LARGEST_JSON >> 20} MiB")
-        values = json.loads(path.read_text("utf-8"), parse_constant=_no_number)
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as json: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} must hold a json object, not {_shown(values)}")
-    return values
 
 
 def model_config(values: dict[str, Any], where: str = "config.json") -> ModelConfig:
@@ -182,8 +101,8 @@ def _check_task(task: dict[str, Any], where: str) -> None:
         ("tts_config", "max_speakers", 100),
     ):
         value = task.get(key, {}).get(name, 0)
-        if not _is(value, float) or not 0 <= value <= most:
-            raise InputError(f"{where}: {key}: {name} is a number from 0 to {most:g}, not {_shown(value)}")
+        if not is_a(value, float) or not 0 <= value <= most:
+            raise InputError(f"{where}: {key}: {name} is a number from 0 to {most:g}, not {shown(value)}")
 
 
 def _sampling(f: Fields) -> Sampling:
@@ -229,7 +148,6 @@ def _lm(f: Fields, model_type: str) -> LMConfig:
     second = f.take("demux_second_stream", bool, second)
     depth_steps = f.take("dep_q", int, 8)
     depth = _depth(f, depth_steps, scale, temporal)
-    conditioning = _conditioning(f)
     config = f.build(
         LMConfig,
         temporal=temporal,
@@ -244,8 +162,9 @@ def _lm(f: Fields, model_type: str) -> LMConfig:
         second_text_stream=second,
         extra_heads=f.take("extra_heads_num_heads", int, 0),
         extra_heads_dim=f.take("extra_heads_dim", int, 6),
-        conditioning=conditioning,
+        conditioning=conditioning(f),
         told=depth_steps // 2 if model_type == "personaplex" else 0,
+        retrieval_token=f.take("rag_token_id", int | None, None),
     )
     f.finish()
     return config
@@ -294,38 +213,6 @@ def _depth(f: Fields, dep_q: int, scale: float, temporal: TransformerConfig) -> 
             f"{f.where}: depformer_weights_per_step_schedule must have a number for each of {dep_q} steps"
         )
     return f.build(DepthConfig, schedule=tuple(schedule), **values)
-
-
-def _conditioning(f: Fields) -> ConditioningConfig:
-    entries, fuser = f.take("conditioners", dict, {}), f.take("fuser", dict | None, None)
-    if not entries:
-        return ConditioningConfig()
-    conditioners = tuple(
-        _conditioner(name, Fields(entry, f"{f.where}: conditioner {name}")) for name, entry in entries.items()
-    )
-    f = Fields(fuser or {}, f"{f.where}: fuser")
-    f.expect(prepend=[])
-    positions = f.take("cross_attention_pos_emb", bool, False)
-    scale = f.take("cross_attention_pos_emb_scale", float, 1.0)
-    summed, crossed = tuple(f.take("sum", list[str], [])), tuple(f.take("cross", list[str], []))
-    f.finish()
-    if unknown := {*summed, *crossed} - set(entries):
-        raise InputError(f"{f.where}: there is no conditioner {sorted(unknown)[0]!r}")
-    return ConditioningConfig(conditioners, summed, crossed, scale if positions else 0.0)
-
-
-def _conditioner(name: str, f: Fields) -> ConditionerConfig:
-    kind = f.take("type", str)
-    if kind not in ("lut", "tensor"):
-        raise InputError(f"{f.where}: type {kind!r} is not supported")
-    inner = f.inside(kind)
-    f.finish()
-    inner.expect(tokenizer="noop")
-    inner.take("init_scale", float | None, None)  # said how training began
-    values = inner.take("possible_values", list[str] | None, None)
-    dim, bins = inner.take("dim", int), inner.take("n_bins", int, 0)
-    inner.finish()
-    return inner.build(ConditionerConfig, name, kind, dim, bins, tuple(values) if values else None)
 
 
 def codec_config(values: dict[str, Any], codebooks: int, where: str = "mimi_config.json") -> CodecConfig:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from duologue.codec import Codec
-from duologue.config import CodecConfig, ConditionerConfig, LMConfig
+from duologue.config import CodecConfig, LMConfig
+from duologue.config_conditions import ConditionerConfig
+from duologue.errors import InputError
 from duologue.files import atomic_write
 from duologue.lm import LM
 from duologue.weights.names import codec_sources, fillers, lm_sources
@@ -106,6 +108,10 @@ def codec_json(config: CodecConfig) -> dict[str, Any]:
 def lm_json(config: LMConfig) -> dict[str, Any]:
     """The language model's part of `config.json`."""
     t, d, c = config.temporal, config.depth, config.conditioning
+    if c.encoder is not None:
+        raise InputError(
+            "a model with an encoder of references is used as it was published: it cannot be written"
+        )
     scale = _ratio(t.feedforward, t.dim)
     values: dict[str, Any] = {
         "card": config.card,
@@ -159,6 +165,8 @@ def lm_json(config: LMConfig) -> dict[str, Any]:
         }
         if d.max_period is not None:
             values |= {"depformer_pos_emb": "sin", "depformer_max_period": d.max_period}
+    if config.retrieval_token is not None:
+        values["rag_token_id"] = config.retrieval_token
     if c.conditioners:
         values["conditioners"] = {
             one.name: {"type": one.kind, one.kind: _conditioner_json(one)} for one in c.conditioners
@@ -166,6 +174,7 @@ def lm_json(config: LMConfig) -> dict[str, Any]:
         values["fuser"] = {
             "sum": list(c.summed),
             "cross": list(c.crossed),
+            "prepend": list(c.prepended),
             "cross_attention_pos_emb": bool(c.cross_positions),
             "cross_attention_pos_emb_scale": c.cross_positions or 1.0,
         }

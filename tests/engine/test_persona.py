@@ -13,18 +13,10 @@ from duologue.audio.lufs import loudness, normalised
 from duologue.engine.backend import TorchBackend, open_backend
 from duologue.engine.duplex import Duplex
 from duologue.engine.options import Options
-from duologue.engine.persona import (
-    BETWEEN_FRAMES,
-    SILENCE,
-    Persona,
-    Prefix,
-    _frame,
-    encode_voice,
-    persona,
-    read_states,
-)
+from duologue.engine.persona import BETWEEN_FRAMES, Prefix, encode_voice, persona, read_states
 from duologue.errors import InputError
 from duologue.lm import Sampling
+from duologue.lm.persona import SILENCE, Persona, codes_of
 from duologue.lm.tokenizer import Tokenizer
 from duologue.weights import load
 from duologue.weights.model import ASSETS
@@ -47,7 +39,7 @@ def model() -> GoldenModel:
 
 def told(io: dict[str, Tensor], replayed: bool = False) -> Persona:
     """The golden voice and role."""
-    silence_TQ = _frame(SILENCE, 8, 24).expand(2 * BETWEEN_FRAMES + len(io["role"]), -1)
+    silence_TQ = codes_of(SILENCE, 8, 24).expand(2 * BETWEEN_FRAMES + len(io["role"]), -1)
     pad = torch.full((BETWEEN_FRAMES,), 3)
     text = [pad, io["role"], pad]
     if not replayed:
@@ -91,6 +83,23 @@ def test_it_says_what_personaplex_says(io: dict[str, Tensor], replayed: bool) ->
         assert torch.equal(converse(duplex, io, slot), io["said"])
 
 
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("replayed", [False, True])
+def test_in_mlx_it_says_the_same(io: dict[str, Tensor], replayed: bool, compile: bool) -> None:
+    pytest.importorskip("mlx.core")
+    from duologue.mlx.backend import MLXBackend
+
+    backend = MLXBackend(model(), 2, compile=compile, told=told(io, replayed))
+    for slot in (1, 0):
+        backend.start({slot: GREEDY})
+        said = []
+        for t in range(io["user"].shape[1]):
+            heard_Q = io["user"][:, t - 1] if t else torch.zeros(8, dtype=torch.int64)
+            frames = backend.step_codes(heard_Q.expand(2, -1).numpy(), np.arange(2) == slot)
+            said.append(frames.tokens_BK[slot])
+        np.testing.assert_array_equal(np.stack(said, 1), io["said"].numpy())
+
+
 def test_what_it_is_told_changes_what_it_says(io: dict[str, Tensor]) -> None:
     opened = model()
     other = told(io)
@@ -100,11 +109,12 @@ def test_what_it_is_told_changes_what_it_says(io: dict[str, Tensor]) -> None:
     assert not torch.equal(converse(duplex, io, 0), io["said"])
 
 
-def test_from_the_command_lines_options_to_a_conversation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["torch", "mlx"])
+def test_from_the_command_lines_options_to_a_conversation(tmp_path: Path, kind) -> None:
     """The silence that begins every conversation is not heard: the user's first frame finds a codec as new."""
     opened = model()
     write_audio(tmp_path / "voice.wav", 0.1 * np.sin(np.arange(9000) / 9).astype(np.float32), 24_000)
-    options = Options("torch", voice=tmp_path / "voice.wav", role="You are kind.")
+    options = Options(kind, voice=tmp_path / "voice.wav", role="You are kind.")
     made = persona(opened, options)
     assert made is not None
     role = opened.tokenizer.encode("<system> You are kind. <system>")
@@ -125,8 +135,6 @@ def test_models_that_are_told_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="takes no --voice-prompt and no --role: PersonaPlex"):
         open_backend(load("tiny"), 1, Options("torch", role="You are kind."))
     assert TorchBackend(load("tiny")).frame_size == 1920
-    with pytest.raises(InputError, match="needs --backend torch"):
-        persona(model(), Options("mlx", role="You are kind."))
 
 
 class Evil:

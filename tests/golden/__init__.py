@@ -10,7 +10,8 @@ from torch import Tensor
 
 from duologue.codec import Codec
 from duologue.lm import LM
-from duologue.weights.names import codec_sources, lm_sources, unused_names
+from duologue.weights.layouts import lm_layout
+from duologue.weights.names import codec_sources
 from duologue.weights.published import codec_config, model_config
 from duologue.weights.read import fill
 
@@ -37,6 +38,6 @@ def lm(case: str) -> LM:
     with torch.device("meta"):
         model = LM(config)
     path = FOLDER / case / "model.safetensors"
-    sources = partial(lm_sources, config=config)
-    fill(model, path, sources, torch.device("cpu"), torch.float32, unused_names(config))
+    layout = lm_layout("pytorch", config)
+    fill(model, path, layout.sources, torch.device("cpu"), torch.float32, layout.unused)
     return model.eval()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from duologue.config import ConditionerConfig, ConditioningConfig
+from duologue.config_conditions import ConditionerConfig, ConditioningConfig
 from duologue.errors import InputError
 from duologue.lm import LM, Sampling
 from duologue.lm.condition import Conditioning, bin_of

@@ -66,6 +66,14 @@ def test_what_is_no_vocabulary(tmp_path) -> None:
         assert "\n" not in str(error.value)
 
 
+def test_a_token_that_asks_for_something_is_no_text() -> None:
+    token = Tokenizer(PATH).encode("yes")[-1]
+    tokenizer = Tokenizer(PATH, silent=token)
+    assert Tokenizer(PATH).decode([token])
+    assert tokenizer.decode([token]) == ""
+    assert TextStream(tokenizer).push(token) == ""
+
+
 def test_words_that_are_remembered_are_spelt_as_ever(tokenizer: Tokenizer, monkeypatch) -> None:
     monkeypatch.setattr("duologue.lm.tokenizer.WORDS", 2)
     for word in ("hello", "yes", "hello", "no", "sea", "hello"):

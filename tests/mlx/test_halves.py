@@ -13,7 +13,8 @@ from duologue import presets
 from duologue.lm import Sampling
 from duologue.lm import step as torch_step
 from duologue.mlx.condition import Condition
-from duologue.mlx.step import Guidance, init_state, listen, speak, step, tell
+from duologue.mlx.step import init_state, listen, speak, step, tell
+from duologue.mlx.step_state import Guidance
 from duologue.weights.random import random_lm
 from tests import golden
 from tests.lm.test_halves import conditions, user_codes

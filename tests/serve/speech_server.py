@@ -12,7 +12,11 @@ RATE, FRAME_SIZE = 24_000, 1920
 
 
 def speech_server(
-    settings: Settings | None = None, slots: int = 2, ears: bool = True, mouth: bool = True
+    settings: Settings | None = None,
+    slots: int = 2,
+    ears: bool = True,
+    mouth: bool = True,
+    ping: float = 5.0,
 ) -> Server:
     """Its model of recognition is `lm_heads`, that of synthesis `lm_cond`."""
     tokenizer = load("tiny").tokenizer
@@ -20,4 +24,4 @@ def speech_server(
         Ears(GoldenModel("lm_heads", tokenizer), slots) if ears else None,
         Mouth(GoldenModel("lm_cond"), slots, voice=[VOICE]) if mouth else None,
     )
-    return Server(settings or Settings(), speech=speech)
+    return Server(settings or Settings(), speech=speech, ping=ping)

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import io
 import json
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,10 +19,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from duologue.audio.opus import OpusReader, OpusWriter
+from duologue.engine.recognise import Recogniser
+from duologue.errors import InputError
 from duologue.serve.settings import MESSAGES_BURST, Settings
-from tests.engine.speech_models import SPEECH
+from duologue.serve.speech import Mouth
+from tests.engine.speech_models import SPEECH, GoldenModel
 from tests.serve.server import PATIENCE, Server, until
-from tests.serve.speech_server import FRAME_SIZE, RATE, speech_server
+from tests.serve.speech_server import FRAME_SIZE, RATE, VOICE, speech_server
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +230,7 @@ class TestSynthesis:
 
         async def run(shape: list[int]) -> list[dict[str, Any]]:
             async with dial(server, "/api/tts_streaming?format=PcmMessagePack") as link:
-                await say(link, "VoiceActivity", embeddings=voice.ravel().tolist(), shape=shape)
+                await say(link, "Voice", embeddings=voice.ravel().tolist(), shape=shape)
                 await link.send("It will be fine.")
                 await say(link, "Eos")
                 return await read(link)
@@ -312,3 +317,84 @@ def test_messages_that_are_no_sound_are_counted(server: Server, path: str, messa
         return heard
 
     assert b"Too many" in asyncio.run(asyncio.wait_for(talk(), 60))
+
+
+def test_a_client_that_is_ahead_of_a_slow_model_is_not_taken_for_gone(monkeypatch) -> None:
+    """What it sent waits, and among it its answers to pings: the published script sends 40 s of silence at once."""
+    monkeypatch.setattr("duologue.serve.speech.AHEAD_SECONDS", 0.1)
+    quick = Recogniser.tick
+
+    def slow(self: Recogniser) -> Any:
+        time.sleep(0.1)
+        return quick(self)
+
+    monkeypatch.setattr(Recogniser, "tick", slow)
+    server = speech_server(mouth=False, ping=0.5)
+
+    async def run() -> list[dict[str, Any]]:
+        async with dial(server, "/api/asr-streaming") as link:
+            for _ in range(2):
+                await say(link, "Audio", pcm=[0.0] * (20 * FRAME_SIZE))
+            await say(link, "Marker", id=3)
+            await say(link, "Audio", pcm=[0.0] * (10 * FRAME_SIZE))
+            return await read(link, "Marker")
+
+    try:
+        assert asyncio.run(run())[-1] == {"type": "Marker", "id": 3}
+    finally:
+        server.close()
+
+
+class TestVoices:
+    """A voice that is fetched from afar must not keep a client waiting: it hears nothing meanwhile, and gives up."""
+
+    def test_one_that_takes_long_is_the_usual_one_until_it_is_there(self, monkeypatch) -> None:
+        mouth = Mouth(GoldenModel("lm_cond"), 1, voice=[VOICE])
+        there, asked, found = threading.Event(), [], object()
+
+        def slowly(_: Any, names: list[str]) -> Any:
+            asked.append(names[0])
+            there.wait(PATIENCE)
+            return found
+
+        monkeypatch.setattr("duologue.serve.speech.read_voice", slowly)
+        monkeypatch.setattr("duologue.serve.speech.VOICE_SECONDS", 0.01)
+
+        async def ask() -> Any:
+            with pytest.raises(InputError, match="'far.wav' is still being fetched"):
+                await mouth.voice_of("far.wav")
+            for other in ("b", "c", "d"):
+                with pytest.raises(InputError, match="still being fetched"):
+                    await mouth.voice_of(other)
+            with pytest.raises(InputError, match="too many voices"):
+                await mouth.voice_of("e")
+            there.set()
+            monkeypatch.setattr("duologue.serve.speech.VOICE_SECONDS", PATIENCE)
+            return await mouth.voice_of("far.wav")
+
+        assert asyncio.run(ask()) is found
+        assert asked.count("far.wav") == 1
+
+    def test_one_that_is_not_found_is_not_looked_for_each_time(self, monkeypatch) -> None:
+        mouth, asked = Mouth(GoldenModel("lm_cond"), 1, voice=[VOICE]), []
+
+        def nowhere(_: Any, names: list[str]) -> Any:
+            asked.append(names[0])
+            raise InputError("there is no such voice")
+
+        monkeypatch.setattr("duologue.serve.speech.read_voice", nowhere)
+        monkeypatch.setattr("duologue.serve.speech.VOICE_RETRY_SECONDS", 0.05)
+
+        async def ask(times: int) -> None:
+            for _ in range(times):
+                with pytest.raises(InputError, match="no such voice"):
+                    await mouth.voice_of("x")
+
+        async def run() -> None:
+            await ask(3)
+            assert asked == ["x"]
+            await asyncio.sleep(0.2)
+            await ask(1)
+            assert asked == ["x", "x"]
+
+        asyncio.run(run())

@@ -129,8 +129,8 @@ def test_cut_files(tmp_path: Path, case: str) -> None:
     ],
 )
 def test_configurations_of_hugging_face_that_are_not_supported(change: dict, message: str) -> None:
+    from duologue.weights.fields import read_json
     from duologue.weights.hf_config import hf_model_config
-    from duologue.weights.published import read_json
 
     values = read_json(golden.FOLDER / "hf_moshi" / "config.json")
     hf_model_config(values, "config.json")

@@ -17,10 +17,11 @@ from duologue.errors import InputError
 from duologue.lm.tokenizer import Tokenizer
 from duologue.weights import load
 from duologue.weights.convert import convert
+from duologue.weights.fields import read_json
 from duologue.weights.gguf import GGUFFile
 from duologue.weights.hf_config import hf_model_config
 from duologue.weights.model import ASSETS
-from duologue.weights.published import codec_config, model_config, read_json
+from duologue.weights.published import codec_config, model_config
 from duologue.weights.read import tensor_names
 from tests import golden
 from tests.weights.published import MIMI, MOSHIKO_7B

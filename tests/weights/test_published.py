@@ -14,8 +14,9 @@ from duologue.codec import Codec
 from duologue.config import LMConfig
 from duologue.errors import InputError
 from duologue.lm import LM, Sampling
+from duologue.weights.fields import read_json
 from duologue.weights.names import codec_sources, lm_sources
-from duologue.weights.published import codec_config, model_config, read_json
+from duologue.weights.published import codec_config, model_config
 from duologue.weights.write import lm_json
 from tests import golden
 from tests.golden.cases import LM_CASES
@@ -32,6 +33,7 @@ SIZES = {
     "HIBIKI_2B": (3_171_962_880, 451),
     "HIBIKI_1B": (1_799_907_840, 346),
     "HIBIKI_ZERO_3B": (2_862_762_496, 507),
+    "MOSHIKA_RAG": (7_687_798_832, 442),
 }
 
 VOICE = {"type": "tensor", "tensor": {"dim": 4}}

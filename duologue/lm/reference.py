@@ -1,0 +1,112 @@
+"""Texts that a model is to know, as vectors that it reads one a frame (MoshiRAG, arXiv 2604.12928; the encoder is
+ARC-Encoder, arXiv 2510.20535): a transformer in which every token sees all others, whose last layer joins groups of
+them into one, and projections to the width of the language model.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from duologue.nn.stack import Stack
+
+HEAD = 128  # channels of a head
+THETA = 500_000.0  # the longest period of the rotation is 2 pi times this
+EPSILON = 1e-5  # of the norms
+LONGEST_TEXT = 1024  # tokens; the first of more count
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """What its tensors say of an encoder. `out`: the width of the projection between; `width`: the language model's."""
+
+    entries: int
+    dim: int
+    layers: int
+    heads: int
+    kv_heads: int
+    feedforward: int
+    hidden: int
+    out: int
+    width: int
+
+
+class EncoderAttention(nn.Module):
+    def __init__(self, shape: EncoderShape):
+        super().__init__()
+        self.heads, self.kv_heads = shape.heads, shape.kv_heads
+        self.q_proj = nn.Linear(shape.dim, shape.heads * HEAD, bias=False)
+        self.k_proj = nn.Linear(shape.dim, shape.kv_heads * HEAD, bias=False)
+        self.v_proj = nn.Linear(shape.dim, shape.kv_heads * HEAD, bias=False)
+        self.out_proj = nn.Linear(shape.heads * HEAD, shape.dim, bias=False)
+
+    def forward(self, x_ND: Tensor, y_TD: Tensor) -> Tensor:
+        """`x_ND` attends to all of `y_TD`."""
+        q_HNC = _rotate(_heads(self.q_proj(x_ND), self.heads))
+        k_HTC = _rotate(_heads(self.k_proj(y_TD), self.kv_heads))
+        v_HTC = _heads(self.v_proj(y_TD), self.kv_heads)
+        seen_HNC = F.scaled_dot_product_attention(q_HNC[None], k_HTC[None], v_HTC[None], enable_gqa=True)[0]
+        return self.out_proj(seen_HNC.transpose(0, 1).flatten(1))
+
+
+def _heads(x_TD: Tensor, heads: int) -> Tensor:
+    return x_TD.view(len(x_TD), heads, HEAD).transpose(0, 1)
+
+
+def _rotate(x_HTC: Tensor) -> Tensor:
+    """Rotary positions, of neighbouring channels in pairs."""
+    period = THETA ** (-torch.arange(0, HEAD, 2, device=x_HTC.device) / HEAD)
+    angle_TC = torch.arange(x_HTC.shape[1], device=x_HTC.device)[:, None] * period
+    pairs = torch.view_as_complex(x_HTC.float().unflatten(-1, (-1, 2)).contiguous())
+    turned = torch.view_as_real(pairs * torch.polar(torch.ones_like(angle_TC), angle_TC))
+    return turned.flatten(-2).to(x_HTC)
+
+
+class EncoderLayer(nn.Module):
+    def __init__(self, shape: EncoderShape):
+        super().__init__()
+        self.norm1 = nn.RMSNorm(shape.dim, EPSILON)
+        self.attention = EncoderAttention(shape)
+        self.norm2 = nn.RMSNorm(shape.dim, EPSILON)
+        self.gate = nn.Linear(shape.dim, shape.feedforward, bias=False)
+        self.up = nn.Linear(shape.dim, shape.feedforward, bias=False)
+        self.down = nn.Linear(shape.feedforward, shape.dim, bias=False)
+
+    def forward(self, x_ND: Tensor, y_TD: Tensor) -> Tensor:
+        x_ND = x_ND + self.attention(self.norm1(x_ND), self.norm1(y_TD))
+        y_ND = self.norm2(x_ND)
+        return x_ND + self.down(F.silu(self.gate(y_ND)) * self.up(y_ND))
+
+
+class ReferenceEncoder(nn.Module):
+    """`group`: how many tokens become one vector."""
+
+    def __init__(self, shape: EncoderShape, group: int):
+        super().__init__()
+        self.group, self.width = group, shape.width
+        self.embedding = nn.Embedding(shape.entries, shape.dim)
+        self.layers = Stack(EncoderLayer(shape) for _ in range(shape.layers))
+        self.bridge_in = nn.Linear(shape.dim, shape.hidden, bias=False)
+        self.bridge_out = nn.Linear(shape.hidden, shape.out, bias=False)
+        self.projection = nn.Linear(shape.out, shape.width, bias=False)
+
+    @torch.inference_mode()
+    def forward(self, tokens_T: Tensor) -> Tensor:
+        """Token ids int64 `[T]` to vectors `[N, D]`, one for each group of tokens. No tokens are one vector of zeros:
+        the model is told that nothing was found."""
+        if not len(tokens_T):
+            return self.projection.weight.new_zeros(1, self.width)
+        x_TD = self.embedding(tokens_T[:LONGEST_TEXT])
+        for layer in self.layers[:-1]:
+            x_TD = layer(x_TD, x_TD)
+        x_ND = self.layers[-1](_joined(x_TD, self.group), x_TD)
+        return self.projection(self.bridge_out(self.bridge_in(x_ND)))
+
+
+def _joined(x_TD: Tensor, group: int) -> Tensor:
+    """The means of groups of at most `group` neighbours, as alike in size as can be, the larger ones first."""
+    groups = -(-len(x_TD) // group)
+    least, larger = divmod(len(x_TD), groups)
+    sizes = [least + (i < larger) for i in range(groups)]
+    return torch.stack([part.mean(0) for part in x_TD.split(sizes)])
