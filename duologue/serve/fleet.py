@@ -161,7 +161,11 @@ def serve_fleet(fleet: Fleet, settings: Settings, host: str, port: int, options:
     app = build(fleet, settings, options)
     import ray
 
-    ray.init(address=os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=True)
+    if address := os.environ.get("RAY_ADDRESS"):
+        ray.init(address=address)
+    else:  # as many cores as were asked for, whether or not the machine has them: it is asked to hold them all
+        cores = max(os.cpu_count() or 1, math.ceil(max(fleet.replicas, fleet.most) * fleet.cpus))
+        ray.init(include_dashboard=False, num_cpus=cores)
     serve.start(http_options={"host": host, "port": port})
     serve.run(app, name=NAME, route_prefix="/")
     print(f"{fleet.replicas} replicas of {fleet.model} listen at http://{host}:{port}", flush=True)

@@ -14,8 +14,10 @@ from duologue.data.shards import ShardReader
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
 from duologue.lm import LM, Sampling
+from duologue.lm.depth import DepthLayer
 from duologue.lm.lora import add_lora
 from duologue.lm.tokenizer import Tokenizer
+from duologue.nn.transformer import Layer
 from duologue.train import checkpoint, parallel
 from duologue.train.lm import LMStage
 from duologue.train.lm_batches import LMBatches
@@ -50,7 +52,8 @@ def train_lm(options: TrainLM) -> None:
         _fill(lm, checkpoint.load_weights(options.start))
     if options.lora_rank:
         add_lora(lm, options.lora_rank, options.lora_scaling)
-    lm = parallel.parallelize(lm, world, recompute=options.recompute)
+    shard = (Layer, DepthLayer) if options.shard else ()
+    lm = parallel.parallelize(lm, world, shard, ("context",), options.replicas, options.recompute)
     if options.compile:
         compile_layers(lm)
     optim = OptimConfig(

@@ -112,6 +112,10 @@ class TrainLM:
     """Peak learning rate; by the stage if not given."""
     recompute: bool = False
     """Compute the activations inside layers a second time, going back: a third more work, far less memory."""
+    shard: bool = False
+    """Under torchrun: spread weights, gradients and moments over the processes (FSDP), for what one GPU cannot hold."""
+    replicas: int = 1
+    """With --shard: form so many groups of processes, each with a whole model (HSDP)."""
     compile: bool = False
     """Compile the layers (torch.compile): the first steps take minutes."""
     run_config: Annotated[Run, arg(name="")] = Run(10_000)

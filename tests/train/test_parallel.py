@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import nn
 from toy_stage import ToyModel, state_of
 
+from benchmarks.ranks import Ranks, measured
 from duologue.errors import InputError
 from duologue.train import parallel
 from duologue.train.parallel import World
@@ -152,3 +153,11 @@ def test_a_device_that_is_not_here_is_refused():
     with pytest.raises(InputError, match="tpu"):
         parallel.start("tpu")
     assert parallel.start("cpu") == World(device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("ranks", "replicas"), [(1016, 1), (1016, 8)])
+def test_a_thousand_processes_share_a_model_that_none_of_them_holds(ranks: int, replicas: int):
+    found = measured(Ranks(ranks, replicas, "moshi"))
+    assert found["parameters"] == 7_687_729_152
+    assert 0 < found["above_equal_share"] < (0.3 if replicas == 1 else 0.05)
+    assert found["own_gb"] < (0.2 if replicas == 1 else 1.3)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from duologue.lm import LM
+from duologue.lm.depth import DepthLayer
 from duologue.nn.transformer import Layer
 from duologue.presets import tiny_lm
 from duologue.train import checkpoint, log, parallel
@@ -109,7 +110,7 @@ class LMData(ToyData):
 
 def build_lm(world: World, sharded: bool) -> Stage:
     torch.manual_seed(7)
-    shard = (Layer,) if sharded else ()
+    shard = (Layer, DepthLayer) if sharded else ()
     lm = parallel.parallelize(LM(tiny_lm()), world, shard, methods=("context",), recompute=True)
     return LMStage(lm, LMLossConfig(), OptimConfig(lr=1e-2, eps=1e-4), world=world, ema=0.9)
 
