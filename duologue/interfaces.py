@@ -5,7 +5,7 @@ clocks.
 recognition and synthesis (`engine.streams` in torch, `mlx.streams`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Protocol, TypeAlias
 
@@ -39,20 +39,33 @@ class Frames:
         return Frames(**{field.name: spread(getattr(self, field.name)) for field in fields(self)})
 
 
+@dataclass(frozen=True)
+class TextMarks:
+    """The tokens of a text stream that stand for no text: silence, and the frame before a word after silence."""
+
+    pad: int
+    epad: int
+
+
+# Maps the text tokens that the model chose, int64 [slots], to those to write instead. Other rows mean nothing.
+Rewrite: TypeAlias = Callable[[np.ndarray], np.ndarray]
+
+
 class Backend(Protocol):
     """A model with a number of slots. One thread uses it at a time."""
 
     slots: int
     frame_size: int
     sample_rate: int
+    marks: TextMarks
 
     def start(self, sampling: dict[int, Sampling]) -> None:
         """Reset these slots. The next frame that they hear must be silence; discard what they say to it."""
         ...
 
-    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
-        """Hear and say one frame in the slots of `exec_B` (bool `[B]`). After an exception no slot can be trusted
-        until `rebuild`."""
+    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray, rewrite: Rewrite | None = None) -> Frames:
+        """Hear and say one frame in the slots of `exec_B` (bool `[B]`); `rewrite` may replace its text. After an
+        exception no slot can be trusted until `rebuild`."""
         ...
 
     def refer(self, slot: int, vectors_TD: np.ndarray) -> None:

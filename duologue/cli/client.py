@@ -5,13 +5,14 @@ import contextlib
 import json
 import struct
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import numpy as np
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
 from duologue.audio.device import Devices, NoDevice
@@ -23,11 +24,26 @@ from duologue.serve.kyutai import Kind
 
 FRAME = 0.08
 WAITING_FRAMES = 12  # frames of the microphone that may wait to be sent: 1 s
+AGAIN = 500  # messages that are kept to be sent again
+UNANSWERED = 12  # frames without an answer after which the user's sound waits: the line may be dead
+AWAY, BETWEEN = 30.0, 0.5  # seconds in which a lost connection is made again, and between two tries
+OVER = (
+    1000,
+    1001,
+    1008,
+    1009,
+    1011,
+    1012,
+    1013,
+)  # codes with which a server says that a conversation has ended
 HOLD_SAMPLES = FRAME_SIZE // 2  # samples that the speaker keeps for the network's unevenness
 
 
 class Listener(Protocol):
-    """The callbacks."""
+    """Whoever is called back. `waiting`: seconds of sound that have come and are still to be heard."""
+
+    @property
+    def waiting(self) -> float: ...
 
     def sound(self, wav_S: np.ndarray) -> None: ...
 
@@ -44,6 +60,7 @@ class Answer:
 
     screen: Screen
     parts: list[np.ndarray] = field(default_factory=list)
+    waiting: float = 0.0
 
     @property
     def wav_S(self) -> np.ndarray:
@@ -73,24 +90,21 @@ def chat_url(url: str) -> str:
 
 
 async def call(url: str, frames: AsyncIterator[np.ndarray], key: str, listener: Listener) -> None:
-    """Say frames (float32 `[1920]` at 24 kHz) as they come, to their end, and listen meanwhile. They are requested when
-    the server is ready. Raises InputError if the server cannot be reached or refuses."""
-    headers = {"Authorization": f"Bearer {key}"} if key else None
-    line = _Line(listener)
+    """Say frames (float32 `[1920]` at 24 kHz) as they come, to their end, and listen meanwhile. They are asked for
+    once the server listens. A connection that is lost is made again, and the conversation goes on where it was. Raises
+    InputError if the server cannot be reached or turns us away."""
+    line = _Line(url, key, listener)
     try:
-        async with connect(
-            chat_url(url), additional_headers=headers, compression=None, max_size=None
-        ) as link:
-            listening = asyncio.create_task(line.listen(link))
-            opened = asyncio.create_task(line.started.wait())
-            await asyncio.wait({opened, listening}, return_when=asyncio.FIRST_COMPLETED)
-            opened.cancel()
-            if line.started.is_set():
-                speaking = asyncio.create_task(line.speak(link, frames))
-                await asyncio.wait({speaking, listening}, return_when=asyncio.FIRST_COMPLETED)
-                speaking.cancel()
-            await link.close()
-            await asyncio.gather(listening, return_exceptions=True)
+        listening = asyncio.create_task(line.listen())
+        opened = asyncio.create_task(line.started.wait())
+        await asyncio.wait({opened, listening}, return_when=asyncio.FIRST_COMPLETED)
+        opened.cancel()
+        if line.started.is_set():
+            speaking = asyncio.create_task(line.speak(frames))
+            await asyncio.wait({speaking, listening}, return_when=asyncio.FIRST_COMPLETED)
+            speaking.cancel()
+        await line.close()
+        await listening
     except (InvalidHandshake, InvalidURI, OSError, TimeoutError) as error:
         raise InputError(f"cannot talk to {url}: {error}") from None
     if line.error:
@@ -98,43 +112,116 @@ async def call(url: str, frames: AsyncIterator[np.ndarray], key: str, listener: 
 
 
 class _Line:
-    """One connection: what goes out, and what comes in."""
+    """What goes out and what comes in, over one connection after another."""
 
-    def __init__(self, listener: Listener):
-        self._listener = listener
+    def __init__(self, url: str, key: str, listener: Listener):
+        self._url = chat_url(url)
+        self._headers = {"Authorization": f"Bearer {key}"} if key else None
+        self._listener, self._reader = listener, OpusReader()
         self.started = asyncio.Event()
         self.error = ""
+        self._link: ClientConnection | None = None
+        self._closed = False
         self._ours = False  # whether the server knows more than the handshake, sound and text
+        self._token = ""  # with which one may come back
+        self._sent: deque[bytes] = deque(maxlen=AGAIN)  # the newest messages
+        self._sent_all = self._received = 0  # how many messages
+        self._said = self._heard = 0  # frames
+        self._answered = asyncio.Event()
 
-    async def speak(self, link, frames: AsyncIterator[np.ndarray]) -> None:
-        writer, said = OpusWriter(), 0
-        with contextlib.suppress(WebSocketException):
-            async for frame_S in frames:
-                await link.send(bytes([Kind.AUDIO]) + writer.push(frame_S))
-                said += 1
-                if self._ours and said % 12 == 0:
-                    await link.send(bytes([Kind.PING]) + struct.pack("<d", time.monotonic()))
+    # Out
 
-    async def listen(self, link) -> None:
-        reader, listener = OpusReader(), self._listener
+    async def speak(self, frames: AsyncIterator[np.ndarray]) -> None:
+        writer = OpusWriter()
+        async for frame_S in frames:
+            await self._send(bytes([Kind.AUDIO]) + writer.push(frame_S))
+            self._said += 1
+            if self._ours and self._said % 12 == 0:
+                played = max(0, self._heard - round(self._listener.waiting / FRAME))
+                await self._send(bytes([Kind.PLAYED]) + struct.pack("<I", played))
+                await self._send(bytes([Kind.PING]) + struct.pack("<d", time.monotonic()))
+            while self._token and self._said - self._heard > UNANSWERED:
+                self._answered.clear()
+                await self._answered.wait()
+
+    async def _send(self, message: bytes) -> None:
+        self._sent.append(message)
+        self._sent_all += 1
+        if self._link is not None:
+            with contextlib.suppress(WebSocketException):
+                await self._link.send(message)
+
+    async def close(self) -> None:
+        """Say that this was all."""
+        self._closed = True
+        if self._link is not None:
+            await self._link.close()
+
+    # In
+
+    async def listen(self) -> None:
+        """Take what comes until the conversation is over."""
+        url, lost = self._url + ("" if "resume=" in self._url else "&resume=1"), 0.0
+        while not self._closed:
+            try:
+                async with connect(
+                    url, additional_headers=self._headers, compression=None, max_size=None
+                ) as link:
+                    await self._converse(link)
+                if link.close_code in OVER or not self._token:
+                    return
+            except (InvalidHandshake, OSError, TimeoutError):
+                if not self._token or time.monotonic() > lost + AWAY:
+                    raise
+            lost = time.monotonic() if self._link is not None else lost
+            self._link = None
+            await asyncio.sleep(BETWEEN)
+            url = f"{self._url}&resume={self._token}&received={self._received}"
+
+    async def _converse(self, link: ClientConnection) -> None:
+        """Everything that comes over one connection."""
         with contextlib.suppress(WebSocketException):
+            if self._token:
+                await self._go_on(link)
+            self._link = link
             async for message in link:
-                kind, payload = message[0], message[1:]
-                if kind == Kind.HANDSHAKE:
-                    self.started.set()
-                elif kind == Kind.AUDIO:
-                    listener.sound(reader.push(payload))
-                elif kind == Kind.TEXT:
-                    listener.text(payload.decode(errors="replace"))
-                elif kind == Kind.EVENT:
-                    event = json.loads(payload)
-                    self._ours |= event.get("type") == "start"
-                    listener.event(event)
-                elif kind == Kind.ERROR:
-                    self.error = payload.decode(errors="replace")
-                elif kind == Kind.PING and len(payload) == 8:
-                    seconds = time.monotonic() - struct.unpack("<d", payload)[0]
-                    listener.event({"type": "round_trip", "ms": 1000 * seconds})
+                assert isinstance(message, bytes)
+                self._received += message[0] != Kind.PING
+                self._take(message[0], message[1:])
+
+    async def _go_on(self, link: ClientConnection) -> None:
+        """Send again what has not arrived."""
+        first = await link.recv()
+        assert isinstance(first, bytes)
+        if first[0] != Kind.EVENT:
+            self.error, self._closed = first[1:].decode(errors="replace"), True
+            return
+        arrived = json.loads(first[1:])["received"]
+        while arrived < self._sent_all:
+            await link.send(self._sent[arrived - self._sent_all])
+            arrived += 1
+
+    def _take(self, kind: int, payload: bytes) -> None:
+        listener = self._listener
+        if kind == Kind.HANDSHAKE:
+            self.started.set()
+        elif kind == Kind.AUDIO:
+            wav_S = self._reader.push(payload)
+            self._heard += 1
+            self._answered.set()
+            listener.sound(wav_S)
+        elif kind == Kind.TEXT:
+            listener.text(payload.decode(errors="replace"))
+        elif kind == Kind.EVENT:
+            event = json.loads(payload)
+            if event.get("type") == "start":
+                self._ours, self._token = True, event.get("resume") or ""
+            listener.event(event)
+        elif kind == Kind.ERROR:
+            self.error = payload.decode(errors="replace")
+        elif kind == Kind.PING and len(payload) == 8:
+            seconds = time.monotonic() - struct.unpack("<d", payload)[0]
+            listener.event({"type": "round_trip", "ms": 1000 * seconds})
 
 
 async def recording(user_S: np.ndarray, tail: float) -> AsyncIterator[np.ndarray]:
@@ -177,6 +264,10 @@ class _Live:
     def __init__(self, devices: Devices, screen: Screen):
         self._devices, self._screen = devices, screen
         self._trip = 0.0
+
+    @property
+    def waiting(self) -> float:
+        return self._devices.waiting
 
     def sound(self, wav_S: np.ndarray) -> None:
         self._devices.play(wav_S)

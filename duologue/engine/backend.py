@@ -10,7 +10,7 @@ from torch import Tensor
 from duologue.engine.duplex import Duplex, DuplexFrame
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.persona import Persona, Prefix, persona
-from duologue.interfaces import Backend, CodecBackend, Frames, warm_up
+from duologue.interfaces import Backend, CodecBackend, Frames, Rewrite, TextMarks, warm_up
 from duologue.lm.sampling import Sampling
 from duologue.weights import Model
 from duologue.weights.quantized import halved_codec, quantized_lm
@@ -56,6 +56,7 @@ class TorchBackend:
         self.model, self.slots, self._compile = model, slots, compile
         self._prefix = None if told is None else Prefix(model.lm, told)
         self.sample_rate = model.codec_config.sample_rate
+        self.marks = TextMarks(model.lm.config.pad_id, model.lm.config.epad_id)
         self.rebuild()
         self._small = model.device.type == "cpu" and model.lm.config.temporal.dim <= SMALL
         self.frame_size = self._duplex.frame_size
@@ -71,29 +72,50 @@ class TorchBackend:
     def refer(self, slot: int, vectors_TD: np.ndarray) -> None:
         self._duplex.refer(slot, torch.from_numpy(vectors_TD))
 
-    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
-        return self._run(Duplex.step, wav_BS, exec_B)
+    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray, rewrite: Rewrite | None = None) -> Frames:
+        return self._run(Duplex.step, wav_BS, exec_B, rewrite)
 
-    def step_codes(self, heard_BQ: np.ndarray, exec_B: np.ndarray) -> Frames:
+    def step_codes(self, heard_BQ: np.ndarray, exec_B: np.ndarray, rewrite: Rewrite | None = None) -> Frames:
         """As `step`, for the codes of the user's frame instead of its samples."""
-        return self._run(Duplex.step_codes, heard_BQ, exec_B)
+        return self._run(Duplex.step_codes, heard_BQ, exec_B, rewrite)
 
     def _run(
-        self, step: Callable[[Duplex, Tensor, Tensor], DuplexFrame], heard: np.ndarray, exec_B: np.ndarray
+        self,
+        step: Callable[..., DuplexFrame],
+        heard: np.ndarray,
+        exec_B: np.ndarray,
+        rewrite: Rewrite | None,
     ) -> Frames:
         device, count = self.model.device, int(exec_B.sum())
         with one_thread(self._small and count <= FEW):
             if not self._small or self._compile or count == 0 or self.slots == 1:
-                run = step(
-                    self._duplex, torch.from_numpy(heard).to(device), torch.from_numpy(exec_B).to(device)
-                )
-                return _frames(run)
+                inputs = torch.from_numpy(heard).to(device), torch.from_numpy(exec_B).to(device)
+                everyone_N = torch.arange(self.slots)
+                return _frames(step(self._duplex, *inputs, _on_rows(rewrite, everyone_N, self.slots)))
             # The time of a small model grows with the slots in a step, so inactive ones are left out.
             slots_N = torch.from_numpy(exec_B.nonzero()[0])
             part = self._duplex.gather(slots_N)
-            run = step(part, torch.from_numpy(heard)[slots_N], torch.ones(count, dtype=torch.bool))
+            alone_B = torch.ones(count, dtype=torch.bool)
+            run = step(
+                part, torch.from_numpy(heard)[slots_N], alone_B, _on_rows(rewrite, slots_N, self.slots)
+            )
             self._duplex.scatter(slots_N, part)
             return _frames(run).spread(exec_B)
+
+
+def _on_rows(rewrite: Rewrite | None, slots_N: Tensor, slots: int) -> Callable[[Tensor], Tensor] | None:
+    """`rewrite`, for the tokens of these slots alone."""
+    if rewrite is None:
+        return None
+
+    index_N = slots_N.numpy()
+
+    def rewritten(text_N: Tensor) -> Tensor:
+        text_B = np.zeros(slots, np.int64)
+        text_B[index_N] = text_N.cpu().numpy()
+        return torch.from_numpy(rewrite(text_B)[index_N]).to(text_N.device)
+
+    return rewritten
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from duologue.engine.live_clock import FRAME_SECONDS
 from duologue.engine.live_session import NOWHERE, FrameSink, LiveSession
 from duologue.interfaces import Backend, Frames, warm_up
 from duologue.lm.sampling import Sampling
@@ -74,17 +75,31 @@ class Batcher:
     # For callers
 
     def open(
-        self, sampling: Sampling, wake: Callable[[], object], sink: FrameSink | None = None, name: str = ""
+        self,
+        sampling: Sampling,
+        wake: Callable[[], object],
+        sink: FrameSink | None = None,
+        name: str = "",
+        patient: bool = False,
     ) -> LiveSession:
         """Start a conversation. `wake` is called on the worker's thread when there is something to take; `sink` gets
-        every frame of both sides; `name` is for the log. Raises Busy or Down."""
+        every frame of both sides; `name` is for the log; a `patient` session waits for late frames of the user. Raises
+        Busy or Down."""
         with self._lock:
             if not self.ready:
                 raise Down("the engine is not running")
             if sum(not session.ended for session in self._sessions) >= self.backend.slots:
                 raise Busy("no slot is free")
             session = LiveSession(
-                self._lock, sampling, wake, sink, self.tokenizer, self.backend.frame_size, self.now
+                self._lock,
+                sampling,
+                wake,
+                sink,
+                self.tokenizer,
+                self.backend.frame_size,
+                self.now,
+                self.backend.marks,
+                patient,
             )
             session.id = name or session.id
             self._sessions.append(session)
@@ -184,8 +199,15 @@ class Batcher:
             began = self.now()
             for session in due:
                 wav_BS[session.slot], exec_B[session.slot] = session.hear(began), True
+        told = [session for session in due if session.told]
+
+        def rewrite(text_B: np.ndarray) -> np.ndarray:
+            for session in told:
+                text_B[session.slot] = session.write(int(text_B[session.slot]))
+            return text_B
+
         with self._computes(HUNG_SECONDS):
-            frames = self.backend.step(wav_BS, exec_B)
+            frames = self.backend.step(wav_BS, exec_B, rewrite if told else None)
         done = self.now()
         self._step_s += 0.1 * (done - began - self._step_s)
         self._observe(done - began, len(due))
@@ -249,7 +271,7 @@ class Batcher:
         if not due:
             return [], now if moves else soonest
         hold = min(session.ready_at for session in due) + max(0.0, BATCH_SECONDS - 1.5 * self._step_s)
-        if now < hold and any(session.clock.next <= hold for session in later):
+        if now < hold and any(now - FRAME_SECONDS < session.clock.next <= hold for session in later):
             return [], now if moves else hold if soonest is None else min(hold, soonest)
         return due, now
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from duologue.interfaces import check_duplex
 from duologue.lm.model import TO_GENERATE
 from duologue.lm.sampling import Sampling
-from duologue.lm.step import StepOutput, init_state, restart, step
+from duologue.lm.step import StepOutput, init_state, listen, restart, speak, step
 from duologue.weights import Model
 
 if TYPE_CHECKING:
@@ -75,23 +75,37 @@ class Duplex:
             torch._dynamo.mark_static_address(tensor)  # pyright: ignore[reportPrivateUsage]
         return torch.compile(step, dynamic=False, mode="reduce-overhead")
 
-    def step(self, wav_BS: Tensor, exec_B: Tensor | None = None) -> DuplexFrame:
+    def step(
+        self,
+        wav_BS: Tensor,
+        exec_B: Tensor | None = None,
+        rewrite: Callable[[Tensor], Tensor] | None = None,
+    ) -> DuplexFrame:
         """Hear one frame `[B, frame_size]` and say one. Slots outside `exec_B` keep their state: ignore what they
-        return."""
+        return. `rewrite` gets the text tokens that the model chose (int64 `[B]`) and returns those to write instead."""
         hear_B = exec_B
         if self._prefix is not None:  # the last frame of the prefix replaces the first
             later_B = ~self._prefix.first(self._state)
             hear_B = later_B if exec_B is None else exec_B & later_B
         heard_BQ = self.codec.encode_step(self._codec_state, wav_BS, hear_B)[:, : self.lm.config.heard, 0]
-        return self.step_codes(heard_BQ, exec_B)
+        return self.step_codes(heard_BQ, exec_B, rewrite)
 
-    def step_codes(self, heard_BQ: Tensor, exec_B: Tensor | None = None) -> DuplexFrame:
+    def step_codes(
+        self,
+        heard_BQ: Tensor,
+        exec_B: Tensor | None = None,
+        rewrite: Callable[[Tensor], Tensor] | None = None,
+    ) -> DuplexFrame:
         """As `step`, for the codes of the user's frame instead of its samples."""
         audio_BQ = None
         if self._prefix is not None:
             first_B = self._prefix.first(self._state)
             heard_BQ, audio_BQ = self._prefix.tokens(first_B, heard_BQ)
-        out = self._speak(self.lm, self._state, heard_BQ, exec_B, None, audio_BQ)
+        if rewrite is None:
+            out = self._speak(self.lm, self._state, heard_BQ, exec_B, None, audio_BQ)
+        else:  # in two halves, which are not compiled
+            thought = listen(self.lm, self._state, heard_BQ, exec_B)
+            out = speak(self.lm, self._state, thought, rewrite(thought.text_B), audio_BQ, exec_B)
         tokens_BK = out.tokens_BK.clone()  # the next run of a CUDA graph overwrites it
         spoken_BQ = tokens_BK[:, 1:]
         ready_B = (spoken_BQ >= 0).all(-1)

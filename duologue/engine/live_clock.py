@@ -1,6 +1,7 @@
 """When the frames of a user are due: the clock of one conversation among many."""
 
 FRAME_SECONDS = 0.08
+NEVER = float("inf")
 EARLY_SECONDS = 0.04  # how early a frame may be heard, so that the session catches up after a late one
 GRACE_SECONDS = 0.06  # how long a missing frame is waited for
 WINDOW_FRAMES = 25  # frames over which lag and earliness are judged
@@ -11,8 +12,9 @@ CATCH_UP_SECONDS = 0.04  # how far the clock may move forward in a window, towar
 class UserClock:
     """When the next frame of the user is due. It starts with the first frame that arrives, and again after a gap."""
 
-    def __init__(self, now: float):
+    def __init__(self, now: float, patient: bool = False):
         self.next = now  # when the next frame is expected
+        self._patient = patient  # a frame that is late is waited for, however long
         self.begin()
 
     def begin(self) -> None:
@@ -34,6 +36,8 @@ class UserClock:
 
     def ready_at(self, oldest: float | None) -> float:
         """When to step, if the frame that waits longest arrived at `oldest` (None: no frame waits)."""
+        if oldest is None and self._patient:
+            return NEVER
         if oldest is None:
             return self.next + GRACE_SECONDS
         # After a gap the clock restarts with this frame.
@@ -68,4 +72,5 @@ class UserClock:
         """A step begins. After a stall of the machine the clock does not catch up: the whole conversation would be
         late from then on."""
         self._last_step = now
-        self.next = max(self.next, now - 2 * FRAME_SECONDS) + FRAME_SECONDS
+        # It does after a stall of the connection, whose frames then arrive together.
+        self.next = (self.next if self._patient else max(self.next, now - 2 * FRAME_SECONDS)) + FRAME_SECONDS

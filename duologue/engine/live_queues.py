@@ -11,6 +11,7 @@ from duologue.audio.framing import Framer
 from duologue.engine.session import AgentFrame
 
 BACKLOG_FRAMES = 25  # of the user that may wait: 2 s
+PATIENT_BACKLOG_FRAMES = 375  # of a user whose late frames are waited for: 30 s
 SLACK_FRAMES = 2  # that may wait without harm; with more, the user's silence is skipped to catch up
 UNREAD_FRAMES = 25  # of the agent that may wait to be taken: 2 s; above, the oldest is dropped
 BEHIND_SECONDS = 10.0  # how long a reader may be too slow before the conversation ends
@@ -49,8 +50,8 @@ class Counter:
 class UserQueue:
     """Frames of the user that have arrived and wait to be heard."""
 
-    def __init__(self, frame_size: int, counter: Counter):
-        self._frame_size, self._counter = frame_size, counter
+    def __init__(self, frame_size: int, counter: Counter, patient: bool = False):
+        self._frame_size, self._counter, self._patient = frame_size, counter, patient
         self._framer = Framer(frame_size)
         self._frames: deque[tuple[float, np.ndarray]] = deque()  # (time of arrival, frame)
         self.begin()
@@ -73,10 +74,10 @@ class UserQueue:
         return self._frames[0][0] if self._frames else None
 
     def push(self, wav_S: np.ndarray, now: float) -> None:
-        """Add any number of samples. Above 2 s the oldest frames are dropped."""
+        """Add any number of samples. Above 2 s (30 s of a patient session) the oldest frames are dropped."""
         for frame_S in self._framer.push(wav_S):
             self._frames.append((now, frame_S))
-        while len(self._frames) > BACKLOG_FRAMES:
+        while len(self._frames) > (PATIENT_BACKLOG_FRAMES if self._patient else BACKLOG_FRAMES):
             self._frames.popleft()
             self._counter.dropped += 1
 
@@ -86,7 +87,7 @@ class UserQueue:
         while True:
             came, user_S = self._frames.popleft()
             before, self._quiet = self._quiet, rms_of(user_S) < LOUD_USER
-            skip = len(self._frames) > SLACK_FRAMES and before and self._quiet
+            skip = len(self._frames) > SLACK_FRAMES and before and self._quiet and not self._patient
             if not skip or rms_of(self._frames[0][1]) >= LOUD_USER:
                 return came, user_S
             self._counter.dropped += 1

@@ -3,18 +3,22 @@
 import secrets
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
+from duologue.audio.activity import LOUD_USER, rms_of
 from duologue.audio.files import clean
+from duologue.engine.dictation import Dictation
 from duologue.engine.live_clock import FRAME_SECONDS, UserClock
 from duologue.engine.live_queues import UNREAD_FRAMES, AgentQueue, Counter, Counts, UserQueue
 from duologue.engine.session import AgentFrame, CaptionStreams
-from duologue.interfaces import Frames
+from duologue.interfaces import Frames, TextMarks
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
 
+CHOSEN = -2  # the model chose the text token of a frame itself
 NOWHERE = -1  # the slot of a session that has none yet
 
 
@@ -39,22 +43,28 @@ class LiveSession:
         tokenizer: Tokenizer,
         frame_size: int,
         now: Callable[[], float],
+        marks: TextMarks,
+        patient: bool = False,
     ):
+        """`patient`: the conversation waits for the user's sound, however late it comes, and hears all of it, so that
+        what is said never depends on the line."""
         self.id = secrets.token_hex(4)
         self.sampling = sampling
         self.slot = NOWHERE
         self.ended: str | None = None  # the reason, after the end
         self.fresh, self.paused = True, False  # fresh: its slot must be reset
         self.last_sound = now()  # when the user's sound last arrived
-        self.clock = UserClock(now())
+        self.clock = UserClock(now(), patient)
         self._lock, self._wake, self._sink, self._now = lock, wake, sink, now
-        self._tokenizer, self._frame_size = tokenizer, frame_size
+        self._tokenizer, self._frame_size, self._marks = tokenizer, frame_size, marks
         self._counter = Counter()
-        self._user, self._agent = UserQueue(frame_size, self._counter), AgentQueue(self._counter)
+        self._user, self._agent = UserQueue(frame_size, self._counter, patient), AgentQueue(self._counter)
         self._begin_past()
 
     def _begin_past(self) -> None:
         self._transcripts = CaptionStreams(self._tokenizer)
+        self._dictation = Dictation(self._tokenizer, self._marks)
+        self._dictated = CHOSEN
         self._primed = False  # whether the silent first frame was heard
         self._met = False  # whether a frame of the user was heard
         self._frame = 0
@@ -109,6 +119,37 @@ class LiveSession:
                 self._agent.clear()
                 self._lock.notify()
 
+    def dictate(self, text: str) -> None:
+        """Have the agent say this, after what it is told already, once the user is silent."""
+        with self._lock:
+            self._dictation.push(text)
+
+    def hold(self) -> None:
+        """Keep the agent silent, after what it is told, until it is told more or the user speaks; 12 s at most."""
+        with self._lock:
+            self._dictation.hold()
+
+    def release(self) -> None:
+        """Let the agent speak for itself again, once what it is told is said."""
+        with self._lock:
+            self._dictation.release()
+
+    def stop_dictating(self) -> str:
+        """The agent speaks for itself again, at once. Returns what it was told and did not say."""
+        with self._lock:
+            return self._dictation.stop()
+
+    @property
+    def cuts(self) -> int:
+        """How often the user's voice has stopped what the agent was told to say."""
+        return self._dictation.cuts
+
+    @property
+    def dictates(self) -> bool:
+        """Whether the agent has been told words that it has not said yet."""
+        with self._lock:
+            return self._dictation.speaks
+
     def end(self, reason: str) -> None:
         """Free the slot. The agent's last frames may still be taken. The first reason counts."""
         with self._lock:
@@ -162,7 +203,20 @@ class LiveSession:
             self.clock.missed()
             self._counter.missing += self._met
         self.clock.stepped(now)
+        self._dictation.hear(rms_of(self._user_S) >= LOUD_USER)
+        self._dictated = CHOSEN
         return self._user_S
+
+    @property
+    def told(self) -> bool:
+        """Whether the text is dictated in the step that begins now."""
+        return self._dictation.active and not self._void
+
+    def write(self, token: int) -> int:
+        """Returns the text token to write instead of `token`, which the model chose."""
+        with self._lock:
+            self._dictated = self._dictation.write(token)
+            return self._dictated
 
     def say(self, frames: Frames, done: float) -> None:
         """Take this slot's part of a finished step."""
@@ -175,6 +229,7 @@ class LiveSession:
             if self.came is not None:
                 self._counter.response = max(self._counter.response, done - self.came)
             said = self._transcripts.said(self._frame, frames, self.slot)
+            said = replace(said, dictated=self._dictated)
             slow = self._agent.push(said, done)
         if self._sink is not None:
             self._sink(self._user_S, said, frames.heard_BQ[self.slot], frames.tokens_BK[self.slot])

@@ -36,7 +36,8 @@ SUFFIXES = (".wav", ".json", TRACE)
 
 class Recorder:
     """Writes conversations into a folder, three files each: NAME.wav (left the agent, right the user), NAME.json (its
-    words) and NAME.trace.jsonl (a header, then `[text, *agent, *user]` tokens a frame). They get their names when the
+    words) and NAME.trace.jsonl (a header, then `[text, *agent, *user]` tokens a frame, after
+    `{"dictated": token}` where the text was dictated). They get their names when the
     conversation has ended; a name that exists gets a number. Only the owner may read them. The next recorder removes
     the unfinished files of one that was killed. Raises InputError if the folder cannot be written."""
 
@@ -90,6 +91,7 @@ class Track:
         self._frames = 0
         self._closed = False
         self.failed = False
+        self.played: int | None = None  # how many of the agent's frames the user has heard; None: all
 
     def __call__(
         self, user_S: np.ndarray, said: AgentFrame, heard_Q: np.ndarray, tokens_K: np.ndarray
@@ -132,6 +134,8 @@ class Track:
         # The agent's answer to a frame is played during the next one.
         self._wav.write(np.stack([self._before_S, user_S], 1))
         self._before_S = said.wav_S
+        if said.dictated >= 0:
+            self._trace.write(json.dumps({"dictated": said.dictated}) + "\n")
         self._trace.write(json.dumps([*tokens_K.tolist(), *heard_Q.tolist()]) + "\n")
         self._words.push(said.frame, said.token, rms_of(said.wav_S))
         self._user.push(said.frame, said.user_token, rms_of(user_S))
@@ -156,6 +160,8 @@ class Track:
         if self._wav is None or self._trace is None:
             return
         self._wav.close()
+        if self.played is not None:
+            self._words.forget_after(self.played)
         report = self._header | {"frames": self._frames} | transcript(self._words, self._user)
         with os.fdopen(_create(self._path(".json", True)), "w") as file:
             file.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
@@ -209,8 +215,9 @@ def replay(model: Model, trace: Path) -> tuple[np.ndarray, np.ndarray]:
     """Replay the conversation of a trace: the recorded tokens and those of now, `[T, 1 + Q]` each. Raises InputError if
     the trace is damaged."""
     try:
-        header, *rows = [json.loads(line) for line in trace.read_text().splitlines()]
+        header, *lines = [json.loads(line) for line in trace.read_text().splitlines()]
         sampling = Sampling(**header["sampling"])
+        rows, dictated = _frames_of(lines)
         rows_TK = np.array(rows, np.int64)
         spoken = 1 + model.lm.config.spoken
         if rows_TK.ndim != 2 or rows_TK.shape[1] != spoken + model.lm.config.heard:
@@ -222,5 +229,20 @@ def replay(model: Model, trace: Path) -> tuple[np.ndarray, np.ndarray]:
     backend, alone = TorchBackend(model), np.ones(1, bool)
     backend.start({0: sampling})
     backend.step(np.zeros((1, backend.frame_size), np.float32), alone)
-    now = [backend.step_codes(row_K[None, spoken:], alone).tokens_BK[0] for row_K in rows_TK]
+    now = []
+    for frame, row_K in enumerate(rows_TK):
+        token = dictated.get(frame)
+        rewrite = None if token is None else lambda _, token=token: np.array([token])
+        now.append(backend.step_codes(row_K[None, spoken:], alone, rewrite).tokens_BK[0])
     return rows_TK[:, :spoken], np.array(now)
+
+
+def _frames_of(lines: list) -> tuple[list, dict[int, int]]:
+    """The rows of a trace, and the text tokens that were dictated, by their frame."""
+    rows, dictated = [], {}
+    for line in lines:
+        if isinstance(line, dict):
+            dictated[len(rows)] = int(line["dictated"])
+        else:
+            rows.append(line)
+    return rows, dictated

@@ -17,7 +17,8 @@ from duologue.weights import Model
 class AgentFrame:
     """The agent's output in one frame. `frame` is its index in the conversation: it answers the user's frame `frame -
     1`, and is played during the user's `frame`. `text` is what the token adds to the text (-2: no token). `user_text`
-    and `user_token` are the same of the user's transcript, if the model writes one (-1: it does not)."""
+    and `user_token` are the same of the user's transcript, if the model writes one (-1: it does not).
+    `dictated` is the text token that the model was told to write in this step (-2: it chose one)."""
 
     frame: int
     wav_S: np.ndarray
@@ -25,6 +26,7 @@ class AgentFrame:
     token: int
     user_text: str = ""
     user_token: int = -1
+    dictated: int = -2
 
 
 class CaptionStreams:

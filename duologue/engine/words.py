@@ -45,6 +45,12 @@ class Words:
             self.text = (self.text or "") + piece
         return piece
 
+    def forget_after(self, frame: int) -> None:
+        """Only the words that begin in the first `frame` frames were heard."""
+        heard = [word for word in self.words if word.start < frame * FRAME_SECONDS]
+        if len(heard) < len(self.words):
+            self.words, self.text = heard, " ".join(word.text for word in heard)
+
     def _word(self, text: str, came: float) -> Word:
         """A word whose first token came at this time."""
         self._open = True

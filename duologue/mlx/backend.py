@@ -5,7 +5,7 @@ from collections.abc import Callable
 import mlx.core as mx
 import numpy as np
 
-from duologue.interfaces import Frames, check_duplex
+from duologue.interfaces import Frames, Rewrite, TextMarks, check_duplex
 from duologue.lm.persona import Persona
 from duologue.lm.sampling import Sampling
 from duologue.mlx.device import on_gpu
@@ -13,7 +13,7 @@ from duologue.mlx.load import Quantize, load_codec, load_lm
 from duologue.mlx.model import TO_GENERATE
 from duologue.mlx.persona import Prefix
 from duologue.mlx.state import compiled
-from duologue.mlx.step import init_state, restart, step_frame
+from duologue.mlx.step import StepOutput, init_state, listen, restart, speak, step_frame
 from duologue.weights import Model
 
 
@@ -34,6 +34,7 @@ class MLXBackend:
         self.model, self.slots = model, slots
         self.sample_rate = model.codec_config.sample_rate
         self.frame_size = model.codec_config.frame_size
+        self.marks = TextMarks(model.files.config.lm.pad_id, model.files.config.lm.epad_id)
         self._compile = compile or on_gpu()
         self._codec, self._lm = load_codec(model), load_lm(model, dtype, quantize)
         self._prefix = None if told is None else Prefix(self._lm, told)
@@ -69,36 +70,42 @@ class MLXBackend:
         self._state.references.refer(slot, mx.array(vectors_TD))
         self._settle()
 
-    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
-        return self._run(self._step, wav_BS, exec_B)
+    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray, rewrite: Rewrite | None = None) -> Frames:
+        return self._run(self._step, rewrite, wav_BS, exec_B)
 
-    def step_codes(self, heard_BQ: np.ndarray, exec_B: np.ndarray) -> Frames:
+    def step_codes(self, heard_BQ: np.ndarray, exec_B: np.ndarray, rewrite: Rewrite | None = None) -> Frames:
         """As `step`, on the codes of a frame that was heard before."""
-        return self._run(self._step_codes, heard_BQ.astype(np.int32), exec_B)
+        return self._run(self._step_codes, rewrite, heard_BQ.astype(np.int32), exec_B)
 
-    def _run(self, step: Callable[..., tuple[mx.array, ...]], *inputs: np.ndarray) -> Frames:
+    def _run(
+        self, step: Callable[..., tuple[mx.array, ...]], rewrite: Rewrite | None, *inputs: np.ndarray
+    ) -> Frames:
         self._codec_state.grow()
         self._state.grow()
-        out = self._steps[step](*[mx.array(value) for value in inputs])
+        heard, exec_B = (mx.array(value) for value in inputs)
+        # What looks at a token while the frame is computed cannot be compiled.
+        out = self._steps[step](heard, exec_B) if rewrite is None else step(heard, exec_B, rewrite)
         self._settle(*out)
         wav_BS, *tokens, finite_B = (np.array(value) for value in out)
         text_B, user_text_B, heard_BQ, tokens_BK = (value.astype(np.int64) for value in tokens)
         return Frames(wav_BS, text_B, user_text_B, heard_BQ, tokens_BK, finite_B)
 
-    def _step(self, wav_BS: mx.array, exec_B: mx.array) -> tuple[mx.array, ...]:
+    def _step(
+        self, wav_BS: mx.array, exec_B: mx.array, rewrite: Rewrite | None = None
+    ) -> tuple[mx.array, ...]:
         hear_B = exec_B
         if self._prefix is not None:  # whose last frame is heard in place of the first
             hear_B = exec_B & ~self._prefix.first(self._state)
         codes_BQT = self._codec.encode_frame(self._codec_state, wav_BS, hear_B)
-        return self._step_codes(codes_BQT[:, : self._lm.config.heard, 0], exec_B)
+        return self._step_codes(codes_BQT[:, : self._lm.config.heard, 0], exec_B, rewrite)
 
-    def _step_codes(self, heard_BQ: mx.array, exec_B: mx.array) -> tuple[mx.array, ...]:
+    def _step_codes(
+        self, heard_BQ: mx.array, exec_B: mx.array, rewrite: Rewrite | None = None
+    ) -> tuple[mx.array, ...]:
         heard_BQ, audio_BQ = heard_BQ.astype(mx.int32), None
         if self._prefix is not None:
             heard_BQ, audio_BQ = self._prefix.tokens(self._prefix.first(self._state), heard_BQ)
-        _, tokens_BK, user_text_B, _, finite_B = step_frame(
-            self._lm, self._state, heard_BQ, exec_B, audio_BQ=audio_BQ
-        )
+        _, tokens_BK, user_text_B, _, finite_B = self._frame(heard_BQ, exec_B, audio_BQ, rewrite)
         spoken_BQ = tokens_BK[:, 1:]
         ready_B = (spoken_BQ >= 0).all(-1)
         codes_BQ1 = mx.maximum(spoken_BQ, 0)[..., None]
@@ -107,6 +114,15 @@ class MLXBackend:
         wav_BS = mx.where(ready_B[:, None], wav_BS, 0.0)
         text_B = mx.where(ready_B, tokens_BK[:, 0], TO_GENERATE)
         return wav_BS, text_B, user_text_B, heard_BQ, tokens_BK, finite_B
+
+    def _frame(
+        self, heard_BQ: mx.array, exec_B: mx.array, audio_BQ: mx.array | None, rewrite: Rewrite | None
+    ) -> StepOutput:
+        if rewrite is None:
+            return step_frame(self._lm, self._state, heard_BQ, exec_B, audio_BQ=audio_BQ)
+        thought = listen(self._lm, self._state, heard_BQ, exec_B)
+        text_B = mx.array(rewrite(np.array(thought.text_B).astype(np.int64)).astype(np.int32))
+        return speak(self._lm, self._state, thought, text_B, audio_BQ, exec_B)
 
     def _settle(self, *out: mx.array) -> None:
         """Evaluate the state: a lazy array belongs to the thread that created it, and the next step may run on

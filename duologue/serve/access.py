@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
+from duologue.serve.client_secrets import ClientSecrets
 from duologue.serve.settings import BAD_KEYS_PER_MINUTE, Settings
 
+SECRET_PATHS = "/v1/realtime", "/v1/realtime/calls"  # which a short-lived key opens
 ADDRESSES = 1000  # whose wrong keys are remembered
 
 
@@ -25,6 +27,7 @@ class Access:
         self._hosts |= {_host(origin) for origin in self._origins} - {""}
         self._keys = [_digest(key) for key in settings.keys]
         self._twilio_token = settings.twilio_token
+        self.secrets = ClientSecrets()
         self._now = now
         self._bad: OrderedDict[str, list[float]] = OrderedDict()
 
@@ -65,7 +68,10 @@ class Access:
 
     def _key_refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
         """A correct key is accepted, whatever else was tried from the same address."""
-        if sum(hmac.compare_digest(_digest(shown_key(connection)), key) for key in self._keys):
+        shown = shown_key(connection)
+        if sum(hmac.compare_digest(_digest(shown), key) for key in self._keys):
+            return None
+        if self.secrets.opens(shown) and connection.scope["path"].rstrip("/") in SECRET_PATHS:
             return None
         address = connection.client.host if connection.client else ""
         now = self._now()

@@ -21,8 +21,12 @@ from duologue.engine.recorder import Recorder
 from duologue.interfaces import Backend
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
-from duologue.serve.access import Access
+from duologue.serve.access import Access, shown_key
+from duologue.serve.client_secrets import create
+from duologue.serve.delegates import delegate_of
 from duologue.serve.kyutai import chat, published
+from duologue.serve.line import Lines
+from duologue.serve.live_routes import LiveSessions, live_routes
 from duologue.serve.metrics import Metrics
 from duologue.serve.openai_realtime import realtime
 from duologue.serve.openai_transcription import transcription
@@ -71,8 +75,9 @@ class Service:
             observe_answer=self.metrics.response.observe,
         )
         self.recorder = Recorder(record, tokenizer, backend.sample_rate) if record else None
-        self.pool = Pool(self.engine, settings, self.metrics, self.recorder, name)
+        self.pool = Pool(self.engine, settings, self.metrics, self.recorder, name, delegate_of(settings))
         self.access = Access(settings)
+        self.lines = Lines()
 
     def status(self) -> dict:
         free = self.engine.backend.slots - self.engine.used
@@ -116,19 +121,26 @@ def create_app(service: Service) -> Starlette:
 
     async def kyutai(websocket: WebSocket) -> None:
         if await _let_in(service, websocket):
-            await chat(websocket, service.pool, service.sampling)
+            await chat(websocket, service.pool, service.lines, service.sampling)
 
     async def openai(websocket: WebSocket) -> None:
         if not await _let_in(service, websocket):
             return
         ears = service.speech.ears
         if websocket.query_params.get("intent") != "transcription":
-            await realtime(websocket, service.pool, service.sampling)
+            settings = service.access.secrets.settings(shown_key(websocket))
+            await realtime(websocket, service.pool, service.lines, service.sampling, settings)
         elif ears is not None:
             await transcription(websocket, ears, service.settings.time_limit)
         else:
             text = "this server has no model of recognition: start it with --stt MODEL"
             await websocket.send_denial_response(JSONResponse({"error": text}, 501))
+
+    async def client_secrets(request: Request) -> Response:
+        settings = service.settings
+        return _refused(service, request) or await create(
+            request, service.access.secrets, service.name, settings.time_limit
+        )
 
     async def telephone(websocket: WebSocket) -> None:
         if await _let_in(service, websocket, service.access.twilio_refusal):
@@ -140,7 +152,9 @@ def create_app(service: Service) -> Starlette:
         if calls is None:
             text = "this server cannot do WebRTC: pip install 'duologue[webrtc]'"
             return JSONResponse({"error": text}, 501)
-        return await (calls.hang_up(request) if "id" in request.path_params else calls.offer(request))
+        if "id" in request.path_params:
+            return await calls.hang_up(request)
+        return await calls.offer(request, service.access.secrets.settings(shown_key(request)))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
@@ -157,10 +171,16 @@ def create_app(service: Service) -> Starlette:
         Route("/metrics", metrics),
         WebSocketRoute("/api/chat", kyutai),
         WebSocketRoute("/v1/realtime", openai),
+        Route("/v1/realtime/client_secrets", client_secrets, methods=["POST"]),
         Route("/v1/realtime/calls", webrtc, methods=["POST"]),
         Route("/v1/realtime/calls/{id}", webrtc, methods=["DELETE"]),
         Route("/v1/realtime/calls/{id}/hangup", webrtc, methods=["POST"]),
         WebSocketRoute("/v1/twilio", telephone),
+        *live_routes(
+            LiveSessions(service.pool, service.lines, service.sampling, calls),
+            lambda connection: _refused(service, connection),
+            lambda websocket: _let_in(service, websocket),
+        ),
         *speech_routes(
             service.speech,
             service.name,

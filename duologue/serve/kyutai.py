@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from duologue.audio.opus import OpusReader, OpusWriter
 from duologue.errors import InputError
 from duologue.lm.sampling import Sampling
+from duologue.serve.line import Line, Lines, comes_back, wants_to_stay
 from duologue.serve.link import Budget, Pcm16, RateLimiter, first_to_end, in_time
 from duologue.serve.pool import Call, Ended, Pool
 from duologue.serve.settings import (
@@ -28,7 +29,7 @@ from duologue.serve.settings import (
 class Kind(IntEnum):
     """The first byte of a message."""
 
-    HANDSHAKE, AUDIO, TEXT, CONTROL, EVENT, ERROR, PING = range(7)
+    HANDSHAKE, AUDIO, TEXT, CONTROL, EVENT, ERROR, PING, PLAYED = range(8)
 
 
 class Control(IntEnum):
@@ -93,13 +94,25 @@ def published(sampling: Sampling) -> dict[str, Any]:
     return {name: getattr(sampling, field) for name, (field, _, _) in LIMITS.items()}
 
 
-async def chat(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
-    """Hold a conversation over an admitted connection, to its end."""
+async def chat(websocket: WebSocket, pool: Pool, lines: Lines, default: Sampling) -> None:
+    """Hold a conversation over an admitted connection, to its end; or go on with one whose connection was lost."""
     await websocket.accept()
-    chat = _Chat(websocket, pool)
+    query = websocket.query_params
+    if comes_back(query):
+        if not await lines.resume(websocket, query):
+            text = "That conversation is over: please start a new one."
+            await websocket.send_bytes(bytes([Kind.ERROR]) + text.encode())
+            await websocket.close(1008, "over")
+        return
+    name = secrets.token_urlsafe(16) if wants_to_stay(query) else None
+    await lines.hold(websocket, name, lambda line: _converse(line, pool, name, query, default))
+
+
+async def _converse(line: Line, pool: Pool, name: str | None, query: QueryParams, default: Sampling) -> None:
+    chat = _Chat(line, pool, name)
     try:
         try:
-            await chat.run(wishes(websocket.query_params, default))
+            await chat.run(wishes(query, default))
         except InputError as error:
             raise Ended("invalid", f"{error}.") from None
     except Ended as ended:
@@ -108,9 +121,13 @@ async def chat(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
         pass
 
 
+def _resumed(received: int) -> bytes:
+    return bytes([Kind.EVENT]) + json.dumps({"type": "resumed", "received": received}).encode()
+
+
 class _Chat:
-    def __init__(self, websocket: WebSocket, pool: Pool):
-        self._socket, self._pool = websocket, pool
+    def __init__(self, line: Line, pool: Pool, name: str | None):
+        self._line, self._pool, self._name = line, pool, name
         self._call: Call | None = None
         self._events = False
 
@@ -134,9 +151,11 @@ class _Chat:
     # Out
 
     async def _talk(self) -> None:
-        call = self._call = await self._pool.admit(self._sampling, "kyutai", self._queue)
+        patient = self._name is not None
+        call = self._call = await self._pool.admit(self._sampling, "kyutai", self._queue, patient)
         call.first_sound = FIRST_SOUND_SECONDS
         await self._announce(call)
+        self._line.announce = _resumed
         await self._send(Kind.HANDSHAKE, b"")
         told = asyncio.get_running_loop().time()
         while True:
@@ -163,6 +182,7 @@ class _Chat:
             sampling=published(self._sampling),
             time_limit_s=settings.time_limit,
             idle_limit_s=settings.idle_limit,
+            resume=self._name,
         )
 
     async def _stats(self, call: Call) -> None:
@@ -187,7 +207,7 @@ class _Chat:
             await self._send(Kind.EVENT, json.dumps(event).encode())
 
     async def _send(self, kind: Kind, payload: bytes) -> None:
-        await in_time(self._socket.send_bytes(bytes([kind]) + payload))
+        await in_time(self._line.send(bytes([kind]) + payload, counts=kind != Kind.PING))
 
     async def goodbye(self, ended: Ended) -> None:
         """Send the last message; skipped if the peer does not read it."""
@@ -197,7 +217,7 @@ class _Chat:
             if code != 1000:
                 hint = f" (in {ended.retry:.0f} s)" if ended.retry else ""
                 await self._send(Kind.ERROR, f"{ended.text}{hint}".encode())
-            await in_time(self._socket.close(code, ended.reason))
+            await in_time(self._line.close(code, ended.reason))
         except (Ended, WebSocketDisconnect, RuntimeError):
             pass
 
@@ -206,12 +226,9 @@ class _Chat:
     async def _receive(self) -> None:
         limiter, self._restarts = RateLimiter(), Budget(RESTARTS_PER_SECOND, RESTARTS_BURST)
         while True:
-            message = await self._socket.receive()
-            if message["type"] == "websocket.disconnect":
-                raise WebSocketDisconnect(message.get("code", 1006))
-            data = message.get("bytes") or b""
-            await limiter.message(len(data or message.get("text") or ""))
-            if not data:
+            data = await self._line.receive()
+            await limiter.message(len(data))
+            if not data or isinstance(data, str):
                 continue
             if len(data) > CHAT_MESSAGE:
                 raise Ended("too_big")
@@ -228,6 +245,8 @@ class _Chat:
                 await self._control(self._call, data[1:2])
             elif self._events and data[0] == Kind.PING:
                 await self._send(Kind.PING, data[1 : 1 + PING_BYTES])
+            elif self._events and data[0] == Kind.PLAYED and self._call is not None:
+                self._call.played(int.from_bytes(data[1:5], "little"))
 
     async def _control(self, call: Call, action: bytes) -> None:
         if action == bytes([Control.PAUSE]):

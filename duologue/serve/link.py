@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 import numpy as np
+from starlette.requests import Request
 
 from duologue.audio.activity import rms_of
 from duologue.audio.framing import FRAME_SIZE, Framer
@@ -12,6 +13,7 @@ from duologue.serve.pool import Ended
 from duologue.serve.settings import (
     AUDIO_BURST_SECONDS,
     FLOOD,
+    MESSAGE,
     MESSAGES_BURST,
     MESSAGES_PER_SECOND,
     SEND_SECONDS,
@@ -111,3 +113,13 @@ async def in_time(sending: Awaitable[None]) -> None:
             await sending
     except TimeoutError:
         raise Ended("slow") from None
+
+
+async def read_body(request: Request) -> bytes:
+    """The body of a request; of one that is longer than a message may be, a little more than that."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MESSAGE:
+            break
+    return body

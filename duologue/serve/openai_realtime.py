@@ -7,61 +7,88 @@ so only while the agent is silent, or when the agent really yields.
 
 import base64
 import binascii
-import json
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import numpy as np
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from duologue.audio.activity import LOUD, LOUD_USER
-from duologue.audio.framing import FRAME_SIZE
 from duologue.engine.session import AgentFrame
 from duologue.lm.sampling import Sampling
-from duologue.serve.kyutai import CLOSE
-from duologue.serve.link import RATE, RateLimiter, VoiceActivity, first_to_end, in_time
+from duologue.serve.delegation import FILLER
+from duologue.serve.line import Lines, comes_back, wants_to_stay
+from duologue.serve.link import RATE, VoiceActivity
 from duologue.serve.openai_events import Event, Reply, Shelf, Transcript, new_id, written
+from duologue.serve.openai_exchange import Exchange
 from duologue.serve.openai_session import DEFAULT, SessionSettings, described, session_object
-from duologue.serve.openai_wire import SocketWire, Wire
-from duologue.serve.pool import Call, Ended, Pool
+from duologue.serve.openai_tools import FunctionCall, spoken
+from duologue.serve.openai_wire import Wire
+from duologue.serve.pool import Call, Pool
+from duologue.serve.questions import Questions
 
 QUIET_FRAMES = 8  # frames of silence that end a response, or the user's turn
 SPEAKS_FRAMES = 3  # frames of voice that begin the user's turn
 SETTLE_FRAMES = 5  # frames after the user's turn in which its last words are transcribed
 UNREAD = "text_not_supported"  # the model takes no text input, and writes text only while it speaks
 EMPTY_FRAMES = 125  # frames that a requested response may stay empty: 10 s
+CALLS = 100  # functions and replies that are remembered
 ITEM, METADATA = 1 << 16, 1 << 14  # bytes of JSON
-AHEAD_FRAMES = 4  # frames of the user in the engine, which skips silence when more wait; the rest waits here
 LEAST = RATE // 10  # minimum samples of a turn
-MISTAKES = 20  # invalid messages before the connection is closed
 
 
-async def realtime(websocket: WebSocket, pool: Pool, default: Sampling) -> None:
-    """Hold a conversation over an admitted connection, to its end."""
-    offered = websocket.scope.get("subprotocols", [])
+async def realtime(
+    websocket: WebSocket,
+    pool: Pool,
+    lines: Lines,
+    default: Sampling,
+    settings: SessionSettings = DEFAULT,
+) -> None:
+    """Hold a conversation over an admitted connection, to its end; or go on with one whose connection was lost."""
+    offered, query = websocket.scope.get("subprotocols", []), websocket.query_params
     await websocket.accept("realtime" if "realtime" in offered else None)
+    if comes_back(query):
+        if not await lines.resume(websocket, query):
+            await websocket.close(1008, "over")
+        return
+    stays = wants_to_stay(query)
 
     async def waiting(*_) -> None:
         """No event: some clients end on an event that they do not know."""
 
     def admit() -> Awaitable[Call]:
-        return pool.admit(replace(default, seed=secrets.randbits(31)), "openai", waiting)
+        return pool.admit(replace(default, seed=secrets.randbits(31)), "openai", waiting, stays)
 
-    model = websocket.query_params.get("model", pool.model)
-    await Conversation(SocketWire(websocket), pool, model).hold(admit)
+    session = session_object(query.get("model", pool.model)[:100], pool.settings.time_limit)
+    name = session["id"] if stays else None
+    await lines.hold(websocket, name, lambda line: Conversation(line, pool, session, settings).hold(admit))
 
 
-class Conversation:
-    """One conversation in this protocol."""
+class Conversation(Exchange):
+    """A conversation in the events of the protocol."""
 
-    def __init__(self, wire: Wire, pool: Pool, model: str, settings: SessionSettings = DEFAULT):
-        self._wire, self._pool = wire, pool
-        self._call: Call | None = None
-        self._session, self._settings = session_object(model[:100], pool.settings.time_limit), settings
+    HANDLED = frozenset(
+        (
+            "session.update",
+            "input_audio_buffer.append",
+            "input_audio_buffer.commit",
+            "input_audio_buffer.clear",
+            "output_audio_buffer.clear",
+            "response.create",
+            "response.cancel",
+            "conversation.item.create",
+            "conversation.item.truncate",
+            "conversation.item.delete",
+            "conversation.item.retrieve",
+        )
+    )
+
+    def __init__(self, wire: Wire, pool: Pool, session: Event, settings: SessionSettings = DEFAULT):
+        super().__init__(wire, pool)
+        self._session, self._settings = session, settings
         self._reads, self._writes = self._settings.codecs()
-        self._ahead: deque[np.ndarray] = deque()  # the user's sound that arrived early
         self._uncommitted = 0  # samples of the user since the last turn
         self._unread = False  # the client sent text, which the model does not read
         self._reply: Reply | None = None
@@ -73,52 +100,36 @@ class Conversation:
         self._transcribes = False
         self._frames = 0
         self._items = Shelf()
-        self._mistakes = 0
+        self._questions = Questions()
+        self._called: deque[str] = deque(maxlen=CALLS)  # the ids of functions that were called
+        self._pieces: deque[tuple[str, list[tuple[int, str]]]] = deque(
+            maxlen=CALLS
+        )  # of the replies, by item
 
-    async def hold(self, admit: Callable[[], Awaitable[Call]]) -> None:
-        """Serve it until it ends, then close the connection."""
-        reason, self._limiter = "gone", RateLimiter()
-        try:
-            await first_to_end(self._receive(), self._talk(admit))
-        except Ended as ended:
-            reason = ended.reason
-            await self._goodbye(ended)
-        except (WebSocketDisconnect, RuntimeError):  # RuntimeError: a message after the peer has closed
-            pass
-        finally:
-            if self._call is not None:
-                self._call.close(reason)
+    def _update(self) -> Event:
+        return {"type": "session.updated", "session": described(self._session, self._settings)}
 
-    async def _goodbye(self, ended: Ended) -> None:
-        if self._call is not None:
-            self._call.close(ended.reason)  # free the slot before telling a slow peer why
-        try:
-            if CLOSE.get(ended.reason):
-                hint = f" (in {ended.retry:.0f} s)" if ended.retry else ""
-                await self._error("server_error", ended.reason, ended.text + hint)
-            await in_time(self._wire.close(CLOSE.get(ended.reason, 1000), ended.reason))
-        except (Ended, WebSocketDisconnect, RuntimeError):
-            pass
-
-    # Out
-
-    async def _send(self, *events: Event) -> None:
-        for event in events:
-            await in_time(self._wire.send(json.dumps({"event_id": new_id("event"), **event})))
-
-    async def _error(self, kind: str, code: str, text: str, event_id: str | None = None) -> None:
-        error = {"type": kind, "code": code, "message": text, "param": None, "event_id": event_id}
-        await self._send({"type": "error", "error": error})
-
-    async def _talk(self, admit: Callable[[], Awaitable[Call]]) -> None:
-        call = self._call = await admit()
+    async def _begin(self) -> None:
         await self._send({"type": "session.created", "session": described(self._session, self._settings)})
-        while True:
-            for said in await call.said():
-                self._feed(call)
-                await self._write_down(said)
-                await self._say(said)
-                self._frames += 1
+
+    async def _tell(self, said: AgentFrame) -> None:
+        question = self._questions.push(said)
+        if question is not None and self._settings.tools:
+            await self._call_function(question)
+        await self._write_down(said)
+        await self._say(said)
+        self._frames += 1
+
+    async def _call_function(self, question: str) -> None:
+        """The client works at a question; meanwhile the agent says that it will see, and is then silent."""
+        assert self._call is not None
+        self._call.delegation = None  # it is the client's work
+        await self._end_reply()
+        function = FunctionCall(self._settings.tools[0], question)
+        self._called.append(function.call_id)
+        await self._send(*function.events())
+        self._call.session.dictate(FILLER)
+        self._call.session.hold()
 
     async def _say(self, said: AgentFrame) -> None:
         voiced = self._agent.push(said.wav_S, bool(said.text))
@@ -161,6 +172,7 @@ class Conversation:
         if reason == "turn_detected":
             await self._send({"type": "input_audio_buffer.speech_started", **self._moment("start")})
         self._items.keep(reply.item("completed"))
+        self._pieces.append((reply.item_id, reply.pieces))
         await self._send(*reply.end(status, reason))
         if reply.begun:
             await self._send(*self._playback("stopped" if status == "completed" else "cleared", reply))
@@ -192,18 +204,11 @@ class Conversation:
         return {f"audio_{edge}_ms": 80 * self._frames, "item_id": self._turn or new_id("item")}
 
     async def hear(self, wav_S: np.ndarray) -> None:
-        """Add the user's sound at 24 kHz. Sound that arrives early waits for its time; none of it is dropped."""
-        self._limiter.take(wav_S.size)
-        if self._call is None:
-            return
-        self._uncommitted += wav_S.size
-        self._ahead.extend(wav_S[at : at + FRAME_SIZE] for at in range(0, wav_S.size, FRAME_SIZE))
-        self._feed(self._call)
-        await self._follow(wav_S)
-
-    def _feed(self, call: Call) -> None:
-        while self._ahead and call.counts().waiting < AHEAD_FRAMES:
-            call.push(self._ahead.popleft())
+        """The user's sound at 24 kHz. What comes before its time is heard at its time, all of it."""
+        await super().hear(wav_S)
+        if self._call is not None:
+            self._uncommitted += wav_S.size
+            await self._follow(wav_S)
 
     async def _follow(self, wav_S: np.ndarray) -> None:
         """Start or end the user's turn with this sound."""
@@ -236,38 +241,12 @@ class Conversation:
         )
 
     async def hush(self, seconds: float) -> None:
-        """The user is connected but has sent nothing for some time: treat that as silence."""
+        """The user has sent nothing for so long, and is there: they are silent."""
+        await super().hush(seconds)
         if self._call is not None:
-            self._call.session.silent()
             await self._follow(np.zeros(round(seconds * RATE), np.float32))
 
     # In
-
-    async def _receive(self) -> None:
-        while True:
-            message = await self._wire.receive()
-            await self._limiter.message(len(message))
-            try:
-                event = json.loads(message)
-                kind = event["type"]
-                handle = getattr(self, "_on_" + kind.replace(".", "_"), None) if kind in HANDLED else None
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                await self._mistake("invalid_json", "a message is a JSON object with a type", None)
-                continue
-            own_id = event.get("event_id")
-            if handle is None:
-                await self._mistake("unknown_event", f"unknown event type {str(kind)[:60]!r}", own_id)
-                continue
-            try:
-                await handle(event)
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                await self._mistake("invalid_value", f"a value of {kind} cannot be understood", own_id)
-
-    async def _mistake(self, code: str, text: str, event_id: str | None) -> None:
-        self._mistakes += 1
-        if self._mistakes > MISTAKES:
-            raise Ended("invalid", "Too many messages were not understood.")
-        await self._error("invalid_request_error", code, text, event_id)
 
     async def _on_session_update(self, event: Event) -> None:
         before, self._settings = self._settings, self._settings.updated(event["session"])
@@ -276,7 +255,7 @@ class Conversation:
             self._reads = reads
         if self._settings.writes != before.writes:
             self._writes = writes
-        await self._send({"type": "session.updated", "session": described(self._session, self._settings)})
+        await self._send(self._update())
 
     async def _on_input_audio_buffer_append(self, event: Event) -> None:
         try:
@@ -336,6 +315,10 @@ class Conversation:
         if len(written(item)) > ITEM:
             raise ValueError
         self._items.keep(item)
+        if item.get("type") == "function_call_output" and self._call is not None:
+            self._called.remove(item["call_id"])  # ValueError: it was not called, or has been answered
+            self._call.session.dictate(spoken(item["output"]))
+            self._call.session.release()
         self._unread |= item.get("role") == "user" and item.get("type") == "message"
         where = {"previous_item_id": event.get("previous_item_id"), "item": item}
         await self._send(
@@ -344,6 +327,11 @@ class Conversation:
 
     async def _on_conversation_item_truncate(self, event: Event) -> None:
         place = {key: event[key] for key in ("item_id", "content_index", "audio_end_ms")}
+        item = self._items.get(place["item_id"])
+        if item is not None and (pieces := dict(self._pieces).get(item["id"])) is not None:
+            heard = "".join(text for ms, text in pieces if ms < place["audio_end_ms"])
+            item["content"][0]["transcript"] = heard
+            self._items.keep(item)
         await self._send({"type": "conversation.item.truncated", **place})
 
     async def _on_conversation_item_delete(self, event: Event) -> None:
@@ -359,20 +347,3 @@ class Conversation:
             )
         else:
             await self._send({"type": "conversation.item.retrieved", "item": item})
-
-
-HANDLED = frozenset(
-    (
-        "session.update",
-        "input_audio_buffer.append",
-        "input_audio_buffer.commit",
-        "input_audio_buffer.clear",
-        "output_audio_buffer.clear",
-        "response.create",
-        "response.cancel",
-        "conversation.item.create",
-        "conversation.item.truncate",
-        "conversation.item.delete",
-        "conversation.item.retrieve",
-    )
-)

@@ -21,8 +21,9 @@ from duologue.engine.batcher import Busy
 from duologue.engine.recognise import Heard
 from duologue.serve.link import Pcm16, RateLimiter, VoiceActivity, first_to_end, in_time
 from duologue.serve.openai_events import PCM, Event, Transcript, merged, new_id
-from duologue.serve.openai_realtime import QUIET_FRAMES, SPEAKS_FRAMES, SocketWire
+from duologue.serve.openai_realtime import QUIET_FRAMES, SPEAKS_FRAMES
 from duologue.serve.openai_session import sound_of
+from duologue.serve.openai_wire import SocketWire
 from duologue.serve.pool import Ended
 from duologue.serve.speech import Ears, Failed, Listening
 

@@ -12,13 +12,13 @@ class Wire(Protocol):
     has_track: bool
     """Whether a media track carries the sound, not the events."""
 
-    async def send(self, event: str) -> None: ...
+    async def send(self, event: str, /) -> None: ...
 
     async def receive(self) -> str | bytes:
         """The next event. Raises WebSocketDisconnect at the end."""
         ...
 
-    def play(self, wav_S: np.ndarray) -> None:
+    def play(self, wav_S: np.ndarray, /) -> None:
         """Send the agent's next frame; only with a track."""
         ...
 

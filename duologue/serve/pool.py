@@ -16,6 +16,8 @@ from duologue.engine.live_queues import Counts
 from duologue.engine.recorder import Recorder, Track
 from duologue.engine.session import AgentFrame
 from duologue.lm.sampling import Sampling
+from duologue.serve.delegates import Delegate
+from duologue.serve.delegation import Delegation
 from duologue.serve.metrics import Metrics
 from duologue.serve.settings import QUEUE_NOTICE_SECONDS, WARN_BEFORE_SECONDS, Settings
 
@@ -53,10 +55,16 @@ class Pool:
     """Admits clients to the engine's slots, in order of arrival."""
 
     def __init__(
-        self, engine: Batcher, settings: Settings, metrics: Metrics, recorder: Recorder | None, model: str
+        self,
+        engine: Batcher,
+        settings: Settings,
+        metrics: Metrics,
+        recorder: Recorder | None,
+        model: str,
+        delegate: Delegate | None = None,
     ):
         self.engine, self.settings, self.metrics, self.recorder = engine, settings, metrics, recorder
-        self.model = model
+        self.model, self.delegate = model, delegate
         self.draining: float | None = None  # when conversations will be ended
         self._line: list[asyncio.Event] = []
         self._calls: set[Call] = set()
@@ -66,12 +74,14 @@ class Pool:
     def waiting(self) -> int:
         return len(self._line)
 
-    async def admit(self, sampling: Sampling, protocol: str, on_position: OnPosition) -> "Call":
-        """Wait for a slot; `on_position(position, length, seconds)` is awaited meanwhile. Raises Ended if the queue is
-        full, or the engine is down."""
+    async def admit(
+        self, sampling: Sampling, protocol: str, on_position: OnPosition, patient: bool = False
+    ) -> "Call":
+        """Wait for a slot; `on_position(position, length, seconds)` is awaited meanwhile. A `patient` session waits for
+        late frames of the user. Raises Ended if the queue is full, or the engine is down."""
         try:
-            call = self._enter(sampling, protocol, None)
-            return call or await self._wait(sampling, protocol, on_position)
+            call = self._enter(sampling, protocol, None, patient)
+            return call or await self._wait(sampling, protocol, on_position, patient)
         except Ended as ended:
             self.metrics.refused.labels(ended.reason).inc()
             raise
@@ -89,7 +99,9 @@ class Pool:
     def _full(self) -> Ended:
         return Ended("full", retry=max(RETRY_SECONDS, min(60.0, self._wait_s(len(self._line)))))
 
-    async def _wait(self, sampling: Sampling, protocol: str, on_position: OnPosition) -> "Call":
+    async def _wait(
+        self, sampling: Sampling, protocol: str, on_position: OnPosition, patient: bool
+    ) -> "Call":
         if len(self._line) >= self.settings.queue:
             raise self._full()
         place = asyncio.Event()
@@ -97,7 +109,7 @@ class Pool:
         try:
             while True:
                 position = self._line.index(place) + 1
-                if call := self._enter(sampling, protocol, place):
+                if call := self._enter(sampling, protocol, place, patient):
                     return call
                 place.clear()
                 await on_position(position, len(self._line), round(self._wait_s(position)))
@@ -109,13 +121,15 @@ class Pool:
     def _wait_s(self, position: int) -> float:
         return position * self._usual / self.engine.backend.slots
 
-    def _enter(self, sampling: Sampling, protocol: str, place: asyncio.Event | None) -> "Call | None":
+    def _enter(
+        self, sampling: Sampling, protocol: str, place: asyncio.Event | None, patient: bool = False
+    ) -> "Call | None":
         if self.draining is not None:
             raise Ended("shutdown", retry=RETRY_SECONDS)
         if self._line and self._line[0] is not place:
             return None
         try:
-            call = Call(self, sampling, protocol)
+            call = Call(self, sampling, protocol, patient)
         except Busy:
             return None
         except Down:
@@ -173,14 +187,15 @@ class Pool:
 class Call:
     """One conversation of a client: its session, and its time limits."""
 
-    def __init__(self, pool: Pool, sampling: Sampling, protocol: str):
+    def __init__(self, pool: Pool, sampling: Sampling, protocol: str, patient: bool = False):
         self._pool, self.protocol = pool, protocol
         self.id = secrets.token_hex(4)
         loop, self._news = asyncio.get_running_loop(), asyncio.Event()
         self._track = self._new_track(sampling)
         self.session = pool.engine.open(
-            sampling, lambda: loop.call_soon_threadsafe(self._news.set), self._track, self.id
+            sampling, lambda: loop.call_soon_threadsafe(self._news.set), self._track, self.id, patient
         )
+        self.delegation = None if pool.delegate is None else Delegation(self.session, pool.delegate)
         self.began = pool.engine.now()
         self.first_sound: float | None = None  # seconds within which the first sound must arrive
         self._heard = False
@@ -198,6 +213,11 @@ class Call:
         self._heard = True
         self.session.push(wav_S)
 
+    def played(self, frames: int) -> None:
+        """The client has played so many of the agent's frames: what comes after them was not heard."""
+        if self._track is not None:
+            self._track.played = frames
+
     def restart(self, sampling: Sampling) -> None:
         """Start a new conversation in the same slot."""
         old, self._track = self._track, self._new_track(sampling)
@@ -209,7 +229,9 @@ class Call:
         """Wait for the agent's next frame. Raises Ended."""
         while True:
             self._check()
-            if said := self.session.take(1):  # unread frames wait in the session, which drops old ones
+            if said := self.session.take(1):
+                if self.delegation is not None:
+                    self.delegation.follow(said[0])
                 return [self._marked(frame) for frame in said]
             if self.session.ended:
                 raise Ended(
@@ -256,6 +278,8 @@ class Call:
     def close(self, reason: str) -> None:
         """Free the slot, whatever happened."""
         self.session.end(reason)
+        if self.delegation is not None:
+            self.delegation.close()
         if self._track is not None:
             self._track.close()
             self._track = None

@@ -21,6 +21,7 @@ from duologue.engine.batcher import HUNG_SECONDS
 from duologue.engine.options import DEFAULT, Options
 from duologue.errors import InputError
 from duologue.serve.app import Service, create_app
+from duologue.serve.delegates import delegate_of
 from duologue.serve.door import Http, Socket, WebServer
 from duologue.serve.settings import LINGER_SECONDS, MESSAGE, PING_SECONDS, PONG_SECONDS, UNSENT, Settings
 from duologue.serve.speech import Ears, Mouth
@@ -64,6 +65,10 @@ def serve(
         if pair is not None:
             check_certificate(*pair)
         opened = load(model, device, lora=options.lora)
+        if delegate_of(settings) is not None and not opened.files.config.lm.writes_down_user:
+            raise InputError(
+                f"--delegate needs a model that writes down the user's words: {opened.name} does not"
+            )
         backend = open_backend(opened, settings.sessions, options)
         speech = _speech(stt, tts, voice, device, settings.sessions, options)
         service = Service(backend, opened.tokenizer, opened.sampling, opened.name, settings, record, speech)

@@ -61,6 +61,10 @@ class Settings:
     """For WebRTC across routers: stun:host:port, or turn:user:password@host:port."""
     watermark: bool = False
     """Mark the agent's sound, so that `duologue detect` can tell that it was made here."""
+    delegate: str = ""
+    """A server of OpenAI's chat completions, such as http://localhost:8080/v1, that answers the user's questions."""
+    delegate_command: str = ""
+    """The same by a command: it gets the turns as JSON, and prints the answer."""
     keys: Suppress[tuple[str, ...]] = ()
     """Keys, one of which a client must show; none: everyone may talk."""
     twilio_token: Suppress[str] = ""

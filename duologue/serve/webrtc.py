@@ -13,6 +13,7 @@ import json
 import logging
 import secrets
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
@@ -26,9 +27,10 @@ from starlette.websockets import WebSocketDisconnect
 
 from duologue.audio.activity import LOUD, rms_of
 from duologue.lm.sampling import Sampling
-from duologue.serve.link import RATE, Pcm16, first_to_end
+from duologue.serve.link import RATE, Pcm16, first_to_end, read_body
+from duologue.serve.openai_exchange import Exchange
 from duologue.serve.openai_realtime import Conversation
-from duologue.serve.openai_session import SessionSettings
+from duologue.serve.openai_session import DEFAULT, SessionSettings, session_object
 from duologue.serve.pool import Call, Ended, Pool
 from duologue.serve.sdp import Offer
 from duologue.serve.settings import FIRST_SOUND_SECONDS, MESSAGE
@@ -46,6 +48,14 @@ AWAY_SECONDS = 0.5  # seconds without a packet after which silence is inserted
 CLOSING_SECONDS = 10.0  # seconds, timeout of closing
 
 
+class NoCall(Exception):
+    """An offer is not answered, but with this status."""
+
+    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None):
+        super().__init__(text)
+        self.status, self.headers = status, headers
+
+
 class Calls:
     """All WebRTC calls."""
 
@@ -54,24 +64,39 @@ class Calls:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def offer(self, request: Request) -> Response:
-        """Answer an offer; a task then runs the conversation."""
-        body = await _body(request)
+    async def offer(self, request: Request, base: SessionSettings = DEFAULT) -> Response:
+        """Answer the offer of a client of the Realtime protocol; the conversation then goes on by itself."""
+        body = await read_body(request)
         try:
-            offer, settings = _offered(request.headers.get("content-type", ""), body)
+            offer, settings = _offered(request.headers.get("content-type", ""), body, base)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, LookupError):
             return JSONResponse({"error": "the form holds no offer, or no session that can be"}, 400)
         if offer is None:
             text = "the body is an offer, application/sdp, or a form with `sdp` and `session`"
             return JSONResponse({"error": text}, 415)
-        if len(body) > MESSAGE or len(offer) > OFFER:
-            return JSONResponse({"error": "the offer is too long"}, 413)
+        model = request.query_params.get("model", self._pool.model)
+        session = session_object(model[:100], self._pool.settings.time_limit)
+        try:
+            id, answer = await self.answer(
+                offer, len(body), lambda peer: Conversation(peer, self._pool, session, settings)
+            )
+        except NoCall as refusal:
+            return JSONResponse({"error": str(refusal)}, refusal.status, refusal.headers)
+        where = f"{request.url.path.rstrip('/')}/{id}"
+        return Response(answer, 201, {"Location": where}, "application/sdp")
+
+    async def answer(
+        self, offer: bytes, size: int, converse: Callable[["Peer"], Exchange]
+    ) -> tuple[str, str]:
+        """Answer an offer that came in a body of `size` bytes, and hold the conversation that `converse` makes: the
+        call's id and the answer. Raises NoCall."""
+        if size > MESSAGE or len(offer) > OFFER:
+            raise NoCall(413, "the offer is too long")
         try:
             sampling = replace(self._default, seed=secrets.randbits(31))
             call = self._pool.enter(sampling, "webrtc")
         except Ended as ended:
-            return JSONResponse({"error": ended.text}, 503, {"Retry-After": f"{ended.retry or 5:.0f}"})
-        model = request.query_params.get("model", self._pool.model)
+            raise NoCall(503, ended.text, {"Retry-After": f"{ended.retry or 5:.0f}"}) from None
         peer = Peer(call, self._pool.settings.ice_servers)
         try:
             async with asyncio.timeout(FIRST_SOUND_SECONDS):
@@ -80,12 +105,12 @@ class Calls:
             log.info("an offer was not understood: %s", error)
             call.close("invalid")
             self._end(peer)
-            return JSONResponse({"error": "the offer cannot be answered"}, 400)
+            raise NoCall(400, "the offer cannot be answered") from None
         except BaseException:
             call.close("gone")
             self._end(peer)
             raise
-        task = asyncio.create_task(peer.hold(Conversation(peer, self._pool, model, settings)))
+        task = asyncio.create_task(peer.hold(converse(peer)))
         self._tasks[call.id] = task
 
         def over(_: asyncio.Task[None]) -> None:
@@ -93,8 +118,11 @@ class Calls:
             self._end(peer)
 
         task.add_done_callback(over)
-        where = f"{request.url.path.rstrip('/')}/{call.id}"
-        return Response(answer, 201, {"Location": where}, "application/sdp")
+        return call.id, answer
+
+    def when_over(self, id: str, tell: Callable[[], object]) -> None:
+        """Have `tell` called once a call is over."""
+        self._tasks[id].add_done_callback(lambda _: tell())
 
     async def hang_up(self, request: Request) -> Response:
         """End the call with this address."""
@@ -120,30 +148,21 @@ class Calls:
         await asyncio.gather(*self._closing)
 
 
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MESSAGE:
-            break
-    return body
-
-
-def _offered(content_type: str, body: bytes) -> tuple[bytes | None, SessionSettings]:
+def _offered(content_type: str, body: bytes, base: SessionSettings) -> tuple[bytes | None, SessionSettings]:
     """The offer in a request body, and the settings of the session. Raises one of several errors for a malformed
     form."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/sdp":
-        return body, SessionSettings()
+        return body, base
     if kind != "multipart/form-data":
-        return None, SessionSettings()
+        return None, base
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
     parts = email.message_from_bytes(head + body, policy=email.policy.HTTP).iter_parts()
     fields = {
         part.get_param("name", header="content-disposition"): part.get_payload(decode=True) for part in parts
     }
     session = json.loads(cast(bytes, fields.get("session") or b"{}"))
-    return cast(bytes, fields["sdp"]), SessionSettings().updated(session)
+    return cast(bytes, fields["sdp"]), base.updated(session)
 
 
 class Peer:
@@ -176,8 +195,8 @@ class Peer:
         await self._peer.setLocalDescription(await self._peer.createAnswer())
         return reduced.complete(self._peer.localDescription.sdp)
 
-    async def hold(self, conversation: Conversation) -> None:
-        """Run the conversation until one side ends it. The caller then closes the peer with `end`."""
+    async def hold(self, conversation: Exchange) -> None:
+        """Hold the conversation until one side ends it. Whoever calls closes the peer after it, with `end`."""
 
         async def admitted() -> Call:
             return self._call
@@ -236,9 +255,9 @@ class Peer:
     async def _watch(self) -> None:
         await self._gone.wait()
 
-    async def _listen(self, conversation: Conversation) -> None:
-        """Receive the user's sound. A muted user may send nothing at all; ICE consent checks, every few seconds, detect
-        a lost peer."""
+    async def _listen(self, conversation: Exchange) -> None:
+        """The user's sound, as it comes. One who is muted may send nothing at all; that a peer is gone is found by ICE,
+        which asks for its consent every few seconds."""
         await self._tracked.wait()
         assert self._track is not None
         resampler = av.AudioResampler("s16", "mono", RATE)
@@ -248,7 +267,7 @@ class Peer:
                 await conversation.hear(part.to_ndarray()[0].astype(np.float32) / 32768)
             frame = await self._next_heard(conversation, self._track)
 
-    async def _next_heard(self, conversation: Conversation, track: MediaStreamTrack) -> av.AudioFrame:
+    async def _next_heard(self, conversation: Exchange, track: MediaStreamTrack) -> av.AudioFrame:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(AWAY_SECONDS):

@@ -15,13 +15,13 @@ python -m recipes.nano.segments train --corpus "$corpus" --whisper "$whisper" --
 python -m recipes.nano.segments valid --corpus "$corpus" --whisper "$whisper" --out "$runs/segments"
 python -m recipes.nano.segments valid-agent --corpus "$corpus" --whisper "$whisper" --out "$runs/segments"
 
-duologue train codec --stage semantic --whisper "$tiny" --segments "$runs/segments" --out "$runs/semantic" --steps 2720 \
+duologue train codec --stage semantic --whisper "$tiny" --segments "$runs/segments" --out "$runs/semantic" --steps 5000 \
     --batch 6 --seconds 6.4 --agent-share 0.12 --eval-every 300
 # Then all that the agent says, where conversations have it: it alone will be heard.
 mkdir -p "$runs/segments-agent/train"
 for part in valid valid-agent train/block-000; do ln -sfn "$(realpath "$runs/segments/$part")" "$runs/segments-agent/$part"; done
 python -m recipes.nano.segments agent --corpus "$corpus" --out "$runs/segments-agent"
-duologue train codec --stage acoustic --segments "$runs/segments-agent" --start "$runs/semantic" --out "$runs/acoustic" --steps 6000
+duologue train codec --stage acoustic --segments "$runs/segments-agent" --start "$runs/semantic" --out "$runs/acoustic" --steps 4800
 # From here on the codes are frozen: the language model may start.
 duologue train codec --stage decoder --segments "$runs/segments-agent" --start "$runs/acoustic" --out "$runs/decoder" \
     --batch 4 --seconds 1.92 --agent-share 0.85 --steps 4000

@@ -10,7 +10,7 @@ from duologue.engine.batcher import Batcher
 from duologue.engine.live_clock import FRAME_SECONDS
 from duologue.engine.live_session import LiveSession
 from duologue.engine.session import AgentFrame
-from duologue.interfaces import Frames
+from duologue.interfaces import Frames, TextMarks
 from duologue.lm.sampling import Sampling
 from duologue.nn.linear import by_half
 from duologue.weights import Model, load
@@ -29,6 +29,7 @@ class EchoBackend:
     user's words, one a frame from two frames after the first sound on, then padding; None: it writes down nothing."""
 
     frame_size, sample_rate = 1920, 24_000
+    marks = TextMarks(3, 0)
 
     def __init__(
         self, slots: int, clock: Clock | None = None, takes: float = 0.0, heard: list[int] | None = None
@@ -50,7 +51,7 @@ class EchoBackend:
             self.count_B[slot] = self.since_B[slot] = 0
             self.nan.discard(slot)
 
-    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray) -> Frames:
+    def step(self, wav_BS: np.ndarray, exec_B: np.ndarray, rewrite=None) -> Frames:
         if self.faults:
             raise self.faults.pop(0)
         if self.clock is not None:
@@ -61,7 +62,9 @@ class EchoBackend:
         finite_B = np.array([slot not in self.nan for slot in range(self.slots)])
         codes = np.zeros((self.slots, 8), np.int64)
         user_text_B = np.array([self._written(int(since)) for since in self.since_B])
-        return Frames(wav_BS.copy(), np.full(self.slots, 3), user_text_B, codes, codes, finite_B)
+        text_B = np.full(self.slots, self.marks.pad)
+        text_B = text_B if rewrite is None else rewrite(text_B)
+        return Frames(wav_BS.copy(), text_B, user_text_B, codes, codes, finite_B)
 
     def _written(self, since: int) -> int:
         if self.heard is None:

@@ -23,10 +23,14 @@ PATIENCE = 60.0  # seconds: for slow machines
 class Server:
     """Serves until `close`; `address` is host:port."""
 
-    def __init__(self, settings: Settings, backend=None, record=None, ping: float = 5.0, speech=None):
+    def __init__(
+        self, settings: Settings, backend=None, record=None, ping: float = 5.0, speech=None, sampling=None
+    ):
         tiny = load("tiny")
         self.backend = backend or EchoBackend(settings.sessions)
-        self.service = Service(self.backend, tiny.tokenizer, Sampling(), "echo", settings, record, speech)
+        self.service = Service(
+            self.backend, tiny.tokenizer, sampling or Sampling(), "echo", settings, record, speech
+        )
         self.socket = listen("127.0.0.1", 0)
         self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
         self.uvicorn = web_server(self.service, ping=ping, pong=ping)

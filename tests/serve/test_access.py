@@ -121,3 +121,32 @@ def test_a_load_balancer_may_call_us_anything(server):
     link.request("GET", "/healthz", headers={"Host": "10-0-0-7.pod.example.com"})
     assert link.getresponse().status == 200
     link.close()
+
+
+def test_a_short_lived_key_opens_a_realtime_session_and_no_more(server):
+    openai = pytest.importorskip("openai", reason="the openai package is not installed")
+    urls = {"base_url": f"http://{server.address}/v1", "websocket_base_url": f"ws://{server.address}/v1"}
+    law = {"audio": {"output": {"format": {"type": "audio/pcmu"}}}}
+
+    async def go():
+        async with openai.AsyncOpenAI(api_key="secret", **urls) as ours:
+            made = await ours.realtime.client_secrets.create(
+                expires_after={"anchor": "created_at", "seconds": 60}, session={"type": "realtime", **law}
+            )
+            with pytest.raises(openai.BadRequestError):
+                await ours.realtime.client_secrets.create(
+                    expires_after={"anchor": "created_at", "seconds": 1}
+                )
+        async with openai.AsyncOpenAI(api_key=made.value, max_retries=0, **urls) as page:
+            async with page.realtime.connect(model="any") as link:
+                created = await link.recv()
+            with pytest.raises(openai.AuthenticationError):
+                await page.realtime.client_secrets.create()
+        return made, created
+
+    made, created = asyncio.run(go())
+    assert created.session.audio.output.format.type == made.session.audio.output.format.type == "audio/pcmu"
+    assert status(server, f"auth_id={made.value}") == 401
+    secrets = server.service.access.secrets
+    secrets._now = lambda: made.expires_at + 1
+    assert not secrets.opens(made.value)

@@ -19,7 +19,8 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from duologue.engine import batcher
 from duologue.serve import link as links
 from duologue.serve.openai_events import ITEMS, SHELF
-from duologue.serve.openai_realtime import ITEM, METADATA, MISTAKES, Conversation
+from duologue.serve.openai_exchange import MISTAKES
+from duologue.serve.openai_realtime import ITEM, METADATA, Conversation
 from duologue.serve.pool import Ended
 from duologue.serve.settings import Settings
 from tests.engine.virtual import EchoBackend, noise

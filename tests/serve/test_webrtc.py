@@ -20,7 +20,7 @@ av = pytest.importorskip("av")
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack  # noqa: E402
 
 from duologue.serve import webrtc  # noqa: E402
-from duologue.serve.openai_realtime import MISTAKES  # noqa: E402
+from duologue.serve.openai_exchange import MISTAKES  # noqa: E402
 from duologue.serve.settings import Settings  # noqa: E402
 from duologue.serve.webrtc import CHANNELS, EVENTS, PIECE, SLACK, AgentTrack, ice_server  # noqa: E402
 from tests.serve.server import PATIENCE, Server, until  # noqa: E402

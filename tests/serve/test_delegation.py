@@ -1,0 +1,150 @@
+"""Questions that are answered by another while the agent speaks on."""
+
+import asyncio
+import http.server
+import json
+import sys
+import threading
+import time
+
+import pytest
+
+from duologue.errors import InputError
+from duologue.serve.delegates import ChatDelegate, CommandDelegate, DelegateError, delegate_of
+from duologue.serve.delegation import FILLER, SORRY
+from duologue.serve.questions import asks
+from duologue.serve.settings import Settings
+from duologue.weights import load
+from tests.engine.virtual import EchoBackend, noise
+from tests.serve.server import Heard, Server, dial, pcm, read
+
+QUESTION = "what is the tallest mountain"
+FACT = "the tallest mountain is Everest"
+SILENCE = bytes(3840)
+
+
+class ChatServer:
+    """A small server of OpenAI's chat completions: it streams a fact, word by word."""
+
+    def __init__(self, wait: float = 0.0, status: int = 200):
+        self.asked: list[dict] = []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                self._reply(json.dumps({"data": [{"id": "small"}]}).encode())
+
+            def do_POST(self):
+                outer.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                time.sleep(wait)
+                words = [{"choices": [{"delta": {"content": f"{word} "}}]} for word in FACT.split()]
+                lines = [f"data: {json.dumps(each)}\n\n" for each in words]
+                self._reply("".join([*lines, "data: [DONE]\n\n"]).encode())
+
+            def _reply(self, body: bytes):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def chat():
+    server = ChatServer()
+    yield server
+    server.close()
+
+
+def conversation(settings: Settings, enough, interrupt: str = "") -> Heard:
+    """What a client hears whose question is written down; it speaks again once `interrupt` is said."""
+    backend = EchoBackend(1, heard=load("tiny").tokenizer.encode(QUESTION))
+    server = Server(settings, backend)
+
+    async def go() -> Heard:
+        heard, done = Heard(), False
+        async with dial(server, "events=1&format=pcm16") as link:
+            await read(link, heard, lambda heard: 0 in heard.kinds)
+            for frame_S in noise(4):
+                await link.send(b"\1" + pcm(frame_S))
+            while not enough(heard) and len(heard.sound) < 400:
+                wanted = len(heard.sound) + 1
+                await read(link, heard, lambda heard, wanted=wanted: len(heard.sound) >= wanted)
+                speaks = interrupt and interrupt in heard.text and not done
+                await link.send(b"\1" + (pcm(noise(12)) if speaks else SILENCE))
+                done = done or bool(speaks)
+        return heard
+
+    try:
+        return asyncio.run(go())
+    finally:
+        server.close()
+
+
+def test_a_question_is_answered_by_a_chat_server_after_a_filler(chat):
+    settings = Settings(sessions=1, delegate=chat.url)
+    heard = conversation(settings, lambda heard: FACT in heard.text)
+    assert heard.text.strip().startswith(FILLER) and FACT in heard.text
+    messages = chat.asked[0]["messages"]
+    assert chat.asked[0]["model"] == "small" and messages[-1] == {"role": "user", "content": QUESTION}
+
+
+def test_a_command_answers_too():
+    script = "import json, sys; print(json.load(sys.stdin)[-1]['content'].split()[-1], 'is Everest')"
+    settings = Settings(sessions=1, delegate_command=f'{sys.executable} -c "{script}"')
+    assert "mountain is Everest" in conversation(settings, lambda heard: "Everest" in heard.text).text
+
+
+def test_the_users_voice_stops_an_answer(chat):
+    settings = Settings(sessions=1, delegate=chat.url)
+    heard = conversation(settings, lambda heard: len(heard.sound) > 90, interrupt="tallest")
+    assert "tallest" in heard.text and FACT not in heard.text
+
+
+def test_a_delegate_that_fails_is_owned_up_to():
+    broken = ChatServer(status=500)
+    settings = Settings(sessions=1, delegate=broken.url)
+    try:
+        assert SORRY in conversation(settings, lambda heard: SORRY in heard.text).text
+    finally:
+        broken.close()
+
+
+def test_what_asks_for_something_and_what_does_not():
+    assert (
+        asks("what is the tallest mountain")
+        and asks("please tell me a joke")
+        and asks("it is Everest, right?")
+    )
+    assert not asks("what") and not asks("thank you very much") and not asks("I like it here")
+
+
+def test_delegates_that_cannot_be_are_refused():
+    assert delegate_of(Settings()) is None
+    with pytest.raises(InputError, match="do not go together"):
+        delegate_of(Settings(delegate="http://a/v1", delegate_command="b"))
+    with pytest.raises(InputError, match="no address"):
+        ChatDelegate("localhost:80")
+    with pytest.raises(InputError, match="names no command"):
+        CommandDelegate(" ")
+
+    async def ask(delegate):
+        return [piece async for piece in delegate.answer([("user", "x")])]
+
+    for delegate in (
+        CommandDelegate("/no/such/command"),
+        CommandDelegate("false"),
+        ChatDelegate("http://127.0.0.1:1/v1"),
+    ):
+        with pytest.raises(DelegateError):
+            asyncio.run(ask(delegate))
