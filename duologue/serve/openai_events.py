@@ -98,6 +98,7 @@ class Reply:
         self.id, self.item_id = new_id("resp"), new_id("item")
         self.metadata = metadata
         self.text = ""
+        self.pieces: list[tuple[int, str]] = []  # of the text, with the milliseconds of sound before each
         self.frames = self.tokens = self.quiet = 0
         self.begun = False  # whether the item was announced
 
@@ -161,6 +162,7 @@ class Reply:
         if text:
             text = text if self.text else text.lstrip()
             self.text += text
+            self.pieces.append((80 * (self.frames - 1), text))
             self.tokens += 1
             events.append(self._part("response.output_audio_transcript.delta", delta=text))
         return events

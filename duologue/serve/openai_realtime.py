@@ -8,6 +8,7 @@ so only while the agent is silent, or when the agent really yields.
 import base64
 import binascii
 import secrets
+from collections import deque
 from collections.abc import Awaitable
 from dataclasses import replace
 
@@ -17,19 +18,23 @@ from starlette.websockets import WebSocket
 from duologue.audio.activity import LOUD, LOUD_USER
 from duologue.engine.session import AgentFrame
 from duologue.lm.sampling import Sampling
+from duologue.serve.delegation import FILLER
 from duologue.serve.line import Lines, comes_back, wants_to_stay
 from duologue.serve.link import RATE, VoiceActivity
 from duologue.serve.openai_events import Event, Reply, Shelf, Transcript, new_id, written
 from duologue.serve.openai_exchange import Exchange
 from duologue.serve.openai_session import DEFAULT, SessionSettings, described, session_object
+from duologue.serve.openai_tools import FunctionCall, spoken
 from duologue.serve.openai_wire import Wire
 from duologue.serve.pool import Call, Pool
+from duologue.serve.questions import Questions
 
 QUIET_FRAMES = 8  # frames of silence that end a response, or the user's turn
 SPEAKS_FRAMES = 3  # frames of voice that begin the user's turn
 SETTLE_FRAMES = 5  # frames after the user's turn in which its last words are transcribed
 UNREAD = "text_not_supported"  # the model takes no text input, and writes text only while it speaks
 EMPTY_FRAMES = 125  # frames that a requested response may stay empty: 10 s
+CALLS = 100  # functions and replies that are remembered
 ITEM, METADATA = 1 << 16, 1 << 14  # bytes of JSON
 LEAST = RATE // 10  # minimum samples of a turn
 
@@ -95,6 +100,11 @@ class Conversation(Exchange):
         self._transcribes = False
         self._frames = 0
         self._items = Shelf()
+        self._questions = Questions()
+        self._called: deque[str] = deque(maxlen=CALLS)  # the ids of functions that were called
+        self._pieces: deque[tuple[str, list[tuple[int, str]]]] = deque(
+            maxlen=CALLS
+        )  # of the replies, by item
 
     def _update(self) -> Event:
         return {"type": "session.updated", "session": described(self._session, self._settings)}
@@ -103,9 +113,23 @@ class Conversation(Exchange):
         await self._send({"type": "session.created", "session": described(self._session, self._settings)})
 
     async def _tell(self, said: AgentFrame) -> None:
+        question = self._questions.push(said)
+        if question is not None and self._settings.tools:
+            await self._call_function(question)
         await self._write_down(said)
         await self._say(said)
         self._frames += 1
+
+    async def _call_function(self, question: str) -> None:
+        """The client works at a question; meanwhile the agent says that it will see, and is then silent."""
+        assert self._call is not None
+        self._call.delegation = None  # it is the client's work
+        await self._end_reply()
+        function = FunctionCall(self._settings.tools[0], question)
+        self._called.append(function.call_id)
+        await self._send(*function.events())
+        self._call.session.dictate(FILLER)
+        self._call.session.hold()
 
     async def _say(self, said: AgentFrame) -> None:
         voiced = self._agent.push(said.wav_S, bool(said.text))
@@ -148,6 +172,7 @@ class Conversation(Exchange):
         if reason == "turn_detected":
             await self._send({"type": "input_audio_buffer.speech_started", **self._moment("start")})
         self._items.keep(reply.item("completed"))
+        self._pieces.append((reply.item_id, reply.pieces))
         await self._send(*reply.end(status, reason))
         if reply.begun:
             await self._send(*self._playback("stopped" if status == "completed" else "cleared", reply))
@@ -290,6 +315,10 @@ class Conversation(Exchange):
         if len(written(item)) > ITEM:
             raise ValueError
         self._items.keep(item)
+        if item.get("type") == "function_call_output" and self._call is not None:
+            self._called.remove(item["call_id"])  # ValueError: it was not called, or has been answered
+            self._call.session.dictate(spoken(item["output"]))
+            self._call.session.release()
         self._unread |= item.get("role") == "user" and item.get("type") == "message"
         where = {"previous_item_id": event.get("previous_item_id"), "item": item}
         await self._send(
@@ -298,6 +327,11 @@ class Conversation(Exchange):
 
     async def _on_conversation_item_truncate(self, event: Event) -> None:
         place = {key: event[key] for key in ("item_id", "content_index", "audio_end_ms")}
+        item = self._items.get(place["item_id"])
+        if item is not None and (pieces := dict(self._pieces).get(item["id"])) is not None:
+            heard = "".join(text for ms, text in pieces if ms < place["audio_end_ms"])
+            item["content"][0]["transcript"] = heard
+            self._items.keep(item)
         await self._send({"type": "conversation.item.truncated", **place})
 
     async def _on_conversation_item_delete(self, event: Event) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from duologue.audio.g711 import G711
 from duologue.serve.link import Pcm16
 from duologue.serve.openai_events import PCM, Event, new_id
+from duologue.serve.openai_tools import usable
 
 LAWS = {"audio/pcmu": "ulaw", "audio/pcma": "alaw"}  # a telephone's sound
 BETA_FORMATS = {"pcm16": PCM, "g711_ulaw": {"type": "audio/pcmu"}, "g711_alaw": {"type": "audio/pcma"}}
@@ -26,6 +27,8 @@ class SessionSettings:
     writes: Event = field(default_factory=lambda: dict(PCM))
     transcription: Event | None = None
     detection: Event | None = field(default_factory=lambda: DETECTION | {"eagerness": "auto"})
+
+    tools: tuple[Event, ...] = ()
 
     @property
     def creates(self) -> bool:
@@ -57,6 +60,8 @@ class SessionSettings:
                     setting, read = _READERS[name]
                     changes[setting] = read(place[key])
                     break
+        if wanted.get("tools") is not None:
+            changes["tools"] = usable(wanted["tools"])
         return replace(self, **changes)
 
     def codecs(self) -> tuple[Pcm16 | G711, Pcm16 | G711]:
@@ -96,7 +101,11 @@ def described(session: Event, settings: SessionSettings) -> Event:
         "turn_detection": settings.detection,
     }
     said = {"format": settings.writes, "voice": "default", "speed": 1.0}
-    return session | {"audio": {"input": heard, "output": said}}
+    return session | {
+        "tools": list(settings.tools),
+        "tool_choice": "auto" if settings.tools else "none",
+        "audio": {"input": heard, "output": said},
+    }
 
 
 def sound_of(form: Event | None) -> Pcm16 | G711:
