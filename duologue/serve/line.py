@@ -1,7 +1,7 @@
 """A conversation's line to its client, over one WebSocket after another.
 
 A client that asks for it (`resume=1`) may lose its connection and reconnect within `WAIT_SECONDS`: the conversation
-waits and resumes at the same frame. Both sides count messages. On reconnection the client says how many it has received,
+waits and resumes at the same frame. Both sides count messages. On reconnection the client says how many it has got,
 and is told how many of its own arrived; missing messages are sent again, so nothing is lost or duplicated.
 """
 
