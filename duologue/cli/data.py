@@ -41,8 +41,9 @@ class Synth:
     """The folder to write to."""
     clips: tuple[Path, ...] = ()
     """Folders and tars of ready clips."""
-    voice: Literal["kokoro", "espeak", "pocket-tts"] = "kokoro"
-    """The synthesiser, where there are no clips."""
+    voice: str = "kokoro"
+    """The synthesiser, where there are no clips: kokoro, espeak, pocket-tts, or a model of synthesis (a folder or
+    hf://kyutai/tts-1.6b-en_fr), whose voices are those of `duologue say --voice`."""
     kokoro: Path | None = None
     """A folder with Kokoro's model.onnx, vocab.json and voices/."""
     agent: str = "af_heart"
@@ -93,7 +94,13 @@ class Synth:
             return voices.Kokoro(self.kokoro)
         if not self.users:
             raise InputError(f"--voice {self.voice} needs --agent NAME and --users NAME ...")
-        return voices.Espeak() if self.voice == "espeak" else voices.PocketTTS()
+        if self.voice in ("espeak", "pocket-tts"):
+            return voices.Espeak() if self.voice == "espeak" else voices.PocketTTS()
+        from duologue.data.model_voice import ModelVoice
+        from duologue.engine.options import DEFAULT
+        from duologue.weights import load
+
+        return ModelVoice(load(self.voice, DEFAULT.torch_device()))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from duologue.data.manifest import Row
 from duologue.data.perturb import SpeakerPerturbation
 from duologue.data.script import BACKCHANNELS, Line, Script
 from duologue.data.timeline import Utterance
-from duologue.data.voices import Voice, read_clip
+from duologue.data.voices import TimedVoice, Voice, read_clip
 from duologue.errors import InputError
 from duologue.types import Word
 
@@ -52,7 +52,8 @@ class SynthesisedSpeakers:
 
     def __init__(self, voice: Voice, script: Script, agent: str, users: list[str]):
         self._voice, self._agent, self._users = voice, agent, users
-        self.settings = {"voice": type(voice).__name__, "agent": agent, "users": " ".join(users)}
+        name = voice.name if isinstance(voice, TimedVoice) else type(voice).__name__
+        self.settings = {"voice": name, "agent": agent, "users": " ".join(users)}
         self._lines = lines_of(script)
         self._answers: dict[str, Utterance] = {}
 
@@ -64,15 +65,21 @@ class SynthesisedSpeakers:
 
     def ask(self, user: str, line: Line, rng: random.Random) -> Utterance:
         speed = round(rng.uniform(0.9, 1.2), 2)
-        return Utterance.of(line.text, self._voice.speak(line.text, user, speed), voice=user)
+        return self._said(line.text, user, speed)
 
     def can_answer(self, text: str) -> bool:
         return True
 
     def answer(self, text: str) -> Utterance:
         if text not in self._answers:
-            self._answers[text] = Utterance.of(text, self._voice.speak(text, self._agent), voice=self._agent)
+            self._answers[text] = self._said(text, self._agent)
         return self._answers[text]
+
+    def _said(self, text: str, voice: str, speed: float = 1.0) -> Utterance:
+        if isinstance(self._voice, TimedVoice):
+            wav_S, words = self._voice.say(text, voice, speed)
+            return Utterance.of(text, wav_S, words, voice)
+        return Utterance.of(text, self._voice.speak(text, voice, speed), voice=voice)
 
 
 class ClipSpeakers:

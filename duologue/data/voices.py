@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import soundfile as sf
@@ -23,17 +23,28 @@ from duologue.audio.files import open_part, read_mono
 from duologue.data.strict_json import one_line, parse_json, read_json
 from duologue.data.tars import members, where_in
 from duologue.errors import InputError
-from duologue.types import StrPath
+from duologue.types import StrPath, Word
 
 SAMPLE_RATE = 24_000
 PEAK = 0.7
 
 
 class Voice(Protocol):
-    """Anything that speaks."""
+    """Anything that speaks. One that also knows when each word is spoken is a `TimedVoice`."""
 
     def speak(self, text: str, voice: str, speed: float = 1.0) -> np.ndarray:
         """`text` -> mono float32 at 24 kHz, [S].  InputError for a voice or text it cannot speak."""
+        ...
+
+
+@runtime_checkable
+class TimedVoice(Protocol):
+    """A voice that tells when each word begins and ends. `name` says which it is."""
+
+    name: str
+
+    def say(self, text: str, voice: str, speed: float = 1.0) -> tuple[np.ndarray, list[Word]]:
+        """The sound of `Voice.speak`, and its words with their times in seconds."""
         ...
 
 
@@ -52,13 +63,21 @@ def parse_mixture(voice: str) -> dict[str, float]:
     return {name: weight / total for name, weight in weights.items()}
 
 
-def tidy(wav_S: np.ndarray, margin: float = 0.06, floor: float = 0.01) -> np.ndarray:
-    """Trim silence to `margin` seconds at both ends, fade the edges for 5 ms, and keep the peak below 0.7."""
+def loud_span(wav_S: np.ndarray, margin: float = 0.06, floor: float = 0.01) -> tuple[int, int] | None:
+    """The samples from `margin` seconds before the first loud one to as much after the last; None if none is loud."""
     loud = np.flatnonzero(np.abs(wav_S) > floor)
     if loud.size == 0:
-        return np.zeros(0, np.float32)
+        return None
     pad = int(margin * SAMPLE_RATE)
-    wav_S = wav_S[max(loud[0] - pad, 0) : loud[-1] + pad].astype(np.float32)
+    return max(int(loud[0]) - pad, 0), min(int(loud[-1]) + pad, len(wav_S))
+
+
+def tidy(wav_S: np.ndarray, margin: float = 0.06, floor: float = 0.01) -> np.ndarray:
+    """Trim silence to `margin` seconds at both ends, fade the edges for 5 ms, and keep the peak below 0.7."""
+    span = loud_span(wav_S, margin, floor)
+    if span is None:
+        return np.zeros(0, np.float32)
+    wav_S = wav_S[slice(*span)].astype(np.float32)
     ramp = np.linspace(0, 1, min(SAMPLE_RATE // 200, len(wav_S) // 2), dtype=np.float32)
     wav_S[: len(ramp)] *= ramp
     wav_S[len(wav_S) - len(ramp) :] *= ramp[::-1]
