@@ -25,8 +25,11 @@ from duologue.serve.kyutai import Kind
 FRAME = 0.08
 WAITING_FRAMES = 12  # frames of the microphone that may wait to be sent: 1 s
 AGAIN = 500  # messages that are kept to be sent again
-UNANSWERED = 12  # frames without an answer after which the user's sound waits: the line may be dead
-AWAY, BETWEEN = 30.0, 0.5  # seconds in which a lost connection is made again, and between two tries
+UNANSWERED_FRAMES = 12  # frames without an answer after which the user's sound waits: the line may be dead
+AWAY_SECONDS, BETWEEN_SECONDS = (
+    30.0,
+    0.5,
+)  # seconds in which a lost connection is made again, and between two tries
 OVER = (
     1000,
     1001,
@@ -140,7 +143,7 @@ class _Line:
                 played = max(0, self._heard - round(self._listener.waiting / FRAME))
                 await self._send(bytes([Kind.PLAYED]) + struct.pack("<I", played))
                 await self._send(bytes([Kind.PING]) + struct.pack("<d", time.monotonic()))
-            while self._token and self._said - self._heard > UNANSWERED:
+            while self._token and self._said - self._heard > UNANSWERED_FRAMES:
                 self._answered.clear()
                 await self._answered.wait()
 
@@ -171,11 +174,11 @@ class _Line:
                 if link.close_code in OVER or not self._token:
                     return
             except (InvalidHandshake, OSError, TimeoutError):
-                if not self._token or time.monotonic() > lost + AWAY:
+                if not self._token or time.monotonic() > lost + AWAY_SECONDS:
                     raise
             lost = time.monotonic() if self._link is not None else lost
             self._link = None
-            await asyncio.sleep(BETWEEN)
+            await asyncio.sleep(BETWEEN_SECONDS)
             url = f"{self._url}&resume={self._token}&received={self._received}"
 
     async def _converse(self, link: ClientConnection) -> None:

@@ -9,9 +9,9 @@ from duologue.engine.script import Entry, MonologueMachine, Script
 from duologue.interfaces import TextMarks
 from duologue.lm.tokenizer import Tokenizer
 
-QUIET = 3  # frames without the user's voice before dictated words begin
-CUTS_IN = 6  # frames of the user's voice without a break that stop them: longer than "uh-huh"
-LONGEST_HOLD = 150  # frames that the agent is kept silent for words that are to come: 12 s
+QUIET_FRAMES = 3  # frames without the user's voice before dictated words begin
+CUTS_IN_FRAMES = 6  # frames of the user's voice without a break that stop them: longer than "uh-huh"
+LONGEST_HOLD_FRAMES = 150  # frames that the agent is kept silent for words that are to come: 12 s
 
 
 class Dictation:
@@ -20,7 +20,7 @@ class Dictation:
 
     def __init__(self, tokenizer: Tokenizer, marks: TextMarks):
         self._tokenizer, self._marks = tokenizer, marks
-        self._quiet, self._voiced = QUIET, 0
+        self._quiet, self._voiced = QUIET_FRAMES, 0
         self.interrupted = ""  # what the user's voice kept from being said, the last time it did
         self.cuts = 0  # how often it did
         self._clear()
@@ -43,7 +43,7 @@ class Dictation:
 
     @property
     def _due(self) -> bool:
-        return bool(self._waiting) and self._quiet >= QUIET
+        return bool(self._waiting) and self._quiet >= QUIET_FRAMES
 
     def push(self, text: str) -> None:
         """More to say, after what is being said. White space ends a word; so does the end of the text."""
@@ -52,7 +52,7 @@ class Dictation:
 
     def hold(self) -> None:
         """Keep the agent silent, once what it is told is said, until more comes or the user speaks."""
-        self._held = LONGEST_HOLD
+        self._held = LONGEST_HOLD_FRAMES
 
     def release(self) -> None:
         """Let the agent speak for itself again, once what it is told is said."""
@@ -68,7 +68,7 @@ class Dictation:
     def hear(self, voiced: bool) -> None:
         """Whether the user's voice is in this frame."""
         self._quiet, self._voiced = (0, self._voiced + 1) if voiced else (self._quiet + 1, 0)
-        if self._voiced >= CUTS_IN and (self._machine is not None or self._held):
+        if self._voiced >= CUTS_IN_FRAMES and (self._machine is not None or self._held):
             waiting, begun = self._waiting, self._machine is not None
             unsaid = self.stop()
             if begun:

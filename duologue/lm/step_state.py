@@ -11,7 +11,7 @@ from duologue.lm.sampling import SlotSampling
 from duologue.nn.state import State, keep
 from duologue.nn.transformer import KeysValues, TransformerState
 
-LONGEST_REFERENCE = 256  # frames: about a thousand tokens of text
+LONGEST_REFERENCE_FRAMES = 256  # frames: about a thousand tokens of text
 
 
 @dataclass(frozen=True)
@@ -80,27 +80,27 @@ class References(State):
     @staticmethod
     def none(batch: int, like_D: Tensor) -> "References":
         """Those of slots that are told nothing yet, of the width and type of `like_D`."""
-        vectors_BTD = like_D.new_zeros(batch, LONGEST_REFERENCE, len(like_D))
-        return References(vectors_BTD, torch.full((batch,), LONGEST_REFERENCE, device=like_D.device))
+        vectors_BTD = like_D.new_zeros(batch, LONGEST_REFERENCE_FRAMES, len(like_D))
+        return References(vectors_BTD, torch.full((batch,), LONGEST_REFERENCE_FRAMES, device=like_D.device))
 
     def fresh(self, name: str) -> float:
-        return LONGEST_REFERENCE if name == "next_B" else 0
+        return LONGEST_REFERENCE_FRAMES if name == "next_B" else 0
 
     def refer(self, slot: int, vectors_TD: Tensor) -> None:
         """A slot reads these from its next frame on, in place of what was left of others. The first of too many
         count."""
-        vectors_TD = vectors_TD[:LONGEST_REFERENCE].to(self.vectors_BTD)
-        first = LONGEST_REFERENCE - len(vectors_TD)
+        vectors_TD = vectors_TD[:LONGEST_REFERENCE_FRAMES].to(self.vectors_BTD)
+        first = LONGEST_REFERENCE_FRAMES - len(vectors_TD)
         self.vectors_BTD[slot, first:] = vectors_TD
         self.next_B[slot] = first
 
     def take(self, exec_B: Tensor | None) -> Tensor:
         """Each slot's vector of this frame, `[B, 1, D]`."""
-        last = LONGEST_REFERENCE - 1
+        last = LONGEST_REFERENCE_FRAMES - 1
         index_B11 = self.next_B.clamp(max=last)[:, None, None]
         x_B1D = self.vectors_BTD.gather(1, index_B11.expand(-1, 1, self.vectors_BTD.shape[-1]))
         x_B1D = torch.where((self.next_B > last)[:, None, None], 0, x_B1D)
-        keep(self.next_B, (self.next_B + 1).clamp(max=LONGEST_REFERENCE), exec_B)
+        keep(self.next_B, (self.next_B + 1).clamp(max=LONGEST_REFERENCE_FRAMES), exec_B)
         return x_B1D
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from duologue.lm.step_state import LONGEST_REFERENCE
+from duologue.lm.step_state import LONGEST_REFERENCE_FRAMES
 from duologue.mlx.condition import Condition
 from duologue.mlx.model import TO_GENERATE
 from duologue.mlx.sampling import SlotSampling
@@ -73,27 +73,27 @@ class References(State):
     @staticmethod
     def none(batch: int, dim: int, dtype: mx.Dtype) -> "References":
         """Those of slots that are told nothing yet."""
-        vectors_BTD = mx.zeros((batch, LONGEST_REFERENCE, dim), dtype)
-        return References(vectors_BTD, mx.full(batch, LONGEST_REFERENCE, mx.int32))
+        vectors_BTD = mx.zeros((batch, LONGEST_REFERENCE_FRAMES, dim), dtype)
+        return References(vectors_BTD, mx.full(batch, LONGEST_REFERENCE_FRAMES, mx.int32))
 
     def fresh(self, name: str) -> float:
-        return LONGEST_REFERENCE if name == "next_B" else 0
+        return LONGEST_REFERENCE_FRAMES if name == "next_B" else 0
 
     def refer(self, slot: int, vectors_TD: mx.array) -> None:
         """A slot reads these from its next frame on, in place of what was left of others. The first of too many
         count."""
-        vectors_TD = vectors_TD[:LONGEST_REFERENCE].astype(self.vectors_BTD.dtype)
-        first = LONGEST_REFERENCE - len(vectors_TD)
+        vectors_TD = vectors_TD[:LONGEST_REFERENCE_FRAMES].astype(self.vectors_BTD.dtype)
+        first = LONGEST_REFERENCE_FRAMES - len(vectors_TD)
         self.vectors_BTD[slot, first:] = vectors_TD
         self.next_B[slot] = first
 
     def take(self, exec_B: mx.array | None) -> mx.array:
         """Each slot's vector of this frame, `[B, 1, D]`."""
-        last = LONGEST_REFERENCE - 1
+        last = LONGEST_REFERENCE_FRAMES - 1
         index_B11 = mx.minimum(self.next_B, last)[:, None, None]
         x_B1D = mx.take_along_axis(self.vectors_BTD, index_B11, 1)
         x_B1D = mx.where((self.next_B > last)[:, None, None], 0, x_B1D)
-        self.next_B = keep(self.next_B, mx.minimum(self.next_B + 1, LONGEST_REFERENCE), exec_B)
+        self.next_B = keep(self.next_B, mx.minimum(self.next_B + 1, LONGEST_REFERENCE_FRAMES), exec_B)
         return x_B1D
 
 

@@ -28,8 +28,8 @@ from duologue.weights import load
 NAME = "duologue"
 TARGET = 0.5
 """Share of all slots in use at which there are enough replicas: a new one takes minutes, and people come in waves."""
-HEALTH_PERIOD, HEALTH_TIMEOUT = 2.0, 10.0  # seconds
-LAST_WORDS = 60.0  # seconds beyond the longest conversation that a replica on its way out may take
+HEALTH_PERIOD_SECONDS, HEALTH_TIMEOUT_SECONDS = 2.0, 10.0  # seconds
+LAST_WORDS_SECONDS = 60.0  # seconds beyond the longest conversation that a replica on its way out may take
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
         "name": NAME,
         # The engine refuses, with a reason and in the client's protocol; not the proxy.
         "max_ongoing_requests": CONNECTIONS,
-        "health_check_period_s": HEALTH_PERIOD,
-        "health_check_timeout_s": HEALTH_TIMEOUT,
+        "health_check_period_s": HEALTH_PERIOD_SECONDS,
+        "health_check_timeout_s": HEALTH_TIMEOUT_SECONDS,
         # Whoever talks when a replica is taken away talks to the end.
-        "graceful_shutdown_timeout_s": settings.time_limit + LAST_WORDS,
+        "graceful_shutdown_timeout_s": settings.time_limit + LAST_WORDS_SECONDS,
         "graceful_shutdown_wait_loop_s": 1.0,
         "ray_actor_options": {"num_cpus": fleet.cpus, "num_gpus": fleet.gpus},
     }

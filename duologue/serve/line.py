@@ -1,8 +1,8 @@
 """A conversation's line to its client, over one WebSocket after another.
 
-A client that asks for it (`resume=1`) may lose its connection and come back within `WAIT` seconds: the conversation
-waits and goes on at the very frame. Both sides count messages. Whoever comes back says how many it has received, and
-is told how many of its own have been; what is missing is sent again, so that nothing is lost and nothing comes twice.
+A client that asks for it (`resume=1`) may lose its connection and reconnect within `WAIT_SECONDS`: the conversation
+waits and resumes at the same frame. Both sides count messages. On reconnection the client says how many it has got,
+and is told how many of its own arrived; missing messages are sent again, so nothing is lost or duplicated.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from duologue.serve.link import first_to_end
 from duologue.serve.settings import SEND_SECONDS
 
-WAIT = 30.0  # seconds that a conversation waits for its client
+WAIT_SECONDS = 30.0  # seconds that a conversation waits for its client
 KEPT = 1 << 19  # bytes of messages that can be sent again
 CLOSED = 1000, 1001  # the codes with which a client says that it will not come back
 REPLACED = 4000  # with which a connection is closed whose client has come back on another
@@ -219,7 +219,7 @@ class Line:
 
     def _wait(self) -> None:
         self._stop_waiting()
-        self._expiry = asyncio.get_running_loop().call_later(WAIT, self._inbox.put_nowait, None)
+        self._expiry = asyncio.get_running_loop().call_later(WAIT_SECONDS, self._inbox.put_nowait, None)
 
     def _stop_waiting(self) -> None:
         if self._expiry is not None:

@@ -30,7 +30,7 @@ from duologue.serve.questions import Questions
 from duologue.serve.settings import FIRST_SOUND_SECONDS
 
 FRAME_MS = 80
-USAGE = 188  # frames between two reports of the usage: 15 s
+USAGE_FRAMES = 188  # frames between two reports of the usage: 15 s
 DELEGATIONS = 100  # ids that are known
 LONGEST = 500  # tokens of a text that is appended
 WAITING = 400  # events that may wait for a sideband: it is let go if it does not read them
@@ -151,7 +151,7 @@ class LiveSession(Exchange):
             await self.publish("session.input_transcript.delta", delta=said.user_text, **span)
         if self.settings.delegates:
             await self._delegate(said)
-        if self._frames % USAGE == 0:
+        if self._frames % USAGE_FRAMES == 0:
             await self.publish("session.usage.updated", usage={"seconds": self._seconds})
 
     async def _delegate(self, said: AgentFrame) -> None:

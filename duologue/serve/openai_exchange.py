@@ -18,7 +18,9 @@ from duologue.serve.openai_events import Event, new_id
 from duologue.serve.openai_wire import Wire
 from duologue.serve.pool import Call, Ended, Pool
 
-AHEAD = 4  # frames of the user that may wait in the engine, which skips silence then; the rest waits here
+AHEAD_FRAMES = (
+    4  # frames of the user that may wait in the engine, which skips silence then; the rest waits here
+)
 MISTAKES = 20  # messages that are not understood before the connection is closed
 Admit = Callable[[], Awaitable[Call]]
 UNREADABLE = ValueError, TypeError, KeyError, AttributeError, RecursionError
@@ -146,7 +148,7 @@ class Exchange:
             self._feed(self._call)
 
     def _feed(self, call: Call) -> None:
-        while self._ahead and call.counts().waiting < AHEAD:
+        while self._ahead and call.counts().waiting < AHEAD_FRAMES:
             call.push(self._ahead.popleft())
 
     async def hush(self, seconds: float) -> None:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from duologue.engine.dictation import CUTS_IN, LONGEST_HOLD, QUIET, Dictation
+from duologue.engine.dictation import CUTS_IN_FRAMES, LONGEST_HOLD_FRAMES, QUIET_FRAMES, Dictation
 from duologue.engine.recorder import TRACE, Recorder, replay
 from duologue.engine.session import AgentFrame
 from duologue.interfaces import TextMarks
@@ -60,7 +60,7 @@ def test_dictated_words_wait_until_the_user_is_silent(tiny):
     run(told, 3, voiced=True)
     told.push("yes")
     assert run(told, 4, voiced=True) == [99] * 4
-    assert run(told, QUIET - 1) == [99] * (QUIET - 1)
+    assert run(told, QUIET_FRAMES - 1) == [99] * (QUIET_FRAMES - 1)
     assert PAD in run(told, 1) and any(token not in (PAD, EPAD, 99) for token in run(told, 8))
 
 
@@ -68,10 +68,10 @@ def test_the_users_voice_stops_them_and_a_murmur_does_not(tiny):
     told = dictation(tiny)
     told.push(ANSWER)
     run(told, 8)
-    run(told, CUTS_IN - 1, voiced=True)
+    run(told, CUTS_IN_FRAMES - 1, voiced=True)
     assert told.speaks
     run(told, 1)
-    run(told, CUTS_IN, voiced=True)
+    run(told, CUTS_IN_FRAMES, voiced=True)
     assert not told.active and run(told, 1) == [99]
     assert told.interrupted and ANSWER.endswith(told.interrupted)
 
@@ -84,7 +84,7 @@ def test_an_agent_that_is_held_is_silent_until_it_is_told_more(tiny):
     assert 99 not in tokens and tokens[-10:] == [PAD] * 10
     told.push("now")
     assert any(token not in (PAD, EPAD) for token in run(told, 20))
-    assert run(told, LONGEST_HOLD)[-1] == 99
+    assert run(told, LONGEST_HOLD_FRAMES)[-1] == 99
 
 
 def test_others_say_bit_for_bit_what_they_say_when_nobody_is_dictated_to(tiny):

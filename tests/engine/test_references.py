@@ -15,7 +15,7 @@ from duologue.engine.backend import TorchBackend
 from duologue.errors import InputError
 from duologue.lm import Sampling
 from duologue.lm.step import init_state, restart, step
-from duologue.lm.step_state import LONGEST_REFERENCE
+from duologue.lm.step_state import LONGEST_REFERENCE_FRAMES
 from duologue.serve.references import LARGEST, References, create_app
 from duologue.weights.convert import convert
 from duologue.weights.published import model_config
@@ -166,10 +166,10 @@ def test_too_long_a_reference_is_cut() -> None:
     lm = golden.lm("rag")
     references = init_state(lm, [GREEDY]).references
     assert references is not None
-    long_TD = torch.arange(LONGEST_REFERENCE + 5.0)[:, None].expand(-1, 24)
+    long_TD = torch.arange(LONGEST_REFERENCE_FRAMES + 5.0)[:, None].expand(-1, 24)
     references.refer(0, long_TD)
-    read = [float(references.take(None)[0, 0, 0]) for _ in range(LONGEST_REFERENCE + 2)]
-    assert read == [*range(LONGEST_REFERENCE), 0.0, 0.0]
+    read = [float(references.take(None)[0, 0, 0]) for _ in range(LONGEST_REFERENCE_FRAMES + 2)]
+    assert read == [*range(LONGEST_REFERENCE_FRAMES), 0.0, 0.0]
 
 
 @pytest.mark.parametrize("length", [1, 4, 7, 11])

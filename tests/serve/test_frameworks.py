@@ -51,3 +51,8 @@ def test_pipecat_talks():
 @pytest.mark.skipif(not LIVEKIT, reason="DUOLOGUE_LIVEKIT_PYTHON names no Python with livekit-plugins-openai")
 def test_livekit_talks():
     assert run(LIVEKIT or "", "livekit_client.py")["generations"] >= 1
+
+
+@pytest.mark.skipif(not LIVEKIT, reason="DUOLOGUE_LIVEKIT_PYTHON names no Python with livekit-plugins-openai")
+def test_livekit_talks_to_a_live_session():
+    assert run(LIVEKIT or "", "livekit_live_client.py")["text"] == "the tallest mountain is Everest"

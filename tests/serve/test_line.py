@@ -108,7 +108,7 @@ def test_no_token_differs_however_often_the_line_is_cut(server):
 
 
 def test_one_who_does_not_come_back_frees_the_slot(server, monkeypatch):
-    monkeypatch.setattr(line, "WAIT", 0.3)
+    monkeypatch.setattr(line, "WAIT_SECONDS", 0.3)
 
     async def go():
         async with connect(f"ws://{server.address}/api/chat?events=1&resume=1", compression=None) as link:
