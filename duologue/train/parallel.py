@@ -185,7 +185,7 @@ def parallelize(
 def _copied(module: M, world: World) -> M:
     """`module` on the device, with the weights that the first process has (those not yet sharded). One without memory
     (on "meta") stays there: it is sharded first, and gets its part of the memory by `to_empty`."""
-    if any(parameter.is_meta for parameter in module.parameters()):
+    if all(parameter.is_meta for parameter in module.parameters()):
         return module
     module.to(world.device)
     if world.size > 1:
