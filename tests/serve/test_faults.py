@@ -140,7 +140,7 @@ def test_sound_at_a_hundred_times_its_rate_keeps_the_queue_short(server):
                 for _ in range(200):
                     await link.send(second)
                     for call in list(server.service.pool._calls):
-                        deepest = max(deepest, len(call.session._heard))
+                        deepest = max(deepest, len(call.session._user))
             heard = await with_room
             return heard, deepest
 

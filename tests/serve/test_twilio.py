@@ -116,8 +116,8 @@ def test_what_is_not_played_yet_is_cleared_when_the_agent_yields(server):
     """The echo falls silent while the caller speaks on: its sound is what the caller says, delayed and muted here."""
     said = server.backend.step
 
-    def yielding(wav_BS, exec_B):
-        frames = said(wav_BS, exec_B)
+    def yielding(wav_BS, exec_B, rewrite=None):
+        frames = said(wav_BS, exec_B, rewrite)
         frames.wav_BS[:] *= len(server.backend.steps) - began < 10
         return frames
 
