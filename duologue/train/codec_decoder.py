@@ -58,6 +58,7 @@ def by_spectra(config: DecoderConfig) -> DecoderConfig:
     """For the frame decoder: no losses that depend on phases, which are its own; spectra that resolve harmonics."""
     return replace(
         config,
+        discriminator_lr=1e-3,  # at 3e-4 it could still not tell them apart after 300 steps
         losses=CodecLossConfig(adversarial=1.0, feature=2.0, waveform=0.0, mel=2.0),
         discriminator=DiscriminatorConfig((2048, 1024, 512), 16, (1, 2), mels=96),
         mel=MelConfig(n_mels=100, first=9, floor=1e-3, plain=True),
