@@ -1,5 +1,6 @@
 """Speaker sources: a synthesiser or ready clips, behind one interface."""
 
+import logging
 import random
 from collections.abc import Set
 from typing import Protocol
@@ -12,6 +13,8 @@ from duologue.data.timeline import Utterance
 from duologue.data.voices import TimedVoice, Voice, read_clip
 from duologue.errors import InputError
 from duologue.types import Word
+
+log = logging.getLogger(__name__)
 
 
 class SpeakerSource(Protocol):
@@ -105,6 +108,11 @@ class ClipSpeakers:
                 said.setdefault(row["voice"], []).append(row)
         if not said:
             raise InputError("none of the clips is a question of this script")
+        if guessed := sum(not row.get("words") for row in clips):
+            log.warning(
+                "%d of %d clips have no word times, which are guessed; a model learns far better from true ones: run "
+                "`duologue data align` on their folders first", guessed, len(clips),
+            )  # fmt: skip
         mixed = [row for voice in list(said) if len(said[voice]) < least for row in said.pop(voice)]
         self._rows: dict[str, dict[str, list[Row]]] = {}
         for voice, rows in (said | ({"*": mixed} if mixed else {})).items():

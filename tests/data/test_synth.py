@@ -280,3 +280,13 @@ def test_a_bad_script_is_named(tmp_path, line):
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(InputError, match="empty"):
         Script.read(tmp_path / "empty.jsonl")
+
+
+def test_clips_without_word_times_are_told(tmp_path, script, caplog):
+    text = ITEMS[0]["user"][0]
+    clip_folder(tmp_path / "u", [("capital-000-0", "user", "af_sky", text)])
+    rows = select((tmp_path / "u",), "all")
+    ClipSpeakers(rows, script, "af_heart")
+    assert not caplog.records
+    ClipSpeakers([{**rows[0], "words": None}, *rows], script, "af_heart")
+    assert "1 of 2 clips have no word times" in caplog.text
