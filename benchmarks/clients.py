@@ -1,10 +1,10 @@
-"""Other people's clients of moshi-server, unchanged, against this server.
+"""Third-party clients of moshi-server, unmodified, against this server.
 
     python -m benchmarks.clients FOLDER --python PYTHON [--address HOST:PORT]
 
 FOLDER holds checkouts of github.com/kyutai-labs/unmute and github.com/kyutai-labs/delayed-streams-modeling, by these
 names; PYTHON is an interpreter (3.12) of an environment with their requirements. Without --address, a server of small
-random models is started. A microphone, a loudspeaker and what only shows things are stood in for; the rest is theirs.
+random models is started. Stubs replace the microphone, the loudspeaker and the display; the rest is their code.
 Exits with 1 if any client fails.
 """
 
@@ -22,7 +22,7 @@ import soundfile
 from duologue.audio.files import read_mono, write_audio
 from tests.serve.speech_server import speech_server
 
-PATIENCE = 240.0  # seconds that a client may take
+PATIENCE = 240.0  # timeout of a client in seconds
 RATE = 24_000
 TEXT = "It will be a fine day, I think."
 

@@ -1,13 +1,14 @@
-"""Two replicas on Ray, live clients, one replica killed: `python benchmarks/fleet.py --model nano --clients 8`.
+"""Failover of a fleet: `python benchmarks/fleet.py --model nano --clients 8`.
 
-It starts `duologue serve --ray` with a Ray of its own on this machine (needs the extra `ray`), lets the clients talk at
-the pace of speech, kills one of the replicas with SIGKILL, and prints
+Starts `duologue serve --ray` with two replicas on a local Ray instance (needs the extra `ray`), lets clients talk in
+real time, kills one replica with SIGKILL, and prints
 
-    admitted        clients that got a slot; of as many replicas
-    answer          from sending a frame to its answer before the kill, p50 and p99
-    told            clients whose connection was ended when their replica died
-    came back       of those, how many talk again on the other replica, and within what time the slowest did
-    untouched gap   the longest silence on the line of all others while it happened
+    admitted        clients that got a slot before the kill
+    replicas_used   how many of the kinds below there are: 2 if both replicas had clients
+    answer          latency from a frame sent to the frame received before the kill, p50 and p99
+    told            clients whose connection was closed because their replica died
+    came_back       how many of them talk again on the other replica, and how long the slowest took
+    untouched_gap   the longest time without audio for all other clients around the kill
 """
 
 import asyncio
@@ -42,10 +43,10 @@ class Benchmark:
     model: str = "tiny"
     clients: int = 8
     seconds: float = 20.0
-    """Of talk: half of it before the kill."""
+    """Length of the conversations; the kill comes after half of it."""
     replicas: int = 2
     json: bool = False
-    """Print the figures as JSON, too."""
+    """Also print the figures as JSON."""
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Client:
     back: float | None = None
 
     async def talk(self, until: float) -> None:
-        """Talks to the end; whoever is cut off calls again at once."""
+        """Talks until the end, and reconnects at once after a disconnection."""
         while time.monotonic() < until:
             try:
                 async with connect(self.url, compression=None, max_size=None, open_timeout=5) as link:
@@ -97,7 +98,7 @@ class Client:
 
 
 def replicas_of(server: subprocess.Popen) -> list[psutil.Process]:
-    """Ray starts its processes beside, not below: they are those whose name says so."""
+    """The replicas, found by process name: Ray does not start them as children of the server."""
     found = []
     for process in psutil.process_iter(["cmdline", "create_time"]):
         command = " ".join(process.info["cmdline"] or [])

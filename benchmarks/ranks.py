@@ -1,8 +1,8 @@
-"""What one of a thousand processes holds: `python benchmarks/ranks.py --ranks 1016 --replicas 8 --model moshi`.
+"""Memory of one rank in a large training run: `python benchmarks/ranks.py --ranks 1016 --replicas 8 --model moshi`.
 
-One process plays rank 0 among as many that are not there (torch's fake process group): it shards a model without
-memory (FSDP; HSDP with --replicas) as `train.parallel` does, and prints its part of weights, gradients, moments and
-average, and how far above an equal share that is. Nothing is computed, and nothing is sent.
+One process is rank 0 of a simulated group (torch's fake process group). It shards a model on the meta device (FSDP;
+HSDP with --replicas) as `train.parallel` does, and prints its share of weights, gradients, moments and average, and how
+far that is above an equal share. Nothing is computed or sent.
 """
 
 import json
@@ -23,7 +23,7 @@ from duologue.train import parallel
 from duologue.train.parallel import World
 
 MODELS = {"moshi": presets.moshi_7b, "nano": presets.nano_lm, "tiny": presets.tiny_lm}
-BYTES = 20  # of a weight: itself, its gradient, two moments and the average, in 32 bits
+BYTES = 20  # per weight: the weight, its gradient, two moments and the average, in 32 bits
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A step of conversations as one CUDA graph: recorded once, in a second, and played again for every frame."""
+"""A duplex step as one CUDA graph: captured once, which takes a second, and replayed for every frame."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Figures as they come: nothing that was measured is lost, whatever happens next, and all of it ends in time."""
+"""The report, written after every figure so that a crash loses none, and the time limit."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Conversations with a model of Moshi 7B's shape: milliseconds a frame, codec and all, by how many there are."""
+"""Milliseconds per frame, codec included, by number of concurrent conversations with a model of Moshi 7B's shape."""
 
 import time
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def run(report: Report, device: torch.device) -> None:
 def measure_sizes(
     report: Report, model: Any, title: str, sizes: tuple[int, ...], device: torch.device
 ) -> None:
-    """One after the other until one is too slow or too large; then the most that hold 80 ms."""
+    """Tries sizes in order until one is too slow or out of memory, then finds the most conversations within 80 ms."""
     most = 0
     for size in sizes:
         if size == 1:

@@ -1,4 +1,4 @@
-"""Steps of training: frames a second, the share of what the card could multiply, memory."""
+"""Training steps: frames per second, share of the measured peak, and memory."""
 
 import time
 from dataclasses import replace

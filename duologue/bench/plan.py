@@ -1,7 +1,7 @@
-"""How many GPUs for how many conversations, or for how much training: arithmetic from a model's shape.
+"""Estimates of the GPUs that serving or training needs, computed from a model's shape.
 
-Every row says where its value is from: "computed" from the shape alone, or "assumed", from the card's data sheet and
-the shares below. Nothing here was measured on a GPU (`benchmarks/gpu.py` does that).
+Each row states the origin of its value: "computed" from the shape alone, or "assumed" from the card's data sheet and
+the utilisation below. Nothing here was measured on a GPU (`benchmarks/gpu.py` does that).
 """
 
 import math
@@ -14,18 +14,18 @@ from duologue.errors import InputError
 
 FRAME_RATE = 12.5
 BANDWIDTH_SHARE = 0.65
-"""Of what memory gives, what a step gets: 12 and 32 layers of Moshi 7B in 8 bits got 65 and 66 % of a CPU's."""
+"""Share of the memory bandwidth that a step reaches: on a CPU, Moshi 7B in 8 bits had 65 % (12 layers), 66 % (32)."""
 PRODUCT_SHARE = 0.4
-"""Of a card's products, what a training step gets; published runs of this size have 33 to 54 % (docs/scale.md)."""
+"""Model FLOPs utilisation (MFU) of a training step; published runs of this size reach 33 to 54 % (docs/scale.md)."""
 FRAME_SHARE = 0.75
-"""Of the 80 ms, what a step may take: the rest is for sound that comes late, and for the 99th percentile."""
+"""Share of the 80 ms frame that a step may take; the rest is for audio jitter and the 99th percentile."""
 MEMORY_SHARE = 0.9
-"""Of a card's memory, what weights and caches may take."""
+"""Share of the GPU memory for weights and caches."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """From its data sheet: memory in GB, its bandwidth in GB/s, dense products of 16 and 8 bits in TFLOP/s."""
+    """From its data sheet: memory in GB, bandwidth in GB/s, dense 16-bit and 8-bit TFLOP/s."""
 
     memory: float
     bandwidth: float
@@ -59,7 +59,7 @@ def shape_of(model: str) -> tuple[Cost, CodecConfig]:
 
 
 def serving(model: str, gpu: str, conversations: int, bits: int = 16) -> list[Row]:
-    """The cards that so many conversations at once need, weights in 16 or 8 bits, caches in 16."""
+    """The cards for this many concurrent conversations, with weights of `bits` bits and 16-bit caches."""
     cost, codec = shape_of(model)
     card, byte = CARDS[gpu], bits / 8
     weights = byte * cost.read + 2 * (cost.parameters - cost.read) + 4 * codec_parameters(codec)
@@ -93,8 +93,8 @@ def serving(model: str, gpu: str, conversations: int, bits: int = 16) -> list[Ro
 
 
 def step_seconds(cost: Cost, codec: CodecConfig, card: Card, bits: int, conversations: int) -> float:
-    """Of a step with full caches: the longer of reading and multiplying. The codec is in 32 bits, whose products take
-    eight times as long as those of 16."""
+    """Duration of a step with full caches: the larger of memory time and compute time. The codec runs in 32 bits, which
+    takes eight times as long per operation as 16 bits."""
     moved = (
         bits / 8 * cost.read
         + conversations * 2 * cost.kv_per_frame * cost.context
@@ -117,7 +117,7 @@ def most_in_time(cost: Cost, codec: CodecConfig, card: Card, bits: int) -> int:
 
 
 def training(model: str, gpu: str, cards: int, hours: float, lora: bool = False) -> list[Row]:
-    """A pass over so many hours of conversations in pieces of five minutes, on so many cards (FSDP, bf16)."""
+    """One epoch over `hours` of conversations in five-minute segments, on `cards` GPUs (FSDP, bf16)."""
     cost, _ = shape_of(model)
     card, frames, length = CARDS[gpu], hours * 3600 * FRAME_RATE, 3750
     flop = cost.training_flop(min(cost.context, length) / 2, lora)

@@ -1,4 +1,4 @@
-"""`duologue plan`: what a fleet or a training run will need, before it is paid for."""
+"""`duologue plan`: estimate the hardware for a fleet or a training run."""
 
 import json as json_format
 from dataclasses import asdict, dataclass
@@ -11,27 +11,27 @@ from duologue.errors import InputError
 
 @dataclass(frozen=True)
 class Plan:
-    """How many GPUs for so many conversations; or, with --train, for so many hours of conversations to learn from.
+    """Estimate the GPUs that conversations need or, with --train, that training needs.
 
-    Computed from the model's shape and the card's data sheet, with the shares that docs/scale.md gives reasons for.
+    Computed from the model's shape and the card's data sheet, with the utilisation that docs/scale.md explains.
     """
 
     model: Literal["moshi", "nano", "tiny"] = "moshi"
-    """A shape."""
+    """Shape of the model."""
     gpus: Literal["l4", "l40s", "a100", "h100", "h200", "b200"] = "h100"
-    """The card."""
+    """GPU type."""
     conversations: int = 1000
-    """At the same time."""
+    """Concurrent conversations."""
     bits: Annotated[int, arg(metavar="16|8")] = 16
-    """Of the weights."""
+    """Bits per weight."""
     train: bool = False
-    """Plan training instead."""
+    """Estimate training instead of serving."""
     hours: float = 1000.0
-    """With --train: of conversations, heard once."""
+    """With --train: hours of conversations in the one epoch."""
     cards: int = 8
-    """With --train: how many GPUs."""
+    """With --train: number of GPUs."""
     lora: bool = False
-    """With --train: adapters alone."""
+    """With --train: train LoRA adapters only."""
     json: bool = False
     """Print JSON instead of a table."""
 

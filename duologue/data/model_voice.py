@@ -1,4 +1,4 @@
-"""A model of speech synthesis as the voice of synthetic conversations: published (tts-1.6b, tts-0.75b) or one's own."""
+"""A text-to-speech model as a voice for synthetic conversations: a published one (tts-1.6b, tts-0.75b) or your own."""
 
 from dataclasses import replace
 from hashlib import sha256
@@ -15,8 +15,8 @@ from duologue.weights import Model
 
 
 class ModelVoice:
-    """Speaks with the voices that `duologue say --voice` takes, and tells when each word begins and ends. The same
-    text, voice and speed always give the same sound."""
+    """Speaks with the voices of `duologue say --voice` and gives word times. The same text, voice and speed always give
+    the same audio."""
 
     def __init__(self, model: Model, options: Options = DEFAULT):
         if model.codec_config.sample_rate != SAMPLE_RATE:
@@ -29,8 +29,8 @@ class ModelVoice:
         return self.say(text, voice, speed)[0]
 
     def say(self, text: str, voice: str, speed: float = 1.0) -> tuple[np.ndarray, list[Word]]:
-        """Sound float32 `[S]` at 24 kHz, and its words with their times. InputError for a voice that is none, and a
-        text of which nothing can be heard."""
+        """Audio float32 `[S]` at 24 kHz, and its words with their times. InputError for an unknown voice, and if the
+        synthesised audio is silent."""
         if voice not in self._voices:
             self._voices[voice] = read_voice(self._model, [voice])
         seed = int.from_bytes(sha256(f"{voice} {speed} {text}".encode()).digest()[:4], "big") >> 1
@@ -53,6 +53,6 @@ class ModelVoice:
 
 
 def _within(word: Word, first: float, last: float) -> Word:
-    """A word's times in a sound that was cut to this span."""
+    """The word with its times relative to audio trimmed to `first`..`last` (seconds)."""
     start, end = (min(max(at, first), last) - first for at in (word.start, word.end))
     return replace(word, start=start, end=end)

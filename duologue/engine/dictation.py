@@ -1,44 +1,43 @@
-"""Text that the agent of a conversation is told to say, put into its text stream while it listens on.
+"""Dictation: text that the agent must say, forced into its text stream while it keeps listening.
 
-The model goes on hearing and speaking as always; only its text tokens are replaced, at the pace of its own choices
-(`engine.script.MonologueMachine`). So any model that holds conversations can be dictated to. Knows no clock: it moves
-with the frames.
+The model hears and speaks as usual; only its text tokens are replaced, at the pace of its own PAD and EPAD choices
+(`engine.script.MonologueMachine`). So it works with every dialogue model. Time is counted in frames only.
 """
 
 from duologue.engine.script import Entry, MonologueMachine, Script
 from duologue.interfaces import TextMarks
 from duologue.lm.tokenizer import Tokenizer
 
-QUIET_FRAMES = 3  # frames without the user's voice before dictated words begin
-CUTS_IN_FRAMES = 6  # frames of the user's voice without a break that stop them: longer than "uh-huh"
-LONGEST_HOLD_FRAMES = 150  # frames that the agent is kept silent for words that are to come: 12 s
+QUIET_FRAMES = 3  # frames of user silence before dictated words begin
+CUTS_IN_FRAMES = 6  # consecutive frames of user speech that interrupt: longer than "uh-huh"
+LONGEST_HOLD_FRAMES = 150  # frames for which `hold` keeps the agent silent at most: 12 s
 
 
 class Dictation:
-    """What the agent of one conversation is told to say: `push` text, `hold` it silent until some comes; call `hear`
-    and then `write` in every frame."""
+    """The dictated text of one conversation. `push` adds text, `hold` keeps the agent silent until more comes; call
+    `hear` and then `write` in every frame."""
 
     def __init__(self, tokenizer: Tokenizer, marks: TextMarks):
         self._tokenizer, self._marks = tokenizer, marks
         self._quiet, self._voiced = QUIET_FRAMES, 0
-        self.interrupted = ""  # what the user's voice kept from being said, the last time it did
-        self.cuts = 0  # how often it did
+        self.interrupted = ""  # the text left unsaid at the last interruption
+        self.cuts = 0  # number of interruptions
         self._clear()
 
     def _clear(self) -> None:
         self._machine: MonologueMachine | None = None
         self._waiting: list[Entry] = []
-        self._told: list[Entry] = []  # to the machine
+        self._told: list[Entry] = []  # pushed to the machine
         self._step = self._held = 0
 
     @property
     def active(self) -> bool:
-        """Whether the model's choices are replaced in this frame."""
+        """Whether the model's text tokens are replaced in this frame."""
         return self._machine is not None or self._held > 0 or self._due
 
     @property
     def speaks(self) -> bool:
-        """Whether there are words that have not been written yet."""
+        """Whether dictated words are being written or wait."""
         return self._machine is not None or bool(self._waiting)
 
     @property
@@ -46,27 +45,27 @@ class Dictation:
         return bool(self._waiting) and self._quiet >= QUIET_FRAMES
 
     def push(self, text: str) -> None:
-        """More to say, after what is being said. White space ends a word; so does the end of the text."""
+        """Append text. White space ends a word; so does the end of the text."""
         script = Script(self._tokenizer, between=0)
         self._waiting += [*script.push(text), *script.finish()]
 
     def hold(self) -> None:
-        """Keep the agent silent, once what it is told is said, until more comes or the user speaks."""
+        """After the dictated text, keep the agent silent until more text comes or the user speaks."""
         self._held = LONGEST_HOLD_FRAMES
 
     def release(self) -> None:
-        """Let the agent speak for itself again, once what it is told is said."""
+        """After the dictated text, let the model choose its own words again."""
         self._held = 0
 
     def stop(self) -> str:
-        """Say no more of it. Returns what was not said."""
+        """Drop the rest of the text and return it."""
         said = len(self._machine.words) if self._machine is not None else 0
         unsaid = [entry.text for entry in (*self._told, *self._waiting) if entry.tokens][said:]
         self._clear()
         return " ".join(unsaid)
 
     def hear(self, voiced: bool) -> None:
-        """Whether the user's voice is in this frame."""
+        """Process one frame of the user; `voiced`: whether it has speech."""
         self._quiet, self._voiced = (0, self._voiced + 1) if voiced else (self._quiet + 1, 0)
         if self._voiced >= CUTS_IN_FRAMES and (self._machine is not None or self._held):
             waiting, begun = self._waiting, self._machine is not None
@@ -75,10 +74,10 @@ class Dictation:
                 self.interrupted = unsaid
                 self.cuts += 1
             else:
-                self._waiting = waiting  # nothing of it has begun: it is said once the user is silent
+                self._waiting = waiting  # not begun yet: it is said once the user is silent
 
     def write(self, token: int) -> int:
-        """The model chose `token`: what is to be written instead."""
+        """The token to write in place of the model's choice `token`."""
         if self._due:
             self._machine = self._machine or MonologueMachine(self._marks.pad, self._marks.epad)
             self._machine.push(self._waiting)

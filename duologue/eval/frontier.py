@@ -1,7 +1,7 @@
-"""How soon a model answers against how often it takes a pause for the end of a turn: one curve for each model.
+"""Response latency against false cut-offs (answering in a pause inside a turn): one curve per model.
 
-A bias on PAD's logit moves a model along its curve: a high one makes it wait. eot-bench compares systems by two numbers
-of such curves: false cut-offs at a response of 300 ms, and the response at 5 % false cut-offs.
+A bias on PAD's logit moves a model along its curve: a higher bias makes it wait longer. eot-bench compares systems by
+two numbers from this curve: false cut-offs at a response of 300 ms, and the response at 5 % false cut-offs.
 """
 
 import json
@@ -26,14 +26,14 @@ from duologue.progress import progress
 from duologue.types import StrPath
 from duologue.weights import load
 
-RESPONSE_MS, CUTOFFS = 300.0, 5.0  # where eot-bench reads a curve
+RESPONSE_MS, CUTOFFS = 300.0, 5.0  # the two operating points of eot-bench; cut-offs in %
 
 
 @dataclass(frozen=True)
 class Point:
-    """One bias. `cutoffs`: % of pauses inside a question in which the model begins to answer; `response_ms`: median
-    from the end of a question to the first sound of the answer (None: it never answered); `taken`: % of questions that
-    were answered at all."""
+    """The result with one bias. `cutoffs`: % of pauses inside a question in which the model starts to answer;
+    `response_ms`: median time from the end of a question to the start of the answer (None: no answer); `taken`: % of
+    questions that were answered."""
 
     pad_bias: float
     cutoffs: float
@@ -42,7 +42,7 @@ class Point:
 
 
 def run_frontier(options: EvalFrontier) -> list[Point]:
-    """Measure, and write what was asked for. InputError before any work if something is missing."""
+    """Measure the curve and write the requested files. InputError before any work if an input is missing."""
     if options.scenes < 1 or options.slots < 1 or not options.biases:
         raise InputError("--scenes and --slots are numbers from 1 up, --biases at least one number")
     if options.json is not None:
@@ -75,8 +75,8 @@ def measure_frontier(
     seed: int = 0,
     advance: Callable[[float], object] = lambda share: None,
 ) -> list[Point]:
-    """The same questions with a pause inside, once for each bias that is added to the model's own. InputError if the
-    clips have no sound for them."""
+    """Run the same questions with a pause inside once per bias, which is added to the model's own. InputError if the
+    clips lack audio for them."""
     points = []
     for bias in sorted(biases):
         sampling = replace(model.sampling, pad_bias=model.sampling.pad_bias + bias)
@@ -89,7 +89,7 @@ def measure_frontier(
 
 
 def point_of(bias: float, scores: Sequence[Score]) -> Point:
-    """What scenes with a pause say of one bias."""
+    """The point of one bias, from the scores of scenes with a pause."""
     pauses = [score.takes_in_pause for score in scores if score.takes_in_pause is not None]
     turns = [turn for score in scores if not score.takes_in_pause for turn in score.turns]
     responses = [turn.response for turn in turns if turn.response is not None]
@@ -102,12 +102,12 @@ def point_of(bias: float, scores: Sequence[Score]) -> Point:
 
 
 def cutoffs_at(points: Sequence[Point], response_ms: float = RESPONSE_MS) -> float | None:
-    """The fewest false cut-offs (%) of a curve at this median response or a faster one; None if it is always slower."""
+    """The lowest rate of false cut-offs (%) with a median response of at most `response_ms`; None if all are slower."""
     return _least(_pairs(points), response_ms)
 
 
 def response_at(points: Sequence[Point], cutoffs: float = CUTOFFS) -> float | None:
-    """The fastest median response (ms) of a curve with at most so many false cut-offs (%); None if it has more."""
+    """The fastest median response (ms) with at most `cutoffs` % false cut-offs; None if all points have more."""
     return _least([(y, x) for x, y in _pairs(points)], cutoffs)
 
 
@@ -116,7 +116,7 @@ def _pairs(points: Sequence[Point]) -> list[tuple[float, float]]:
 
 
 def _least(pairs: Sequence[tuple[float, float]], most: float) -> float | None:
-    """The least y where x <= `most`, on the straight lines between neighbours."""
+    """The smallest y with x <= `most`, interpolating linearly between adjacent points."""
     pairs = sorted(pairs)
     found = [y for x, y in pairs if x <= most]
     for (x0, y0), (x1, y1) in pairwise(pairs):
@@ -126,8 +126,8 @@ def _least(pairs: Sequence[tuple[float, float]], most: float) -> float | None:
 
 
 def draw_frontier(path: StrPath, curves: dict[str, Sequence[Point]]) -> None:
-    """Writes a picture (.png, .svg or .pdf) of one curve for each name. InputError without matplotlib, or if the file
-    cannot be written."""
+    """Plots one curve per name into a .png, .svg or .pdf file. InputError without matplotlib, or if the file cannot be
+    written."""
     check_picture(path)
     import matplotlib
 

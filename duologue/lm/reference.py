@@ -1,6 +1,6 @@
-"""Texts that a model is to know, as vectors that it reads one a frame (MoshiRAG, arXiv 2604.12928; the encoder is
-ARC-Encoder, arXiv 2510.20535): a transformer in which every token sees all others, whose last layer joins groups of
-them into one, and projections to the width of the language model.
+"""The reference encoder: turns a text into vectors of which the language model reads one per frame (MoshiRAG,
+arXiv 2604.12928; the encoder is ARC-Encoder, arXiv 2510.20535). A transformer with bidirectional attention, whose last
+layer pools groups of tokens, and projections to the width of the language model.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from duologue.nn.stack import Stack
 
-HEAD = 128  # channels of a head
+HEAD = 128  # channels per attention head
 THETA = 500_000.0  # the longest period of the rotation is 2 pi times this
-EPSILON = 1e-5  # of the norms
-LONGEST_TEXT = 1024  # tokens; the first of more count
+EPSILON = 1e-5  # of RMSNorm
+LONGEST_TEXT = 1024  # tokens; longer texts are truncated
 
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """What its tensors say of an encoder. `out`: the width of the projection between; `width`: the language model's."""
+    """The shape of an encoder, read from its tensors. `hidden` and `out`: widths of the two bridge layers' outputs;
+    `width`: that of the language model."""
 
     entries: int
     dim: int
@@ -55,7 +56,7 @@ def _heads(x_TD: Tensor, heads: int) -> Tensor:
 
 
 def _rotate(x_HTC: Tensor) -> Tensor:
-    """Rotary positions, of neighbouring channels in pairs."""
+    """Rotary position embedding on pairs of adjacent channels."""
     period = THETA ** (-torch.arange(0, HEAD, 2, device=x_HTC.device) / HEAD)
     angle_TC = torch.arange(x_HTC.shape[1], device=x_HTC.device)[:, None] * period
     pairs = torch.view_as_complex(x_HTC.float().unflatten(-1, (-1, 2)).contiguous())
@@ -80,7 +81,7 @@ class EncoderLayer(nn.Module):
 
 
 class ReferenceEncoder(nn.Module):
-    """`group`: how many tokens become one vector."""
+    """`group`: how many tokens are pooled into one vector."""
 
     def __init__(self, shape: EncoderShape, group: int):
         super().__init__()
@@ -93,8 +94,8 @@ class ReferenceEncoder(nn.Module):
 
     @torch.inference_mode()
     def forward(self, tokens_T: Tensor) -> Tensor:
-        """Token ids int64 `[T]` to vectors `[N, D]`, one for each group of tokens. No tokens are one vector of zeros:
-        the model is told that nothing was found."""
+        """Token ids int64 `[T]` to vectors `[N, D]`, one per group of tokens. An empty text gives one zero vector,
+        which means that nothing was found."""
         if not len(tokens_T):
             return self.projection.weight.new_zeros(1, self.width)
         x_TD = self.embedding(tokens_T[:LONGEST_TEXT])
@@ -105,7 +106,7 @@ class ReferenceEncoder(nn.Module):
 
 
 def _joined(x_TD: Tensor, group: int) -> Tensor:
-    """The means of groups of at most `group` neighbours, as alike in size as can be, the larger ones first."""
+    """Means of groups of at most `group` adjacent tokens; sizes differ by at most one, larger groups come first."""
     groups = -(-len(x_TD) // group)
     least, larger = divmod(len(x_TD), groups)
     sizes = [least + (i < larger) for i in range(groups)]

@@ -1,4 +1,4 @@
-"""Who the agent is, in MLX: what `engine.persona.Prefix` is in torch."""
+"""The persona prefix in MLX; `engine.persona.Prefix` is its torch counterpart."""
 
 import mlx.core as mx
 import numpy as np
@@ -12,8 +12,8 @@ from duologue.mlx.step_state import StepState
 
 
 class Prefix:
-    """A persona on a model: the state in which every conversation begins, but for its last frame, in which the model
-    first chooses a token."""
+    """A persona's prompt run through a model: the state from which every conversation starts. The prompt's last frame
+    is the conversation's first, because the model generates its first token there."""
 
     def __init__(self, lm: LM, told: Persona):
         self._lm = lm
@@ -28,7 +28,7 @@ class Prefix:
             audio_Q = np.where(late_Q, agent_TQ[s], agent_TQ[s + 1])
             step(lm, self.state, self._tone_BQ, None, _ids(text_T[s + 1 : s + 2]), _ids(audio_Q[None]))
             mx.eval(self.state.arrays())
-        self.frame = int(self.state.frame_B[0])  # the one in which the conversation begins
+        self.frame = int(self.state.frame_B[0])  # index of the conversation's first frame
         self._late_BQ = _ids(np.where(late_Q, agent_TQ[-1], TO_GENERATE)[None])
 
     def _replay(self, inputs_ND: np.ndarray, tokens_K2: np.ndarray) -> None:
@@ -42,7 +42,7 @@ class Prefix:
             state.tokens_BKC[0, :, (len(inputs_ND) + i) % ring] = _ids(tokens_K2[:, i])
 
     def begin(self, state: StepState, slots: list[int]) -> None:
-        """Make these slots, which were reset, begin here."""
+        """Start these slots, which were just reset, from the prefix."""
         for mine, its in zip(state.temporal.caches, self.state.temporal.caches, strict=True):
             _copy(mine, its, slots)
         for slot in slots:
@@ -54,13 +54,13 @@ class Prefix:
         return state.frame_B == self.frame
 
     def tokens(self, first_B: mx.array, heard_BQ: mx.array) -> tuple[mx.array, mx.array]:
-        """What is heard in this frame, and the agent's codes that are given: in the first one the end of the prefix."""
+        """The user codes and the forced agent codes of this frame; in a slot's first frame they end the prefix."""
         first_B1 = first_B[:, None]
         return mx.where(first_B1, self._tone_BQ, heard_BQ), mx.where(first_B1, self._late_BQ, TO_GENERATE)
 
 
 def _copy(mine: KVCache, its: KVCache, slots: list[int]) -> None:
-    """What was remembered in a ring of which nothing has come round."""
+    """Copy the keys and values of a ring buffer that has not wrapped."""
     used = its.used
     while (length := mine.keys_BHCD.shape[2]) < used:
         mine.used = length

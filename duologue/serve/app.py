@@ -52,6 +52,9 @@ HEADERS = {
 }
 
 
+Refusal = Callable[[HTTPConnection], tuple[int, str] | None]
+
+
 class Service:
     """A served model: the engine, admission control and metrics."""
 
@@ -104,27 +107,49 @@ class Service:
             self.recorder.close()
 
 
-def create_app(service: Service) -> Starlette:
-    """The application: the page, all protocols, health checks and metrics."""
-    calls = _webrtc(service)
+class Endpoints:
+    """The handlers of a service's routes. All but the health check and the metrics check the client's access first."""
 
-    async def status(request: Request) -> Response:
-        return _refused(service, request) or JSONResponse(service.status())
+    def __init__(self, service: Service):
+        self._service = service
+        self.calls = _webrtc(service)
 
-    async def healthz(_: Request) -> Response:
-        ready = service.engine.ready and service.pool.draining is None
+    def refused(self, connection: HTTPConnection, refusal_of: Refusal | None = None) -> Response | None:
+        """The response to a client without access; None if it has access."""
+        refusal = (refusal_of or self._service.access.refusal)(connection)
+        if refusal is None:
+            return None
+        status, text = refusal
+        return JSONResponse({"error": text}, status, {"Retry-After": "60"} if status == 429 else None)
+
+    async def let_in(self, websocket: WebSocket, refusal_of: Refusal | None = None) -> bool:
+        """Whether a client may connect; if not, it gets an HTTP status before the upgrade."""
+        response = self.refused(websocket, refusal_of)
+        if response is None and self._service.pool.draining is not None:
+            response = JSONResponse({"error": "the server is being restarted"}, 503, {"Retry-After": "5"})
+        if response is not None:
+            await websocket.send_denial_response(response)
+        return response is None
+
+    async def status(self, request: Request) -> Response:
+        return self.refused(request) or JSONResponse(self._service.status())
+
+    async def healthz(self, _: Request) -> Response:
+        ready = self._service.engine.ready and self._service.pool.draining is None
         return PlainTextResponse("ok\n" if ready else "not ready\n", 200 if ready else 503)
 
-    async def metrics(_: Request) -> Response:
-        text = service.metrics.render(service.engine, service.pool.waiting)
+    async def metrics(self, _: Request) -> Response:
+        text = self._service.metrics.render(self._service.engine, self._service.pool.waiting)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def kyutai(websocket: WebSocket) -> None:
-        if await _let_in(service, websocket):
+    async def kyutai(self, websocket: WebSocket) -> None:
+        service = self._service
+        if await self.let_in(websocket):
             await chat(websocket, service.pool, service.lines, service.sampling)
 
-    async def openai(websocket: WebSocket) -> None:
-        if not await _let_in(service, websocket):
+    async def openai(self, websocket: WebSocket) -> None:
+        service = self._service
+        if not await self.let_in(websocket):
             return
         ears = service.speech.ears
         if websocket.query_params.get("intent") != "transcription":
@@ -136,69 +161,73 @@ def create_app(service: Service) -> Starlette:
             text = "this server has no model of recognition: start it with --stt MODEL"
             await websocket.send_denial_response(JSONResponse({"error": text}, 501))
 
-    async def client_secrets(request: Request) -> Response:
-        settings = service.settings
-        return _refused(service, request) or await create(
-            request, service.access.secrets, service.name, settings.time_limit
+    async def client_secrets(self, request: Request) -> Response:
+        service = self._service
+        return self.refused(request) or await create(
+            request, service.access.secrets, service.name, service.settings.time_limit
         )
 
-    async def telephone(websocket: WebSocket) -> None:
-        if await _let_in(service, websocket, service.access.twilio_refusal):
+    async def telephone(self, websocket: WebSocket) -> None:
+        service = self._service
+        if await self.let_in(websocket, service.access.twilio_refusal):
             await twilio(websocket, service.pool, service.sampling)
 
-    async def webrtc(request: Request) -> Response:
-        if response := _refused(service, request):
+    async def webrtc(self, request: Request) -> Response:
+        if response := self.refused(request):
             return response
-        if calls is None:
+        if self.calls is None:
             text = "this server cannot do WebRTC: pip install 'duologue[webrtc]'"
             return JSONResponse({"error": text}, 501)
         if "id" in request.path_params:
-            return await calls.hang_up(request)
-        return await calls.offer(request, service.access.secrets.settings(shown_key(request)))
+            return await self.calls.hang_up(request)
+        settings = self._service.access.secrets.settings(shown_key(request))
+        return await self.calls.offer(request, settings)
+
+
+def create_app(service: Service) -> Starlette:
+    """The application: the page, all protocols, health checks and metrics."""
+    endpoints = Endpoints(service)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         service.engine.start()
         service.speech.start()
         yield
-        if calls is not None:
-            await calls.close()
+        if endpoints.calls is not None:
+            await endpoints.calls.close()
         service.close()
 
-    routes: list[BaseRoute] = [
-        Route("/api/status", status),
-        Route("/healthz", healthz),
-        Route("/metrics", metrics),
-        WebSocketRoute("/api/chat", kyutai),
-        WebSocketRoute("/v1/realtime", openai),
-        Route("/v1/realtime/client_secrets", client_secrets, methods=["POST"]),
-        Route("/v1/realtime/calls", webrtc, methods=["POST"]),
-        Route("/v1/realtime/calls/{id}", webrtc, methods=["DELETE"]),
-        Route("/v1/realtime/calls/{id}/hangup", webrtc, methods=["POST"]),
-        WebSocketRoute("/v1/twilio", telephone),
-        *live_routes(
-            LiveSessions(service.pool, service.lines, service.sampling, calls),
-            lambda connection: _refused(service, connection),
-            lambda websocket: _let_in(service, websocket),
-        ),
-        *speech_routes(
-            service.speech,
-            service.name,
-            lambda connection: _refused(service, connection),
-            lambda websocket: _let_in(service, websocket),
-        ),
-    ]
-    if (STATIC / "index.html").exists():
-        routes.append(Mount("/", _Static(directory=STATIC, html=True)))
     # Pages of other sites can open WebSockets without CORS, but need it to post a WebRTC offer.
-    others = Middleware(
+    cors = Middleware(
         CORSMiddleware,
         allow_origins=service.settings.origins,
         allow_methods=["POST", "DELETE"],
         allow_headers=["Authorization", "Content-Type"],
         expose_headers=["Location"],
     )
-    return Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(_OwnName, service), others])
+    middleware = [Middleware(_OwnName, service), cors]
+    return Starlette(routes=_routes(service, endpoints), lifespan=lifespan, middleware=middleware)
+
+
+def _routes(service: Service, endpoints: Endpoints) -> list[BaseRoute]:
+    live = LiveSessions(service.pool, service.lines, service.sampling, endpoints.calls)
+    routes: list[BaseRoute] = [
+        Route("/api/status", endpoints.status),
+        Route("/healthz", endpoints.healthz),
+        Route("/metrics", endpoints.metrics),
+        WebSocketRoute("/api/chat", endpoints.kyutai),
+        WebSocketRoute("/v1/realtime", endpoints.openai),
+        Route("/v1/realtime/client_secrets", endpoints.client_secrets, methods=["POST"]),
+        Route("/v1/realtime/calls", endpoints.webrtc, methods=["POST"]),
+        Route("/v1/realtime/calls/{id}", endpoints.webrtc, methods=["DELETE"]),
+        Route("/v1/realtime/calls/{id}/hangup", endpoints.webrtc, methods=["POST"]),
+        WebSocketRoute("/v1/twilio", endpoints.telephone),
+        *live_routes(live, endpoints.refused, endpoints.let_in),
+        *speech_routes(service.speech, service.name, endpoints.refused, endpoints.let_in),
+    ]
+    if (STATIC / "index.html").exists():
+        routes.append(Mount("/", _Static(directory=STATIC, html=True)))
+    return routes
 
 
 def _webrtc(service: Service) -> "Calls | None":
@@ -236,26 +265,3 @@ class _Static(StaticFiles):
         response = super().file_response(*args, **kwargs)
         response.headers.update(HEADERS)
         return response
-
-
-Refusal = Callable[[HTTPConnection], tuple[int, str] | None]
-
-
-def _refused(
-    service: Service, connection: HTTPConnection, refusal_of: Refusal | None = None
-) -> Response | None:
-    refusal = (refusal_of or service.access.refusal)(connection)
-    if refusal is None:
-        return None
-    status, text = refusal
-    return JSONResponse({"error": text}, status, {"Retry-After": "60"} if status == 429 else None)
-
-
-async def _let_in(service: Service, websocket: WebSocket, refusal_of: Refusal | None = None) -> bool:
-    """Whether a client may connect; if not, it gets an HTTP status before the upgrade."""
-    response = _refused(service, websocket, refusal_of)
-    if response is None and service.pool.draining is not None:
-        response = JSONResponse({"error": "the server is being restarted"}, 503, {"Retry-After": "5"})
-    if response is not None:
-        await websocket.send_denial_response(response)
-    return response is None

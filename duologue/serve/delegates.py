@@ -1,4 +1,4 @@
-"""Who answers what the model does not know: any server of OpenAI's chat completions, or a command."""
+"""Delegates that answer the user's questions: an OpenAI-compatible chat completions server, or a command."""
 
 import asyncio
 import contextlib
@@ -29,16 +29,16 @@ class DelegateError(Exception):
 
 
 class Delegate(Protocol):
-    """Answers the last of the turns of a conversation, (role, text) each."""
+    """Answers the last turn of a conversation, given as (role, text) pairs."""
 
     def answer(self, turns: Turns) -> AsyncIterator[str]:
-        """The text, in pieces as they come. Raises DelegateError."""
+        """Streams the text of the answer. Raises DelegateError."""
         ...
 
 
 class ChatDelegate:
-    """A server of OpenAI's chat completions at `url` (such as http://localhost:8080/v1). It uses the first model that
-    the server lists. Raises InputError for what is no such address."""
+    """An OpenAI-compatible chat completions server at `url` (such as http://localhost:8080/v1). Uses the first model
+    that the server lists. Raises InputError if `url` is not an HTTP address."""
 
     def __init__(self, url: str):
         parts = httpx2.URL(url)
@@ -73,7 +73,7 @@ class ChatDelegate:
 
 
 def _piece(line: str) -> str:
-    """The text in a line of a stream of server-sent events."""
+    """The text in one line of a server-sent event stream."""
     if not line.startswith("data:") or line[5:].strip() == "[DONE]":
         return ""
     choices = json.loads(line[5:])["choices"]
@@ -81,8 +81,8 @@ def _piece(line: str) -> str:
 
 
 class CommandDelegate:
-    """A command that gets the turns as JSON, `[{"role": ..., "content": ...}, ...]`, and prints the answer. Raises
-    InputError for a command line that cannot be read."""
+    """A command that reads the turns from its standard input as JSON, `[{"role": ..., "content": ...}, ...]`, and
+    prints the answer. Raises InputError for a command line that cannot be parsed."""
 
     def __init__(self, command: str):
         try:
@@ -118,7 +118,7 @@ class CommandDelegate:
 
 
 def delegate_of(settings: Settings) -> Delegate | None:
-    """Who answers what the model does not know; None: nobody. Raises InputError for settings that cannot be."""
+    """The delegate that the settings name, or None. Raises InputError if they name two or an invalid one."""
     if settings.delegate and settings.delegate_command:
         raise InputError("--delegate and --delegate-command do not go together")
     if settings.delegate:

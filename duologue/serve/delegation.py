@@ -1,7 +1,7 @@
-"""Knowing more than the model, while it speaks: a question is handed to a delegate, and the answer spoken.
+"""Delegation: the user's question goes to a delegate, and the agent speaks the delegate's answer.
 
-The agent says that it will see, and is kept silent until the answer comes. What the user says meanwhile does not end
-the work, but a newer question takes the place of an older one: its late answer is orphaned, and not said.
+The agent says a filler and stays silent until the answer comes. The user may speak meanwhile without cancelling the
+request; a newer question cancels an older one.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ log = logging.getLogger(__name__)
 
 FILLER = "let me see"
 SORRY = "I could not find that out"
-ANSWER_SECONDS = 20.0  # in which an answer must begin and end
-LONGEST = 1200  # letters of an answer that are spoken
+ANSWER_SECONDS = 20.0  # timeout of a whole answer
+LONGEST = 1200  # characters of an answer, after which it is cut off
 
 
 class Speaker(Protocol):
-    """The part of a `LiveSession` that is told what to say."""
+    """The methods of an engine's session that delegation uses."""
 
     @property
     def cuts(self) -> int:
-        """How often the user's voice has stopped it."""
+        """How often the user has interrupted dictated words."""
         ...
 
     def dictate(self, text: str) -> None: ...
@@ -39,7 +39,7 @@ class Speaker(Protocol):
 
 
 class Delegation:
-    """One conversation's questions, and who works at them: `follow` every frame, `close` at the end."""
+    """Delegates the questions of one conversation. Call `follow` in every frame and `close` at the end."""
 
     def __init__(self, speaker: Speaker, delegate: Delegate):
         self._speaker, self._delegate = speaker, delegate
@@ -47,16 +47,16 @@ class Delegation:
         self._task: asyncio.Task[None] | None = None
 
     def follow(self, said: AgentFrame) -> None:
-        """A frame of the conversation."""
+        """Process one frame of the conversation."""
         if self._questions.push(said) is not None:
-            self.close()  # an older question: its answer would come after this one's
+            self.close()  # the older question, whose answer would come too late
             self._speaker.stop_dictating()
             self._speaker.dictate(FILLER)
             self._speaker.hold()
             self._task = asyncio.create_task(self._answer())
 
     def close(self) -> None:
-        """Nobody waits for an answer any more."""
+        """Cancel the pending answer, if there is one."""
         if self._task is not None:
             self._task.cancel()
 
@@ -73,7 +73,7 @@ class Delegation:
             self._speaker.dictate(SORRY)
 
     async def _speak(self) -> bool:
-        """Say the answer as it comes, word by word, until the user's voice stops it. Returns whether there was any."""
+        """Speak the answer as it streams in, word by word, until the user interrupts. Returns whether it had text."""
         rest, letters, cuts = "", 0, None
         async with contextlib.aclosing(self._delegate.answer(list(self._questions.turns))) as pieces:  # pyright: ignore[reportArgumentType]
             async for piece in pieces:

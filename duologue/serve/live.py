@@ -1,8 +1,8 @@
 """The GPT-Live protocol (`openai.types.live`): `WS /v1/live/sessions`, `POST` of the same for WebRTC, and `/attach`.
 
-It is made for models that listen and speak all the time: there are no turns, nothing is committed, and sound goes both
-ways in every frame. The model reads no text, so what it is told is either spoken (`session.commentary.append`) or kept
-for whoever works for it.
+The protocol is for full-duplex models: there are no turns and no commits, and audio goes both ways in every frame. The
+model does not read text, so text from the client is either spoken (`session.commentary.append`) or stored for the
+client's delegate.
 """
 
 import asyncio
@@ -30,17 +30,18 @@ from duologue.serve.questions import Questions
 from duologue.serve.settings import FIRST_SOUND_SECONDS
 
 FRAME_MS = 80
-USAGE_FRAMES = 188  # frames between two reports of the usage: 15 s
-DELEGATIONS = 100  # ids that are known
-LONGEST = 500  # tokens of a text that is appended
-WAITING = 400  # events that may wait for a sideband: it is let go if it does not read them
-PRIMARY = "session.start", "session.input_audio.append"  # which a sideband may not send
+USAGE_FRAMES = 188  # frames between two usage events: 15 s
+DELEGATIONS = 100  # the latest ids, which a client may refer to
+LONGEST = 500  # tokens in one appended text
+WAITING = 400  # events queued for a sideband; a slower reader is disconnected
+PRIMARY = "session.start", "session.input_audio.append"  # events that a sideband must not send
 REASONS = {"close_requested": "close_requested", "time_limit": "expired", "gone": "remote_hangup"}
 NOT_READ = "the model reads no text: it is kept for whoever the work is delegated to"
 
 
 class LiveSession(Exchange):
-    """One conversation in the events of the protocol. `settings`: of one that was started when it was created."""
+    """One conversation in the protocol's events. `settings` is given if the session was configured when it was created
+    (WebRTC); otherwise `session.start` brings it."""
 
     HANDLED = frozenset(COMMANDS)
 
@@ -76,7 +77,7 @@ class LiveSession(Exchange):
 
     async def _begin(self) -> None:
         if self._call is not None and self.settings.delegates:
-            self._call.delegation = None  # the client's work
+            self._call.delegation = None  # the client answers the questions
         await self.publish("session.started", self._start_id, session=self.described())
         if self.settings.allowed.from_client is not None or self.settings.allowed.to_client is not None:
             await self.publish(
@@ -90,7 +91,7 @@ class LiveSession(Exchange):
 
     @property
     def begun(self) -> bool:
-        """Whether the session has started, and is not over."""
+        """Whether the session has started and has not ended."""
         return self._call is not None and not self._closed
 
     async def _last_words(self, ended: Ended) -> None:
@@ -108,7 +109,7 @@ class LiveSession(Exchange):
         await self.publish("session.closed", reason=reason, session=self.described(), usage=usage)
 
     async def hold(self, admit: Admit) -> None:
-        """Hold it to its end, and say goodbye; those who watch are told, whatever ended it."""
+        """Run the session to its end and close it; sidebands get the closing event whatever the reason was."""
         try:
             await super().hold(admit)
         finally:
@@ -120,7 +121,7 @@ class LiveSession(Exchange):
     # Out
 
     async def publish(self, type: str, client_event_id: str | None = None, /, **fields: object) -> None:
-        """Tell an event to the client and to those who watch."""
+        """Send an event to the client, if it may receive it, and to all sidebands."""
         event = {"event_id": new_id("event"), "type": type, **fields}
         if client_event_id is not None:
             event["client_event_id"] = client_event_id
@@ -155,8 +156,8 @@ class LiveSession(Exchange):
             await self.publish("session.usage.updated", usage={"seconds": self._seconds})
 
     async def _delegate(self, said: AgentFrame) -> None:
-        """Hand the user's questions to the client. The agent is kept silent meanwhile, and says that it will see unless
-        the client has something to say before."""
+        """Delegate the user's questions to the client. The agent stays silent meanwhile, and says a filler if the
+        client has sent nothing after the acknowledgement delay."""
         assert self._call is not None
         session = self._call.session
         if self._frames == 1 and said.user_token < 0:
@@ -188,7 +189,7 @@ class LiveSession(Exchange):
     # In
 
     async def hear(self, wav_S: np.ndarray) -> None:
-        """The user's sound at 24 kHz; those who watch hear it muted or not."""
+        """The user's audio at 24 kHz. Sidebands get it even while it is muted."""
         if self._observers:
             sound = base64.b64encode(Pcm16.write(wav_S)).decode()
             self._reflect({"type": "session.input_audio.append", "audio": sound})
@@ -253,7 +254,7 @@ class LiveSession(Exchange):
         await self._appended("commentary", event)
 
     async def _keep(self, what: str, role: str, event: Event) -> None:
-        """Text that is not spoken, and that the model does not read."""
+        """Store text that is neither spoken nor read by the model."""
         first = not self._told
         self._told.append((role, self._content(event)))
         await self._appended(what, event)
@@ -280,10 +281,10 @@ class LiveSession(Exchange):
     async def _on_close(self, _: Event) -> None:
         self.hang_up("close_requested")
 
-    # Those who watch
+    # Sidebands
 
     def attach(self, observer: "Sideband") -> None:
-        """Tell everything to one more, from now on."""
+        """Send all events to this sideband too, from now on."""
         self._observers.add(observer)
 
     def detach(self, observer: "Sideband") -> None:
@@ -291,7 +292,7 @@ class LiveSession(Exchange):
 
 
 class Sideband:
-    """A second connection to a session: it is told all that happens in it, and may send commands."""
+    """A second connection to a session: it receives all of its events and may send commands."""
 
     def __init__(self, session: LiveSession, wire: Wire):
         self._session, self._wire = session, wire
@@ -299,14 +300,14 @@ class Sideband:
         self.mistakes = 0
 
     def put(self, event: Event) -> None:
-        """An event of the session. One that does not read what it is told is let go."""
+        """Queue an event. A sideband that does not read its events is disconnected."""
         if self._events.qsize() < WAITING:
             self._events.put_nowait(event)
         else:
             self.over()
 
     def over(self) -> None:
-        """Nothing more will come."""
+        """Detach, and end the connection once the queued events are sent."""
         self._session.detach(self)
         self._events.put_nowait(None)
 
@@ -314,7 +315,7 @@ class Sideband:
         self.put(event)
 
     async def run(self) -> None:
-        """Pass on what happens, and do what this side asks for, until either is over. It ends this side alone."""
+        """Forward events and obey commands until the session or this connection ends; the session outlives it."""
         self.put(
             {"event_id": new_id("event"), "type": "session.started", "session": self._session.described()}
         )

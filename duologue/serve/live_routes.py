@@ -1,4 +1,4 @@
-"""The addresses of the GPT-Live protocol."""
+"""The routes of the GPT-Live protocol."""
 
 import json
 import secrets
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 class LiveSessions:
-    """The sessions that are held, by their ids: those of sockets and those of calls."""
+    """The running sessions by id, over WebSocket and over WebRTC."""
 
     def __init__(self, pool: Pool, lines: Lines, default: Sampling, calls: "Calls | None"):
         self._pool, self._lines, self._default, self._calls = pool, lines, default, calls
         self._held: dict[str, LiveSession] = {}
 
     async def socket(self, websocket: WebSocket) -> None:
-        """A session over an admitted connection, to its end."""
+        """Run a session over a WebSocket that has access, to its end."""
         await websocket.accept()
         query = websocket.query_params
         if comes_back(query):
@@ -44,7 +44,7 @@ class LiveSessions:
         stays, resource = wants_to_stay(query), Resource(self._pool.model, self._pool.settings.time_limit)
 
         async def waiting(*_) -> None:
-            """There is no event for it."""
+            """The protocol has no event for a place in the queue."""
 
         def admit() -> Awaitable[Call]:
             sampling = replace(self._default, seed=secrets.randbits(31))
@@ -64,7 +64,7 @@ class LiveSessions:
         return session
 
     async def attach(self, websocket: WebSocket) -> None:
-        """A second connection to a session, as long as that lasts."""
+        """Serve a sideband: a second connection to a running session."""
         session = self._held.get(websocket.path_params["id"])
         if session is None or not session.begun:
             await websocket.send_denial_response(_no_session())
@@ -73,7 +73,7 @@ class LiveSessions:
         await Sideband(session, SocketWire(websocket)).run()
 
     async def create(self, request: Request) -> Response:
-        """A session over WebRTC: the answer to its offer. The session then goes on by itself."""
+        """Start a session over WebRTC and return the answer to its offer. The session outlives the request."""
         if self._calls is None:
             text = "this server cannot do WebRTC: pip install 'duologue[webrtc]'"
             return _error(501, "not_supported", text)
@@ -110,7 +110,7 @@ class LiveSessions:
         return Response(status_code=200)
 
     async def unsupported(self, request: Request) -> Response:
-        """What needs a telephone, or sessions that are kept."""
+        """Refuse actions that need a telephone or stored sessions."""
         what = request.path_params["what"]
         return _error(
             501, "not_supported", f"this server cannot {what} a session: it keeps none, and has no telephone"
@@ -122,7 +122,7 @@ def live_routes(
     refused: Callable[[HTTPConnection], Response | None],
     let_in: Callable[[WebSocket], Awaitable[bool]],
 ) -> list[BaseRoute]:
-    """The routes, each behind the door that all others have."""
+    """The routes. `refused` and `let_in` are the access control."""
 
     def door(handle: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def handled(request: Request) -> Response:

@@ -1,7 +1,7 @@
-"""What a client of the GPT-Live protocol may send, by name: the events of `openai.types.live.ClientEvent`.
+"""The schema of the GPT-Live protocol's client events (`openai.types.live.ClientEvent`).
 
-Whatever is not named here is refused, with its name. Values that this server does not obey are refused where the
-session begins (`live_session`).
+Fields that it does not list are refused by name. Values that are valid but that this server does not support are
+refused by `live_session`.
 """
 
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from typing import Any
 
 from duologue.serve.openai_exchange import Refused
 
-LONGEST = 1 << 16  # letters of any text
+LONGEST = 1 << 16  # characters of a string, except for audio
 
 
 @dataclass(frozen=True)
 class Object:
-    """A JSON object: the shapes of its values, and which must be there."""
+    """A JSON object: the shapes of its fields by name, and the names of the required ones."""
 
     fields: dict[str, Any]
     needs: tuple[str, ...] = ()
@@ -22,7 +22,7 @@ class Object:
 
 @dataclass(frozen=True)
 class Many:
-    """A list of things of one shape, at most so many."""
+    """A list with elements of one shape, at most `most` of them."""
 
     of: Any
     most: int = 128
@@ -30,14 +30,14 @@ class Many:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of these words."""
+    """One of these strings."""
 
     words: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Either:
-    """Of any of these shapes."""
+    """Any one of these shapes."""
 
     shapes: tuple[Any, ...] = field(default_factory=tuple)
 
@@ -116,7 +116,7 @@ CREATION = Object(
 
 
 def check_command(event: dict[str, Any]) -> None:
-    """Raises Refused for a command with a field that it does not have, or lacks."""
+    """Raises Refused for a client event with an unknown, missing or wrong field."""
     fields, needs = COMMANDS[event["type"]]
     shape = Object({"type": TEXT, "event_id": OPTIONAL_TEXT, **fields}, needs)
     sound = event["type"] == "session.input_audio.append"
@@ -124,7 +124,7 @@ def check_command(event: dict[str, Any]) -> None:
 
 
 def check(value: Any, shape: Any, at: str = "", longest: int | None = LONGEST) -> None:
-    """Raises Refused unless a value has a shape. `at` is its name, as `session.audio.format`."""
+    """Raises Refused unless a value has this shape. `at` is the path of the value, such as `session.audio.format`."""
     if isinstance(shape, Object):
         _check_object(value, shape, at, longest)
     elif isinstance(shape, Many):
@@ -164,7 +164,7 @@ def _check_object(value: Any, shape: Object, at: str, longest: int | None) -> No
 
 
 def _check_either(value: Any, shape: Either, at: str, longest: int | None) -> None:
-    """By the shape of the same kind, whose complaint is the one to hear."""
+    """Checks against the first shape of the value's JSON type, so that the error is about that shape."""
     kinds = {dict: Object, list: Many, str: (type, OneOf)}
     if value is None:
         fitting = [each for each in shape.shapes if each is NOTHING]

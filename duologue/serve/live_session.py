@@ -1,4 +1,4 @@
-"""What a GPT-Live session is told at its start, and what is so then; the sound that its format names."""
+"""The settings of a GPT-Live session, checked when it starts, and the codecs of its audio formats."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ HERE = "this server has no"
 
 
 class Pcm16Slow:
-    """Samples of 16 bits at 16 kHz, to and from 24 kHz, piece by piece."""
+    """16-bit PCM at `rate` Hz, resampled to and from 24 kHz as a stream."""
 
     def __init__(self, rate: int):
         self._samples = Pcm16()
@@ -38,7 +38,7 @@ Sound = Pcm16 | Pcm16Slow | G711
 
 @dataclass(frozen=True)
 class Allowed:
-    """Which events may go over the data channel of a page; None is all."""
+    """Which events may pass the WebRTC data channel in each direction; None: all."""
 
     from_client: frozenset[str] | None = None
     to_client: frozenset[str] | None = None
@@ -46,14 +46,14 @@ class Allowed:
 
 @dataclass(frozen=True)
 class LiveSettings:
-    """What a session does."""
+    """The settings of one session."""
 
     format: Event = field(default_factory=lambda: {"type": "audio/pcm", "rate": RATE})
     delegates: bool = False
-    """Whether the client works at what the user asks for."""
+    """Whether the user's questions are delegated to the client."""
     acknowledgement_ms: int = 0
     told: tuple[tuple[str, str], ...] = ()
-    """Role and text of what was told before: instructions and history. The model reads none of it."""
+    """(role, text) of the instructions and the history. The model reads none of it."""
     allowed: Allowed = Allowed()
 
     def sound(self) -> Sound:
@@ -64,8 +64,8 @@ class LiveSettings:
 
 
 def started(session: Event, media: bool) -> LiveSettings:
-    """The settings of a session whose shape is known to be right. `media`: sound has a way of its own. Raises Refused
-    for what cannot be."""
+    """The settings from a session object that has passed `live_schema.check`. `media`: audio comes over a WebRTC track.
+    Raises Refused for values that this server does not support."""
     if media and "format" in session.get("audio", {}):
         raise Refused("unknown_parameter", "the format is agreed on by WebRTC", "session.audio.format")
     if not media and session.get("client") is not None:
@@ -103,7 +103,7 @@ def _acknowledgement(delegation: Event | None, before: int) -> int:
 
 
 def updated_acknowledgement(changes: Event, before: int) -> int:
-    """How long to wait with an acknowledgement after `session.update`. Raises Refused."""
+    """The acknowledgement delay in ms after a `session.update`. Raises Refused."""
     if changes.get("triggers"):
         raise Refused("unsupported_value", f"{HERE} triggers", "session.triggers")
     return _acknowledgement(changes.get("delegation"), before)
@@ -120,7 +120,7 @@ def _allowed(channel: Event) -> Allowed:
 
 
 class Resource:
-    """A session as clients are told of it: what it does, not what was asked for."""
+    """The session object sent to clients: the values in effect, not the values requested."""
 
     def __init__(self, model: str, seconds: float):
         self.id = new_id("live")

@@ -1,4 +1,4 @@
-"""What OpenAI's two protocols of conversation share: events that come and go, sound at its time, and an end."""
+"""The base of OpenAI's Realtime and GPT-Live protocols: dispatch of events, pacing of audio, and closing."""
 
 import asyncio
 import json
@@ -18,16 +18,14 @@ from duologue.serve.openai_events import Event, new_id
 from duologue.serve.openai_wire import Wire
 from duologue.serve.pool import Call, Ended, Pool
 
-AHEAD_FRAMES = (
-    4  # frames of the user that may wait in the engine, which skips silence then; the rest waits here
-)
-MISTAKES = 20  # messages that are not understood before the connection is closed
+AHEAD_FRAMES = 4  # user frames queued in the engine, which skips silence to catch up; later ones wait here
+MISTAKES = 20  # invalid messages after which the connection is closed
 Admit = Callable[[], Awaitable[Call]]
 UNREADABLE = ValueError, TypeError, KeyError, AttributeError, RecursionError
 
 
 class Refused(Exception):
-    """What a client asked for is not done. `param` names the value that is to blame."""
+    """A client's event is refused. `param` names the value at fault."""
 
     def __init__(self, code: str, text: str, param: str | None = None):
         super().__init__(text)
@@ -35,7 +33,7 @@ class Refused(Exception):
 
 
 class Sender(Protocol):
-    """Whoever sends commands, and is told which of them were not understood."""
+    """The sender of a command, which receives the errors about it."""
 
     mistakes: int
 
@@ -43,7 +41,7 @@ class Sender(Protocol):
 
 
 class Exchange:
-    """One conversation over a wire, in events."""
+    """One conversation as JSON events over a wire."""
 
     HANDLED: ClassVar[frozenset[str]]
     """The events of a client; `a.b` is handled by the method `_on_a_b`."""
@@ -51,12 +49,12 @@ class Exchange:
     def __init__(self, wire: Wire, pool: Pool):
         self._wire, self._pool = wire, pool
         self._call: Call | None = None
-        self._ahead: deque[np.ndarray] = deque()  # the user's sound that came before its time
+        self._ahead: deque[np.ndarray] = deque()  # user audio that came faster than real time
         self._end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.mistakes = 0
 
     def hang_up(self, reason: str) -> None:
-        """End it, from outside."""
+        """End the conversation from outside of it."""
         if not self._end.done():
             self._end.set_result(reason)
 
@@ -64,7 +62,7 @@ class Exchange:
         raise Ended(await asyncio.shield(self._end))
 
     async def hold(self, admit: Admit) -> None:
-        """Hold it to its end, and say goodbye."""
+        """Run the conversation to its end and close the connection."""
         reason, self._limiter = "gone", RateLimiter()
         try:
             await first_to_end(self._receive(), self._talk(admit), self._until_hung_up())
@@ -79,7 +77,7 @@ class Exchange:
 
     async def _goodbye(self, ended: Ended) -> None:
         if self._call is not None:
-            self._call.close(ended.reason)  # the slot is free before a slow peer has heard why
+            self._call.close(ended.reason)  # free the slot before a slow peer has read the reason
         try:
             await self._last_words(ended)
             await in_time(self._wire.close(CLOSE.get(ended.reason, 1000), ended.reason))
@@ -107,11 +105,11 @@ class Exchange:
         return await admit()
 
     def _resumed(self, received: int) -> str:
-        """The event with which a client is told that it is back, and how many of its messages had arrived."""
+        """The first event after a reconnection; `received`: how many of the client's messages had arrived."""
         return json.dumps({"event_id": new_id("event"), "received": received, **self._update()})
 
     def _update(self) -> Event:
-        """The session as an event, as after an update."""
+        """The event that describes the session, as after an update."""
         raise NotImplementedError
 
     async def _begin(self) -> None:
@@ -119,7 +117,7 @@ class Exchange:
         raise NotImplementedError
 
     async def _tell(self, said: AgentFrame) -> None:
-        """Tell of one frame of the agent."""
+        """Send the events of one agent frame."""
         raise NotImplementedError
 
     async def _send(self, *events: Event) -> None:
@@ -141,7 +139,7 @@ class Exchange:
     # In
 
     async def hear(self, wav_S: np.ndarray) -> None:
-        """The user's sound at 24 kHz. What comes before its time is heard at its time, all of it."""
+        """Take the user's audio at 24 kHz. Audio that comes faster than real time is queued; none is dropped."""
         self._limiter.take(wav_S.size)
         if self._call is not None:
             self._ahead.extend(wav_S[at : at + FRAME_SIZE] for at in range(0, wav_S.size, FRAME_SIZE))
@@ -152,7 +150,7 @@ class Exchange:
             call.push(self._ahead.popleft())
 
     async def hush(self, seconds: float) -> None:
-        """The user has sent nothing for so long, and is there: they are silent."""
+        """The user has sent no audio for `seconds` but is still connected: treat that as silence."""
         if self._call is not None:
             self._call.session.silent()
 
@@ -163,7 +161,7 @@ class Exchange:
             await self.take(message, self)
 
     async def take(self, message: str | bytes, sender: Sender) -> None:
-        """Do what a message asks for."""
+        """Dispatch one client message; invalid ones are answered with an error event."""
         try:
             event = json.loads(message)
             kind, event_id = event["type"], event.get("event_id")

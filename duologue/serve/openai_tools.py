@@ -1,7 +1,7 @@
-"""Function calls of the Realtime protocol: the user's question goes to a function of the client, and what it returns is
+"""Function calls of the Realtime protocol: the user's question goes to a function of the client, and its result is
 spoken.
 
-The model writes no arguments. So the functions that can be called are those that take one text: they get the question.
+The model does not generate arguments. Only functions with one string parameter can be called; it is the question.
 """
 
 import json
@@ -10,12 +10,12 @@ from typing import Any
 from duologue.serve.openai_events import Event, Reply, new_id
 
 MAX_TOOLS = 64
-MAX_NAME = 64  # letters
+MAX_NAME = 64  # characters
 
 
 def usable(wanted: Any) -> tuple[Event, ...]:
-    """The tools of a session that can be called: functions with one parameter, a text. Raises TypeError or KeyError for
-    what is no list of tools."""
+    """The tools of a session that can be called: functions with one string parameter. Raises TypeError or KeyError for
+    a malformed list of tools."""
     return tuple(tool for tool in wanted[:MAX_TOOLS] if _parameter(tool) is not None)
 
 
@@ -28,7 +28,7 @@ def _parameter(tool: Event) -> str | None:
 
 
 class FunctionCall:
-    """One call of a function with the user's question, as a response of its own."""
+    """One function call with the user's question, sent as a separate response."""
 
     def __init__(self, tool: Event, question: str):
         self.call_id = new_id("call")
@@ -47,7 +47,7 @@ class FunctionCall:
         }
 
     def events(self) -> list[Event]:
-        """From the beginning of the response to its end."""
+        """All events of the response, in order."""
         response, item = self._response, self._item(True)
         place = {"response_id": response.id, "output_index": 0}
         part = {**place, "item_id": response.item_id, "call_id": self.call_id}
@@ -66,7 +66,7 @@ class FunctionCall:
 
 
 def spoken(output: str) -> str:
-    """What a function returned, as words: the texts in it, if it is JSON."""
+    """The text to speak for a function's output: its values, if it is JSON."""
     try:
         value = json.loads(output)
     except (ValueError, RecursionError):

@@ -1,13 +1,13 @@
-"""The turns of a conversation by its words, and which of the user's turns ask for something that may have to be looked
-up: the policy by which work is delegated for a model that has no token of its own for it."""
+"""Splits a conversation's transcript into turns and finds the user's questions: the delegation policy for models
+without a token that asks for it."""
 
 import re
 from collections import deque
 
 from duologue.engine.session import AgentFrame
 
-PAUSE_FRAMES = 8  # without a new word of the user, after which the turn is over
-MIN_WORDS = 3  # of a question
+PAUSE_FRAMES = 8  # frames without a new word of the user that end a turn
+MIN_WORDS = 3  # in a question
 KEPT_TURNS = 20
 ASKS = re.compile(
     r"\b(what|who|whose|whom|when|where|which|why|how|tell me|do you know|can you|could you|would you|"
@@ -17,12 +17,12 @@ ASKS = re.compile(
 
 
 def asks(text: str) -> bool:
-    """Whether a turn of the user's asks for something."""
+    """Whether a user turn is a question or a request."""
     return len(text.split()) >= MIN_WORDS and bool(ASKS.search(text))
 
 
 class Questions:
-    """Collects the turns of both sides, oldest first: `push` every frame."""
+    """Collects the turns of both sides, oldest first. Call `push` in every frame."""
 
     def __init__(self):
         self._user = self._agent = ""
@@ -31,7 +31,7 @@ class Questions:
         """(role, text), with the roles `user` and `assistant`."""
 
     def push(self, said: AgentFrame) -> str | None:
-        """Returns the user's question, in the frame in which a turn that asks for something is over."""
+        """Returns the user's question in the frame in which its turn ends, and None in all others."""
         self._agent += said.text
         if said.user_text:
             self._user += said.user_text

@@ -1,7 +1,7 @@
-"""Sentences of real people as questions that nano has no answer to: clips of a user, and a script that says so.
+"""Sentences of real readers as user questions that nano cannot answer, with scripted replies that say so.
 
-`python -m recipes.nano.human_clips CORPUS CLIPS SCRIPT.jsonl`: writes a folder of clips (links to the sounds) and the
-script. They teach two things: to transcribe words outside the scripts, and to say "I do not know".
+`python -m recipes.nano.human_clips CORPUS CLIPS SCRIPT.jsonl` writes a folder of clips (links to the audio files) and
+the script. They teach nano to transcribe words outside its scripts and to say "I do not know".
 """
 
 import argparse
@@ -25,7 +25,7 @@ ANSWERS = (
 
 
 def human_rows(corpus: Path) -> list[dict]:
-    """Clips with a text, as a user's; "file" and "place" are those of the recording."""
+    """Index rows of the corpus's transcribed clips with the role of user; "file" and "place" locate the recording."""
     found = []
     for name in HUMAN:
         for row in read_index(corpus / name):
