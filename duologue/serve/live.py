@@ -77,7 +77,7 @@ class LiveSession(Exchange):
 
     async def _begin(self) -> None:
         if self._call is not None and self.settings.delegates:
-            self._call.delegation = None  # the client answers the questions
+            self._call.stop_delegating()
         await self.publish("session.started", self._start_id, session=self.described())
         if self.settings.allowed.from_client is not None or self.settings.allowed.to_client is not None:
             await self.publish(

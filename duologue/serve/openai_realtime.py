@@ -100,7 +100,7 @@ class Conversation(Exchange):
         self._transcribes = False
         self._frames = 0
         self._items = Shelf()
-        self._questions = Questions()
+        self._questions: Questions | None = None  # collected only for a client with tools
         self._called: deque[str] = deque(maxlen=CALLS)  # the ids of functions that were called
         self._pieces: deque[tuple[str, list[tuple[int, str]]]] = deque(
             maxlen=CALLS
@@ -110,11 +110,20 @@ class Conversation(Exchange):
         return {"type": "session.updated", "session": described(self._session, self._settings)}
 
     async def _begin(self) -> None:
+        self._delegate_to_client()
         await self._send({"type": "session.created", "session": described(self._session, self._settings)})
 
+    def _delegate_to_client(self) -> None:
+        """With tools the client answers the user's questions, instead of the server's delegate."""
+        if not self._settings.tools:
+            self._questions = None
+            return
+        self._questions = self._questions or Questions()
+        if self._call is not None:
+            self._call.stop_delegating()
+
     async def _tell(self, said: AgentFrame) -> None:
-        question = self._questions.push(said)
-        if question is not None and self._settings.tools:
+        if self._questions is not None and (question := self._questions.push(said)) is not None:
             await self._call_function(question)
         await self._write_down(said)
         await self._say(said)
@@ -123,7 +132,6 @@ class Conversation(Exchange):
     async def _call_function(self, question: str) -> None:
         """The client works at a question; meanwhile the agent says that it will see, and is then silent."""
         assert self._call is not None
-        self._call.delegation = None  # it is the client's work
         await self._end_reply()
         function = FunctionCall(self._settings.tools[0], question)
         self._called.append(function.call_id)
@@ -255,6 +263,7 @@ class Conversation(Exchange):
             self._reads = reads
         if self._settings.writes != before.writes:
             self._writes = writes
+        self._delegate_to_client()
         await self._send(self._update())
 
     async def _on_input_audio_buffer_append(self, event: Event) -> None:

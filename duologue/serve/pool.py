@@ -247,6 +247,12 @@ class Call:
     def counts(self) -> Counts:
         return self.session.counts()
 
+    def stop_delegating(self) -> None:
+        """The client answers the user's questions from now on: cancel the delegate's pending answer."""
+        if self.delegation is not None:
+            self.delegation.close()
+            self.delegation = None
+
     def _left(self) -> dict[str, float]:
         """Seconds until each limit."""
         now, settings = self._pool.engine.now(), self._pool.settings

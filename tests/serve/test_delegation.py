@@ -1,6 +1,7 @@
 """Questions that are answered by another while the agent speaks on."""
 
 import asyncio
+import base64
 import http.server
 import json
 import sys
@@ -8,19 +9,26 @@ import threading
 import time
 
 import pytest
+from websockets.asyncio.client import connect
 
 from duologue.errors import InputError
 from duologue.serve.delegates import ChatDelegate, CommandDelegate, DelegateError, delegate_of
 from duologue.serve.delegation import FILLER, SORRY
+from duologue.serve.openai_session import DEFAULT
 from duologue.serve.questions import asks
 from duologue.serve.settings import Settings
 from duologue.weights import load
 from tests.engine.virtual import EchoBackend, noise
-from tests.serve.server import Heard, Server, dial, pcm, read
+from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read
 
 QUESTION = "what is the tallest mountain"
 FACT = "the tallest mountain is Everest"
 SILENCE = bytes(3840)
+TOOL = {
+    "type": "function",
+    "name": "look_up",
+    "parameters": {"type": "object", "properties": {"question": {"type": "string"}}},
+}
 
 
 class ChatServer:
@@ -118,6 +126,39 @@ def test_a_delegate_that_fails_is_owned_up_to():
         assert SORRY in conversation(settings, lambda heard: SORRY in heard.text).text
     finally:
         broken.close()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_client_with_functions_answers_alone(chat, kept):
+    """Its functions come with the session's key (`kept`), or in an update."""
+    backend = EchoBackend(1, heard=load("tiny").tokenizer.encode(QUESTION))
+    server = Server(Settings(sessions=1, delegate=chat.url), backend)
+    key, _ = server.service.access.secrets.issue(60, DEFAULT.updated({"tools": [TOOL]}))
+    headers = {"Authorization": f"Bearer {key}"} if kept else {}
+
+    async def go() -> tuple[list[dict], str]:
+        called, text, done = [], "", False
+        async with connect(f"ws://{server.address}/v1/realtime", additional_headers=headers) as link:
+            if not kept:
+                update = {"type": "session.update", "session": {"type": "realtime", "tools": [TOOL]}}
+                await link.send(json.dumps(update))
+            while not done:
+                event = json.loads(await asyncio.wait_for(link.recv(), PATIENCE))
+                if event["type"] == ("session.created" if kept else "session.updated"):
+                    assert event["session"]["tools"] == [TOOL]
+                    audio = base64.b64encode(pcm(noise(4))).decode()
+                    await link.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
+                called += [event] * (event["type"] == "response.function_call_arguments.done")
+                text += event.get("delta", "") if event["type"].endswith("transcript.delta") else ""
+                done = FILLER in text and event["type"] == "response.done"
+        return called, text
+
+    try:
+        (call,), text = asyncio.run(go())
+    finally:
+        server.close()
+    assert json.loads(call["arguments"]) == {"question": QUESTION}
+    assert not chat.asked and text.count(FILLER) == 1
 
 
 def test_what_asks_for_something_and_what_does_not():
