@@ -1,6 +1,6 @@
 """The verbs `serve`, `references` and `call`. Nothing heavy is imported before it runs."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +60,8 @@ class Serve:
         if self.ray:
             self._run_fleet()
             return
+        if self.replicas != 1 or self.most_replicas:
+            raise InputError("--replicas and --most-replicas need --ray")
         try:
             from duologue.serve.run import serve
         except ImportError as error:
@@ -84,20 +86,19 @@ class Serve:
         )
 
     def _run_fleet(self) -> None:
-        if odd := [
-            name for name in ("ssl_cert", "ssl_self_signed", "record", "stt", "tts") if getattr(self, name)
-        ]:
+        refused = "ssl_cert", "ssl_self_signed", "record", "stt", "tts", "voice"
+        if odd := [name for name in refused if getattr(self, name)]:
             raise InputError(f"--ray and --{odd[0].replace('_', '-')} do not go together")
         try:
             from duologue.serve.fleet import Fleet, serve_fleet
-            from duologue.serve.run import read_keys
+            from duologue.serve.run import with_secrets
         except ImportError as error:
             raise _missing("serve", error) from None
         device = self.engine.torch_device()
         gpus = 1.0 if device.startswith("cuda") else 0.0
         fleet = Fleet(self.model, device, self.replicas, self.most_replicas, gpus=gpus)
-        keys = read_keys(self.api_key_file) if self.api_key_file else ()
-        serve_fleet(fleet, replace(self.limits, keys=keys), self.host, self.port, self.engine)
+        settings = with_secrets(self.limits, self.api_key_file, self.twilio_token_file)
+        serve_fleet(fleet, settings, self.host, self.port, self.engine)
 
 
 @dataclass(frozen=True)

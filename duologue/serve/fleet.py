@@ -13,22 +13,21 @@ import math
 import os
 import signal
 import threading
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from duologue.engine.backend import open_backend
 from duologue.engine.options import DEFAULT, Options
 from duologue.errors import InputError
 from duologue.serve.app import Service, create_app
-from duologue.serve.run import check, log_to_stderr, read_keys
+from duologue.serve.run import check, log_to_stderr, open_service, with_secrets
 from duologue.serve.settings import CONNECTIONS, Settings
-from duologue.weights import load
 
 NAME = "duologue"
 TARGET = 0.5
 """Target share of used slots. It leaves room because a new replica takes minutes to start and load comes in bursts."""
 HEALTH_PERIOD_SECONDS, HEALTH_TIMEOUT_SECONDS = 2.0, 10.0  # seconds
+SECRETS = "keys", "twilio_token"  # settings that are read from files alone
 LAST_WORDS_SECONDS = 60.0  # added to the longest conversation for the shutdown timeout of a replica
 
 
@@ -48,13 +47,18 @@ class Fleet:
 
 
 def application(arguments: dict[str, str] | None = None) -> Any:
-    """The application for `serve run` and for a Serve config's `args`: fields of `Fleet` and of `Settings` by name."""
+    """The application for `serve run` and for a Serve config's `args`: fields of `Fleet` and of `Settings` by name, and
+    the files with secrets, `api_key_file` and `twilio_token_file`. Raises InputError for other names."""
     given = dict(arguments or {})
-    key_file = given.pop("api_key_file", None)
-    settings = replace(_read(Settings, given), keys=read_keys(Path(key_file)) if key_file else ())
+    key_file, token_file = (
+        Path(given.pop(name)) if name in given else None for name in ("api_key_file", "twilio_token_file")
+    )
+    settings = with_secrets(_read(Settings, given), key_file, token_file)
     fleet = _read(Fleet, given)
     if given:
-        raise InputError(f"a fleet has no setting {min(given)!r}")
+        raise InputError(
+            f"a fleet has no setting {min(given)!r}; files with secrets are api_key_file and twilio_token_file"
+        )
     return build(fleet, settings)
 
 
@@ -62,15 +66,19 @@ def _read(kind: Any, given: dict[str, str]) -> Any:
     """A dataclass from the strings whose names are its fields; they are removed from `given`."""
     found = {}
     for field in fields(kind):
-        if field.name in given:
-            text, default = given.pop(field.name), field.default
+        if field.name in given and field.name not in SECRETS:
+            text, type_ = given.pop(field.name), type(field.default)
             try:
-                found[field.name] = (
-                    tuple(text.split(",")) if isinstance(default, tuple) else type(default)(text)
-                )
-            except (TypeError, ValueError):
-                raise InputError(f"{field.name} is a {type(default).__name__}, not {text!r}") from None
+                found[field.name] = _READERS.get(type_, type_)(text)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                raise InputError(f"{field.name} is a {type_.__name__}, not {text!r}") from None
     return kind(**found)
+
+
+_READERS = {
+    tuple: lambda text: tuple(text.split(",")),
+    bool: lambda text: {"true": True, "false": False}[str(text).lower()],
+}
 
 
 def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
@@ -84,9 +92,7 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
     class Replica:
         def __init__(self) -> None:
             log_to_stderr()
-            opened = load(fleet.model, fleet.device, lora=options.lora)
-            backend = open_backend(opened, settings.sessions, options)
-            self.service = Service(backend, opened.tokenizer, opened.sampling, opened.name, settings)
+            self.service = open_service(fleet.model, fleet.device, settings, options)
             made["service"] = self.service
 
         def check_health(self) -> None:

@@ -51,11 +51,7 @@ def serve(
     voice: str | None = None,
 ) -> None:
     """Serve a model until SIGTERM or Ctrl-C. Raises InputError for wrong settings before it starts."""
-    settings = replace(
-        settings,
-        keys=read_keys(key_file) if key_file else (),
-        twilio_token=read_keys(twilio_token_file)[0] if twilio_token_file else "",
-    )
+    settings = with_secrets(settings, key_file, twilio_token_file)
     check(settings)
     options.resolved()
     listening = listen(host, port)
@@ -64,19 +60,42 @@ def serve(
         pair = stack.enter_context(self_signed(host)) if self_sign else certificate
         if pair is not None:
             check_certificate(*pair)
-        opened = load(model, device, lora=options.lora)
-        if delegate_of(settings) is not None and not opened.files.config.lm.writes_down_user:
-            raise InputError(
-                f"--delegate needs a model that writes down the user's words: {opened.name} does not"
-            )
-        backend = open_backend(opened, settings.sessions, options)
-        speech = _speech(stt, tts, voice, device, settings.sessions, options)
-        service = Service(backend, opened.tokenizer, opened.sampling, opened.name, settings, record, speech)
+        service = open_service(model, device, settings, options, record, stt, tts, voice)
         gc.freeze()  # collecting garbage among the objects so far would stop every conversation for 150 ms
         log_to_stderr()
         shown = "localhost" if host in ("0.0.0.0", "::", "127.0.0.1") else host
         address = f"http{'s' if pair else ''}://{shown}:{listening.getsockname()[1]}"
-        asyncio.run(serve_until_told(service, listening, pair, f"{opened.name} listens at {address}"))
+        asyncio.run(serve_until_told(service, listening, pair, f"{service.name} listens at {address}"))
+
+
+def with_secrets(settings: Settings, key_file: Path | None, twilio_token_file: Path | None) -> Settings:
+    """The settings with the secrets from these files. Raises InputError for a file that holds none."""
+    return replace(
+        settings,
+        keys=read_keys(key_file) if key_file else (),
+        twilio_token=read_keys(twilio_token_file)[0] if twilio_token_file else "",
+    )
+
+
+def open_service(
+    model: str,
+    device: str,
+    settings: Settings,
+    options: Options = DEFAULT,
+    record: Path | None = None,
+    stt: str | None = None,
+    tts: str | None = None,
+    voice: str | None = None,
+) -> Service:
+    """Load the models and make the service of them. Raises InputError if the model cannot do what the settings ask."""
+    opened = load(model, device, lora=options.lora)
+    if delegate_of(settings) is not None and not opened.files.config.lm.writes_down_user:
+        raise InputError(
+            f"--delegate needs a model that writes down the user's words: {opened.name} does not"
+        )
+    backend = open_backend(opened, settings.sessions, options)
+    speech = _speech(stt, tts, voice, device, settings.sessions, options)
+    return Service(backend, opened.tokenizer, opened.sampling, opened.name, settings, record, speech)
 
 
 def _speech(
@@ -94,6 +113,7 @@ def check(settings: Settings) -> None:
         raise InputError("--sessions must be at least 1, and --queue at least 0")
     if min(settings.time_limit, settings.idle_limit) <= 0 or settings.drain < 0:
         raise InputError("--time-limit and --idle-limit are seconds above 0, --drain from 0 up")
+    delegate_of(settings)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -50,24 +50,69 @@ def test_replicas_that_have_not_told_anything_yet_are_left_alone() -> None:
 def test_a_configuration_names_what_the_command_line_does(monkeypatch, tmp_path: Path) -> None:
     built = []
     monkeypatch.setattr(fleets, "build", lambda *args: built.append(args))
-    keys = tmp_path / "keys"
+    keys, token = tmp_path / "keys", tmp_path / "token"
     keys.write_text("secret\n")
+    token.write_text("twilio's\n")
     application(
         {"model": "tiny", "replicas": "3", "gpus": "0.5", "sessions": "12", "origins": "https://a,https://b",
-         "api_key_file": str(keys)}
+         "watermark": "true", "api_key_file": str(keys), "twilio_token_file": str(token)}
     )  # fmt: skip
     ((fleet, settings),) = built
     assert fleet == Fleet("tiny", replicas=3, gpus=0.5)
-    assert settings == Settings(sessions=12, origins=("https://a", "https://b"), keys=("secret",))
-    for odd, said in (({"modle": "tiny"}, "modle"), ({"sessions": "many"}, "sessions is a int")):
-        with pytest.raises(InputError, match=said):
-            application(odd)
+    assert settings == Settings(
+        sessions=12,
+        origins=("https://a", "https://b"),
+        watermark=True,
+        keys=("secret",),
+        twilio_token="twilio's",
+    )
+    application({"watermark": "False"})
+    assert not built[1][1].watermark
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ({"modle": "tiny"}, "no setting 'modle'"),
+        ({"keys": "secret"}, "no setting 'keys'.*api_key_file"),
+        ({"twilio_token": "secret"}, "no setting 'twilio_token'"),
+        ({"sessions": "many"}, "sessions is a int"),
+        ({"watermark": "maybe"}, "watermark is a bool"),
+        ({"twilio_token_file": "/no/such/file"}, "cannot read"),
+        ({"delegate": "http://a/v1", "delegate_command": "b"}, "do not go together"),
+    ],
+)
+def test_a_configuration_that_is_wrong_is_refused(monkeypatch, odd, said) -> None:
+    monkeypatch.setattr(fleets, "ray_serve", lambda: None)
+    with pytest.raises(InputError, match=said):
+        application(odd)
+
+
+def test_the_command_line_gives_a_fleet_its_secrets(monkeypatch, tmp_path: Path) -> None:
+    served = []
+    monkeypatch.setattr(fleets, "serve_fleet", lambda *args: served.append(args))
+    secret = tmp_path / "secret"
+    secret.write_text("secret\n")
+    main(["serve", "--ray", "--twilio-token-file", str(secret), "--api-key-file", str(secret)])
+    assert (served[0][1].twilio_token, served[0][1].keys) == ("secret", ("secret",))
+
+
+def test_a_replica_checks_that_its_model_transcribes_for_a_delegate(monkeypatch) -> None:
+    deployed = SimpleNamespace(
+        deployment=lambda **_: lambda replica: SimpleNamespace(bind=lambda: replica),
+        ingress=lambda _: lambda replica: replica,
+    )
+    monkeypatch.setattr(fleets, "ray_serve", lambda: deployed)
+    monkeypatch.setattr(fleets, "log_to_stderr", lambda: None)
+    replica = application({"model": "tiny", "delegate": "http://a/v1"})
+    with pytest.raises(InputError, match="writes down the user's words"):
+        replica()
 
 
 def test_the_manifest_is_a_configuration_that_is_understood(monkeypatch) -> None:
     yaml = pytest.importorskip("yaml")
     monkeypatch.setattr(fleets, "build", lambda *args: args)
-    monkeypatch.setattr(fleets, "read_keys", lambda path: ("key",))
+    monkeypatch.setattr("duologue.serve.run.read_keys", lambda path: ("key",))
     manifest = yaml.safe_load((ROOT / "deploy" / "kuberay.yaml").read_text())
     (app,) = yaml.safe_load(manifest["spec"]["serveConfigV2"])["applications"]
     assert app["import_path"] == "duologue.serve.fleet:application"
@@ -100,6 +145,9 @@ def test_what_a_fleet_cannot_do_is_said(capsys) -> None:
         main(["serve", "--ray", "--record", "folder"])
     assert stopped.value.code == 2
     assert "--ray and --record" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["serve", "--replicas", "2"])
+    assert stopped.value.code == 2 and "need --ray" in capsys.readouterr().err
     if not HAS_RAY:
         with pytest.raises(SystemExit):
             main(["serve", "--ray", "--model", "tiny"])
