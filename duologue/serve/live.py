@@ -1,8 +1,8 @@
 """The GPT-Live protocol (`openai.types.live`): `WS /v1/live/sessions`, `POST` of the same for WebRTC, and `/attach`.
 
 The protocol is for full-duplex models: there are no turns and no commits, and audio goes both ways in every frame. The
-model does not read text, so text from the client is either spoken (`session.commentary.append`) or stored for the
-client's delegate.
+model does not read text, so text from the client is either spoken (`session.commentary.append`) or acknowledged and
+dropped.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ LONGEST = 500  # tokens in one appended text
 WAITING = 400  # events queued for a sideband; a slower reader is disconnected
 PRIMARY = "session.start", "session.input_audio.append"  # events that a sideband must not send
 REASONS = {"close_requested": "close_requested", "time_limit": "expired", "gone": "remote_hangup"}
-NOT_READ = "the model reads no text: it is kept for whoever the work is delegated to"
+NOT_READ = "the model reads no text: it is acknowledged and dropped"
 
 
 class LiveSession(Exchange):
@@ -56,7 +56,7 @@ class LiveSession(Exchange):
             self._started.set()
         self._muted = self._closed = False
         self._frames = 0
-        self._told = list(self.settings.told)
+        self._told = self.settings.told  # whether the client knows that its text is not read
         self._questions = Questions()
         self._delegations: deque[str] = deque(maxlen=DELEGATIONS)  # their ids
         self._acknowledge_at: int | None = None  # the frame
@@ -214,7 +214,7 @@ class LiveSession(Exchange):
     async def _on_start(self, event: Event) -> None:
         self.settings = started(event["session"], self._wire.has_track)
         self._reads, self._writes = self.settings.sound(), self.settings.sound()
-        self._told, self._start_id = list(self.settings.told), event.get("event_id")
+        self._told, self._start_id = self.settings.told, event.get("event_id")
         self._started.set()
 
     async def _on_update(self, event: Event) -> None:
@@ -241,10 +241,10 @@ class LiveSession(Exchange):
         await self.publish("session.input_audio.unmuted", event.get("event_id"))
 
     async def _on_instructions_append(self, event: Event) -> None:
-        await self._keep("instructions", "developer", event)
+        await self._drop("instructions", event)
 
     async def _on_thinking_append(self, event: Event) -> None:
-        await self._keep("thinking", "developer", event)
+        await self._drop("thinking", event)
 
     async def _on_commentary_append(self, event: Event) -> None:
         content = self._content(event)
@@ -253,10 +253,10 @@ class LiveSession(Exchange):
             self._call.session.release()
         await self._appended("commentary", event)
 
-    async def _keep(self, what: str, role: str, event: Event) -> None:
-        """Store text that is neither spoken nor read by the model."""
-        first = not self._told
-        self._told.append((role, self._content(event)))
+    async def _drop(self, what: str, event: Event) -> None:
+        """Acknowledge text that is neither spoken nor read by the model."""
+        self._content(event)
+        first, self._told = not self._told, True
         await self._appended(what, event)
         if first:
             await self.publish("info", code="text_not_read", message=NOT_READ)

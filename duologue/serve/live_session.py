@@ -52,8 +52,8 @@ class LiveSettings:
     delegates: bool = False
     """Whether the user's questions are delegated to the client."""
     acknowledgement_ms: int = 0
-    told: tuple[tuple[str, str], ...] = ()
-    """(role, text) of the instructions and the history. The model reads none of it."""
+    told: bool = False
+    """Whether the client sent instructions or a history. The model reads none of it."""
     allowed: Allowed = Allowed()
 
     def sound(self) -> Sound:
@@ -76,15 +76,14 @@ def started(session: Event, media: bool) -> LiveSettings:
     if form["rate"] not in RATES[form["type"]]:
         rates = " or ".join(map(str, RATES[form["type"]]))
         raise Refused("invalid_value", f"{form['type']} has {rates} Hz", "session.audio.format.rate")
-    told = [("developer", session["instructions"])] if (session.get("instructions") or "").strip() else []
-    told += [
-        (item["role"], item["content"][0]["text"]) for item in session.get("input") or [] if item["content"]
-    ]
+    told = bool((session.get("instructions") or "").strip()) or any(
+        item["content"] for item in session.get("input") or []
+    )
     return LiveSettings(
         dict(form),
         session.get("delegation") is not None,
         _acknowledgement(session.get("delegation"), 0),
-        tuple(told),
+        told,
         _allowed((session.get("client") or {}).get("data_channel", {})),
     )
 
