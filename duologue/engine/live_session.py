@@ -160,7 +160,13 @@ class LiveSession:
             self._lock.notify()
         self._tell()
 
+    @property
+    def waiting(self) -> int:
+        """How many of the user's frames wait to be heard."""
+        return len(self._user)
+
     def counts(self) -> Counts:
+        """The counts so far. `response` starts again with each call."""
         with self._lock:
             return self._counter.take(len(self._user))
 

@@ -146,7 +146,7 @@ class Exchange:
             self._feed(self._call)
 
     def _feed(self, call: Call) -> None:
-        while self._ahead and call.counts().waiting < AHEAD_FRAMES:
+        while self._ahead and call.session.waiting < AHEAD_FRAMES:
             call.push(self._ahead.popleft())
 
     async def hush(self, seconds: float) -> None:

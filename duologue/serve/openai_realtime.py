@@ -235,7 +235,7 @@ class Conversation(Exchange):
 
     async def _commit(self) -> None:
         done, self._transcript = self._transcript, Transcript()
-        waiting = 0 if self._call is None else self._call.counts().waiting
+        waiting = 0 if self._call is None else self._call.session.waiting
         done.due = self._frames + waiting + len(self._ahead) + SETTLE_FRAMES
         self._uncommitted, self._unread = 0, False
         self._turn, self._user, item = None, VoiceActivity(LOUD_USER), done.item

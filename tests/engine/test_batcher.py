@@ -119,7 +119,9 @@ def test_a_frame_is_answered_at_once(echo):
     echo.backend.takes = 0.005
     caller = echo.call(noise(20), after=0.033)
     echo.run(2.0)
+    assert caller.session.waiting == 0  # which, unlike `counts`, changes nothing
     counts = caller.session.counts()
+    assert counts.response > 0
     assert counts.response < 0.006 + FRAME_SECONDS / 2  # the first may wait for half a frame to pass
     assert counts.late == 0
     assert caller.session.counts().response == 0
@@ -173,6 +175,7 @@ def test_what_waits_for_long_is_dropped(echo):
     caller = echo.call(noise(0))
     echo.run(0.1)
     caller.session.push(noise(15).ravel())  # a link that stood still for more than a second
+    assert caller.session.waiting == 15
     caller.user_TS, caller.begins = noise(100, 1), echo.clock.time
     echo.run(4.1)
     assert 8 < caller.session.counts().dropped < 20
