@@ -48,13 +48,14 @@ class ChatDelegate:
         self._model: str | None = None
         key = os.environ.get(KEY)
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._ssl = httpx2.create_ssl_context()  # made once: it reads all certificates
 
     async def answer(self, turns: Turns) -> AsyncIterator[str]:
         messages = [{"role": "system", "content": PROMPT}]
         messages += [{"role": role, "content": text} for role, text in turns]
         timeout = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
         try:
-            async with httpx2.AsyncClient(timeout=timeout, headers=self._headers) as client:
+            async with httpx2.AsyncClient(timeout=timeout, headers=self._headers, verify=self._ssl) as client:
                 body = {"model": await self._chosen(client), "messages": messages, "stream": True}
                 async with client.stream("POST", f"{self._url}/chat/completions", json=body) as response:
                     response.raise_for_status()

@@ -89,7 +89,7 @@ def open_service(
 ) -> Service:
     """Load the models and make the service of them. Raises InputError if the model cannot do what the settings ask."""
     opened = load(model, device, lora=options.lora)
-    if delegate_of(settings) is not None and not opened.files.config.lm.writes_down_user:
+    if (settings.delegate or settings.delegate_command) and not opened.files.config.lm.writes_down_user:
         raise InputError(
             f"--delegate needs a model that writes down the user's words: {opened.name} does not"
         )
