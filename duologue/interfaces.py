@@ -17,6 +17,13 @@ from duologue.lm.sampling import Sampling
 from duologue.weights import Model
 
 
+def spread(rows: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
+    """Rows `[N, ...]` at the N slots of `exec_B` (bool `[B]`), `[B, ...]`; zeros at all others."""
+    among = np.zeros((len(exec_B), *rows.shape[1:]), rows.dtype)
+    among[exec_B] = rows
+    return among
+
+
 @dataclass(frozen=True)
 class Frames:
     """What one step gave each slot, in numpy: as `DuplexFrame`. Rows of slots that did not run mean nothing."""
@@ -30,13 +37,7 @@ class Frames:
 
     def spread(self, exec_B: np.ndarray) -> "Frames":
         """The same rows at the slots of `exec_B`; zeros at all others."""
-
-        def spread(rows: np.ndarray) -> np.ndarray:
-            among = np.zeros((len(exec_B), *rows.shape[1:]), rows.dtype)
-            among[exec_B] = rows
-            return among
-
-        return Frames(**{field.name: spread(getattr(self, field.name)) for field in fields(self)})
+        return Frames(**{field.name: spread(getattr(self, field.name), exec_B) for field in fields(self)})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from duologue.engine.backend import FEW, SMALL, one_thread
 from duologue.engine.options import DEFAULT, Options
-from duologue.interfaces import Conditions, Listened, Streams, Unguided, pause_heads
+from duologue.interfaces import Conditions, Listened, Streams, Unguided, pause_heads, spread
 from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.lm.step import StepOutput, Thought, init_state, listen, restart, speak, tell
@@ -166,10 +166,4 @@ class TorchStreams:
         with one_thread(self._small and count <= FEW):
             out = run(slots_N, *given, torch.from_numpy(exec_B).to(device))
         arrays = [x.cpu().numpy() for x in (out if isinstance(out, tuple) else (out,))]
-        return tuple(_spread(x, exec_B) if part else x for x in arrays)
-
-
-def _spread(rows: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
-    among = np.zeros((len(exec_B), *rows.shape[1:]), rows.dtype)
-    among[exec_B] = rows
-    return among
+        return tuple(spread(x, exec_B) if part else x for x in arrays)

@@ -1,7 +1,6 @@
 """Access control by keys, origins and hosts, before a connection is upgraded."""
 
 import base64
-import hashlib
 import hmac
 import ipaddress
 import socket
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
-from duologue.serve.client_secrets import ClientSecrets
+from duologue.serve.client_secrets import ClientSecrets, digest
 from duologue.serve.settings import BAD_KEYS_PER_MINUTE, Settings
 
 SECRET_PATHS = "/v1/realtime", "/v1/realtime/calls"  # which a short-lived key opens
@@ -25,7 +24,7 @@ class Access:
         self._origins = {origin.rstrip("/").lower() for origin in settings.origins}
         self._hosts = {"localhost", socket.gethostname().lower()}
         self._hosts |= {_host(origin) for origin in self._origins} - {""}
-        self._keys = [_digest(key) for key in settings.keys]
+        self._keys = [digest(key) for key in settings.keys]
         self._twilio_token = settings.twilio_token
         self.secrets = ClientSecrets()
         self._now = now
@@ -69,7 +68,7 @@ class Access:
     def _key_refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
         """A correct key is accepted, whatever else was tried from the same address."""
         shown = shown_key(connection)
-        if sum(hmac.compare_digest(_digest(shown), key) for key in self._keys):
+        if sum(hmac.compare_digest(digest(shown), key) for key in self._keys):
             return None
         if self.secrets.opens(shown) and connection.scope["path"].rstrip("/") in SECRET_PATHS:
             return None
@@ -102,10 +101,6 @@ def shown_key(connection: HTTPConnection) -> str:
 def twilio_signature(token: str, url: str) -> str:
     """The X-Twilio-Signature of a request without a body."""
     return base64.b64encode(hmac.digest(token.encode(), url.encode(), "sha1")).decode()
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
 
 
 def _host(url: str) -> str:

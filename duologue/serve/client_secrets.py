@@ -38,7 +38,7 @@ class ClientSecrets:
     def issue(self, seconds: int, settings: SessionSettings) -> tuple[str, int]:
         """A new key, and when it expires (seconds since the epoch)."""
         value, until = PREFIX + secrets.token_urlsafe(24), self._now() + seconds
-        self._secrets[_digest(value)] = Secret(until, settings)
+        self._secrets[digest(value)] = Secret(until, settings)
         while len(self._secrets) > KEPT:
             self._secrets.popitem(last=False)
         return value, int(until)
@@ -55,11 +55,12 @@ class ClientSecrets:
     def _secret(self, shown: str) -> Secret | None:
         if not shown.startswith(PREFIX):
             return None
-        secret = self._secrets.get(_digest(shown))
+        secret = self._secrets.get(digest(shown))
         return secret if secret is not None and secret.until > self._now() else None
 
 
-def _digest(value: str) -> bytes:
+def digest(value: str) -> bytes:
+    """What is kept of a key."""
     return hashlib.sha256(value.encode()).digest()
 
 

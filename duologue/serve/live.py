@@ -95,9 +95,7 @@ class LiveSession(Exchange):
         return self._call is not None and not self._closed
 
     async def _last_words(self, ended: Ended) -> None:
-        if CLOSE.get(ended.reason):
-            hint = f" (in {ended.retry:.0f} s)" if ended.retry else ""
-            await self._error("server_error", ended.reason, ended.text + hint)
+        await super()._last_words(ended)
         await self._close(ended.reason)
 
     async def _close(self, reason: str) -> None:
@@ -193,7 +191,7 @@ class LiveSession(Exchange):
         if self._observers:
             sound = base64.b64encode(Pcm16.write(wav_S)).decode()
             self._reflect({"type": "session.input_audio.append", "audio": sound})
-        await super().hear(wav_S * (not self._muted))
+        await super().hear(np.zeros_like(wav_S) if self._muted else wav_S)
 
     def _unknown(self, kind: object) -> str:
         return f"unknown event type {str(kind)[:60]!r}: known are {', '.join(COMMANDS)}"

@@ -92,19 +92,23 @@ SESSION = Object(
     ("model",),
 )
 APPEND = {"content": TEXT, "delegation_id": OPTIONAL_TEXT}
-COMMANDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "session.start": ({"session": SESSION}, ("session",)),
-    "session.update": (
-        {"session": Object({"delegation": DELEGATION, "triggers": Either((NOTHING, Many(ANYTHING)))})},
-        ("session",),
-    ),
-    "session.input_audio.append": ({"audio": str}, ("audio",)),
-    "session.input_audio.mute": ({}, ()),
-    "session.input_audio.unmute": ({}, ()),
-    "session.instructions.append": (APPEND, ("content",)),
-    "session.thinking.append": (APPEND, ("content",)),
-    "session.commentary.append": (APPEND, ("content",)),
-    "session.close": ({}, ()),
+UPDATE = Object({"delegation": DELEGATION, "triggers": Either((NOTHING, Many(ANYTHING)))})
+
+
+def _command(*needs: str, **fields: Any) -> Object:
+    return Object({"type": TEXT, "event_id": OPTIONAL_TEXT, **fields}, needs)
+
+
+COMMANDS = {
+    "session.start": _command("session", session=SESSION),
+    "session.update": _command("session", session=UPDATE),
+    "session.input_audio.append": _command("audio", audio=str),
+    "session.input_audio.mute": _command(),
+    "session.input_audio.unmute": _command(),
+    "session.instructions.append": _command("content", **APPEND),
+    "session.thinking.append": _command("content", **APPEND),
+    "session.commentary.append": _command("content", **APPEND),
+    "session.close": _command(),
 }
 CREATION = Object(
     {
@@ -117,10 +121,8 @@ CREATION = Object(
 
 def check_command(event: dict[str, Any]) -> None:
     """Raises Refused for a client event with an unknown, missing or wrong field."""
-    fields, needs = COMMANDS[event["type"]]
-    shape = Object({"type": TEXT, "event_id": OPTIONAL_TEXT, **fields}, needs)
     sound = event["type"] == "session.input_audio.append"
-    check(event, shape, "", longest=None if sound else LONGEST)
+    check(event, COMMANDS[event["type"]], "", longest=None if sound else LONGEST)
 
 
 def check(value: Any, shape: Any, at: str = "", longest: int | None = LONGEST) -> None:

@@ -13,8 +13,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from duologue.serve.link import in_time
 from duologue.serve.pool import Ended
+from duologue.serve.settings import IDLE_SECONDS
 
-IDLE_SECONDS = 120.0  # a connection that sends nothing for this long is closed
 WAIT_SECONDS = 100.0  # how long a plain HTTP request waits for a free slot
 NO_CHANNEL = "no free channels"
 UNKNOWN_WAV_LENGTH = 0xFFFFFFFF

@@ -21,14 +21,14 @@ from duologue.engine.batcher import Busy
 from duologue.engine.recognise import Heard
 from duologue.serve.link import Pcm16, RateLimiter, VoiceActivity, first_to_end, in_time
 from duologue.serve.openai_events import PCM, Event, Transcript, merged, new_id
+from duologue.serve.openai_exchange import MISTAKES
 from duologue.serve.openai_realtime import QUIET_FRAMES, SPEAKS_FRAMES
 from duologue.serve.openai_session import sound_of
 from duologue.serve.openai_wire import SocketWire
 from duologue.serve.pool import Ended
+from duologue.serve.settings import IDLE_SECONDS
 from duologue.serve.speech import Ears, Failed, Listening
 
-IDLE_SECONDS = 120.0  # seconds without a message after which a session ends
-MISTAKES = 20  # invalid messages before the connection is closed
 SETTLE_FRAMES = 2  # frames after which a turn's last word should be transcribed
 MOST_WAITING = 100  # turns whose transcripts are incomplete
 

@@ -26,6 +26,7 @@ REQUEST_SECONDS, ANSWER_SECONDS = (
 )  # seconds, timeouts of receiving a request and of sending its answer
 SOUND_PATHS = "/v1/audio/", "/api/asr-streaming", "/api/tts_streaming"  # requests that carry recordings
 SOUND_ANSWER_SECONDS = 3600.0  # seconds, the same for answers in real time
+IDLE_SECONDS = 120.0  # seconds without a message after which a session of recognition or synthesis ends
 QUEUE_NOTICE_SECONDS = 5.0  # seconds between messages to queued clients
 WARN_BEFORE_SECONDS = {"time_limit": 30.0, "idle": 10.0}  # seconds
 CHAT_MESSAGE = 1 << 16  # bytes of a message to /api/chat
