@@ -75,8 +75,8 @@ class LiveSession:
     # For callers
 
     def push(self, wav_S: np.ndarray) -> None:
-        """Add the user's sound, any number of samples (float32 at the model's rate). At most 2 s wait: the oldest is
-        dropped."""
+        """Add the user's sound, any number of samples (float32 at the model's rate). At most 2 s wait (30 s of a patient
+        session): the oldest is dropped."""
         now = self._now()
         wav_S = clean(np.asarray(wav_S, np.float32))
         with self._lock:

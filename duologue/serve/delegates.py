@@ -20,7 +20,7 @@ PROMPT = (
 )
 KEY = "DUOLOGUE_DELEGATE_KEY"  # the environment variable with the key of the chat server
 CONNECT_SECONDS, READ_SECONDS = 3.0, 20.0
-MAX_LINE = 1 << 16  # bytes of a line of a command, or of a stream
+MAX_LINE = 1 << 16  # bytes of a line that a command prints
 Turns = Sequence[tuple[str, str]]
 
 

@@ -3,9 +3,10 @@
     duologue serve --ray --replicas 4 --sessions 32
     serve run duologue.serve.fleet:application model=nano sessions=4 replicas=2      # with Ray's own command
 
-A replica runs the application of `serve.app` unchanged: its engine admits clients while slots are free and refuses the
-others. A conversation stays on the replica where it began. Ray starts replicas, checks their health, spreads new
-connections over them and adds replicas when slots run short.
+A replica runs the application of `serve.app` unchanged: it admits clients while slots are free, lets `queue` more wait
+and refuses the others. A connection stays on its replica; one that resumes a conversation may reach another replica,
+which refuses it. Ray starts replicas, checks their health, spreads new connections over them and adds replicas when
+slots run short.
 """
 
 import importlib.util

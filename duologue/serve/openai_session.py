@@ -1,7 +1,8 @@
 """The settings of a Realtime session: what a client may ask for, and what it gets.
 
-A client reads back the actual settings, not the requested ones: the model takes no instructions, tools or other voices,
-so the session has none. Names of the protocol's beta are accepted too.
+A client reads back the actual settings, not the requested ones: the model takes no instructions or other voices, so
+the session has none, and of the tools those that can be called (`openai_tools`). Names of the protocol's beta are
+accepted too.
 """
 
 import time
@@ -81,8 +82,6 @@ def session_object(model: str, seconds: float) -> Event:
         "model": model,
         "output_modalities": ["audio"],
         "instructions": "",
-        "tools": [],
-        "tool_choice": "none",
         "max_output_tokens": "inf",
         "tracing": None,
         "truncation": "auto",

@@ -1,4 +1,4 @@
-"""The encoder of references as a service: what MoshiRAG's server asks at REFERENCE_ENCODER_URL, and ours too.
+"""The encoder of references as a service: what MoshiRAG's server asks at REFERENCE_ENCODER_URL.
 
 `POST /embed` takes `{"text": ...}` and answers with safetensors: `tensor`, float32 `[1, T, D]`, a vector a frame.
 `GET /spec` says which condition it is, `GET /health` that the service runs.
