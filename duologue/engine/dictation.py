@@ -20,25 +20,19 @@ class Dictation:
     def __init__(self, tokenizer: Tokenizer, marks: TextMarks):
         self._tokenizer, self._marks = tokenizer, marks
         self._quiet, self._voiced = QUIET_FRAMES, 0
-        self.interrupted = ""  # the text left unsaid at the last interruption
         self.cuts = 0  # number of interruptions
-        self._clear()
+        self.stop()
 
-    def _clear(self) -> None:
+    def stop(self) -> None:
+        """Drop the rest of the text."""
         self._machine: MonologueMachine | None = None
         self._waiting: list[Entry] = []
-        self._told: list[Entry] = []  # pushed to the machine
         self._step = self._held = 0
 
     @property
     def active(self) -> bool:
         """Whether the model's text tokens are replaced in this frame."""
         return self._machine is not None or self._held > 0 or self._due
-
-    @property
-    def speaks(self) -> bool:
-        """Whether dictated words are being written or wait."""
-        return self._machine is not None or bool(self._waiting)
 
     @property
     def _due(self) -> bool:
@@ -57,21 +51,13 @@ class Dictation:
         """After the dictated text, let the model choose its own words again."""
         self._held = 0
 
-    def stop(self) -> str:
-        """Drop the rest of the text and return it."""
-        said = len(self._machine.words) if self._machine is not None else 0
-        unsaid = [entry.text for entry in (*self._told, *self._waiting) if entry.tokens][said:]
-        self._clear()
-        return " ".join(unsaid)
-
     def hear(self, voiced: bool) -> None:
         """Process one frame of the user; `voiced`: whether it has speech."""
         self._quiet, self._voiced = (0, self._voiced + 1) if voiced else (self._quiet + 1, 0)
         if self._voiced >= CUTS_IN_FRAMES and (self._machine is not None or self._held):
             waiting, begun = self._waiting, self._machine is not None
-            unsaid = self.stop()
+            self.stop()
             if begun:
-                self.interrupted = unsaid
                 self.cuts += 1
             else:
                 self._waiting = waiting  # not begun yet: it is said once the user is silent
@@ -81,7 +67,6 @@ class Dictation:
         if self._due:
             self._machine = self._machine or MonologueMachine(self._marks.pad, self._marks.epad)
             self._machine.push(self._waiting)
-            self._told += self._waiting
             self._waiting = []
         if self._machine is None:
             self._held = max(0, self._held - 1)
@@ -90,6 +75,6 @@ class Dictation:
         self._step += 1
         if self._machine.end_step is not None and not self._waiting:
             held = self._held
-            self._clear()
+            self.stop()
             self._held = held
         return written

@@ -75,8 +75,8 @@ class LiveSession:
     # For callers
 
     def push(self, wav_S: np.ndarray) -> None:
-        """Add the user's sound, any number of samples (float32 at the model's rate). At most 2 s wait (30 s of a patient
-        session): the oldest is dropped."""
+        """Add the user's sound, any number of samples (float32 at the model's rate). At most 2 s wait, or 30 s of a
+        patient session: the oldest is dropped."""
         now = self._now()
         wav_S = clean(np.asarray(wav_S, np.float32))
         with self._lock:
@@ -134,21 +134,15 @@ class LiveSession:
         with self._lock:
             self._dictation.release()
 
-    def stop_dictating(self) -> str:
-        """The agent speaks for itself again, at once. Returns what it was told and did not say."""
+    def stop_dictating(self) -> None:
+        """The agent speaks for itself again, at once."""
         with self._lock:
-            return self._dictation.stop()
+            self._dictation.stop()
 
     @property
     def cuts(self) -> int:
         """How often the user's voice has stopped what the agent was told to say."""
         return self._dictation.cuts
-
-    @property
-    def dictates(self) -> bool:
-        """Whether the agent has been told words that it has not said yet."""
-        with self._lock:
-            return self._dictation.speaks
 
     def end(self, reason: str) -> None:
         """Free the slot. The agent's last frames may still be taken. The first reason counts."""
