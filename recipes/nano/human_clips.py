@@ -25,9 +25,12 @@ ANSWERS = (
 
 
 def human_rows(corpus: Path) -> list[dict]:
-    """Index rows of the corpus's transcribed clips with the role of user; "file" and "place" locate the recording."""
+    """Index rows of the corpus's transcribed clips with the role of user, from those of its folders that are there;
+    "file" and "place" locate the recording."""
     found = []
     for name in HUMAN:
+        if not (corpus / name).is_dir():
+            continue
         for row in read_index(corpus / name):
             text = row["text"].strip()
             if row["seconds"] > LONGEST or len(text.split()) < FEWEST_WORDS:
