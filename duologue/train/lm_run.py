@@ -24,7 +24,7 @@ from duologue.train.lm_batches import LMBatches
 from duologue.train.lm_init import embed_semantic_codes
 from duologue.train.lm_plans import PLANS, Plan, held_out, silent_codes
 from duologue.train.lm_speech_text import SpeechTextStage
-from duologue.train.lm_text_batches import MixedBatches, MixedConfig, PackedBatches, TextBatches
+from duologue.train.lm_text_batches import MixedBatches, MixedConfig, PackedBatches, RowBatches, TextBatches
 from duologue.train.loop import run
 from duologue.train.optim import OptimConfig
 from duologue.train.options import ExportLM, ExportLoRA, TrainLM, TrainTokenizer
@@ -130,7 +130,7 @@ def _reader(options: TrainLM, world: World) -> ShardReader:
     return ShardReader(*options.shards, seed=options.run_config.seed, rank=world.rank, world=world.size)
 
 
-def _texts(options: TrainLM, lm: LM, tokenizer: Tokenizer, world: World) -> TextBatches | PackedBatches:
+def _texts(options: TrainLM, lm: LM, tokenizer: Tokenizer, world: World) -> RowBatches:
     streams, seed = lm.config.streams, options.run_config.seed
     if packed := [place for place in options.texts if place.is_dir()]:
         if len(packed) < len(options.texts):
