@@ -5,6 +5,7 @@ import numpy as np
 SAMPLE_RATE = 24_000
 FRAME_SIZE = 1920
 FRAME_RATE = SAMPLE_RATE / FRAME_SIZE
+FRAME_SECONDS = FRAME_SIZE / SAMPLE_RATE
 
 
 def frame_count(samples: int, frame_size: int = FRAME_SIZE) -> int:

@@ -16,29 +16,18 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
 from duologue.audio.device import Devices, NoDevice
-from duologue.audio.framing import FRAME_SIZE, Framer, pad_to_frames
+from duologue.audio.framing import FRAME_SECONDS, FRAME_SIZE, Framer, pad_to_frames
 from duologue.audio.opus import OpusReader, OpusWriter
 from duologue.cli.screen import Screen
 from duologue.errors import InputError
 from duologue.serve.kyutai import Kind
 
-FRAME = 0.08
 WAITING_FRAMES = 12  # frames of the microphone that may wait to be sent: 1 s
 AGAIN = 500  # messages that are kept to be sent again
 UNANSWERED_FRAMES = 12  # frames without an answer after which the user's sound waits: the line may be dead
-AWAY_SECONDS, BETWEEN_SECONDS = (
-    30.0,
-    0.5,
-)  # seconds in which a lost connection is made again, and between two tries
-OVER = (
-    1000,
-    1001,
-    1008,
-    1009,
-    1011,
-    1012,
-    1013,
-)  # codes with which a server says that a conversation has ended
+AWAY_SECONDS = 30.0  # how long a lost connection is tried again
+BETWEEN_SECONDS = 0.5  # between two tries
+OVER = 1000, 1001, 1008, 1009, 1011, 1012, 1013  # close codes of a server whose conversation has ended
 HOLD_SAMPLES = FRAME_SIZE // 2  # samples that the speaker keeps for the network's unevenness
 
 
@@ -140,7 +129,7 @@ class _Line:
             await self._send(bytes([Kind.AUDIO]) + writer.push(frame_S))
             self._said += 1
             if self._ours and self._said % 12 == 0:
-                played = max(0, self._heard - round(self._listener.waiting / FRAME))
+                played = max(0, self._heard - round(self._listener.waiting / FRAME_SECONDS))
                 await self._send(bytes([Kind.PLAYED]) + struct.pack("<I", played))
                 await self._send(bytes([Kind.PING]) + struct.pack("<d", time.monotonic()))
             while self._token and self._said - self._heard > UNANSWERED_FRAMES:
@@ -231,8 +220,8 @@ async def recording(user_S: np.ndarray, tail: float) -> AsyncIterator[np.ndarray
     """The frames of a recording at the rate it was spoken, then of silence for `tail` seconds."""
     user_TS = pad_to_frames(user_S).reshape(-1, FRAME_SIZE)
     silence_S, began = np.zeros(FRAME_SIZE, np.float32), time.monotonic()
-    for frame in range(len(user_TS) + round(tail / FRAME)):
-        await asyncio.sleep(max(0.0, began + frame * FRAME - time.monotonic()))
+    for frame in range(len(user_TS) + round(tail / FRAME_SECONDS)):
+        await asyncio.sleep(max(0.0, began + frame * FRAME_SECONDS - time.monotonic()))
         yield user_TS[frame] if frame < len(user_TS) else silence_S
 
 

@@ -63,9 +63,7 @@ class Serve:
         try:
             from duologue.serve.run import serve
         except ImportError as error:
-            raise InputError(
-                f"`duologue serve` needs the extra: pip install 'duologue[serve]' ({error})"
-            ) from None
+            raise _missing("serve", error) from None
         serve(
             self.model,
             self.engine.torch_device(),

@@ -38,7 +38,7 @@ class ExportCodec(options.ExportCodec):
 
 @dataclass(frozen=True)
 class TrainTokenizer(options.TrainTokenizer):
-    """Make a text vocabulary (SentencePiece) of all that a script says: unk 0 (EPAD), bos 1, eos 2, pad 3, bytes."""
+    """Make a text vocabulary (SentencePiece) of all that scripts say: unk 0 (EPAD), bos 1, eos 2, pad 3, bytes."""
 
     def run(self) -> None:
         from duologue.train.lm_run import train_tokenizer

@@ -23,8 +23,8 @@ from duologue.files import atomic_write
 from duologue.types import AGENT, USER, Word
 
 RATE = 16_000
-WINDOW_SECONDS = 30.0  # seconds: the longest sound Whisper hears at once
-TICK_SECONDS = 0.02  # seconds: the resolution of its times
+WINDOW_SECONDS = 30.0  # the longest sound Whisper hears at once
+TICK_SECONDS = 0.02  # the resolution of its times
 
 
 def snap(words: list[Word], wav_S: np.ndarray) -> list[Word]:

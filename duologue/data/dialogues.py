@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from duologue.audio.framing import FRAME_SECONDS
 from duologue.data.director import Director
 from duologue.data.manifest import transcript_body
 from duologue.data.shards import Sample
 from duologue.data.strict_json import read_json
-from duologue.data.timeline import FRAME_SECONDS
 from duologue.errors import InputError
 from duologue.types import USER, StrPath, Word
 

@@ -19,10 +19,8 @@ from duologue.errors import InputError
 from duologue.files import atomic_write
 from duologue.types import StrPath
 
-WHOLE_FRAMES = (
-    1500  # frames (2 minutes): longer recordings are encoded frame by frame, so that memory stays bounded
-)
-LATE_SECONDS = 1.0  # seconds after the end of a recording at which a word may still be said to start
+WHOLE_FRAMES = 1500  # 2 minutes: longer recordings are encoded frame by frame, so that memory stays bounded
+LATE_SECONDS = 1.0  # after the end of a recording at which a word may still be said to start
 
 
 def encode_frames(codec: Codec, frames: Iterable[np.ndarray], whole: int = WHOLE_FRAMES) -> np.ndarray:

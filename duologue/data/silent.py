@@ -12,9 +12,10 @@ from math import exp
 
 import numpy as np
 
+from duologue.audio.framing import FRAME_SECONDS
 from duologue.data.script import Line, Script
 from duologue.data.speakers import lines_of
-from duologue.data.timeline import FRAME_SECONDS, Utterance
+from duologue.data.timeline import Utterance
 from duologue.types import Word
 
 AGENT_LETTERS_PER_SECOND = 14.5  # a second, as the agent's voice reads

@@ -12,14 +12,12 @@ from itertools import pairwise
 import numpy as np
 
 from duologue.audio.activity import level_db, voiced_span
+from duologue.audio.framing import FRAME_SECONDS, pad_to_frames
 from duologue.data.align import spread
 from duologue.data.manifest import CONTINUATION, CONTINUATION_SECONDS, Transcript
 from duologue.data.options import Timing
 from duologue.data.voices import SAMPLE_RATE
 from duologue.types import AGENT, USER, Word
-
-FRAME_SAMPLES = 1920  # samples
-FRAME_SECONDS = FRAME_SAMPLES / SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Utterance:
 
     def then(self, other: "Utterance") -> "Utterance":
         """This and, from the next frame boundary on, another one."""
-        padded_S = np.pad(self.wav_S, (0, -len(self.wav_S) % FRAME_SAMPLES))
+        padded_S = pad_to_frames(self.wav_S)
         shift = len(padded_S) / SAMPLE_RATE
         words = self.words + tuple(word.moved(shift) for word in other.words)
         wav_S, text = np.concatenate([padded_S, other.wav_S]), f"{self.text} {other.text}"

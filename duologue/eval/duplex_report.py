@@ -15,7 +15,7 @@ from duologue.eval.duplex_score import GOES_ON_SECONDS, JUST_AFTER_SECONDS, SAME
 if TYPE_CHECKING:
     from rich.table import Table
 
-SILENT_WITHIN_SECONDS = 0.4  # seconds
+SILENT_WITHIN_SECONDS = 0.4  # of an interruption
 Values = Callable[[list[Score]], list[float]]
 
 

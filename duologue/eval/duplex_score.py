@@ -15,12 +15,10 @@ from duologue.eval.duplex_scenes import LEAST_LEFT_SECONDS, Answer
 SAME = 0.1  # share of wrong letters up to which an answer is the right one
 NUMBERS = {word for n in range(100) for word in number_words(n).split()} | {"hundred", "thousand", "million"}
 BEGINS = 0.34  # share of wrong letters up to which a text is the beginning of an answer
-SPEAKING_SECONDS = 0.3  # seconds: how recently the agent must have been heard to be speaking
-JUST_AFTER_SECONDS = 0.16  # seconds: an answer that starts within this after a pause was decided inside it
-EARLY_SECONDS = (
-    0.1  # seconds: an answer that starts earlier than this before the end of a question talks over it
-)
-GOES_ON_SECONDS = 0.8  # seconds: the longest silence inside continued speech
+SPEAKING_SECONDS = 0.3  # how recently the agent must have been heard to be speaking
+JUST_AFTER_SECONDS = 0.16  # an answer that starts within this after a pause was decided inside it
+EARLY_SECONDS = 0.1  # an answer that starts earlier than this before the end of a question talks over it
+GOES_ON_SECONDS = 0.8  # the longest silence inside continued speech
 
 
 @dataclass

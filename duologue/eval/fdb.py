@@ -13,7 +13,7 @@ import numpy as np
 
 Word = tuple[str, float, float]
 Span = tuple[float, float]
-BIN_SECONDS = 0.2  # seconds, of the distribution of backchannels over time
+BIN_SECONDS = 0.2  # of the distribution of backchannels over time
 
 
 def words_of(output: dict[str, Any]) -> list[Word]:

@@ -61,7 +61,7 @@ def run_frontier(options: EvalFrontier) -> list[Point]:
         with atomic_write(options.json) as temporary:
             temporary.write_text(json.dumps(found, indent=1) + "\n")
     if options.png is not None:
-        draw_frontier(options.png, {model.name: points})
+        draw_frontier(options.png, model.name, points)
     return points
 
 
@@ -125,9 +125,9 @@ def _least(pairs: Sequence[tuple[float, float]], most: float) -> float | None:
     return min(found, default=None)
 
 
-def draw_frontier(path: StrPath, curves: dict[str, Sequence[Point]]) -> None:
-    """Plots one curve per name into a .png, .svg or .pdf file. InputError without matplotlib, or if the file cannot be
-    written."""
+def draw_frontier(path: StrPath, name: str, points: Sequence[Point]) -> None:
+    """Plots the curve of the model `name` into a .png, .svg or .pdf file. InputError without matplotlib, or if the
+    file cannot be written."""
     check_picture(path)
     import matplotlib
 
@@ -136,13 +136,12 @@ def draw_frontier(path: StrPath, curves: dict[str, Sequence[Point]]) -> None:
 
     figure = Figure(figsize=(6.4, 4.4), dpi=110, layout="constrained")
     axes = figure.subplots()
-    for name, points in curves.items():
-        pairs = _pairs(points)
-        axes.plot([y for _, y in pairs], [x for x, _ in pairs], "o-", label=name)
-        for point in points:
-            if point.response_ms is not None:
-                axes.annotate(f"{point.pad_bias:+g}", (point.cutoffs, point.response_ms), fontsize=8,
-                              textcoords="offset points", xytext=(6, 5))  # fmt: skip
+    pairs = _pairs(points)
+    axes.plot([y for _, y in pairs], [x for x, _ in pairs], "o-", label=name)
+    for point in points:
+        if point.response_ms is not None:
+            axes.annotate(f"{point.pad_bias:+g}", (point.cutoffs, point.response_ms), fontsize=8,
+                          textcoords="offset points", xytext=(6, 5))  # fmt: skip
     axes.axvline(CUTOFFS, color="0.7", linewidth=0.8)
     axes.axhline(RESPONSE_MS, color="0.7", linewidth=0.8)
     axes.set(xlabel="pauses taken for the end of a turn (%)", ylabel="median response (ms)")

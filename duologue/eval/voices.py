@@ -13,7 +13,7 @@ from duologue.eval.result import Result
 
 Embed = Callable[[np.ndarray], np.ndarray]
 """A sound at 24 kHz -> an embedding of unit length."""
-BIN_SECONDS = (15, 20, 25, 30, 35, 40, 45)  # seconds: the paper's, from 20 s on
+BIN_SECONDS = (15, 20, 25, 30, 35, 40, 45)  # the paper's, from 20 s on
 
 
 class Resemblyzer:

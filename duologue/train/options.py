@@ -65,9 +65,9 @@ class ExportCodec:
 
 @dataclass(frozen=True)
 class TrainTokenizer:
-    """Make a text vocabulary (SentencePiece) of all that a script says: unk 0 (EPAD), bos 1, eos 2, pad 3, bytes."""
+    """Make a text vocabulary (SentencePiece) of all that scripts say: unk 0 (EPAD), bos 1, eos 2, pad 3, bytes."""
 
-    script: Annotated[Positional[Path], arg(metavar="SCRIPT.jsonl")]
+    script: Annotated[Positional[Path], arg(metavar="SCRIPT.jsonl|FOLDER")]
     out: Annotated[Positional[Path], arg(metavar="OUT.model")]
     size: int = 2000
     """Pieces."""

@@ -3,9 +3,10 @@ import random
 import numpy as np
 import pytest
 
+from duologue.audio.framing import FRAME_SIZE
 from duologue.data.manifest import CONTINUATION
 from duologue.data.options import Timing
-from duologue.data.timeline import FRAME_SAMPLES, Exchange, Utterance, lay_out, pause_points
+from duologue.data.timeline import Exchange, Utterance, lay_out, pause_points
 from duologue.data.voices import SAMPLE_RATE
 from duologue.types import AGENT, USER
 
@@ -35,7 +36,7 @@ def test_answers_come_240_ms_after_the_question_as_heard():
     for line in lines(60):
         for question, answer in zip(of(line, "question"), of(line, "answer"), strict=True):
             waits.append(answer.audible[0] - question.audible[1])
-            assert round(answer.start * SAMPLE_RATE) % FRAME_SAMPLES == 0
+            assert round(answer.start * SAMPLE_RATE) % FRAME_SIZE == 0
     assert 0.23 < np.mean(waits) < 0.25
     assert min(waits) >= 0.2 - 1e-6
     assert max(waits) <= 0.28 + 1e-6
@@ -135,7 +136,7 @@ def test_what_does_not_fit_becomes_plain():
 def test_channels_and_transcript_agree():
     line = lay_out(exchanges(2), Timing(), random.Random(1))
     wav_CS = line.channels()
-    assert wav_CS.shape[1] % FRAME_SAMPLES == 0
+    assert wav_CS.shape[1] % FRAME_SIZE == 0
     assert wav_CS.shape[1] == round(line.seconds * SAMPLE_RATE)
     transcript = line.transcript()
     for speaker, channel in ((AGENT, 0), (USER, 1)):

@@ -48,5 +48,5 @@ def test_the_fastest_of_all_points_that_are_good_enough():
 
 def test_a_picture(tmp_path: Path):
     pytest.importorskip("matplotlib")
-    draw_frontier(tmp_path / "curve.png", {"nano": CURVE})
+    draw_frontier(tmp_path / "curve.png", "nano", CURVE)
     assert (tmp_path / "curve.png").stat().st_size > 5000
