@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,6 +173,8 @@ class Clients:
             return done.stdout
         started = [self._python, *arguments]
         process = subprocess.Popen(started, env=environment, cwd=self._work, stdout=subprocess.PIPE)
+        timer = threading.Timer(PATIENCE, process.kill)  # of a client that prints nothing
+        timer.start()
         try:
             assert process.stdout is not None
             seen = b""
@@ -180,6 +183,7 @@ class Clients:
                 assert piece, seen
                 seen += piece
         finally:
+            timer.cancel()
             process.terminate()
             process.wait()
         return seen.decode()
@@ -207,6 +211,7 @@ class Clients:
             np.save(voice, np.random.default_rng(seed).standard_normal((1, 12, 125)).astype(np.float32))
             self.run("-c", CUSTOM_VOICE, TEXT, str(voice), str(out))
             outs.append(out)
+        assert not np.array_equal(*map(read_mono, outs)), "two voices, but the recordings are the same"
         return _seconds(outs[0])
 
     def unmute_finds_no_slot(self) -> str:

@@ -97,7 +97,7 @@ class Client:
         return max(np.diff(times), default=0.0)
 
 
-def replicas_of(server: subprocess.Popen) -> list[psutil.Process]:
+def replicas() -> list[psutil.Process]:
     """The replicas, found by process name: Ray does not start them as children of the server."""
     found = []
     for process in psutil.process_iter(["cmdline", "create_time"]):
@@ -110,7 +110,7 @@ def replicas_of(server: subprocess.Popen) -> list[psutil.Process]:
 STARTED = time.time()
 
 
-async def crowd(options: Benchmark, url: str, server: subprocess.Popen) -> tuple[list[Client], float]:
+async def crowd(options: Benchmark, url: str) -> tuple[list[Client], float]:
     clients = [Client(url) for _ in range(options.clients)]
     began = time.monotonic()
     until = began + options.seconds
@@ -119,7 +119,7 @@ async def crowd(options: Benchmark, url: str, server: subprocess.Popen) -> tuple
         talks.append(asyncio.create_task(client.talk(until)))
         await asyncio.sleep(0.02)
     await asyncio.sleep(options.seconds / 2)
-    victim = replicas_of(server)[0]
+    victim = replicas()[0]
     killed = time.monotonic()
     victim.send_signal(signal.SIGKILL)
     await asyncio.gather(*talks)
@@ -170,7 +170,7 @@ def main(options: Benchmark) -> None:
             sys.exit(f"the server did not start: {log.read()[-2000:]}")
         url = f"ws://127.0.0.1:{port}/api/chat?format=pcm16"
         try:
-            clients, killed = asyncio.run(crowd(options, url, server))
+            clients, killed = asyncio.run(crowd(options, url))
         finally:
             server.terminate()
             server.wait()

@@ -39,20 +39,24 @@ class ConditionerConfig:
 
 @dataclass(frozen=True)
 class ConditioningConfig:
-    """Which conditions are summed to every input, which are attended to, in this order, which come before the first
-    frame, the last one first, and which are summed to the inputs a vector a frame, from when they are known on."""
+    """Which conditions are summed to every input, which are attended to, in this order, and which come before the first
+    frame, the last one first."""
 
     conditioners: tuple[ConditionerConfig, ...] = ()
     summed: tuple[str, ...] = ()
     crossed: tuple[str, ...] = ()
     cross_positions: float = 0.0  # scale of sinusoidal positions on the attended sequence; 0: none
     prepended: tuple[str, ...] = ()
-    streamed: tuple[str, ...] = ()
+
+    @property
+    def streamed(self) -> tuple[str, ...]:
+        """Those that are summed to the inputs a vector a frame, from when they are known on: encoded texts."""
+        return tuple(c.name for c in self.conditioners if c.reference)
 
     @property
     def told(self) -> tuple[ConditionerConfig, ...]:
         """Those that are known when a conversation begins."""
-        return tuple(c for c in self.conditioners if c.name not in self.streamed)
+        return tuple(c for c in self.conditioners if not c.reference)
 
     @property
     def encoder(self) -> ConditionerConfig | None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.gpu_parts import packed
 from duologue import presets
 from duologue.data.shards import write_shards
 from duologue.errors import InputError
@@ -41,10 +42,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = [[" hello", [0.4, 1.2], "SPEAKER_USER"], [" yes", [1.68, 2.0], "SPEAKER_MAIN"]]
         samples.append({"key": f"talk-{number}", "codes.npy": codes, "json": {"alignments": words}})
     write_shards(folder / "shards", samples)
+    # First weights as another run of the benchmark left them.
+    checkpoint.write_pieces(folder, LM(presets.tiny_lm()).state_dict(), 150_000)
     vocabulary = Path(presets.__file__).parent / "assets" / "tiny" / "tokenizer.model"
     told = ("--shards", folder / "shards", "--valid", folder / "shards", "--tokenizer", vocabulary)
-    done = gpu("--pack", folder / "data.tar.xz", *told)
+    done = gpu("--pack", folder / "data.tar.xz", *told, "--start", folder)
     assert done.returncode == 0, done.stderr
+    first = checkpoint.load_weights(folder)
+    found = checkpoint.load_weights(packed.unpack(folder / "data.tar.xz", folder / "data") / packed.START)
+    assert found.keys() == first.keys() and all(torch.equal(found[name], first[name]) for name in first)
     return folder / "data.tar.xz"
 
 

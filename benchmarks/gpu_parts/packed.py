@@ -1,14 +1,16 @@
 """Training data small enough to be sent: shards, vocabulary and first weights in one compressed file."""
 
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
-TRAIN, VALID, TOKENIZER, START = "train", "valid", "tokenizer.model", "start.safetensors"
+TRAIN, VALID, TOKENIZER, START = "train", "valid", "tokenizer.model", "start"
 
 
 def pack(out: Path, shards: list[Path], valid: list[Path], tokenizer: Path, start: Path | None) -> None:
     from duologue.files import atomic_write
+    from duologue.train import checkpoint
 
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out) as temporary, tarfile.open(temporary, "w:xz", preset=6) as tar:
@@ -19,7 +21,8 @@ def pack(out: Path, shards: list[Path], valid: list[Path], tokenizer: Path, star
         tar.add(tokenizer, TOKENIZER)
         if start is not None:
             with tempfile.TemporaryDirectory() as folder:
-                tar.add(_halved(start, Path(folder) / START), START)
+                checkpoint.write_pieces(folder, checkpoint.load_weights(start), sys.maxsize)
+                tar.add(folder, START)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
 
 
@@ -30,14 +33,3 @@ def unpack(data: Path, folder: Path) -> Path:
     with tarfile.open(data, "r:xz") as tar:
         tar.extractall(folder, filter="data")
     return folder
-
-
-def _halved(start: Path, path: Path) -> Path:
-    """A run's averaged weights in 16 bits."""
-    import torch
-    from safetensors.torch import save_file
-
-    from duologue.train import checkpoint
-
-    save_file({n: t.to(torch.float16).contiguous() for n, t in checkpoint.load_weights(start).items()}, path)
-    return path

@@ -4,12 +4,12 @@ import argparse
 import os
 import shutil
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from torch import Tensor
 
 from benchmarks.gpu_parts import packed
 from benchmarks.gpu_parts.report import Report
@@ -19,11 +19,10 @@ from duologue.lm import LM
 from duologue.lm.tokenizer import Tokenizer
 from duologue.train import checkpoint, parallel
 from duologue.train.lm import LMStage
-from duologue.train.lm_batches import LMBatches
-from duologue.train.lm_plans import PLANS, held_out, silent_codes
+from duologue.train.lm_batches import LMBatchConfig, LMBatches
+from duologue.train.lm_plans import PLANS, compile_layers, held_out, silent_codes
 from duologue.train.loop import LoopConfig
 from duologue.train.loop import run as train
-from duologue.train.optim import OptimConfig
 
 PRESETS = {"nano": presets.nano_lm, "tiny": presets.tiny_lm}
 PILOT = 12  # steps that tell how many the time allows
@@ -33,12 +32,12 @@ WRITING = 25.0  # seconds kept for the last checkpoint, the last evaluation and 
 def run(report: Report, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix="gpu-train-"))
     try:
-        data = packed.unpack(options.train, folder / "data")
+        material = read(options, packed.unpack(options.train, folder / "data"))
         world = parallel.start(device.type, "bf16" if device.type == "cuda" else "fp32")
         steps, pace = options.steps, None
         if steps is None:
-            steps, pace = fitting_steps(report, world, options, data, folder)
-        stage, batches = build(world, options, data, steps)
+            steps, pace = fitting_steps(report, world, options, material, folder)
+        stage, batches = build(world, options, material, steps)
         left = max(1.0, report.left() - writing(report)) / 60
         loop = LoopConfig(
             steps,
@@ -58,35 +57,53 @@ def run(report: Report, device: torch.device, options: argparse.Namespace) -> di
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Material:
+    """What the pilot and the run share."""
+
+    rows: LMBatchConfig
+    tokenizer: Tokenizer
+    shards: list[Path]
+    valid: list[dict[str, Tensor]]
+    silence: Tensor
+    start: dict[str, Tensor]
+
+
+def read(options: argparse.Namespace, data: Path) -> Material:
+    books = PRESETS[options.preset]().depth_steps
+    rows = replace(PLANS[options.stage].rows, batch=options.batch, frames=options.frames, codebooks=books)
+    tokenizer, shards = Tokenizer(data / packed.TOKENIZER), sorted((data / packed.TRAIN).iterdir())
+    valid = sorted((data / packed.VALID).iterdir()) if (data / packed.VALID).is_dir() else []
+    return Material(
+        rows,
+        tokenizer,
+        shards,
+        held_out(valid, tokenizer, rows),
+        silent_codes(ShardReader(*shards, shuffle=False)),
+        checkpoint.load_weights(data / packed.START) if (data / packed.START).is_dir() else {},
+    )
+
+
 def build(
-    world: parallel.World, options: argparse.Namespace, data: Path, steps: int
+    world: parallel.World, options: argparse.Namespace, material: Material, steps: int
 ) -> tuple[LMStage, LMBatches]:
-    plan, tokenizer = PLANS[options.stage], Tokenizer(data / packed.TOKENIZER)
+    plan = PLANS[options.stage]
     torch.manual_seed(0)
     lm = LM(PRESETS[options.preset]())
-    if (data / packed.START).exists():
-        start = {n: t.float() for n, t in load_file(data / packed.START).items()}
-        lm.load_state_dict(start, strict=False)
+    lm.load_state_dict(material.start, strict=False)
     lm = parallel.parallelize(lm, world)
     if options.compile:
-        for layer in [*lm.temporal.layers, *([] if lm.depth is None else lm.depth.layers)]:
-            layer.compile()
-    folders = sorted((data / packed.TRAIN).iterdir())
-    valid = sorted((data / packed.VALID).iterdir()) if (data / packed.VALID).is_dir() else []
-    rows = replace(plan.rows, batch=options.batch, frames=options.frames, codebooks=lm.config.depth_steps)
-    silence = silent_codes(ShardReader(*folders, shuffle=False))
-    optim = OptimConfig(
-        options.lr or plan.lr, schedule=plan.schedule, warmup=min(200, steps // 10), steps=steps, floor=0.05
-    )
-    stage = LMStage(lm, plan.losses, optim, plan.depth_lr, silence, held_out(valid, tokenizer, rows), world)
-    return stage, LMBatches(ShardReader(*folders), tokenizer, rows)
+        compile_layers(lm)
+    optim = plan.optim(steps, options.lr)
+    stage = LMStage(lm, plan.losses, optim, plan.depth_lr, material.silence, material.valid, world)
+    return stage, LMBatches(ShardReader(*material.shards), material.tokenizer, material.rows)
 
 
 def fitting_steps(
-    report: Report, world: parallel.World, options: argparse.Namespace, data: Path, folder: Path
+    report: Report, world: parallel.World, options: argparse.Namespace, material: Material, folder: Path
 ) -> tuple[int, float]:
     """How many steps the time allows, by the pace of some that are thrown away; and that pace."""
-    stage, batches = build(world, options, data, 1000)
+    stage, batches = build(world, options, material, 1000)
     stage.valid = []
     out = folder / "pilot"
     loop = LoopConfig(PILOT, log_every=PILOT // 2, save_minutes=0, workers=workers(options))

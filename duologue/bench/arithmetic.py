@@ -26,8 +26,6 @@ class Cost:
     """Weights that a frame is multiplied with, each counted once however often: what a step reads of memory."""
     multiplied: int
     """Weights that a frame is multiplied with, counted as often as it happens."""
-    trained: int
-    """As `multiplied`, without the depth transformer: what a frame costs in training where that is left out."""
     kv_per_frame: int
     """Numbers that a frame leaves in the cache of keys and values."""
     context: int
@@ -35,18 +33,16 @@ class Cost:
     attended: int
     """Multiplications of a frame's attention with each frame that it sees."""
 
-    def forward_flop(self, seen: float | None = None, depth: bool = True) -> float:
+    def forward_flop(self, seen: float | None = None) -> float:
         """FLOP of one frame that sees `seen` frames (default: the context)."""
         seen = self.context if seen is None else seen
-        return 2 * (self.multiplied if depth else self.trained) + 2 * self.attended * seen
+        return 2 * self.multiplied + 2 * self.attended * seen
 
-    def training_flop(
-        self, seen: float, lora: bool = False, recompute: bool = False, depth: bool = True
-    ) -> float:
+    def training_flop(self, seen: float, lora: bool = False) -> float:
         """FLOP of one frame of a training step: forwards, backwards through activations and, unless the weights stay
-        as they are, through weights; `recompute` goes forwards twice."""
-        passes = 1 + 1 + (not lora) + recompute
-        return passes * self.forward_flop(seen, depth)
+        as they are, through weights."""
+        passes = 1 + 1 + (not lora)
+        return passes * self.forward_flop(seen)
 
 
 def lm_cost(config: LMConfig) -> Cost:
@@ -63,7 +59,6 @@ def lm_cost(config: LMConfig) -> Cost:
         sum(p.numel() for p in lm.parameters()),
         read,
         temporal + depth,
-        temporal,
         kv,
         shape.context or 0,
         2 * shape.layers * shape.dim,

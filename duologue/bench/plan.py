@@ -11,12 +11,12 @@ from duologue.bench.arithmetic import Cost, codec_flop, codec_kv, codec_paramete
 from duologue.bench.models import SHAPES
 from duologue.config import CodecConfig
 from duologue.errors import InputError
+from duologue.lm.monologue import FRAME_RATE
 
-FRAME_RATE = 12.5
 BANDWIDTH_SHARE = 0.65
 """Share of the memory bandwidth that a step reaches: on a CPU, Moshi 7B in 8 bits had 65 % (12 layers), 66 % (32)."""
 PRODUCT_SHARE = 0.4
-"""Model FLOPs utilisation (MFU) of a training step; published runs of this size reach 33 to 54 % (docs/scale.md)."""
+"""Model FLOPs utilisation (MFU) of a training step; published runs of this size reach 27 to 54 % (docs/scale.md)."""
 FRAME_SHARE = 0.75
 """Share of the 80 ms frame that a step may take; the rest is for audio jitter and the 99th percentile."""
 MEMORY_SHARE = 0.9

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from duologue.nn.attention import attend, split_heads
+from duologue.nn.rope import rotate, turns
 from duologue.nn.stack import Stack
 
 HEAD = 128  # channels per attention head
@@ -36,7 +38,6 @@ class EncoderShape:
 class EncoderAttention(nn.Module):
     def __init__(self, shape: EncoderShape):
         super().__init__()
-        self.heads, self.kv_heads = shape.heads, shape.kv_heads
         self.q_proj = nn.Linear(shape.dim, shape.heads * HEAD, bias=False)
         self.k_proj = nn.Linear(shape.dim, shape.kv_heads * HEAD, bias=False)
         self.v_proj = nn.Linear(shape.dim, shape.kv_heads * HEAD, bias=False)
@@ -44,24 +45,15 @@ class EncoderAttention(nn.Module):
 
     def forward(self, x_ND: Tensor, y_TD: Tensor) -> Tensor:
         """`x_ND` attends to all of `y_TD`."""
-        q_HNC = _rotate(_heads(self.q_proj(x_ND), self.heads))
-        k_HTC = _rotate(_heads(self.k_proj(y_TD), self.kv_heads))
-        v_HTC = _heads(self.v_proj(y_TD), self.kv_heads)
-        seen_HNC = F.scaled_dot_product_attention(q_HNC[None], k_HTC[None], v_HTC[None], enable_gqa=True)[0]
-        return self.out_proj(seen_HNC.transpose(0, 1).flatten(1))
+        q_BHNC = _rotated(split_heads(self.q_proj(x_ND)[None], HEAD))
+        k_BHTC = _rotated(split_heads(self.k_proj(y_TD)[None], HEAD))
+        v_BHTC = split_heads(self.v_proj(y_TD)[None], HEAD)
+        return self.out_proj(attend(q_BHNC, k_BHTC, v_BHTC, None)[0])
 
 
-def _heads(x_TD: Tensor, heads: int) -> Tensor:
-    return x_TD.view(len(x_TD), heads, HEAD).transpose(0, 1)
-
-
-def _rotate(x_HTC: Tensor) -> Tensor:
-    """Rotary position embedding on pairs of adjacent channels."""
-    period = THETA ** (-torch.arange(0, HEAD, 2, device=x_HTC.device) / HEAD)
-    angle_TC = torch.arange(x_HTC.shape[1], device=x_HTC.device)[:, None] * period
-    pairs = torch.view_as_complex(x_HTC.float().unflatten(-1, (-1, 2)).contiguous())
-    turned = torch.view_as_real(pairs * torch.polar(torch.ones_like(angle_TC), angle_TC))
-    return turned.flatten(-2).to(x_HTC)
+def _rotated(x_BHTC: Tensor) -> Tensor:
+    position_BT = torch.arange(x_BHTC.shape[2], device=x_BHTC.device)[None]
+    return rotate(x_BHTC, turns(position_BT, HEAD, THETA))
 
 
 class EncoderLayer(nn.Module):
@@ -75,7 +67,8 @@ class EncoderLayer(nn.Module):
         self.down = nn.Linear(shape.feedforward, shape.dim, bias=False)
 
     def forward(self, x_ND: Tensor, y_TD: Tensor) -> Tensor:
-        x_ND = x_ND + self.attention(self.norm1(x_ND), self.norm1(y_TD))
+        seen_TD = self.norm1(y_TD)
+        x_ND = x_ND + self.attention(seen_TD if x_ND is y_TD else self.norm1(x_ND), seen_TD)
         y_ND = self.norm2(x_ND)
         return x_ND + self.down(F.silu(self.gate(y_ND)) * self.up(y_ND))
 

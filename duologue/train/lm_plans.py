@@ -12,9 +12,11 @@ from torch import Tensor
 
 from duologue.data.shards import ShardReader
 from duologue.errors import InputError
+from duologue.lm import LM
 from duologue.lm.tokenizer import Tokenizer
 from duologue.train.lm import LMLossConfig
 from duologue.train.lm_batches import LMBatchConfig, LMBatches
+from duologue.train.optim import OptimConfig
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class Plan:
     depth_lr: float | None = None
     schedule: Literal["constant", "cosine"] = "cosine"
     rows: LMBatchConfig = field(default_factory=LMBatchConfig)
+
+    def optim(self, steps: int, lr: float | None = None) -> OptimConfig:
+        """For a run of `steps`; `lr` in place of the plan's own, if given."""
+        warmup = min(200, steps // 10)
+        return OptimConfig(lr or self.lr, schedule=self.schedule, warmup=warmup, steps=steps, floor=0.05)
 
 
 # A small model takes the easy way: it hears the answer in its own voice, and knows users by theirs. So it must do
@@ -66,6 +73,12 @@ PLANS = {
     "finetune": Plan(LMLossConfig(semantic=100.0), lr=2e-6, depth_lr=4e-6, schedule="constant"),
     "instruct": Plan(LMLossConfig(semantic=100.0), lr=2e-6, schedule="constant"),
 }
+
+
+def compile_layers(lm: LM) -> None:
+    """Have every layer compiled when it is first used; names of weights stay as they are."""
+    for layer in [*lm.temporal.layers, *([] if lm.depth is None else lm.depth.layers)]:
+        layer.compile()
 
 
 def held_out(

@@ -22,9 +22,9 @@ from duologue.train import checkpoint, parallel
 from duologue.train.lm import LMStage
 from duologue.train.lm_batches import LMBatches
 from duologue.train.lm_init import embed_semantic_codes
-from duologue.train.lm_plans import PLANS, Plan, held_out, silent_codes
+from duologue.train.lm_plans import PLANS, Plan, compile_layers, held_out, silent_codes
 from duologue.train.lm_speech_text import SpeechTextStage
-from duologue.train.lm_text_batches import MixedBatches, MixedConfig, PackedBatches, TextBatches
+from duologue.train.lm_text_batches import MixedBatches, MixedConfig, PackedBatches, RowBatches, TextBatches
 from duologue.train.loop import run
 from duologue.train.optim import OptimConfig
 from duologue.train.options import ExportLM, ExportLoRA, TrainLM, TrainTokenizer
@@ -56,10 +56,7 @@ def train_lm(options: TrainLM) -> None:
     lm = parallel.parallelize(lm, world, shard, ("context",), options.replicas, options.recompute)
     if options.compile:
         compile_layers(lm)
-    optim = OptimConfig(
-        options.lr or plan.lr, schedule=plan.schedule, warmup=min(200, how.steps // 10), steps=how.steps,
-        floor=0.05,
-    )  # fmt: skip
+    optim = plan.optim(how.steps, options.lr)
     build = {"text": _text, "speech-text": _speech_text}.get(options.stage, _conversations)
     stage, data = build(options, plan, lm, tokenizer, optim, world)
     run(stage, data, loop_config(how, world), options.out)
@@ -84,12 +81,6 @@ def _model(options: TrainLM) -> tuple[LM, Tokenizer]:
     if options.codec is not None:
         embed_semantic_codes(lm, load(str(options.codec)).codec)
     return lm, Tokenizer(options.tokenizer)
-
-
-def compile_layers(lm: LM) -> None:
-    """Have every layer compiled when it is first used; names of weights stay as they are."""
-    for layer in [*lm.temporal.layers, *([] if lm.depth is None else lm.depth.layers)]:
-        layer.compile()
 
 
 def _text(
@@ -130,7 +121,7 @@ def _reader(options: TrainLM, world: World) -> ShardReader:
     return ShardReader(*options.shards, seed=options.run_config.seed, rank=world.rank, world=world.size)
 
 
-def _texts(options: TrainLM, lm: LM, tokenizer: Tokenizer, world: World) -> TextBatches | PackedBatches:
+def _texts(options: TrainLM, lm: LM, tokenizer: Tokenizer, world: World) -> RowBatches:
     streams, seed = lm.config.streams, options.run_config.seed
     if packed := [place for place in options.texts if place.is_dir()]:
         if len(packed) < len(options.texts):

@@ -1,6 +1,7 @@
 """Batches for pre-training: text alone (paper, section 3.2), and one mixed stream of speech with its words (3.4.4)."""
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,44 +17,51 @@ from duologue.errors import InputError
 from duologue.lm.model import NO_INPUT
 from duologue.lm.monologue import text_row
 from duologue.lm.tokenizer import Tokenizer
+from duologue.train.stage import NumberedData
 from duologue.types import AGENT, USER
 
 EOS = 2
 
 
-class TextBatches:
-    """Endless batches of text: documents one after the other with EOS between them, cut into rows of `frames`.
+class RowBatches(NumberedData):
+    """Endless batches of rows of text, which the processes deal out among them.
 
-    Documents are the lines of .txt files, or "text" of .jsonl rows; their order changes with each epoch. A batch is one
-    of `LMBatches` whose audio streams hold nothing: "codes" and "inputs" int64 [B, streams, T], "heard" [B, T] of -1.
+    A batch is one of `LMBatches` whose audio streams hold nothing: "codes" and "inputs" int64 [B, streams, T], "heard"
+    [B, T] of -1.
+    """
+
+    def __init__(self, streams: int, batch: int, frames: int, seed: int, rank: int, world: int):
+        self.streams, self.batch, self.frames, self.seed = streams, batch, frames, seed
+        self.rank, self.world = rank, world
+
+    def make(self, index: int) -> dict[str, Tensor]:
+        first = (index * self.world + self.rank) * self.batch
+        return text_batch(np.stack([self._row(first + k) for k in range(self.batch)]), self.streams)
+
+    @abstractmethod
+    def _row(self, number: int) -> np.ndarray:
+        """Row `number`, counted over all epochs, int64 [T]."""
+
+
+class TextBatches(RowBatches):
+    """Documents one after the other with EOS between them, cut into rows of `frames`.
+
+    Documents are the lines of .txt files, or "text" of .jsonl rows; their order changes with each epoch.
     """
 
     def __init__(
         self, files: Sequence[Path], tokenizer: Tokenizer, streams: int, batch: int, frames: int, seed: int = 0,
         rank: int = 0, world: int = 1,
     ):  # fmt: skip
+        super().__init__(streams, batch, frames, seed, rank, world)
         documents = [tokenizer.encode(text) for path in files for text in _documents(path)]
         self.documents = [np.array([*tokens, EOS], np.int64) for tokens in documents if tokens]
         if not self.documents:
             raise InputError(
                 f"there is no text in {', '.join(map(str, files)) or 'no file'}: name some with --texts"
             )
-        self.streams, self.batch, self.frames, self.seed = streams, batch, frames, seed
-        self.rank, self.world, self.index = rank, world, 0
         self.rows = max(1, sum(map(len, self.documents)) // frames)  # in an epoch
         self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0))
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        while True:
-            first = (self.index * self.world + self.rank) * self.batch
-            self.index += 1
-            yield text_batch(np.stack([self._row(first + k) for k in range(self.batch)]), self.streams)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"index": self.index}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.index = state["index"]
 
     def _row(self, number: int) -> np.ndarray:
         epoch, place = divmod(number, self.rows)
@@ -64,9 +72,9 @@ class TextBatches:
         return self._epoch[1][place * self.frames : (place + 1) * self.frames]
 
 
-class PackedBatches:
-    """Endless batches of packed text (`duologue data text pack`), in the form of `TextBatches`: rows cut into pieces of
-    `frames`, shuffled anew in each epoch. Nothing is tokenised or held in memory."""
+class PackedBatches(RowBatches):
+    """Packed text (`duologue data text pack`): its rows cut into pieces of `frames`, shuffled anew in each epoch.
+    Nothing is tokenised or held in memory."""
 
     def __init__(
         self,
@@ -80,25 +88,13 @@ class PackedBatches:
     ):
         if frames > rows.context:
             raise InputError(f"the rows have {rows.context} tokens: --frames is at most that, not {frames}")
-        self.packed, self.streams, self.batch, self.frames, self.seed = rows, streams, batch, frames, seed
-        self.rank, self.world, self.index = rank, world, 0
+        super().__init__(streams, batch, frames, seed, rank, world)
+        self.packed = rows
         self.pieces = rows.context // frames  # of a row
         self.rows = len(rows) * self.pieces  # in an epoch
         self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0))
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        while True:
-            first = (self.index * self.world + self.rank) * self.batch
-            self.index += 1
-            yield text_batch(np.stack([self._piece(first + k) for k in range(self.batch)]), self.streams)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"index": self.index}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.index = state["index"]
-
-    def _piece(self, number: int) -> np.ndarray:
+    def _row(self, number: int) -> np.ndarray:
         epoch, place = divmod(number, self.rows)
         if self._epoch[0] != epoch:
             self._epoch = (epoch, np.random.default_rng([self.seed, epoch]).permutation(self.rows))
@@ -147,7 +143,7 @@ class MixedBatches:
     """
 
     def __init__(
-        self, reader: ShardReader, texts: TextBatches | PackedBatches, tokenizer: Tokenizer, config: MixedConfig,
+        self, reader: ShardReader, texts: RowBatches, tokenizer: Tokenizer, config: MixedConfig,
         seed: int = 0, rank: int = 0,
     ):  # fmt: skip
         self.reader, self.texts, self.tokenizer, self.config = reader, texts, tokenizer, config
@@ -177,7 +173,7 @@ class MixedBatches:
         books, total = codes_QT.shape
         shift = rng.uniform(-self.config.jitter, self.config.jitter)
         words = [
-            (self.tokenizer.encode(text.strip()), max(0.0, start + shift))
+            (self.tokenizer.encode_word(text.strip()), max(0.0, start + shift))
             for text, (start, _), speaker in sample["json"].get("alignments", [])
             if speaker == (AGENT, USER)[who]
         ]

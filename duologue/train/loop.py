@@ -273,6 +273,7 @@ def _shared_out(data: PlacedData, config: LoopConfig, world: World) -> Generator
     made = DataLoader(
         _Places(data), sampler=places(), batch_size=None, num_workers=config.workers, prefetch_factor=4,
         pin_memory=world.device.type == "cuda",
+        generator=torch.Generator(),  # otherwise each start draws from the global generator
     )  # fmt: skip
     taken: list[Any] = []
     for batch in made:

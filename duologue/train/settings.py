@@ -14,6 +14,7 @@ def loop_config(how: Run, world: World) -> LoopConfig:
     workers = how.workers
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # shared by `torchrun`'s processes here
         workers = 0 if world.device.type == "cpu" else min(MOST_WORKERS, max(1, cores - 1))
     return LoopConfig(
         how.steps, 1, 20, how.eval_every, save_minutes=how.save_minutes, minutes=how.minutes, seed=how.seed,

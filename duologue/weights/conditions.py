@@ -25,7 +25,7 @@ def conditioning(f: Fields) -> ConditioningConfig:
         raise InputError(f"{f.where}: there is no conditioner {sorted(unknown)[0]!r}")
     if {c.name for c in conditioners if c.kind == "reference"} != set(streamed) or len(streamed) > 1:
         raise InputError(f"{f.where}: streaming_sum is for one conditioner of type multi_arc_encoder")
-    return ConditioningConfig(conditioners, summed, crossed, scale if positions else 0.0, prepended, streamed)
+    return ConditioningConfig(conditioners, summed, crossed, scale if positions else 0.0, prepended)
 
 
 def _conditioner(name: str, f: Fields) -> ConditionerConfig:

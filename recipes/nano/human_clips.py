@@ -25,9 +25,12 @@ ANSWERS = (
 
 
 def human_rows(corpus: Path) -> list[dict]:
-    """Index rows of the corpus's transcribed clips with the role of user; "file" and "place" locate the recording."""
+    """Index rows of the corpus's transcribed clips with the role of user, from those of its folders that are there;
+    "file" and "place" locate the recording."""
     found = []
     for name in HUMAN:
+        if not (corpus / name).is_dir():
+            continue
         for row in read_index(corpus / name):
             text = row["text"].strip()
             if row["seconds"] > LONGEST or len(text.split()) < FEWEST_WORDS:
@@ -39,8 +42,17 @@ def human_rows(corpus: Path) -> list[dict]:
                     voice=f"{name}:{row['speaker']}", seconds=row["seconds"], place=row["place"], file=row["file"],
                     split="valid" if clip_set(row) == "valid-human" else "train",
                 )
+                | _timed_words(text, row.get("words") or [])
             )  # fmt: skip
     return found
+
+
+def _timed_words(text: str, words: list[list]) -> dict:
+    """The recording's word times with the words as `text` writes them; nothing where these are not as many."""
+    written = text.split()
+    if len(written) != len(words):
+        return {}
+    return {"words": [[word, start, end] for word, (_, start, end) in zip(written, words, strict=True)]}
 
 
 def main() -> None:

@@ -2,11 +2,13 @@
 # nano's language model, from scripts to a model one can talk to, on two cores.
 #   recipes/nano/lm.sh CORPUS CODEC.safetensors RUNS
 # CORPUS: folders of clips with word times (`python -m recipes.nano.extra_speech` speaks more of them, `duologue data align`
-# finds the times): agent*, user-* and, for background talk, kathleen and libri-walleclipse; CODEC: what
-# `duologue train export-codec` wrote; RUNS: where everything goes.
+# finds the times): agent*, user-* and, for background talk, kathleen and libri-walleclipse. Sentences of real people are
+# taken from those two and from alphanum, libri-resemblyzer and speechocean762, where these are there as folders.
+# CODEC: what `duologue train export-codec` wrote; RUNS: where everything goes.
 set -euo pipefail
 corpus=$1 codec=$2 runs=$3
 here="$(cd "$(dirname "$0")" && pwd)"
+export PYTHONPATH="$(cd "$here/../.." && pwd)${PYTHONPATH:+:$PYTHONPATH}" # for recipes.nano
 # Large tensors keep their memory from step to step: half the time of a step goes into fresh pages otherwise.
 export MALLOC_MMAP_THRESHOLD_=8000000000 MALLOC_TRIM_THRESHOLD_=16000000000 MALLOC_TOP_PAD_=500000000
 

@@ -52,6 +52,7 @@ def test_ranks_share_and_runs_resume(texts: Path) -> None:
     again = read(texts)
     again.load_state_dict({"index": 3})
     assert torch.equal(next(iter(again))["codes"], whole[3])
+    assert torch.equal(read(texts).at({"index": 3})["codes"], whole[3])  # as another process would make it
 
 
 def test_files_that_hold_no_text_are_refused(tmp_path: Path) -> None:

@@ -39,6 +39,13 @@ def test_killed_twice_with_two_optimizers_and_reading_ahead(processes, tmp_path:
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
+def test_killed_while_another_process_makes_the_batches(processes, tmp_path: Path):
+    assert processes.run(tmp_path / "whole", workers=1) == [0]
+    assert processes.run(tmp_path / "killed", die="step:13", workers=1) == [KILLED]
+    assert processes.run(tmp_path / "killed", workers=1) == [0]
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_a_checkpoint(processes, reference: Path, tmp_path: Path, number: int):
     (process,) = processes.start(tmp_path, pause=0.05)

@@ -27,7 +27,7 @@ from duologue.train.lm import LMLossConfig, LMStage
 from duologue.train.loop import LoopConfig, Outcome, run
 from duologue.train.optim import Ema, Group, OptimConfig, Optimizer
 from duologue.train.parallel import World
-from duologue.train.stage import Stage
+from duologue.train.stage import NumberedData, Stage
 
 
 class ToyData:
@@ -53,6 +53,14 @@ class ToyData:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.place = state["place"]
+
+
+class NumberedToyData(NumberedData):
+    """The batches of `ToyData` of one process, which other processes can make."""
+
+    def make(self, index: int) -> dict[str, Tensor]:
+        x_BD = torch.randn(8, 6, generator=torch.Generator().manual_seed(index))
+        return {"x": x_BD, "y": x_BD.sin()}
 
 
 class ToyModel(nn.Module):
@@ -146,6 +154,8 @@ def train(
     else:
         stage, data = build(world, dropout, kind, sharded), ToyData(rows, world, own_places=own_places)
         stage.pause = pause
+    if config.get("workers"):
+        data = NumberedToyData()
     settings = {"eval_every": 7, "log_every": 3, "accumulate": accumulate} | config
     loop = LoopConfig(steps=steps, save_every=save_every, **settings)
     try:
