@@ -10,8 +10,10 @@ over, and start a new one at once. Prints
     answer          latency from a frame sent to the frame received, before the first loss, p50 and p99
     resumed         clients that went on with their own conversation, and how long the slowest took
     passed_on       how many of these reached the wrong replica, which passed them on
-    told            clients whose connection ended because their replica died
-    came_back       how many of them talk again on the other replica, and how long the slowest took, all from the kill
+    told            clients whose conversation died with its replica, and what they were told
+    told_after      how long that took for the slowest, from the kill
+    came_back       how many of them talk again on the other replica, and how long the slowest took, from the kill
+    went_on         clients whose conversation lives, but whose connection the dead replica passed on: they resumed it
     untouched_gap   the longest time without audio for all other clients around the kill
 """
 
@@ -25,6 +27,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +147,7 @@ class Client:
     def longest_gap(self, around: float) -> float:
         """The longest time without sound from a second before a moment to six after it."""
         times = [at for at in self.came if around - 1 < at < around + 6]
-        return max((b - a for a, b in zip(times, times[1:], strict=False)), default=6.0)
+        return max((b - a for a, b in pairwise(times)), default=6.0)
 
 
 def replicas() -> list[psutil.Process]:
@@ -191,14 +194,16 @@ async def crowd(options: Benchmark, url: str, log: Path) -> Course:
 def figures(course: Course) -> dict:
     admitted = [c for c in course.clients if c.came and c.came[0] < course.lost]
     resumed = [c for c in admitted if (at := c.after(course.lost, "resumed")) and at < course.killed]
-    told = [c for c in admitted if c.after(course.killed, "lost")]
-    untouched = [c for c in admitted if c not in told]
+    lost = [c for c in admitted if c.after(course.killed, "lost")]
+    told = [c for c in lost if c.after(course.killed, "over")]
+    untouched = [c for c in admitted if c not in lost]
     waits = np.concatenate([c.waits_ms(course.lost) for c in admitted])
     back = [
         at - course.killed
         for c in told
         if (new := c.after(course.killed, "started")) and (at := c.sound_after(new))
     ]
+    over = [c.after(course.killed, "over") - course.killed for c in told]
     again = [c.sound_after(c.after(course.lost, "resumed")) - course.lost for c in resumed]
     return {
         "clients": len(course.clients),
@@ -211,8 +216,10 @@ def figures(course: Course) -> dict:
         "passed_on": course.passed_on,
         "told": len(told),
         "said": next((c.told for c in told if c.told), ""),
+        "told_after_s": round(max(over), 2) if over else None,
         "came_back": len(back),
         "back_after_s": round(max(back), 2) if back else None,
+        "went_on": sum(c.after(course.killed, "resumed") is not None for c in lost),
         "untouched_gap_ms": round(1000 * max((c.longest_gap(course.killed) for c in untouched), default=0.0)),
     }
 

@@ -2,8 +2,8 @@
 
 A stage is a class whose `__init__` loads what it needs and whose `__call__(rows) -> rows` is idempotent: called again
 on the same rows it gives the same rows, and files already written are not written again. It knows nothing of this
-module, so another engine can call it as well: `duologue.data.workers` calls it in the actors of Ray Data. Its `settings`,
-if it has any, are what its outputs depend on besides the rows: one folder holds outputs of one setting.
+module, so another engine can call it as well: `duologue.data.workers` calls it in the actors of Ray Data. Its
+`settings`, if it has any, are what its outputs depend on besides the rows: one folder holds outputs of one setting.
 """
 
 import json

@@ -36,8 +36,8 @@ class Worker:
 
 
 def workers(make: Callable[[], Stage], cpus: int = 1, device: str = "cpu") -> Engine:
-    """The engine whose workers make their stage by `make`, each with so many cores and, on cuda, a GPU of its own: as many
-    as there is room for on the cluster at RAY_ADDRESS, or on this machine. Raises InputError without the extra `ray`."""
+    """The engine whose workers make their stage by `make`, each with so many cores and, on cuda, a GPU of its own: as
+    many as there is room for on the cluster at RAY_ADDRESS, or on this machine. InputError without the extra `ray`."""
     # Ray sends usage statistics to its vendor by default.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:

@@ -82,7 +82,7 @@ def _read(kind: Any, given: dict[str, str]) -> Any:
     return kind(**found)
 
 
-_READERS = {
+_READERS: dict[Any, Any] = {
     tuple: lambda text: tuple(text.split(",")),
     bool: lambda text: {"true": True, "false": False}[str(text).lower()],
 }
@@ -96,23 +96,29 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
         raise InputError("--replicas is at least 1, and --most-replicas no less than that")
 
     class Replica:
-        def __init__(self) -> None:
+        async def __init__(self) -> None:
             log_to_stderr()
             name = serve.get_replica_context().replica_id.unique_id
             self.service = open_service(fleet.model, fleet.device, replace(settings, replica=name), options)
             handle = serve.get_deployment_handle(NAME, serve.get_replica_context().app_name)
             self.relay = Relay(create_app(self.service), name, handle)
+            await self.known_as(name)
+
+        @serve.multiplexed(max_num_models_per_replica=1)
+        async def known_as(self, name: str) -> str:
+            """Ray directs `handle.options(multiplexed_model_id=name)` to the replica that has called this."""
+            return name
 
         def __serve_build_asgi_app__(self) -> Relay:
             return self.relay
 
-        async def carry(self, name: str, scope: dict[str, Any]) -> AsyncGenerator[Any]:
+        async def carry(self, name: str, holder: str, scope: dict[str, Any]) -> AsyncGenerator[Any]:
             """A connection that came to another replica: see `Relay.carry`."""
-            async for message in self.relay.carry(name, scope):
+            async for message in self.relay.carry(name, holder, scope):
                 yield message
 
-        async def hear(self, name: str, message: Any) -> None:
-            self.relay.hear(name, message)
+        async def hear(self, name: str, message: Any) -> bool:
+            return self.relay.hear(name, message)
 
         async def drain(self) -> None:
             """Admit no one any more, and end running conversations after `settings.drain` seconds."""
@@ -136,7 +142,6 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
         # Conversations on a replica that is removed run to their end.
         "graceful_shutdown_timeout_s": settings.time_limit + LAST_WORDS_SECONDS,
         "graceful_shutdown_wait_loop_s": 1.0,
-        "request_router_config": {"request_router_class": "duologue.serve.by_replica:ByReplica"},
         "ray_actor_options": {
             "num_cpus": fleet.cpus,
             "num_gpus": fleet.gpus,
@@ -189,11 +194,11 @@ def ray_serve() -> Any:
 
 def serve_fleet(fleet: Fleet, settings: Settings, host: str, port: int, options: Options = DEFAULT) -> None:
     """Serve until SIGTERM or Ctrl-C, on the cluster at RAY_ADDRESS or on a local Ray instance."""
-    # With each change of the replicas HAProxy starts a new process; the old one keeps its connections for so long.
-    os.environ.setdefault(
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", f"{settings.time_limit + LAST_WORDS_SECONDS:.0f}"
-    )
     serve = ray_serve()
+    longest = settings.time_limit + LAST_WORDS_SECONDS
+    # With each change of the replicas HAProxy starts a new process; the old one keeps its connections for so long.
+    os.environ.setdefault("RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", f"{longest:.0f}")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # by default Ray's workers yield to all other processes
     app = build(fleet, settings, options)
     import ray
 

@@ -19,6 +19,7 @@ from duologue.serve.line import SEPARATOR
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 1.0  # seconds for a client's own goodbye to arrive, once Ray says that the client has left
+AGAIN_SECONDS = 0.02  # seconds until a message that reached the wrong replica is sent again
 PASSED_ON = (  # of an ASGI scope: plain values
     "type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "root_path", "query_string",
     "headers", "client", "server", "subprotocols", "extensions",
@@ -36,7 +37,7 @@ class Connection:
         self._lost: Message = {"type": f"{scope['type']}.disconnect", "code": 1006}
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._send, self._left = send, False
-        self.task = asyncio.create_task(app(scope, self._receive, self._write))
+        self.task = asyncio.ensure_future(app(scope, self._receive, self._write))
 
     def push(self, message: Message) -> None:
         """A message of the client."""
@@ -66,7 +67,7 @@ class Relay:
     def __init__(self, app: ASGIApp, replica: str, handle: Any):
         self._app, self._replica, self._handle = app, replica, handle
         self._guests: dict[str, Connection] = {}  # connections that came to other replicas
-        self._tasks: set[asyncio.Task] = set()
+        self._tasks: set[asyncio.Future[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         holder = holder_of(scope)
@@ -95,9 +96,9 @@ class Relay:
     # In the replica that got the connection
 
     async def _pass_on(self, holder: str, scope: Scope, receive: Receive, send: Send) -> None:
-        name, handle = secrets.token_hex(8), self._handle.options(session_id=holder)
+        name, handle = secrets.token_hex(8), self._handle.options(multiplexed_model_id=holder)
         plain = {key: scope[key] for key in PASSED_ON if key in scope}
-        answers = handle.options(stream=True).carry.remote(name, plain)
+        answers = handle.options(stream=True).carry.remote(name, holder, plain)
         hearing = None
         try:
             async for message in answers:
@@ -118,14 +119,18 @@ class Relay:
     async def _tell(self, handle: Any, name: str, receive: Receive) -> None:
         while True:
             message = await receive()
-            await handle.hear.remote(name, message)
+            while not await handle.hear.remote(name, message):
+                await asyncio.sleep(AGAIN_SECONDS)
             if message["type"].endswith(".disconnect"):
                 return
 
     # In the replica that holds the conversation
 
-    async def carry(self, name: str, scope: Scope) -> AsyncGenerator[Message]:
-        """Serve a connection that came to another replica; yields an empty message, then the application's."""
+    async def carry(self, name: str, holder: str, scope: Scope) -> AsyncGenerator[Message]:
+        """Serve a connection that came to another replica; yields an empty message, then the application's. A replica
+        that is not the `holder` yields nothing: Ray asks any replica where that one is gone."""
+        if holder != self._replica:
+            return
         outbox: asyncio.Queue[Message | None] = asyncio.Queue()
         connection = self._guests[name] = Connection(self._app, scope, outbox.put)
         connection.task.add_done_callback(lambda _: outbox.put_nowait(None))
@@ -137,10 +142,12 @@ class Relay:
             connection.leave()
             asyncio.get_running_loop().call_later(2 * WAIT_SECONDS, self._guests.pop, name)
 
-    def hear(self, name: str, message: Message) -> None:
-        """A message of the client of such a connection."""
-        if name in self._guests:
-            self._guests[name].push(message)
+    def hear(self, name: str, message: Message) -> bool:
+        """A message of the client of such a connection. Returns False in a replica that does not carry it."""
+        guest = self._guests.get(name)
+        if guest is not None:
+            guest.push(message)
+        return guest is not None
 
 
 async def _hear(receive: Receive, connection: Connection) -> None:

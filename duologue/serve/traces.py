@@ -25,7 +25,7 @@ FAILED = "error", "slow", "too_big", "flood", "invalid"  # reasons that make a s
 
 
 def tracer_of_environment() -> "Tracer | None":
-    """A tracer that exports to the endpoint in the environment; None without one. InputError without the extra `otel`."""
+    """A tracer that exports to the endpoint in the environment, or None. InputError without the extra `otel`."""
     if not any(os.environ.get(name) for name in ENDPOINTS):
         return None
     os.environ.setdefault("OTEL_SERVICE_NAME", "duologue")

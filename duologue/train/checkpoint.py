@@ -114,13 +114,17 @@ class Saver:
         if self._saving is not None:
             wait([self._saving])
         tensors, values = _split(state)
-        copy = _join(dict(self._stager.stage(tensors)), json.loads(json.dumps(values)))
+        copied: Any = self._stager.stage(tensors)
+        copy = _join(copied, json.loads(json.dumps(values)))
         self._saving = self._thread.submit(save, self._root, step, copy, self._world, self._keep)
 
     def finish(self) -> bool:
         """Waits for the save under way; whether there was one. Raises SaveError if it failed."""
         saving, self._saving = self._saving, None
-        return saving is not None and saving.result() is not None
+        if saving is None:
+            return False
+        saving.result()
+        return True
 
     def close(self) -> None:
         self._thread.shutdown()

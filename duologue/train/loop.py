@@ -223,7 +223,7 @@ class _Run:
         self.log.note(f"going on from {found}")
 
     def _save(self, must: bool = False) -> None:
-        """Begins to write a checkpoint; with `must`, waits for it too, and raises InputError if it cannot be written."""
+        """Begins to write a checkpoint; with `must`, waits for it too. Raises InputError if that cannot be written."""
         self._note_saved()
         self.saver.start(self.step, self._state())
         self.saving_step, self.saved_at = self.step, time.monotonic()

@@ -33,8 +33,8 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class World:
-    """This process among all of a run: its rank, how many there are, its device and its precision; and the process group
-    in which they talk, None for the default one."""
+    """This process among all of a run: its rank, how many there are, its device and its precision; and the process
+    group in which they talk, None for the default one."""
 
     rank: int = 0
     size: int = 1

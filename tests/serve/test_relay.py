@@ -36,22 +36,22 @@ class Handle:
     def __init__(self, fleet: "Fleet", name: str = "", method: str = ""):
         self._fleet, self._name, self._method = fleet, name, method
 
-    def options(self, session_id: str = "", stream: bool = False) -> "Handle":
-        return Handle(self._fleet, session_id or self._name)
+    def options(self, multiplexed_model_id: str = "", stream: bool = False) -> "Handle":
+        return Handle(self._fleet, multiplexed_model_id or self._name)
 
     def __getattr__(self, method: str) -> "Handle":
         return Handle(self._fleet, self._name, method)
 
     def remote(self, *args: Any) -> Any:
-        relays = self._fleet.relays
+        relays = {name: relay for name, relay in self._fleet.relays.items() if name not in self._fleet.dead}
         relay = relays.get(self._name) or next(iter(relays.values()))
         made = getattr(relay, self._method)(*pickle.loads(pickle.dumps(args)))
-        return self._stream(made) if self._method == "carry" else asyncio.sleep(0)
+        return self._stream(made) if self._method == "carry" else asyncio.sleep(0, made)
 
     async def _stream(self, made: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+        if self._name in self._fleet.dies:
+            raise ConnectionError("the actor is dead")
         async for message in made:
-            if self._name in self._fleet.dead:
-                raise ConnectionError("the actor is dead")
             yield pickle.loads(pickle.dumps(message))
 
 
@@ -62,7 +62,8 @@ class Fleet:
         self.relays: dict[str, Relay] = {}
         self.addresses: dict[str, str] = {}
         self.services: dict[str, Service] = {}
-        self.dead: set[str] = set()
+        self.dead: set[str] = set()  # replicas that Ray knows to be dead
+        self.dies: set[str] = set()  # those of whose death it hears when it asks them
 
     @contextlib.asynccontextmanager
     async def run(self, **settings: Any) -> AsyncGenerator["Fleet"]:
@@ -184,12 +185,13 @@ def test_whoever_says_goodbye_is_not_waited_for() -> None:
     asyncio.run(go())
 
 
-def test_a_conversation_whose_replica_has_died_is_over() -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_a_conversation_whose_replica_has_died_is_over(known: bool) -> None:
     async def go() -> None:
         async with asyncio.timeout(PATIENCE), Fleet().run() as fleet:
             client = Client(fleet, 9)
             await client.connection(NAMES[0], 3)
-            fleet.dead.add(NAMES[0])
+            (fleet.dead if known else fleet.dies).add(NAMES[0])
             async with connect(
                 fleet.url(NAMES[1], f"resume={client.token}&received=1"), compression=None
             ) as late:
@@ -214,21 +216,23 @@ def test_a_key_is_asked_for_by_the_replica_that_holds_the_conversation() -> None
 def test_a_session_is_hung_up_through_either_replica() -> None:
     async def go() -> None:
         path = "/v1/live/sessions"
-        async with asyncio.timeout(PATIENCE), Fleet().run() as fleet:
-            async with connect(fleet.url(NAMES[0], "", path), compression=None) as link:
-                start = {"type": "session.start", "session": {"model": "tiny"}}
-                await link.send(json.dumps(start))
-                event = json.loads(await link.recv())
-                assert event["type"] == "session.started", event
-                name = event["session"]["id"]
-                assert name.endswith(".first1")
-                async with httpx2.AsyncClient(base_url=f"http://{fleet.addresses[NAMES[1]]}") as other:
-                    assert (await other.post(f"{path}/{name}/hangup")).status_code == 200
-                    assert (await other.post(f"{path}/live_00.first1/hangup")).status_code == 404
-                with pytest.raises(ConnectionClosed):
-                    while True:
-                        event = json.loads(await link.recv())
-                assert event["type"] == "session.closed"
+        async with (
+            asyncio.timeout(PATIENCE),
+            Fleet().run() as fleet,
+            connect(fleet.url(NAMES[0], "", path), compression=None) as link,
+            httpx2.AsyncClient(base_url=f"http://{fleet.addresses[NAMES[1]]}") as other,
+        ):
+            await link.send(json.dumps({"type": "session.start", "session": {"model": "tiny"}}))
+            event = json.loads(await link.recv())
+            assert event["type"] == "session.started", event
+            name = event["session"]["id"]
+            assert name.endswith(".first1")
+            assert (await other.post(f"{path}/{name}/hangup")).status_code == 200
+            assert (await other.post(f"{path}/live_00.first1/hangup")).status_code == 404
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    event = json.loads(await link.recv())
+            assert event["type"] == "session.closed"
 
     asyncio.run(go())
 
