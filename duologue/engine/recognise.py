@@ -84,9 +84,9 @@ class DelayedWords:
     """Words and times from the tokens of a recognition model: WORD separates words, PAD means nothing new. What is
     written before step `first` is not of the recording."""
 
-    def __init__(self, tokenizer: Tokenizer, config: RecognitionConfig, first: int | None = None):
+    def __init__(self, tokenizer: Tokenizer, config: RecognitionConfig, first: int = 0):
         self._tokenizer, self._config = tokenizer, config
-        self._first = config.delay_frames if first is None else first
+        self._first = max(first, config.delay_frames)
         self._stream = TextStream(tokenizer)
         self._tokens: list[int] = []  # of the word that is being written
         self._open: tuple[list[int], float] | None = None  # a word without its end
@@ -199,7 +199,7 @@ class Hearing:
     def _prompted(self, config: RecognitionConfig, prompt: Prompt | None) -> tuple[int, RecognitionConfig]:
         """Hear the prompt. The first step whose text is of the recording, and the time base that begins with it."""
         if prompt is None:
-            return config.delay_frames, config
+            return 0, config
         frame_size = self._framer.frame_size
         frames = -(-len(prompt.wav_S) // frame_size)
         self.push(np.pad(prompt.wav_S, (0, frames * frame_size - len(prompt.wav_S))))
