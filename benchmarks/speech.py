@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from duologue.audio.files import read_mono
 from duologue.config import LMConfig
@@ -32,7 +33,7 @@ from duologue.engine.words import FRAME_SECONDS
 from duologue.eval.speech import Recognizer, word_error_rate
 from duologue.lm import LM, Sampling
 from duologue.lm.condition import Condition
-from duologue.lm.step import init_state
+from duologue.lm.step import init_state, step
 from duologue.weights import load
 from duologue.weights.published import model_config
 from tests.weights import published
@@ -185,8 +186,8 @@ SHARE = 0.6  # of that bandwidth which a step is taken to reach
 
 
 def computed(_: argparse.Namespace) -> None:
-    """By the bytes that a step moves, in bfloat16: the weights once, every stream's keys and values. Not run: what
-    starting many small operations costs is not in it."""
+    """By the bytes that a step moves, in bfloat16: the weights, as a step of the whole shape (without values) reads
+    them, and every stream's keys and values. Not run: what starting many small operations costs is not in it."""
     print(
         "| | weights of a step | a stream's state | streams in 80 GB | ms a step then |\n|---|---|---|---|---|"
     )
@@ -200,23 +201,32 @@ def computed(_: argparse.Namespace) -> None:
 
 def bytes_of(config: LMConfig) -> tuple[float, float, float]:
     """Of the weights that a step reads, of all weights, and of a stream's state (codec not counted)."""
+    told = None
     with torch.device("meta"):
         lm = LM(config).to(torch.bfloat16)
-    resident = 2.0 * sum(weight.numel() for weight in lm.parameters())
-    read = (
-        2.0 * sum(weight.numel() for weight in lm.temporal.parameters()) + 2.0 * lm.text_head.weight.numel()
-    )
-    if lm.depth is not None and config.depth is not None:
-        layers = sum(weight.numel() for layer in lm.depth.layers for weight in layer.parameters())
-        sets = config.depth.weight_sets
-        read += 2.0 * (
-            layers / sets * config.depth_steps + sum(w.numel() for w in lm.depth.heads.parameters())
-        )
-    told = None
-    if config.conditioning.conditioners:
-        room = torch.zeros(1, 625 if config.conditioning.crossed else 1, config.temporal.dim, device="meta")
-        told = Condition(room[:, :1], room)
-    return read, resident, float(init_state(lm, [Sampling()], told).nbytes())
+        if config.conditioning.conditioners:
+            room = torch.zeros(1, 625 if config.conditioning.crossed else 1, config.temporal.dim)
+            told = Condition(room[:, :1], room)
+        state = init_state(lm, [Sampling.greedy()], told)
+        with WeightReads(lm) as reads:
+            step(lm, state, torch.zeros(1, config.heard, dtype=torch.int64))
+    return float(reads.bytes), float(sum(weight.nbytes for weight in lm.parameters())), float(state.nbytes())
+
+
+class WeightReads(TorchDispatchMode):
+    """Counts the bytes of weights that operations read: of a table of embeddings, the rows that are taken."""
+
+    def __init__(self, lm: LM):
+        super().__init__()
+        self._weights = {weight.untyped_storage()._cdata for weight in lm.parameters()}
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in args if not func.is_view else ():
+            if isinstance(value, torch.Tensor) and value.untyped_storage()._cdata in self._weights:
+                self.bytes += out.nbytes if func is torch.ops.aten.embedding.default else value.nbytes
+        return out
 
 
 def hearing(model, slots: int, frames: int = 40) -> list[float]:

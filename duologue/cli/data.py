@@ -51,8 +51,8 @@ class Synth:
     users: tuple[str, ...] = ()
     """The synthesiser's voices for users. Kokoro's may be mixtures, af_bella:0.5+am_adam:0.5, and have a default."""
     one_pass: bool = False
-    """Have a model of synthesis that takes two voices (tts-1.6b) speak each conversation in one pass, at its own timing:
-    no pauses, interruptions or noises are added."""
+    """Have a model of synthesis that takes two voices (tts-1.6b) speak each conversation in one pass, at its own
+    timing: no pauses, interruptions or noises are added."""
     split: Literal["train", "voice", "phrasing", "all"] = "all"
     """Which user clips: of training, of held-out voices, of held-out phrasings, or all."""
     count: int = 100

@@ -1,6 +1,6 @@
 """Conversations that a synthesis model speaks in one pass, both speakers at its own timing, as the Moshi paper's
-multi-stream synthesis does. A model with codebooks for each speaker gives two channels; from others, such as tts-1.6b, the
-one channel is cut at the quietest moment between two turns.
+multi-stream synthesis does. A model with codebooks for each speaker gives two channels; the one channel of others, such
+as tts-1.6b, is cut at the quietest moment between two turns.
 """
 
 import random
@@ -151,7 +151,9 @@ def two_channels(
             groups.append([])
         groups[-1].append(word)
     if len(groups) != len(turns):
-        raise InputError(f"of {len(turns)} turns {len(groups)} were spoken: each needs a word that can be said")
+        raise InputError(
+            f"of {len(turns)} turns {len(groups)} were spoken: each needs a word that can be said"
+        )
     rows = [int(turn.role == "user") for turn in turns]
     found = [0, *(_cut(wav_CS.sum(0), *pair) for pair in pairwise(groups)), wav_CS.shape[1]]
     cuts = np.maximum.accumulate(found).tolist()

@@ -113,9 +113,7 @@ class TorchStreams:
 
     def decode(self, codes_BQ: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
         codes_XQ = codes_BQ.clip(min=0).reshape(self.slots * self._channels, -1)
-        wav_XS = self._codec_step(
-            self._codec.decode_step, codes_XQ[..., None], exec_B.repeat(self._channels)
-        )
+        wav_XS = self._codec_step(self._codec.decode_step, codes_XQ[..., None], exec_B.repeat(self._channels))
         return wav_XS.reshape(self.slots, self._channels, -1)
 
     def _codec_step(self, step: Callable[..., Tensor], x: np.ndarray, exec_B: np.ndarray) -> np.ndarray:

@@ -167,7 +167,8 @@ def listen(
     exec_B: Tensor | None = None,
     allowed_BV: Tensor | None = None,
 ) -> Thought:
-    """The first half of `step`: hear one frame and choose its text token, among those of `allowed_BV` (bool) if given."""
+    """The first half of `step`: hear one frame and choose its text token, among those of `allowed_BV` (bool) if
+    given."""
     if torch.compiler.is_compiling():
         with torch.no_grad():
             return _listen(lm, state, lm.delays_K, heard_BQ, exec_B, allowed_BV)

@@ -68,7 +68,10 @@ class MLXStreams:
         self, heard_BQ: np.ndarray, exec_B: np.ndarray, allowed_BV: np.ndarray | None = None
     ) -> Listened:
         self._state.grow()
-        heard, allowed = mx.array(heard_BQ.astype(np.int32)), None if allowed_BV is None else mx.array(allowed_BV)
+        heard, allowed = (
+            mx.array(heard_BQ.astype(np.int32)),
+            None if allowed_BV is None else mx.array(allowed_BV),
+        )
         self._thought = listen(self._lm, self._state, heard, mx.array(exec_B), allowed)
         z_BD = self._thought.hidden_BD[: self.slots]
         heads = self._lm.extra_heads[: self._heads]

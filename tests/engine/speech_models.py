@@ -25,8 +25,8 @@ SPEECH = golden.FOLDER / "speech"
 
 
 class GoldenModel(Model):
-    """A language model of `tests/golden`, with `Letters` or another tokenizer. `multistream`: its codebooks are those of
-    two speakers."""
+    """A language model of `tests/golden`, with `Letters` or another tokenizer. `multistream`: its codebooks are two
+    speakers'."""
 
     def __init__(self, case: str, tokenizer: Any = None, multistream: bool = False):
         values = json.loads((golden.FOLDER / case / "config.json").read_text())

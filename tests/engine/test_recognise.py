@@ -138,7 +138,9 @@ def test_what_is_told_after_a_prompt_is_of_the_recording() -> None:
     assert all(0 <= w.start <= w.end <= 4.0 + 1.6 for w in words)
     before = 17 * 0.08 + 0.8
     assert hearing.config.prefix == pytest.approx(before)
-    assert len(heard) == 1 + int((before + 4.0 + 1.5) / 0.08) + 1 + 1  # as without a prompt, but for its frames
+    assert (
+        len(heard) == 1 + int((before + 4.0 + 1.5) / 0.08) + 1 + 1
+    )  # as without a prompt, but for its frames
 
 
 def test_a_recording_is_the_same_in_pieces_and_in_company() -> None:

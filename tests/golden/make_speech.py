@@ -173,8 +173,8 @@ def recognised(root: Path, gaps: Gaps) -> Tensors:
 
 
 def prompted(root: Path, gaps: Gaps) -> Tensors:
-    """As the published script for a prompt does it: while tokens of the prompt are left, the model may write the next of
-    them, a boundary or PAD."""
+    """As the published script for a prompt does it: while tokens of the prompt are left, the model may write the next
+    of them, a boundary or PAD."""
     lm, rng = open_lm(root, "lm_heads"), torch.Generator().manual_seed(80)
     codes, left = torch.randint(0, lm.card, (1, lm.n_q, STT["frames"]), generator=rng), list(PROMPT)
 

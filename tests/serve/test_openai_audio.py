@@ -125,7 +125,6 @@ class TestSpeech:
             with pytest.raises(openai.BadRequestError):
                 client.audio.speech.create(**values)
 
-
     def test_aac_without_pyav(self, client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(openai_audio, "find_spec", lambda name: None)
         with pytest.raises(openai.BadRequestError, match="needs PyAV .* there are mp3, opus, flac, wav, pcm"):
