@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from duologue.audio.files import read_mono
@@ -203,7 +204,7 @@ def bytes_of(config: LMConfig) -> tuple[float, float, float]:
     """Of the weights that a step reads, of all weights, and of a stream's state (codec not counted)."""
     told = None
     with torch.device("meta"):
-        lm = LM(config).to(torch.bfloat16)
+        lm = LM(config).to("meta", torch.bfloat16)
         if config.conditioning.conditioners:
             room = torch.zeros(1, 625 if config.conditioning.crossed else 1, config.temporal.dim)
             told = Condition(room[:, :1], room)
@@ -218,13 +219,13 @@ class WeightReads(TorchDispatchMode):
 
     def __init__(self, lm: LM):
         super().__init__()
-        self._weights = {weight.untyped_storage()._cdata for weight in lm.parameters()}
+        self._weights = {StorageWeakRef(weight.untyped_storage()) for weight in lm.parameters()}
         self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         for value in args if not func.is_view else ():
-            if isinstance(value, torch.Tensor) and value.untyped_storage()._cdata in self._weights:
+            if isinstance(value, torch.Tensor) and StorageWeakRef(value.untyped_storage()) in self._weights:
                 self.bytes += out.nbytes if func is torch.ops.aten.embedding.default else value.nbytes
         return out
 

@@ -15,27 +15,25 @@ from duologue.weights.published import model_config
 from tests import golden
 
 
-def test_bytes_of_a_step() -> None:
-    """In bfloat16: of tables of embeddings a row, everything else once; the depth transformer's weights once for each
-    codebook, shared ones too."""
-    for case in ("lm_heads", "lm_prefix"):
-        config = model_config(json.loads((golden.FOLDER / case / "config.json").read_text())).lm
-        read, resident, state = bytes_of(config)
-        sizes = {name: weight.numel() for name, weight in LM(config).named_parameters()}
-        assert resident == 2 * sum(sizes.values())
-        rows = 2 * (config.temporal.dim * config.streams)
-        whole = 2 * sum(
-            n for name, n in sizes.items() if name.startswith(("temporal.", "out_norm", "text_head"))
-        )
-        ring = config.temporal.layers * 2 * config.temporal.dim * 2 * (config.temporal.context or 0)
-        assert ring <= state < 1.2 * ring + 20_000
-        if config.depth is None:
-            assert read == rows + whole
-        else:
-            sets = config.depth.weight_sets
-            layers = 2 * sum(n for name, n in sizes.items() if name.startswith("depth.layers"))
-            assert rows + whole + layers / sets * config.depth_steps < 1.1 * read
-            assert read < 1.3 * (rows + whole + layers / sets * config.depth_steps)
+@pytest.mark.parametrize("case", ["lm_heads", "lm_prefix"])
+def test_bytes_of_a_step(case: str) -> None:
+    """In bfloat16: the temporal transformer once, the depth transformer's weights once for each codebook, shared ones
+    too; of tables of embeddings no more than a row."""
+    config = model_config(json.loads((golden.FOLDER / case / "config.json").read_text())).lm
+    read, resident, state = bytes_of(config)
+    sizes = {name: weight.numel() for name, weight in LM(config).named_parameters()}
+
+    def of(*names: str) -> int:
+        return 2 * sum(size for name, size in sizes.items() if name.startswith(names))
+
+    expected = of("temporal.", "out_norm", "text_head")
+    if config.depth is not None:
+        shared = of("depth.in_projs", "depth.layers") / config.depth.weight_sets
+        expected += of("depth.heads") + config.depth_steps * shared
+    assert resident == of("")
+    assert expected - 500 <= read < 1.1 * expected
+    ring = config.temporal.layers * 2 * config.temporal.dim * 2 * (config.temporal.context or 0)
+    assert ring <= state < 1.2 * ring + 1000
 
 
 def test_when_a_word_is_written() -> None:
@@ -46,7 +44,7 @@ def test_when_a_word_is_written() -> None:
     assert "capital" in [word for word, _ in written]
     times = [time for _, time in written]
     assert times == sorted(times)
-    assert 0.3 < times[0] < times[-1] < len(question_S) / 24_000 + 1.0
+    assert 0.1 < times[0] < times[-1] < len(question_S) / 24_000 + 1.0
     later = arrivals(
         Recogniser(load("nano")), np.concatenate([np.zeros(24_000, np.float32), question_S]), steps
     )
