@@ -113,7 +113,9 @@ def _plan(source: str, format: Format, quantize: Quantize | None, lora: Path | N
     if format == "hf" and "codec" not in parts:
         raise InputError(f"{source} has no codec, which the Hugging Face format has inside")
     if format == "onnx" and len(parts) < 3:
-        raise InputError(f"{source} is no whole model, which --format onnx needs: it has {' and '.join(parts)}")
+        raise InputError(
+            f"{source} is no whole model, which --format onnx needs: it has {' and '.join(parts)}"
+        )
     if format == "candle" and "lm" in parts:
         check_candle(config)
     if format == "hf":

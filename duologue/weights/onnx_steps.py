@@ -108,13 +108,13 @@ class LMStep(Step):
 
 
 def _tensors(state: State) -> Iterator[Tensor]:
-    """The tensors of a state that change from frame to frame."""
+    """The tensors of a state that change from frame to frame; a layer that needs no past has an empty one."""
     for field in fields(state):  # pyright: ignore[reportArgumentType]  (every subclass is a dataclass)
         value = getattr(state, field.name)
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, State) and not isinstance(item, SlotSampling):
                 yield from _tensors(item)
-            elif isinstance(item, Tensor):
+            elif isinstance(item, Tensor) and item.numel():
                 yield item
 
 
@@ -126,6 +126,6 @@ def _refilled(state: S, tensors: Iterator[Tensor]) -> S:
             return _refilled(value, tensors)
         if isinstance(value, list):
             return [new(item) for item in value]
-        return next(tensors) if isinstance(value, Tensor) else value
+        return next(tensors) if isinstance(value, Tensor) and value.numel() else value
 
     return replace(state, **{f.name: new(getattr(state, f.name)) for f in fields(state)})  # pyright: ignore
