@@ -1,7 +1,7 @@
 """How fast ONNX Runtime takes the step of a model, beside the step in torch: `python benchmarks/onnx.py FOLDER`.
 
-FOLDER is what `duologue convert MODEL FOLDER --format onnx` wrote. Both run on one thread, in turns, in one process; the
-figures are the processor's time for a frame in milliseconds, so that other programs count little.
+FOLDER is what `duologue convert MODEL FOLDER --format onnx` wrote. Both run on one thread, in turns, in one process;
+the figures are the processor's time for a frame in milliseconds, so that other programs count little.
 """
 
 import argparse

@@ -21,8 +21,8 @@ from duologue.weights.hf_config import hf_codec_json, hf_model_json, hf_recordin
 from duologue.weights.hf_names import CODEC_PREFIX
 from duologue.weights.layouts import hf_codec_layout, lm_layout
 from duologue.weights.model import Model, load
-from duologue.weights.onnx_files import write_onnx
 from duologue.weights.names import Source, codec_sources, fillers
+from duologue.weights.onnx_files import write_onnx
 from duologue.weights.published import CODEC_FILE, LM_FILE
 from duologue.weights.read import Sources
 from duologue.weights.save import Encode, as_int8, as_mlx, as_stored, save_gguf, save_tensors

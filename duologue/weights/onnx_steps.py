@@ -1,4 +1,4 @@
-"""The step of a conversation as three ONNX graphs: the user's sound to codes, codes to the agent's tokens, these to sound.
+"""The step of a conversation as three graphs: the user's sound to codes, codes to the agent's tokens, these to sound.
 
 A graph is traced from the modules' own steps. What the step keeps of a conversation is an input and an output of the
 graph, tensor by tensor, so whoever runs it passes the outputs of one frame to the next. It has one slot, and takes the
@@ -24,7 +24,7 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Part:
-    """One graph to be: `inputs` and `outputs` are the names of what is not state; `example` has a value of each input."""
+    """One graph to be: `inputs` and `outputs` name what is not state; `example` has a value of each input."""
 
     module: "Step"
     inputs: tuple[str, ...]
