@@ -41,4 +41,4 @@ train() { # STAGE and options
 }
 train --stage listen --out "$runs/listen" --steps 2000
 train --stage duplex --start "$runs/listen" --out "$runs/duplex" --steps 8000
-duologue train export-lm --start "$runs/duplex" --codec "$codec" --tokenizer "$runs/text.model" --out "$runs/nano" --store int8
+duologue train export-lm --start "$runs/duplex" --codec "$codec" --tokenizer "$runs/text.model" --out "$runs/nano" --store int8 --temperature 0
