@@ -3,7 +3,7 @@
 A checkpoint is the folder `step-00001000`: the tensors as torch.distributed.checkpoint writes them (any number of
 processes reads what any other number wrote), and one JSON file a process for everything else: step, place in the data,
 random state. It is written under a temporary name, flushed to the disk and renamed, so a folder with this name is
-always complete; sizes are recorded to detect later damage.
+always complete; sizes are recorded to detect later damage. `Saver` writes it while training goes on.
 """
 
 import json
@@ -15,6 +15,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from torch.distributed.checkpoint import metadata, state_dict_loader, state_dict
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
 from duologue.errors import InputError
 from duologue.files import atomic_write
@@ -58,9 +60,10 @@ def save(root: StrPath, step: int, state: Mapping[str, Any], world: World, keep:
             temporary.mkdir()
 
     def write() -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it writes alone is meant
-            state_dict_saver.save(tensors, checkpoint_id=temporary, no_dist=world.size == 1)
+        # That it writes alone is meant. (`catch_warnings` is not for threads.)
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        alone = world.size == 1
+        state_dict_saver.save(tensors, checkpoint_id=temporary, process_group=world.group, no_dist=alone)
         _write_json(temporary / f"rank-{world.rank}.json", values)
 
     def publish() -> None:
@@ -88,6 +91,45 @@ def save(root: StrPath, step: int, state: Mapping[str, Any], world: World, keep:
         for _, old in _folders(root)[: -max(1, keep)]:
             _remove(old)
     return folder
+
+
+class Saver:
+    """Saves checkpoints under `root` in a thread: training waits for a copy in the CPU's memory, not for the disk.
+
+    All processes call its methods together.
+    """
+
+    def __init__(self, root: StrPath, world: World, keep: int = 3) -> None:
+        self._root, self._world, self._keep = root, world.apart(), keep
+        self._stager = DefaultStager(StagingOptions(False, False, False, False))
+        self._thread = ThreadPoolExecutor(1)
+        self._saving: Future[Path] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether a save has ended of which `finish` has not told yet."""
+        return self._saving is not None and self._saving.done()
+
+    def start(self, step: int, state: Mapping[str, Any]) -> None:
+        """Begins to save `state` as it is now, as `save` would; first waits for the save before it, if need be."""
+        if self._saving is not None:
+            wait([self._saving])
+        tensors, values = _split(state)
+        copied: Any = self._stager.stage(tensors)
+        copy = _join(copied, json.loads(json.dumps(values)))
+        self._saving = self._thread.submit(save, self._root, step, copy, self._world, self._keep)
+
+    def finish(self) -> bool:
+        """Waits for the save under way; whether there was one. Raises SaveError if it failed."""
+        saving, self._saving = self._saving, None
+        if saving is None:
+            return False
+        saving.result()
+        return True
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self._stager.close()
 
 
 def load(folder: StrPath, state: Mapping[str, Any], world: World) -> dict[str, Any]:
