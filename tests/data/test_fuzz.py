@@ -201,6 +201,7 @@ GOLD = "id,filename,voice,correct\n1,a,x,1\n1,a,x,0\n"
 ITEMS = "#file onset offset #phone prev next speaker\na 0.1 0.2 p q r s\n"
 HEARD = '{"text": "hi", "words": [["hi", 0.1, 0.2]]}'
 READERS = {name: audio(name) for name in AUDIO} | {
+    **{f"checkpoint's {name}": checkpoint_file(name) for name in CHECKPOINT},
     "manifest": text("set.jsonl", MANIFEST, read_manifest),
     "packed manifest": Reader(gzipped("set.jsonl.gz", MANIFEST), read_manifest),
     "transcript": Reader(transcript, lambda path: read_transcript(path.with_suffix(".wav"))),
@@ -232,7 +233,6 @@ READERS = {name: audio(name) for name in AUDIO} | {
     "words of a recording": text("a.json", HEARD, lambda path: read_utterances(path.parent)),
     "mmlu": Reader(questions, lambda path: read_mmlu(path.parent.parent, "test")),
 }
-READERS |= {f"checkpoint's {name}": checkpoint_file(name) for name in CHECKPOINT}
 
 
 def edited(body: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
