@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,71 +14,15 @@ pytest.importorskip("sphn", reason="needs the serve extra")
 pytest.importorskip("uvicorn", reason="needs the serve extra")
 pytest.importorskip("prometheus_client", reason="needs the serve extra")
 
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect
 
 from duologue.serve.settings import Settings
 from tests.serve.server import Server, until
 
-from .browser import CHROMIUM, PATIENCE_MS, chromium, questions
+from .browser import CHROMIUM, chromium, notice, press, watched
 from .stand_in import RATE, StandIn
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (apt-get install chromium)")
-expect.set_options(timeout=PATIENCE_MS)
-
-
-@pytest.fixture(scope="module")
-def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return questions(tmp_path_factory.mktemp("microphone") / "questions.wav")
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as playwright:
-        yield playwright
-
-
-@pytest.fixture(scope="module")
-def browser(playwright: Playwright, microphone: Path) -> Iterator[Browser]:
-    with chromium(playwright, microphone=microphone) as browser:
-        yield browser
-
-
-@pytest.fixture
-def server() -> Iterator[StandIn]:
-    with StandIn() as server:
-        yield server
-
-
-@pytest.fixture
-def page(browser: Browser, server: StandIn) -> Iterator[Page]:
-    page = watched(browser)
-    page.goto(server.address)
-    yield page
-    complaints = page.evaluate("window.complaints")
-    page.context.close()
-    assert complaints == []
-
-
-def watched(browser: Browser) -> Page:
-    """A page that notes down errors of scripts and of the content policy."""
-    page = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True).new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    page.add_init_script(
-        """window.complaints = [];
-        for (const type of ["error", "unhandledrejection", "securitypolicyviolation"])
-          addEventListener(type, (e) => complaints.push(String(e.message ?? e.reason ?? e.violatedDirective)));"""
-    )
-    return page
-
-
-def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name).click()
-
-
-def notice(page: Page, name: str) -> str:
-    box = page.locator(f"[data-notice={name}]")
-    expect(box).to_be_visible()
-    return box.inner_text()
 
 
 def pieces(sound: np.ndarray) -> np.ndarray:
@@ -95,7 +38,8 @@ def test_conversation(page: Page, server: StandIn, tmp_path: Path):
     expect(captions).to_contain_text("A tide table lists")
     expect(captions).to_contain_text("you cut in")
     expect(captions).to_contain_text("when it is low.")
-    figures = page.get_by_label("Figures").inner_text().replace("\n", " ")
+    page.get_by_text("Figures", exact=True).click()
+    figures = page.locator("dl[aria-label=Figures]").inner_text().replace("\n", " ")
     answer, delay, trip = re.search(r"after ([\d.]+) s .*delay (\d+) m?s .*trip (\d+) ms", figures).groups()
     assert 0.2 < float(answer) < 3
     assert 50 < float(delay) < 1500
@@ -191,7 +135,7 @@ def test_settings_are_sent(page: Page, server: StandIn):
     press(page, "Start talking")
     expect(page.get_by_role("button", name="Mute")).to_be_visible()
     query = server.visits[0].query
-    assert query == {"events": "1", "format": "opus", "text_temperature": "0", "text_seed": "7"}
+    assert query == {"events": "1", "format": "opus", "resume": "1", "text_temperature": "0", "text_seed": "7"}
 
 
 def test_choose_another_microphone_while_talking(page: Page, server: StandIn):
