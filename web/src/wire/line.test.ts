@@ -139,9 +139,11 @@ it.each([["a server that keeps nothing", null], ["a goodbye", "token"]])("does n
 });
 
 it("says goodbye when the visitor ends it, and comes to rest", () => {
-  line().close();
+  line().close(() => void told.push("gone"));
   expect(sockets[0].closedWith).toBe(1000);
+  expect(told).toEqual([]);
+  sockets[0].cut(1000);
   vi.advanceTimersByTime(2 * AWAY_MS);
   expect(sockets.length).toBe(1);
-  expect(told).toEqual([]);
+  expect(told).toEqual(["gone"]);
 });

@@ -11,6 +11,8 @@ export const SILENT_MS = 2_500; // in a conversation, where sound comes every 80
 const SILENT_IN_QUEUE_MS = 16_000; // where news comes every 5 s
 const WATCH_MS = 500;
 const OPEN = 1; // WebSocket.OPEN, which tests without a browser do not have
+const GOODBYE = 1000; // a close code, after which the server does not wait
+const LOST = 4001; // one after which it does
 const KEPT = 1000; // messages, to be sent again
 
 /** The part of a WebSocket that is used. */
@@ -73,10 +75,13 @@ export class Line {
     if (this.lostAt === null && this.socket?.readyState === OPEN) this.socket.send(message);
   }
 
-  /** The visitor ends the conversation: the server need not wait. */
-  close(): void {
-    this.leave(1000);
+  /** The visitor ends the conversation: the server need not wait. `gone` is called once it knows that. */
+  close(gone: () => void): void {
     this.stop();
+    const { socket } = this;
+    this.leave(GOODBYE);
+    if (socket === null) gone();
+    else socket.onclose = gone;
   }
 
   private connect(address: string): void {
@@ -151,9 +156,7 @@ export class Line {
     if (socket === null) return;
     this.socket = null;
     socket.onopen = socket.onmessage = socket.onclose = null;
-    // Without a code of its own the close would tell the server that the visitor does not come back.
-    if (code === 1000) socket.close(1000);
-    else socket.close(LOST);
+    socket.close(code === GOODBYE ? GOODBYE : LOST);
   }
 
   private stop(): void {
@@ -161,5 +164,3 @@ export class Line {
     clearTimeout(this.retry);
   }
 }
-
-const LOST = 4001; // the close code of a connection that this side has given up

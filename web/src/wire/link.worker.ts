@@ -31,6 +31,7 @@ export type LinkReport =
   | { type: "closed"; opened: boolean; code: number };
 
 const PING_MS = 1_000;
+const GOODBYE_MS = 2_000; // at most, for the server to hear of it
 const BIT_RATE = 32_000;
 const LONGEST_PACKET = 0.12 * RATE;
 const LONGEST_UNANSWERED = 2 * RATE; // samples, after which the microphone waits for the server
@@ -161,8 +162,8 @@ class Link {
 
   close(): void {
     if (this.listening) this.tellPlayed();
-    this.line.close();
-    close();
+    this.line.close(() => close());
+    setTimeout(close, GOODBYE_MS);
   }
 
   /** Something for the model to know. */
