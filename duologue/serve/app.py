@@ -23,8 +23,8 @@ from duologue.interfaces import Backend
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
 from duologue.serve.access import Access, shown_key
-from duologue.serve.client_secrets import create
 from duologue.serve.card import NOBODY, About
+from duologue.serve.client_secrets import create
 from duologue.serve.delegation import NO_HELP, Help
 from duologue.serve.kyutai import chat, published
 from duologue.serve.line import Lines

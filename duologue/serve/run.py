@@ -111,8 +111,8 @@ def open_service(
     delegate = delegate_of(settings)
     if delegate is not None and not lm.writes_down_user and stt is None:
         raise InputError(
-            f"--delegate needs the user's words, which {opened.name} does not write down: name a model that does with "
-            "--stt MODEL"
+            f"--delegate needs a model that writes down the user's words: {opened.name} does not; name one beside it "
+            "with --stt MODEL"
         )
     backend = open_backend(opened, settings.sessions, options)
     speech = _speech(stt, tts, voice, device, settings.sessions, options)

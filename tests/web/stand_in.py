@@ -32,7 +32,10 @@ SYLLABLE_S = 0.26
 CARD = {
     "title": "Tidal",
     "topics": ["tides", "harbours"],
-    "questions": [{"text": "When is high water?"}, {"text": "What is a tide table?", "sound": "api/questions/1"}],
+    "questions": [
+        {"text": "When is high water?"},
+        {"text": "What is a tide table?", "sound": "api/questions/1"},
+    ],
 }
 POLICY = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
@@ -213,8 +216,8 @@ class StandIn:
                 await event(type="heard", text=word)
             visitor.frames = frame + 1
             if frame % 12 == 11:
-                await event(type="stats", frames=frame + 1, late=int(self.late * frame), missing=1, dropped=0, step_ms=21.5,
-                            response_ms=34.0, backlog_ms=0)  # fmt: skip
+                await event(type="stats", frames=frame + 1, late=int(self.late * frame), missing=1, dropped=0,
+                            step_ms=21.5, response_ms=34.0, backlog_ms=0)  # fmt: skip
             match self.scenario:
                 case "drop":
                     self.scenario = "talk"

@@ -74,7 +74,7 @@ def test_your_words_are_shown_as_yours(page: Page, server: StandIn):
     expect(captions).to_contain_text("A tide table lists")
     lines = captions.get_by_role("listitem")
     expect(lines.nth(0)).to_have_text(re.compile(r"^You: What is it that"))
-    expect(lines.nth(1)).to_have_text(re.compile(r"^duologue: A tide table"))
+    expect(lines.nth(1)).to_have_text(re.compile(r"^Tidal: A tide table"))
     expect(captions).not_to_contain_text("You spoke for")
     colors = [lines.nth(i).evaluate("line => getComputedStyle(line).color") for i in (0, 1)]
     assert colors[0] != colors[1]
@@ -135,7 +135,13 @@ def test_settings_are_sent(page: Page, server: StandIn):
     press(page, "Start talking")
     expect(page.get_by_role("button", name="Mute")).to_be_visible()
     query = server.visits[0].query
-    assert query == {"events": "1", "format": "opus", "resume": "1", "text_temperature": "0", "text_seed": "7"}
+    assert query == {
+        "events": "1",
+        "format": "opus",
+        "resume": "1",
+        "text_temperature": "0",
+        "text_seed": "7",
+    }
 
 
 def test_choose_another_microphone_while_talking(page: Page, server: StandIn):
@@ -201,17 +207,21 @@ def test_cancel_while_connecting(page: Page, server: StandIn):
     expect(page.locator("[data-notice]")).to_have_count(0)
 
 
-@pytest.mark.parametrize("state", ["idle", "talking", "settings"])
+@pytest.mark.parametrize("state", ["idle", "talking", "over", "settings"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_accessible(page: Page, server: StandIn, state: str, scheme: str):
     axe = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
     if not axe.exists():
         pytest.skip("axe-core is not installed (npm ci in web/)")
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-    if state == "talking":
-        server.captions = True
+    if state in ("talking", "over"):
+        server.captions = server.reads = server.recorded = True
+        page.evaluate("localStorage['duologue.choices'] = JSON.stringify({ figures: true })")
+        page.reload()
         press(page, "Start talking")
         expect(page.get_by_label("What was said")).to_contain_text("A tide table")
+    if state == "over":
+        press(page, "End")
     if state == "settings":
         press(page, "Settings")
     page.evaluate(axe.read_text())
@@ -233,8 +243,9 @@ def test_fits_a_phone(page: Page):
 def test_keyboard_alone(page: Page):
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Settings")).to_be_focused()
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Start talking")).to_be_focused()
+    for name in ("When is high water?", "What is a tide table?", "Start talking"):
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name=name)).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Mute")).to_be_visible()
     expect(page.get_by_role("button", name="End")).to_be_focused()
@@ -292,8 +303,8 @@ def test_against_the_server(browser: Browser):
             if page is pages[1]:
                 expect(page.get_by_text("You are next.")).to_be_visible()
         notice(pages[2], "full")
-        live = pages[0].get_by_role("img", name="duologue is speaking")
-        expect(live.or_(pages[0].get_by_role("img", name="and duologue"))).to_be_visible()
+        live = pages[0].get_by_role("img", name="echo is speaking")
+        expect(live.or_(pages[0].get_by_role("img", name="and echo"))).to_be_visible()
         press(pages[0], "End")
         expect(pages[1].get_by_role("button", name="Mute")).to_be_visible()
         press(pages[1], "End")

@@ -139,7 +139,7 @@ def test_a_cut_line_loses_no_word_and_repeats_none(playwright: Playwright, hummi
             page.wait_for_timeout(2500)
             press(page, "End")
             expect(page.get_by_role("button", name="Talk again")).to_be_visible()
-            words = "".join(captions.all_inner_texts()).replace("duologue:", " ").split()
+            words = "".join(captions.all_inner_texts()).replace("echo:", " ").split()
             shown = " ".join(words)
             assert page.evaluate("window.complaints") == []
             page.context.close()
@@ -173,7 +173,7 @@ def test_a_line_that_stays_dead_is_given_up(playwright: Playwright, humming: Pat
             cable.cut()
             until(lambda: server.service.engine.used == 0)
             cable.dead = False
-            expect(page.get_by_text("Reconnected. duologue begins afresh.")).to_be_visible()
+            expect(page.get_by_text("Reconnected. The conversation begins afresh.")).to_be_visible()
             assert server.service.engine.used == 1
     finally:
         cable.close()

@@ -246,7 +246,7 @@ export class Conversation {
   private begin(): void {
     if (this.state === "reconnecting") {
       this.mark("reconnected");
-      this.captions.note(this.seconds, "Reconnected. duologue begins afresh.");
+      this.captions.note(this.seconds, "Reconnected. The conversation begins afresh.");
       this.entries = [...this.captions.entries];
       this.measures.startAgain();
     }
@@ -387,7 +387,7 @@ export class Conversation {
         this.unheard.spoke(event.start, event.end);
         break;
       case "interrupted":
-        this.mark(event.by === "you" ? "you cut in" : "duologue cut in", event.time);
+        this.mark(event.by === "you" ? "you cut in" : `${this.title} cut in`, event.time);
         if (event.by === "you") this.captions.cut(event.time);
         break;
     }

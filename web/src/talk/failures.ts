@@ -70,7 +70,7 @@ export function microphoneFailure(error: unknown): Notice {
 export const microphoneLost = trouble(
   "microphone-lost",
   "The microphone went away",
-  "duologue hears silence. Plug it in again or choose another one; the conversation goes on.",
+  "Nothing is heard of you now. Plug it in again or choose another one; the conversation goes on.",
   "devices",
 );
 
@@ -122,7 +122,7 @@ export function reconnecting(attempt: number, attempts: number): Notice {
     id: "reconnecting",
     tone: "trouble",
     title: "Connection lost, reconnecting…",
-    advice: `Try ${attempt} of ${attempts}. duologue will begin afresh, without what was said before.`,
+    advice: `Try ${attempt} of ${attempts}. The conversation will begin afresh, without what was said before.`,
     remedy: null,
   };
 }
