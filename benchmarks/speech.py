@@ -3,30 +3,38 @@
     python -m benchmarks.speech hear --clips FOLDER --whisper WHISPER     # word errors, beside Whisper's
     python -m benchmarks.speech say --whisper WHISPER                     # word errors on 100 sentences; first sound
     python -m benchmarks.speech both --whisper WHISPER                    # what it hears of what it said
+    python -m benchmarks.speech delay --clips FOLDER                      # from a word's end to its text
     python -m benchmarks.speech streams                                   # how many at once
     python -m benchmarks.speech computed                                  # how many of a published model on an H100
 
-FOLDER holds recordings and beside each a .json with its "text"; WHISPER a Whisper model for CTranslate2.
+FOLDER holds recordings and beside each a .json with its "text" (for `delay` also "words": [[word, start, end], ...], as
+`duologue data align` writes them); WHISPER is a Whisper model for CTranslate2.
 """
 
 import argparse
+import difflib
 import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from duologue.audio.files import read_mono
 from duologue.config import LMConfig
+from duologue.data.text import spoken_words
 from duologue.engine.recognise import Recogniser
 from duologue.engine.speak import Synthesiser
+from duologue.engine.words import FRAME_SECONDS
 from duologue.eval.speech import Recognizer, word_error_rate
 from duologue.lm import LM, Sampling
 from duologue.lm.condition import Condition
-from duologue.lm.step import init_state
+from duologue.lm.step import init_state, step
 from duologue.weights import load
 from duologue.weights.published import model_config
 from tests.weights import published
@@ -35,16 +43,18 @@ SENTENCES = Path(__file__).with_name("sentences.txt").read_text().splitlines()
 RATE = 24_000
 
 
-def clips(folder: Path, count: int) -> tuple[list[np.ndarray], list[str]]:
-    """Every so many-th recording that has a text, so that all readers are heard."""
+def clips(folder: Path, count: int, key: str = "text") -> tuple[list[np.ndarray], list[Any]]:
+    """Every so many-th recording that has a text (or another `key`), so that all readers are heard."""
     rows = []
     for path in sorted(folder.glob("*.json")):
-        text = json.loads(path.read_text()).get("text", "")
+        value = json.loads(path.read_text()).get(key)
         sound = next((p for p in path.parent.glob(f"{path.stem}.*") if p.suffix != ".json"), None)
-        if text and sound:
-            rows.append((sound, text))
+        if value and sound:
+            rows.append((sound, value))
+    if not rows:
+        raise SystemExit(f"{folder} has no recordings with a .json that has {key!r}")
     rows = rows[:: max(1, len(rows) // count)][:count]
-    return [read_mono(sound) for sound, _ in rows], [text for _, text in rows]
+    return [read_mono(sound) for sound, _ in rows], [value for _, value in rows]
 
 
 def heard(recogniser: Recogniser, recordings: Sequence[np.ndarray]) -> list[str]:
@@ -106,6 +116,48 @@ def both(options: argparse.Namespace) -> None:
         report(options, "Whisper", list(map(Recognizer(options.whisper), wavs)))
 
 
+def delay(options: argparse.Namespace) -> None:
+    """How long after its end a word is written, if sound comes at the rate at which it is spoken: frames that had to be
+    heard, and what a step takes."""
+    recogniser = Recogniser(load(options.model))
+    limit = recogniser.config.delay + FRAME_SECONDS
+    for folder in options.clips:
+        waits, steps = [], []
+        for wav_S, words in zip(*clips(folder, options.count, "words"), strict=True):
+            written = arrivals(recogniser, wav_S, steps)
+            ends = [(word, end) for text, _, end in words for word in spoken_words(text)]
+            pairs = difflib.SequenceMatcher(None, [w for w, _ in ends], [w for w, _ in written], False)
+            for true, ours, size in pairs.get_matching_blocks():
+                waits += [written[ours + k][1] - ends[true + k][1] for k in range(size)]
+        if not waits:
+            raise SystemExit(f"{folder.name}: {options.model} hears none of the words right")
+        middle, late = np.percentile(waits, [50, 90])
+        print(
+            f"{folder.name}: {len(waits)} words heard right, written {middle:.2f} s after their end in the middle, "
+            f"{late:.2f} s nine of ten times; {100 * np.mean(np.array(waits) <= limit):.0f} % within {limit:.2f} s "
+            f"(the model's delay and a frame); a step takes {1000 * np.median(steps):.0f} ms"
+        )
+
+
+def arrivals(recogniser: Recogniser, wav_S: np.ndarray, steps: list[float]) -> list[tuple[str, float]]:
+    """The words of a recording, and when the last letter of each was written, in seconds of the recording."""
+    hearing, frames, letters = recogniser.open(), 0, []
+    hearing.push(wav_S)
+    hearing.finish()
+    while recogniser.busy:
+        began, frames = time.perf_counter(), frames + 1
+        pieces = [heard.text for _, heard in recogniser.tick()]
+        steps.append(time.perf_counter() - began)
+        now = frames * FRAME_SECONDS - hearing.config.prefix
+        letters += [(letter, now) for piece in pieces for letter in piece]
+    found = []
+    for blank, group in itertools.groupby(letters, lambda letter: letter[0].isspace()):
+        word = list(group)
+        if not blank:
+            found += [(part, word[-1][1]) for part in spoken_words("".join(letter for letter, _ in word))]
+    return found
+
+
 def report(options: argparse.Namespace, who: str, texts: list[str]) -> None:
     if options.show:
         print(*(f"  {a}\n  -> {b}" for a, b in zip(options.texts, texts, strict=True)), sep="\n")
@@ -135,8 +187,8 @@ SHARE = 0.6  # of that bandwidth which a step is taken to reach
 
 
 def computed(_: argparse.Namespace) -> None:
-    """By the bytes that a step moves, in bfloat16: the weights once, every stream's keys and values. Not run: what
-    starting many small operations costs is not in it."""
+    """By the bytes that a step moves, in bfloat16: the weights, as a step of the whole shape (without values) reads
+    them, and every stream's keys and values. Not run: what starting many small operations costs is not in it."""
     print(
         "| | weights of a step | a stream's state | streams in 80 GB | ms a step then |\n|---|---|---|---|---|"
     )
@@ -150,23 +202,32 @@ def computed(_: argparse.Namespace) -> None:
 
 def bytes_of(config: LMConfig) -> tuple[float, float, float]:
     """Of the weights that a step reads, of all weights, and of a stream's state (codec not counted)."""
-    with torch.device("meta"):
-        lm = LM(config).to(torch.bfloat16)
-    resident = 2.0 * sum(weight.numel() for weight in lm.parameters())
-    read = (
-        2.0 * sum(weight.numel() for weight in lm.temporal.parameters()) + 2.0 * lm.text_head.weight.numel()
-    )
-    if lm.depth is not None and config.depth is not None:
-        layers = sum(weight.numel() for layer in lm.depth.layers for weight in layer.parameters())
-        sets = config.depth.weight_sets
-        read += 2.0 * (
-            layers / sets * config.depth_steps + sum(w.numel() for w in lm.depth.heads.parameters())
-        )
     told = None
-    if config.conditioning.conditioners:
-        room = torch.zeros(1, 625 if config.conditioning.crossed else 1, config.temporal.dim, device="meta")
-        told = Condition(room[:, :1], room)
-    return read, resident, float(init_state(lm, [Sampling()], told).nbytes())
+    with torch.device("meta"):
+        lm = LM(config).to("meta", torch.bfloat16)
+        if config.conditioning.conditioners:
+            room = torch.zeros(1, 625 if config.conditioning.crossed else 1, config.temporal.dim)
+            told = Condition(room[:, :1], room)
+        state = init_state(lm, [Sampling.greedy()], told)
+        with WeightReads(lm) as reads:
+            step(lm, state, torch.zeros(1, config.heard, dtype=torch.int64))
+    return float(reads.bytes), float(sum(weight.nbytes for weight in lm.parameters())), float(state.nbytes())
+
+
+class WeightReads(TorchDispatchMode):
+    """Counts the bytes of weights that operations read: of a table of embeddings, the rows that are taken."""
+
+    def __init__(self, lm: LM):
+        super().__init__()
+        self._weights = {StorageWeakRef(weight.untyped_storage()) for weight in lm.parameters()}
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in args if not func.is_view else ():
+            if isinstance(value, torch.Tensor) and StorageWeakRef(value.untyped_storage()) in self._weights:
+                self.bytes += out.nbytes if func is torch.ops.aten.embedding.default else value.nbytes
+        return out
 
 
 def hearing(model, slots: int, frames: int = 40) -> list[float]:
@@ -210,7 +271,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["hear", "say", "both", "streams", "computed"])
+    parser.add_argument("what", choices=["hear", "say", "both", "delay", "streams", "computed"])
     parser.add_argument("--model", default="nano")
     parser.add_argument("--clips", type=Path, nargs="*", default=[])
     parser.add_argument("--whisper")
@@ -222,7 +283,8 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print the texts")
     options = parser.parse_args()
     options.texts = sentences(options.sentences, options.count)
-    {"hear": hear, "say": say, "both": both, "streams": streams, "computed": computed}[options.what](options)
+    verbs = {"hear": hear, "say": say, "both": both, "delay": delay, "streams": streams, "computed": computed}
+    verbs[options.what](options)
 
 
 if __name__ == "__main__":

@@ -128,8 +128,10 @@ class Streams(Protocol):
         """Codes `[B, Q]` of one frame of samples."""
         ...
 
-    def listen(self, heard_BQ: np.ndarray, exec_B: np.ndarray) -> Listened:
-        """The first half of a step: hear a frame, choose a text token."""
+    def listen(
+        self, heard_BQ: np.ndarray, exec_B: np.ndarray, allowed_BV: np.ndarray | None = None
+    ) -> Listened:
+        """The first half of a step: hear a frame, choose a text token, among those of `allowed_BV` (bool) if given."""
         ...
 
     def speak(
@@ -140,7 +142,7 @@ class Streams(Protocol):
         ...
 
     def decode(self, codes_BQ: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
-        """Samples `[B, S]` of one frame of codes."""
+        """Samples `[B, C, S]` of one frame of codes, those of the first channel first."""
         ...
 
 
@@ -160,6 +162,11 @@ def check_duplex(name: str, lm: LMConfig, codec: CodecConfig) -> None:
             f"{name}: the codec has {codec.codebooks} codebooks of {codec.quantizer.entries} entries, the "
             f"language model needs {need} of {lm.card}"
         )
+
+
+def channels(model: Model) -> int:
+    """How many channels of sound a model speaks: two if each of two speakers has codebooks of its own."""
+    return 2 if model.files.config.task.get("tts_config", {}).get("multistream") else 1
 
 
 def pause_heads(model: Model) -> int:

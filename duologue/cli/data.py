@@ -50,6 +50,9 @@ class Synth:
     """The agent's voice."""
     users: tuple[str, ...] = ()
     """The synthesiser's voices for users. Kokoro's may be mixtures, af_bella:0.5+am_adam:0.5, and have a default."""
+    one_pass: bool = False
+    """Have a model of synthesis that takes two voices (tts-1.6b) speak each conversation in one pass, at its own
+    timing: no pauses, interruptions or noises are added."""
     split: Literal["train", "voice", "phrasing", "all"] = "all"
     """Which user clips: of training, of held-out voices, of held-out phrasings, or all."""
     count: int = 100
@@ -75,6 +78,9 @@ class Synth:
         from duologue.data.voices import some_speech
 
         script = Script.read(self.script)
+        if self.one_pass:
+            self._run_in_one_pass(script)
+            return
         if self.clips:
             speakers: SpeakerSource = ClipSpeakers(select(self.clips, self.split, script), script, self.agent)
         else:
@@ -84,6 +90,24 @@ class Synth:
         director = Director(speakers, script, self.situations, self.timing, self.seconds, drawn)
         stage = synth.Synth(director, self.out, f".{self.format}", some_speech(self.babble))
         run(stage, synth.plans(self.count, self.seed), in_folder(self.out), label="conversations")
+
+    def _run_in_one_pass(self, script: "Script") -> None:
+        from duologue.data.one_pass import OnePassSynth
+        from duologue.data.runner import run
+        from duologue.data.synth import plans
+        from duologue.engine.options import DEFAULT
+        from duologue.weights import load
+
+        if self.clips or self.voice in ("kokoro", "espeak", "pocket-tts"):
+            raise InputError("--one-pass needs a model of synthesis: --voice MODEL")
+        if not self.users:
+            raise InputError(f"--voice {self.voice} needs --agent NAME and --users NAME ...")
+        model = load(self.voice, DEFAULT.torch_device())
+        stage = OnePassSynth(
+            model, script, self.agent, self.users, self.out, f".{self.format}", self.seconds,
+            drawn_of(script, self.split),
+        )  # fmt: skip
+        run(stage, plans(self.count, self.seed), in_folder(self.out), stage.slots, "conversations")
 
     def _synthesiser(self) -> "Voice":
         from duologue.data import voices

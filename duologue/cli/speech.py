@@ -11,7 +11,6 @@ from duologue.engine.options import BackendName, Options
 from duologue.errors import InputError
 
 Model: TypeAlias = Annotated[str, arg(metavar="MODEL")]
-RECORDINGS = (".wav", ".flac", ".ogg", ".opus")
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,10 @@ class Transcribe:
     """Listen to the microphone, until Ctrl-C."""
     batch: int = 4
     """Recordings that are transcribed at the same time."""
+    prompt_audio: Annotated[Path | None, arg(metavar="PROMPT.wav")] = None
+    """A recording that a recognition model hears first, such as a name that it should know, or the same speaker."""
+    prompt: Annotated[str | None, arg(metavar="TEXT")] = None
+    """What is said in PROMPT.wav, as it should be written: its spelling and style are kept to."""
     backend: BackendName | None = None
     """What computes: by default mlx on Apple silicon where it is installed, and torch elsewhere."""
 
@@ -47,14 +50,16 @@ class Transcribe:
             raise InputError("--live listens to the microphone: name no recordings")
         if self.batch < 1:
             raise InputError(f"--batch is a number of recordings from 1 up, not {self.batch}")
+        if self.prompt is not None and self.prompt_audio is None:
+            raise InputError("--prompt is what is said in a recording: name that with --prompt-audio")
         from duologue.cli import speech_commands
 
-        form = chosen[0] if chosen else "text"
+        form, prompt = chosen[0] if chosen else "text", (self.prompt_audio, self.prompt or "")
         if not self.sources:
-            speech_commands.transcribe_live(self.model, form, Options(self.backend))
+            speech_commands.transcribe_live(self.model, form, prompt, Options(self.backend))
         else:
             speech_commands.transcribe(
-                self.sources, self.model, form, self.out, self.batch, Options(self.backend)
+                self.sources, self.model, form, self.out, self.batch, prompt, Options(self.backend)
             )
 
 
@@ -67,7 +72,7 @@ class Say:
     """
 
     given: Annotated[Positional[tuple[str, ...]], arg(metavar="[TEXT] [OUT.wav]")] = ()
-    """What to say, and the recording to write (wav, flac, ogg or opus by its suffix); aloud if not given."""
+    """What to say, and the recording to write (wav, flac, ogg, opus or mp3 by its suffix); aloud if not given."""
     model: Model = DEFAULT_MODEL
     """A synthesis model, or a conversational one."""
     voice: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="VOICE")] = ()
@@ -90,11 +95,13 @@ class Say:
     """What computes: by default mlx on Apple silicon where it is installed, and torch elsewhere."""
 
     def run(self) -> None:
+        from duologue.audio.files import WRITTEN_AS
+
         given = list(self.given)
-        target = Path(given.pop()) if given and Path(given[-1]).suffix.lower() in RECORDINGS else None
+        target = Path(given.pop()) if given and Path(given[-1]).suffix.lower() in WRITTEN_AS else None
         if len(given) > 1:
             raise InputError(
-                "put the text into quotes, and end the recording's name in .wav, .flac, .ogg or .opus: "
+                f"put the text into quotes, and end the recording's name in {', '.join(WRITTEN_AS)}: "
                 'duologue say "Hello." hello.wav'
             )
         if not 0.5 <= self.speed <= 2:

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from duologue.audio.device import Devices
-from duologue.audio.files import audio_writer, check_audio_path
+from duologue.audio.files import audio_writer, check_audio_path, read_mono
 from duologue.engine.options import Options
+from duologue.engine.prompt import Prompt
 from duologue.engine.recognise import Heard, Recogniser
 from duologue.engine.speak import Spoken, Synthesiser, Utterance
 from duologue.engine.subtitles import as_json, srt, vtt
@@ -27,15 +28,21 @@ from duologue.engine.voices import read_voice
 from duologue.engine.words import FRAME_SECONDS
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
-from duologue.types import Word
-from duologue.weights import load
+from duologue.types import USER, Word
+from duologue.weights import Model, load
 
 SUFFIXES = {"text": ".txt", "words": ".txt", "srt": ".srt", "vtt": ".vtt", "json": ".json"}
 AHEAD_SECONDS = 0.5  # seconds of sound that wait to be played
 
 
 def transcribe(
-    sources: Sequence[Path], model: str, form: str, out: Path | None, batch: int, options: Options
+    sources: Sequence[Path],
+    model: str,
+    form: str,
+    out: Path | None,
+    batch: int,
+    prompt: tuple[Path | None, str],
+    options: Options,
 ) -> None:
     """Print or write the transcripts of recordings. A single one is printed as it is heard."""
     if len(sources) > 1 and out is None and form in ("srt", "vtt"):
@@ -49,7 +56,9 @@ def transcribe(
         if at_once:
             printed.add(heard)
 
-    for i, transcript in enumerate(transcripts_of(load(model, _device()), sources, batch, options, on_heard)):
+    opened = load(model, _device())
+    told = _prompt(opened, *prompt)
+    for i, transcript in enumerate(transcripts_of(opened, sources, batch, options, on_heard, told)):
         if transcript.error is not None:
             failed += 1
             print(f"duologue: {transcript.error}", file=sys.stderr)
@@ -85,12 +94,18 @@ def written(transcript: Transcript, form: str) -> str:
     return transcript.text.strip() + "\n"
 
 
-def transcribe_live(model: str, form: str, options: Options) -> None:
+def _prompt(model: Model, audio: Path | None, text: str) -> Prompt | None:
+    return None if audio is None else Prompt(read_mono(audio, model.codec_config.sample_rate), text)
+
+
+def transcribe_live(model: str, form: str, prompt: tuple[Path | None, str], options: Options) -> None:
     """Print what is said into the microphone, until Ctrl-C."""
     if form not in ("text", "words"):
         raise InputError(f"--{form} is for recordings")
-    recogniser = Recogniser(load(model, _device()), 1, options)
-    hearing, news, lock = recogniser.open(), threading.Event(), threading.Lock()
+    opened = load(model, _device())
+    told = _prompt(opened, *prompt)
+    recogniser = Recogniser(opened, 1, options)
+    hearing, news, lock = recogniser.open(prompt=told), threading.Event(), threading.Lock()
     printed = _Printer(form)
 
     def on_sound(wav_S: np.ndarray) -> None:
@@ -187,14 +202,15 @@ def say(
     saying, lock = _Saying(time.perf_counter()), threading.Lock()
     rate = opened.codec_config.sample_rate
     with contextlib.ExitStack() as stack:
-        writer = stack.enter_context(audio_writer(target, 1, rate)) if target else None
+        channels = synthesiser.config.channels
+        writer = stack.enter_context(audio_writer(target, channels, rate)) if target else None
         devices = stack.enter_context(Devices(lambda _: None)) if live else None
         reader = _Text(utterance, lock, turns=len(voices) > 1)
         reader.start(text)
         for spoken in _spoken(synthesiser, utterance, reader, lock):
             saying.add(spoken)
             if writer is not None:
-                writer.write(spoken.wav_S[None])
+                writer.write(spoken.wav_CS)
             if devices is not None:
                 devices.play(spoken.wav_S)
                 while devices.waiting > AHEAD_SECONDS:
@@ -262,10 +278,14 @@ class _Text:
 
 def _report(saying: _Saying, model: str, json_target: Path | None, srt_target: Path | None) -> None:
     if json_target is not None:
+        words = as_json(saying.words)
+        if len({word.speaker for word in saying.words}) > 1:
+            for told, word in zip(words, saying.words, strict=True):
+                told["speaker"] = 2 if word.speaker == USER else 1
         report = {
             "model": model,
             "text": " ".join(word.text for word in saying.words),
-            "words": as_json(saying.words),
+            "words": words,
             "seconds": round(saying.frames * FRAME_SECONDS, 2),
             "first_sound_ms": round(1000 * (saying.first or 0.0)),
         }

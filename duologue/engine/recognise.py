@@ -15,6 +15,7 @@ import numpy as np
 from duologue.audio.activity import rms_of
 from duologue.audio.framing import Framer
 from duologue.engine.options import DEFAULT, Options
+from duologue.engine.prompt import GAP_SECONDS, Prompt, PromptTokens
 from duologue.engine.script import FRAME_RATE, PAD, WORD
 from duologue.engine.streams import open_streams
 from duologue.engine.words import FRAME_SECONDS, UserWords
@@ -80,10 +81,12 @@ class Heard:
 
 
 class DelayedWords:
-    """Words and times from the tokens of a recognition model: WORD separates words, PAD means nothing new."""
+    """Words and times from the tokens of a recognition model: WORD separates words, PAD means nothing new. What is
+    written before step `first` is not of the recording."""
 
-    def __init__(self, tokenizer: Tokenizer, config: RecognitionConfig):
+    def __init__(self, tokenizer: Tokenizer, config: RecognitionConfig, first: int = 0):
         self._tokenizer, self._config = tokenizer, config
+        self._first = max(first, config.delay_frames)
         self._stream = TextStream(tokenizer)
         self._tokens: list[int] = []  # of the word that is being written
         self._open: tuple[list[int], float] | None = None  # a word without its end
@@ -92,7 +95,7 @@ class DelayedWords:
 
     def push(self, step: int, token: int) -> Heard:
         """The token of a step; `step` includes it."""
-        if step < self._config.delay_frames:
+        if step < self._first:
             return Heard(step)
         began, ended, words = None, None, ()
         boundary = token in (WORD, PAD)
@@ -168,8 +171,13 @@ class OverheardWords:
 class Hearing:
     """One recording. `push` adds sound, `finish` marks its end."""
 
-    def __init__(self, model: Model, config: RecognitionConfig, sampling: Sampling):
-        self.config, self.sampling = config, sampling
+    def __init__(
+        self, model: Model, config: RecognitionConfig, sampling: Sampling, prompt: Prompt | None = None
+    ):
+        """Raises InputError for a prompt to a model that takes none."""
+        if prompt is not None and not config.made_for_it:
+            raise InputError(f"{model.name} takes no prompt: use a recognition model")
+        self.sampling = sampling
         self.slot = NOWHERE
         self.ended = False
         self.error: str | None = None
@@ -177,12 +185,27 @@ class Hearing:
         self._frames: deque[np.ndarray] = deque()
         self._rate = model.codec_config.sample_rate
         self._framer = Framer(model.codec_config.frame_size)
-        self._words = (
-            DelayedWords(model.tokenizer, config) if config.made_for_it else OverheardWords(model.tokenizer)
-        )
         self.finished = self._paused = False
         self._rms = 0.0
         self._silence(config.prefix)
+        self.prompt = PromptTokens(model.tokenizer, "" if prompt is None else prompt.text)
+        self._first, self.config = self._prompted(config, prompt)
+        self._words = (
+            DelayedWords(model.tokenizer, self.config, self._first)
+            if config.made_for_it
+            else OverheardWords(model.tokenizer)
+        )
+
+    def _prompted(self, config: RecognitionConfig, prompt: Prompt | None) -> tuple[int, RecognitionConfig]:
+        """Hear the prompt. The first step whose text is of the recording, and the time base that begins with it."""
+        if prompt is None:
+            return 0, config
+        frame_size = self._framer.frame_size
+        frames = -(-len(prompt.wav_S) // frame_size)
+        self.push(np.pad(prompt.wav_S, (0, frames * frame_size - len(prompt.wav_S))))
+        self._silence(GAP_SECONDS)
+        before = config.prefix + frames * FRAME_SECONDS + GAP_SECONDS
+        return frames + int((config.delay + config.prefix) * FRAME_RATE) + 1, replace(config, prefix=before)
 
     def push(self, wav_S: np.ndarray) -> None:
         """Float32 at the model's rate, any number of samples."""
@@ -226,7 +249,11 @@ class Hearing:
         if isinstance(self._words, OverheardWords):  # the first step is the silent frame before the recording
             return self._words.push(self.steps - 1, heard, self._rms)
         heard_now = self._words.push(self.steps, text)
-        paused = len(pauses) > PAUSE_HEAD and pauses[PAUSE_HEAD] > PAUSE
+        self.prompt.written(text)
+        early = self.steps < self._first
+        if not early:
+            self.prompt.drop()
+        paused = not early and len(pauses) > PAUSE_HEAD and pauses[PAUSE_HEAD] > PAUSE
         begins, self._paused = paused and not self._paused, paused
         return replace(heard_now, pauses=pauses, pause=begins)
 
@@ -259,9 +286,9 @@ class Recogniser:
         """Number of active and queued recordings."""
         return sum(not h.ended for h in (*self._going, *self._line))
 
-    def open(self, sampling: Sampling | None = None) -> Hearing:
-        """Add a recording."""
-        hearing = Hearing(self.model, self.config, sampling or self.model.sampling)
+    def open(self, sampling: Sampling | None = None, prompt: Prompt | None = None) -> Hearing:
+        """Add a recording. Raises InputError for a prompt to a model that takes none."""
+        hearing = Hearing(self.model, self.config, sampling or self.model.sampling, prompt)
         self.add(hearing)
         return hearing
 
@@ -312,10 +339,20 @@ class Recogniser:
             yield from self._listen(new, codes_BQ, first_B)
         yield from self._listen(due, codes_BQ, exec_B)
 
+    def _allowed(self, due: list[Hearing]) -> np.ndarray | None:
+        """The text tokens that each slot may write, `[B, V]`; None: all."""
+        prompted = [h for h in due if h.prompt.pending]
+        if not prompted:
+            return None
+        allowed_BV = np.ones((self._streams.slots, self._lm.text_card_out), bool)
+        for hearing in prompted:
+            hearing.prompt.allow(allowed_BV[hearing.slot])
+        return allowed_BV
+
     def _listen(
         self, due: list[Hearing], codes_BQ: np.ndarray, exec_B: np.ndarray
     ) -> Iterator[tuple[Hearing, Heard]]:
-        out = self._streams.listen(codes_BQ, exec_B)
+        out = self._streams.listen(codes_BQ, exec_B, self._allowed(due))
         written_B = out.text_B
         if not self.config.made_for_it:  # it is kept silent
             written_B = np.full_like(written_B, self._lm.pad_id)

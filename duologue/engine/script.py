@@ -26,11 +26,13 @@ REPLACED = str.maketrans({"’": "'", ":": " ", "(": "", ")": "", "–": ""})
 
 @dataclass(frozen=True)
 class Entry:
-    """One word to say, or a break (no tokens). No other begins within `padding` frames."""
+    """One word to say, or a break (no tokens). No other begins within `padding` frames. `turn` counts the changes of
+    speaker before it."""
 
     tokens: tuple[int, ...]
     text: str
     padding: int = 0
+    turn: int = 0
 
 
 class Script:
@@ -87,14 +89,15 @@ class Script:
             tokens = [OTHER if self._said else MAIN, *tokens]
         self._begins = False
         padding = max(0, self._between + len(tokens) - 1) if self._between > 0 else 0
-        return Entry(tuple(tokens), word, padding)
+        return Entry(tuple(tokens), word, padding, self._turn)
 
 
 class Machine:
-    """Common part of both machines: the queue, and the words that have started, each with its step."""
+    """Common part of both machines: the queue, and the words that have started, each with its step and its turn."""
 
     def __init__(self) -> None:
         self.words: list[tuple[str, int]] = []
+        self.turns: list[int] = []
         self.end_step: int | None = None
         self._entries: deque[Entry] = deque()
         self._finished = False
@@ -106,6 +109,10 @@ class Machine:
     def finish(self) -> None:
         """Mark the end of the script."""
         self._finished = True
+
+    def _started(self, entry: Entry, step: int) -> None:
+        self.words.append((entry.text, step))
+        self.turns.append(entry.turn)
 
 
 class WordMachine(Machine):
@@ -152,7 +159,7 @@ class WordMachine(Machine):
         self._must_pad = entry.padding
         if not entry.tokens:
             return PAD
-        self.words.append((entry.text, step))
+        self._started(entry, step)
         self._queued.extend(entry.tokens)
         if self._ahead:
             later = [e for e in self._entries if e.tokens][self._ahead - 1 : self._ahead]
@@ -226,7 +233,7 @@ class MonologueMachine(Machine):
         self._queued.extend(entry.tokens)
         after_pause = self._last == self._pad
         first = step + after_pause
-        self.words.append((entry.text, first))
+        self._started(entry, first)
         self._voice = max(first, self._voice) + self._pace * usual_frames(entry.text)
         self._earliest = self._voice - self._lead
         return self._epad if after_pause else self._queued.popleft()

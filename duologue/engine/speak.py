@@ -22,7 +22,7 @@ from duologue.errors import InputError
 from duologue.interfaces import Unguided
 from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.sampling import Sampling
-from duologue.types import Word
+from duologue.types import AGENT, USER, Word
 from duologue.weights import Model
 
 FINAL_PADDING_FRAMES = 4  # frames after the last word
@@ -34,10 +34,16 @@ NOWHERE = -1  # the slot of a waiting utterance
 
 @dataclass(frozen=True)
 class Spoken:
-    """One frame of an utterance, and the words whose ends became known; times in seconds of the utterance."""
+    """One frame of an utterance, a channel for each speaker that the model keeps apart, and the words whose ends became
+    known; times in seconds of the utterance. Words of every other turn are those of `USER`."""
 
-    wav_S: np.ndarray
+    wav_CS: np.ndarray
     words: tuple[Word, ...] = ()
+
+    @property
+    def wav_S(self) -> np.ndarray:
+        """All channels together."""
+        return self.wav_CS.sum(0).clip(-1, 1)
 
 
 class Utterance:
@@ -112,10 +118,10 @@ class Utterance:
         frame = self.steps - 1 - self._lm_delay - self._config.delay
         return frame if frame >= 0 else None
 
-    def sound(self, frame: int, wav_S: np.ndarray) -> Spoken | None:
+    def sound(self, frame: int, wav_CS: np.ndarray) -> Spoken | None:
         """Add a frame of sound; None if it belongs to the voice prompt."""
         self._decoded = frame + 1
-        self._quiet = 0 if rms_of(wav_S) > LOUD else self._quiet + 1
+        self._quiet = 0 if rms_of(wav_CS) > LOUD else self._quiet + 1
         end = self.machine.end_step
         if end is not None:
             last = end + FINAL_PADDING_FRAMES if self._config.delayed else end + LONGEST_TAIL_FRAMES
@@ -123,7 +129,7 @@ class Utterance:
             self.ended = self._decoded >= last or quiet
         if frame < self.voice.frames:
             return None
-        return Spoken(wav_S.clip(-1, 1), self._words())
+        return Spoken(wav_CS.clip(-1, 1), self._words())
 
     def _words(self) -> tuple[Word, ...]:
         """The words that are complete: a word ends where the next begins, the last one with the sound."""
@@ -133,9 +139,8 @@ class Utterance:
         for i in range(self._told, until):
             text, step = words[i]
             end = words[i + 1][1] if i + 1 < len(words) else self._decoded - self._quiet
-            new.append(
-                Word(text, (step - first) * FRAME_SECONDS, (max(end, step + 1) - first) * FRAME_SECONDS)
-            )
+            start, end = ((at - first) * FRAME_SECONDS for at in (step, max(end, step + 1)))
+            new.append(Word(text, start, end, USER if self.machine.turns[i] % 2 else AGENT))
         self._told = max(self._told, until)
         return tuple(new)
 
@@ -157,7 +162,7 @@ class Synthesiser:
         self._lm = model.files.config.lm
         self.guidance = _checked(model, self.config, guidance)
         undistilled = self.config.delayed and not self.config.distilled and self.guidance != 1
-        self._codebooks = _codebooks(model, codebooks)
+        self._codebooks = _codebooks(model, self.config, codebooks)
         unguided = Unguided({}, text=False) if undistilled else None
         self._voice = no_voice(model, self.config)
         self._open = lambda: open_streams(
@@ -278,8 +283,8 @@ class Synthesiser:
             return []
         exec_B = np.zeros(self._streams.slots, bool)
         exec_B[[u.slot for u, _ in loud]] = True
-        wav_BS = self._streams.decode(tokens_BK[:, 1:], exec_B)
-        spoken = [(u, u.sound(frame, wav_BS[u.slot].copy())) for u, frame in loud]
+        wav_BCS = self._streams.decode(tokens_BK[:, 1:], exec_B)
+        spoken = [(u, u.sound(frame, wav_BCS[u.slot].copy())) for u, frame in loud]
         return [(u, s) for u, s in spoken if s is not None]
 
 
@@ -298,10 +303,12 @@ def _checked(model: Model, config: SpeechConfig, guidance: float | None) -> floa
     return guidance
 
 
-def _codebooks(model: Model, codebooks: int | None) -> int:
+def _codebooks(model: Model, config: SpeechConfig, codebooks: int | None) -> int:
     have = model.files.config.lm.depth_steps
     if codebooks is None:
         return have
+    if config.channels > 1 and codebooks != have:
+        raise InputError(f"{model.name} speaks all of its {have} codebooks, which are of two speakers")
     if not 1 <= codebooks <= have:
         raise InputError(f"{model.name} speaks 1 to {have} codebooks, not {codebooks}")
     return codebooks

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from duologue.engine.backend import FEW, SMALL, one_thread
 from duologue.engine.options import DEFAULT, Options
-from duologue.interfaces import Conditions, Listened, Streams, Unguided, pause_heads, spread
+from duologue.interfaces import Conditions, Listened, Streams, Unguided, channels, pause_heads, spread
 from duologue.lm.model import NO_INPUT, TO_GENERATE
 from duologue.lm.sampling import Sampling
 from duologue.lm.step import StepOutput, Thought, init_state, listen, restart, speak, tell
@@ -53,7 +53,8 @@ def _opened(
 def _warm_up(streams: Streams, model: Model) -> None:
     """Run one step with no active slot: the first step packs the weights, and takes as long as forty others."""
     lm, slots, nobody_B = model.files.config.lm, streams.slots, np.zeros(streams.slots, bool)
-    streams.encode(np.zeros((slots, model.codec_config.frame_size), np.float32), nobody_B)
+    if lm.heard:
+        streams.encode(np.zeros((slots, model.codec_config.frame_size), np.float32), nobody_B)
     streams.listen(np.full((slots, lm.heard), NO_INPUT, np.int64), nobody_B)
     said_BQ = np.full((slots, lm.depth_steps), TO_GENERATE, np.int64)
     tokens_BK = streams.speak(np.full(slots, lm.pad_id, np.int64), said_BQ, nobody_B)
@@ -74,9 +75,9 @@ class TorchStreams:
     ):
         self.slots = slots
         self._lm, self._codec = model.lm, model.codec
-        self._heads = pause_heads(model)
+        self._heads, self._channels = pause_heads(model), channels(model)
         self._small = model.device.type == "cpu" and self._lm.config.temporal.dim <= SMALL
-        self._codec_state = self._codec.init_state(slots)
+        self._codec_state = self._codec.init_state(slots * self._channels)
         guidance = None
         if unguided is not None:
             guidance = Guidance(self._condition(unguided.conditions), unguided.text)
@@ -100,7 +101,7 @@ class TorchStreams:
     ) -> None:
         mask_B = torch.zeros(self.slots, dtype=torch.bool, device=self._lm.device)
         mask_B[slot] = True
-        self._codec_state.reset(mask_B)
+        self._codec_state.reset(mask_B.repeat_interleave(self._channels))
         if self._lm.conditioning is not None:
             tell(self._lm, self._state, slot, self._condition(conditions or {}))
         restart(self._lm, self._state, mask_B)
@@ -111,7 +112,9 @@ class TorchStreams:
         return self._codec_step(self._codec.encode_step, wav_BS, exec_B)[..., 0]
 
     def decode(self, codes_BQ: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
-        return self._codec_step(self._codec.decode_step, codes_BQ.clip(min=0)[..., None], exec_B)
+        codes_XQ = codes_BQ.clip(min=0).reshape(self.slots * self._channels, -1)
+        wav_XS = self._codec_step(self._codec.decode_step, codes_XQ[..., None], exec_B.repeat(self._channels))
+        return wav_XS.reshape(self.slots, self._channels, -1)
 
     def _codec_step(self, step: Callable[..., Tensor], x: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
         def run(slots_N: Tensor | None, given: Tensor, exec_: Tensor) -> Tensor:
@@ -124,13 +127,16 @@ class TorchStreams:
 
         return self._each(run, exec_B, x)[0]
 
-    def listen(self, heard_BQ: np.ndarray, exec_B: np.ndarray) -> Listened:
-        def run(slots_N: Tensor | None, heard: Tensor, exec_: Tensor) -> tuple[Tensor, ...]:
+    def listen(
+        self, heard_BQ: np.ndarray, exec_B: np.ndarray, allowed_BV: np.ndarray | None = None
+    ) -> Listened:
+        def run(slots_N: Tensor | None, heard: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+            allowed = None if allowed_BV is None else rest[0]
             if slots_N is None:
-                self._thought = thought = listen(self._lm, self._state, heard, exec_)
+                self._thought = thought = listen(self._lm, self._state, heard, rest[-1], allowed)
             else:
                 self._part = self._state.gather(slots_N)
-                self._thought = thought = listen(self._lm, self._part, heard)
+                self._thought = thought = listen(self._lm, self._part, heard, None, allowed)
             z_BD = thought.hidden_BD[: len(heard)]
             with torch.inference_mode():
                 pauses = [head(z_BD).float().softmax(-1)[:, 0] for head in self._lm.extra_heads][
@@ -139,7 +145,8 @@ class TorchStreams:
                 pauses_BH = torch.stack(pauses, 1) if pauses else z_BD.new_zeros(len(z_BD), 0)
                 return thought.text_B, self._lm.write_down(z_BD), pauses_BH.float(), thought.finite_B
 
-        return Listened(*self._each(run, exec_B, heard_BQ))
+        inputs = (heard_BQ,) if allowed_BV is None else (heard_BQ, allowed_BV)
+        return Listened(*self._each(run, exec_B, *inputs))
 
     def speak(
         self, text_B: np.ndarray, audio_BQ: np.ndarray, exec_B: np.ndarray, depth: bool = True
@@ -160,7 +167,7 @@ class TorchStreams:
         """Call `run` on the device, with its outputs in numpy. The time of a small model grows with the slots in a
         step, so inactive ones are left out; `run` is given those that are in."""
         device, count = self._lm.device, int(exec_B.sum())
-        part = self._small and 0 < count < self.slots
+        part = self._small and 0 < count < len(exec_B)
         slots_N = torch.from_numpy(exec_B.nonzero()[0]) if part else None
         given = [torch.from_numpy(x[exec_B] if part else x).to(device) for x in inputs]
         with one_thread(self._small and count <= FEW):

@@ -32,7 +32,8 @@ class Segment:
 
 
 class Segmenter:
-    """Groups words incrementally: a segment ends with a sentence, before a pause, or when it is long."""
+    """Groups words incrementally: a segment ends with a sentence, before a pause or another speaker, or when it is
+    long."""
 
     def __init__(self) -> None:
         self._words: list[Word] = []
@@ -51,7 +52,8 @@ class Segmenter:
     def _apart(self, word: Word) -> bool:
         wide = sum(len(w.text) + 1 for w in self._words) + len(word.text) > WIDEST
         long = word.end - self._words[0].start > LONGEST_SECONDS
-        return wide or long or word.start - self._words[-1].end > GAP_SECONDS
+        last = self._words[-1]
+        return wide or long or word.speaker != last.speaker or word.start - last.end > GAP_SECONDS
 
 
 def segments(words: Iterable[Word]) -> list[Segment]:

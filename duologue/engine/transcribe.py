@@ -8,6 +8,7 @@ import numpy as np
 
 from duologue.audio.files import mono, open_audio
 from duologue.engine.options import DEFAULT, Options
+from duologue.engine.prompt import Prompt
 from duologue.engine.recognise import Heard, Hearing, Recogniser
 from duologue.engine.words import FRAME_SECONDS
 from duologue.errors import InputError
@@ -29,6 +30,7 @@ class Transcript:
     error: str | None = None
 
     def add(self, heard: Heard, prefix: float) -> None:
+        """`prefix`: seconds that the model heard before the recording."""
         self.text += heard.text
         self.words += heard.words
         if heard.pause:
@@ -65,26 +67,27 @@ def transcribe(
     slots: int = 1,
     options: Options = DEFAULT,
     on_heard: Callable[[str, Heard], object] = lambda name, heard: None,
+    prompt: Prompt | None = None,
 ) -> Iterator[Transcript]:
-    """Transcripts of recordings, in their order, `slots` recordings at a time. A recording that turns out to be damaged
-    has an `error`. `on_heard(name, heard)` is called with what each frame added. Raises InputError for a file that
-    cannot be opened, before any is heard."""
+    """Transcripts of recordings, in their order, `slots` recordings at a time, each after the same prompt. A recording
+    that turns out to be damaged has an `error`. `on_heard(name, heard)` is called with what each frame added. Raises
+    InputError for a file that cannot be opened, before any is heard."""
     for path in paths:
         open_audio(path)
     recogniser = Recogniser(model, max(1, min(slots, len(paths))), options)
-    rate, prefix = model.codec_config.sample_rate, recogniser.config.prefix
+    rate = model.codec_config.sample_rate
     waiting = list(paths)[::-1]
     going: list[_Source] = []
     while waiting or going:
         while waiting and sum(not s.hearing.ended for s in going) < recogniser.slots:
-            going.append(_Source(waiting.pop(), recogniser.open(), rate))
+            going.append(_Source(waiting.pop(), recogniser.open(prompt=prompt), rate))
         for source in going:
             if not source.hearing.ended:
                 source.feed()
         by_hearing = {id(source.hearing): source for source in going}
         for hearing, heard in recogniser.tick():
             source = by_hearing[id(hearing)]
-            source.transcript.add(heard, prefix)
+            source.transcript.add(heard, source.hearing.config.prefix)
             on_heard(source.transcript.name, heard)
         while going and going[0].hearing.ended:
             source = going.pop(0)

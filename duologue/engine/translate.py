@@ -87,7 +87,7 @@ class Translation:
         if (tokens_BK < 0).any():
             return None
         token = int(tokens_BK[0, 0])
-        wav_S = streams.decode(tokens_BK[:, 1:], HEAR)[0]
+        wav_S = streams.decode(tokens_BK[:, 1:], HEAR)[0, 0]
         return Spoken(token, self._text.push(token), wav_S, self._over and token == EOS)
 
 

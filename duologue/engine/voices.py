@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from duologue.audio.files import read_mono
 from duologue.engine.script import FRAME_RATE
 from duologue.errors import InputError
-from duologue.interfaces import Conditions
+from duologue.interfaces import Conditions, channels
 from duologue.weights import Model
 from duologue.weights.files import Missing, download
 
@@ -33,6 +33,7 @@ class SpeechConfig:
     speakers: bool = False  # it takes two voices, whose turns alternate
     distilled: bool = False  # guidance is a condition
     prefixed: bool = False  # the voice is a recording as a prompt
+    channels: int = 1  # of sound: 2 if each speaker has codebooks of its own
     max_speakers: int = 5
 
     @staticmethod
@@ -48,6 +49,7 @@ class SpeechConfig:
                 "speaker_wavs" in names,
                 "cfg" in names,
                 "speaker_wavs" not in names,
+                channels(model),
                 int(task.get("max_speakers", 5)),
             )
         if not lm.depth_steps or not lm.heard or lm.conditioning.conditioners:
@@ -87,6 +89,8 @@ def read_voice(model: Model, names: Sequence[str]) -> Voice:
         if len(names) > config.max_speakers:
             raise InputError(f"{model.name} takes up to {config.max_speakers} voices, not {len(names)}")
         return Voice({SPEAKERS: _vectors(model, config, [_embedding(model, name) for name in names])})
+    if config.channels > 1:
+        raise InputError(f"{model.name} takes no recording as the voice of two speakers")
     if len(names) > 1:
         raise InputError(f"{model.name} speaks with one voice at a time")
     return Voice(prefix_QT=recorded(model, read_mono(_found(names[0], ""), model.codec_config.sample_rate)))

@@ -160,13 +160,20 @@ def step(
         return _outside(_step(lm, state, heard_BQ, running(exec_B), text_B, audio_BQ))
 
 
-def listen(lm: LM, state: StepState, heard_BQ: Tensor, exec_B: Tensor | None = None) -> Thought:
-    """The first half of `step`: hear one frame and choose its text token."""
+def listen(
+    lm: LM,
+    state: StepState,
+    heard_BQ: Tensor,
+    exec_B: Tensor | None = None,
+    allowed_BV: Tensor | None = None,
+) -> Thought:
+    """The first half of `step`: hear one frame and choose its text token, among those of `allowed_BV` (bool) if
+    given."""
     if torch.compiler.is_compiling():
         with torch.no_grad():
-            return _listen(lm, state, lm.delays_K, heard_BQ, exec_B)
+            return _listen(lm, state, lm.delays_K, heard_BQ, exec_B, allowed_BV)
     with torch.inference_mode():
-        thought = _listen(lm, state, lm.delays_K, heard_BQ, running(exec_B))
+        thought = _listen(lm, state, lm.delays_K, heard_BQ, running(exec_B), allowed_BV)
         return Thought(thought.text_B.clone(), thought.hidden_BD, thought.finite_B)
 
 
@@ -210,7 +217,14 @@ def _step(
     return _say(lm, state, delays_K, thought, said_B, audio_BQ, exec_B, True)
 
 
-def _listen(lm: LM, state: StepState, delays_K: Tensor, heard_BQ: Tensor, exec_B: Tensor | None) -> Thought:
+def _listen(
+    lm: LM,
+    state: StepState,
+    delays_K: Tensor,
+    heard_BQ: Tensor,
+    exec_B: Tensor | None,
+    allowed_BV: Tensor | None = None,
+) -> Thought:
     config, inner = lm.config, state.inner
     spoken = config.spoken
     if config.heard:
@@ -233,8 +247,11 @@ def _listen(lm: LM, state: StepState, delays_K: Tensor, heard_BQ: Tensor, exec_B
         logits_BV = _guided(lm.text_head(z_BD), state.sampling.guidance_B)
     else:
         logits_BV = lm.text_head(z_BD.chunk(2)[0])
+    finite_B = _finite(logits_BV)
+    if allowed_BV is not None:
+        logits_BV = logits_BV.masked_fill(~allowed_BV, -torch.inf)
     text_B = state.sampling.choose_text(logits_BV, state.frame_B, config.pad_id)
-    return Thought(text_B, z_BD, _finite(logits_BV))
+    return Thought(text_B, z_BD, finite_B)
 
 
 def _finite(logits_BV: Tensor) -> Tensor:

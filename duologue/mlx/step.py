@@ -163,8 +163,15 @@ def step_frame(
     return speak(lm, state, thought, said_B, audio_BQ, exec_B)
 
 
-def listen(lm: LM, state: StepState, heard_BQ: mx.array, exec_B: mx.array | None = None) -> Thought:
-    """The first half of `step`, after `state.grow()`: hear one frame and choose its text token."""
+def listen(
+    lm: LM,
+    state: StepState,
+    heard_BQ: mx.array,
+    exec_B: mx.array | None = None,
+    allowed_BV: mx.array | None = None,
+) -> Thought:
+    """The first half of `step`, after `state.grow()`: hear one frame and choose its text token, among those of
+    `allowed_BV` (bool) if given."""
     config, inner = lm.config, state.inner
     spoken = config.spoken
     delays_K = mx.array(config.delays)
@@ -188,8 +195,11 @@ def listen(lm: LM, state: StepState, heard_BQ: mx.array, exec_B: mx.array | None
         logits_BV = _guided(lm.text_head(z_BD), state.sampling.guidance_B)
     else:
         logits_BV = lm.text_head(z_BD[: len(z_BD) // 2])
+    finite_B = _finite(logits_BV)
+    if allowed_BV is not None:
+        logits_BV = mx.where(allowed_BV, logits_BV, -mx.inf)
     text_B = state.sampling.choose_text(logits_BV, state.frame_B, config.pad_id)
-    return Thought(text_B, z_BD, _finite(logits_BV))
+    return Thought(text_B, z_BD, finite_B)
 
 
 def _finite(logits_BV: mx.array) -> mx.array:

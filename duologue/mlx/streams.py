@@ -5,7 +5,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from duologue.interfaces import Conditions, Listened, Unguided, pause_heads
+from duologue.interfaces import Conditions, Listened, Unguided, channels, pause_heads
 from duologue.lm.sampling import Sampling
 from duologue.mlx.load import Quantize, load_codec, load_lm
 from duologue.mlx.step import Thought, init_state, listen, restart, speak, tell
@@ -28,8 +28,8 @@ class MLXStreams:
     ):
         self.slots = slots
         self._codec, self._lm = load_codec(model), load_lm(model, dtype, quantize)
-        self._heads = pause_heads(model)
-        self._codec_state = self._codec.init_state(slots)
+        self._heads, self._channels = pause_heads(model), channels(model)
+        self._codec_state = self._codec.init_state(slots * self._channels)
         guidance = None
         if unguided is not None:
             guidance = Guidance(self._condition(unguided.conditions), unguided.text)
@@ -51,7 +51,7 @@ class MLXStreams:
         self, slot: int, sampling: Sampling, conditions: Conditions | None = None, null_until: int = 0
     ) -> None:
         mask_B = mx.array([i == slot for i in range(self.slots)])
-        self._codec_state.reset(mask_B)
+        self._codec_state.reset(mx.repeat(mask_B, self._channels))
         if self._lm.conditioning is not None:
             tell(self._lm, self._state, slot, self._condition(conditions or {}))
         restart(self._lm, self._state, mask_B)
@@ -64,10 +64,15 @@ class MLXStreams:
         mx.eval(codes_BQT, self._codec_state.encode.arrays())
         return np.array(codes_BQT[..., 0]).astype(np.int64)
 
-    def listen(self, heard_BQ: np.ndarray, exec_B: np.ndarray) -> Listened:
+    def listen(
+        self, heard_BQ: np.ndarray, exec_B: np.ndarray, allowed_BV: np.ndarray | None = None
+    ) -> Listened:
         self._state.grow()
-        heard = mx.array(heard_BQ.astype(np.int32))
-        self._thought = listen(self._lm, self._state, heard, mx.array(exec_B))
+        heard, allowed = (
+            mx.array(heard_BQ.astype(np.int32)),
+            None if allowed_BV is None else mx.array(allowed_BV),
+        )
+        self._thought = listen(self._lm, self._state, heard, mx.array(exec_B), allowed)
         z_BD = self._thought.hidden_BD[: self.slots]
         heads = self._lm.extra_heads[: self._heads]
         pauses = [mx.softmax(head(z_BD).astype(mx.float32), -1)[:, 0] for head in heads]
@@ -87,7 +92,8 @@ class MLXStreams:
         return np.array(out.tokens_BK).astype(np.int64)
 
     def decode(self, codes_BQ: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
-        codes_BQT = mx.array(np.maximum(codes_BQ, 0).astype(np.int32))[..., None]
-        wav_BS = self._codec.decode_step(self._codec_state, codes_BQT, mx.array(exec_B))
-        mx.eval(wav_BS, self._codec_state.decode.arrays())
-        return np.array(wav_BS)
+        codes_XQ = np.maximum(codes_BQ, 0).astype(np.int32).reshape(self.slots * self._channels, -1)
+        exec_X = mx.array(exec_B.repeat(self._channels))
+        wav_XS = self._codec.decode_step(self._codec_state, mx.array(codes_XQ)[..., None], exec_X)
+        mx.eval(wav_XS, self._codec_state.decode.arrays())
+        return np.array(wav_XS).reshape(self.slots, self._channels, -1)

@@ -25,10 +25,14 @@ WHOLE = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III")}
 MEDIA = {
     "mp3": "audio/mpeg",
     "opus": "audio/ogg",
+    "aac": "audio/aac",
     "flac": "audio/flac",
     "wav": "audio/wav",
     "pcm": "audio/pcm",
 }
+
+
+NEEDS_PYAV = {"aac"}
 
 
 class TooBig(InputError):
@@ -79,12 +83,42 @@ def _read(path: Path, rate: int) -> np.ndarray:
     return np.concatenate(blocks)
 
 
+class AacWriter:
+    """Encodes mono sound to AAC in ADTS frames, as browsers and FFmpeg play it. Needs PyAV."""
+
+    def __init__(self, rate: int):
+        import av
+
+        self._buffer = io.BytesIO()
+        self._container = av.open(self._buffer, "w", format="adts")
+        self._stream = self._container.add_stream("aac", rate=rate, layout="mono")
+        self._new_frame, self._rate = av.AudioFrame.from_ndarray, rate
+
+    def push(self, wav_S: np.ndarray) -> bytes:
+        frame = self._new_frame(np.ascontiguousarray(wav_S[None], np.float32), "fltp", "mono")
+        frame.sample_rate = self._rate
+        self._container.mux(self._stream.encode(frame))
+        return self._taken()
+
+    def finish(self) -> bytes:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        data = self._buffer.getvalue()
+        self._buffer.seek(0)
+        self._buffer.truncate()
+        return data
+
+
 class Encoder:
-    """Encodes speech incrementally: pcm and opus at once, flac and mp3 in the blocks of their encoder."""
+    """Encodes speech incrementally: pcm and opus at once; aac, flac and mp3 in the blocks of their encoder."""
 
     def __init__(self, form: str, rate: int):
         self._form, self._rate = form, rate
         self._opus = OpusWriter(rate) if form == "opus" else None
+        self._aac = AacWriter(rate) if form == "aac" else None
         self._buffer, self._sent = io.BytesIO(), 0
         self._file: soundfile.SoundFile | None = None
         if form in WHOLE:
@@ -97,6 +131,8 @@ class Encoder:
         """The bytes of a frame; perhaps none yet."""
         if self._opus is not None:
             return self._opus.push(wav_S)
+        if self._aac is not None:
+            return self._aac.push(wav_S)
         if self._file is None:
             return Pcm16.write(wav_S)
         self._file.write(wav_S)
@@ -104,6 +140,8 @@ class Encoder:
 
     def finish(self) -> bytes:
         """The last bytes."""
+        if self._aac is not None:
+            return self._aac.finish()
         if self._file is None:
             return b""
         self._file.close()

@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -15,7 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from duologue.engine.batcher import Busy
 from duologue.engine.subtitles import as_json, segments, srt, vtt
 from duologue.errors import InputError
-from duologue.serve.audio_files import LARGEST, MEDIA, Encoder, TooBig, limited, received_sound
+from duologue.serve.audio_files import LARGEST, MEDIA, NEEDS_PYAV, Encoder, TooBig, limited, received_sound
 from duologue.serve.moshi_messages import wav_header
 from duologue.serve.speech import Ears, Failed, Listening, Mouth, Speaking
 from duologue.types import Word
@@ -216,6 +217,12 @@ def _wanted(body: bytes) -> _Wanted:
         raise Refused(f"input is at most {LONGEST_TEXT} characters long", "input")
     if form not in MEDIA:
         raise Refused(f"response_format is one of {', '.join(MEDIA)}, not {form!r}", "response_format")
+    if form in NEEDS_PYAV and find_spec("av") is None:
+        raise Refused(
+            f"response_format {form} needs PyAV in the server: pip install 'duologue[formats]'; without it there are "
+            f"{', '.join(name for name in MEDIA if name not in NEEDS_PYAV)}",
+            "response_format",
+        )
     if isinstance(speed, bool) or not isinstance(speed, int | float) or not SPEEDS[0] <= speed <= SPEEDS[1]:
         raise Refused(f"speed is a number from {SPEEDS[0]} to {SPEEDS[1]:g}", "speed")
     return _Wanted(text, form, events, voice if isinstance(voice, str) else None, float(speed))

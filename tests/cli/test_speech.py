@@ -88,6 +88,8 @@ class TestTranscribe:
         assert "name no recordings" in refused(capsys, "transcribe", QUESTION, "--live")
         assert "from 1 up" in refused(capsys, "transcribe", QUESTION, "--batch", "0")
         assert "for recordings" in refused(capsys, "transcribe", "--live", "--srt")
+        assert "takes no prompt" in refused(capsys, "transcribe", QUESTION, "--prompt-audio", QUESTION)
+        assert "--prompt-audio" in refused(capsys, "transcribe", QUESTION, "--prompt", "Loonah")
 
     def test_live_it_listens_until_it_is_stopped(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

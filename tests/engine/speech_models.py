@@ -12,6 +12,7 @@ import torch
 from duologue import presets
 from duologue.codec import Codec
 from duologue.config import CodecConfig
+from duologue.interfaces import channels
 from duologue.lm import LM
 from duologue.weights import Model
 from duologue.weights.files import ModelFiles
@@ -24,10 +25,14 @@ SPEECH = golden.FOLDER / "speech"
 
 
 class GoldenModel(Model):
-    """A language model of `tests/golden`, with `Letters` or another tokenizer."""
+    """A language model of `tests/golden`, with `Letters` or another tokenizer. `multistream`: its codebooks are two
+    speakers'."""
 
-    def __init__(self, case: str, tokenizer: Any = None):
-        config = model_config(json.loads((golden.FOLDER / case / "config.json").read_text()))
+    def __init__(self, case: str, tokenizer: Any = None, multistream: bool = False):
+        values = json.loads((golden.FOLDER / case / "config.json").read_text())
+        if multistream:
+            values["tts_config"]["multistream"] = True
+        config = model_config(values)
 
         def find(name: str) -> Path:
             return golden.FOLDER / case / name
@@ -38,7 +43,7 @@ class GoldenModel(Model):
     @property
     def codec_config(self) -> CodecConfig:
         tiny, lm = presets.tiny_codec(), self.files.config.lm
-        books = max(lm.depth_steps, lm.heard)
+        books = max(lm.depth_steps, lm.heard) // channels(self)
         quantizer = replace(tiny.quantizer, entries=lm.card, codebooks=books)
         return replace(tiny, codebooks=books, quantizer=quantizer)
 

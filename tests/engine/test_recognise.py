@@ -1,6 +1,7 @@
 """Speech recognition against the reference's (`tests/golden/make_speech.py`), and against itself."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.testing import assert_close
 
 from duologue.audio.files import read_mono
 from duologue.engine.options import Options
+from duologue.engine.prompt import Prompt, PromptTokens
 from duologue.engine.recognise import DelayedWords, Heard, Hearing, Recogniser, RecognitionConfig
 from duologue.errors import InputError
 from duologue.lm.sampling import Sampling
@@ -18,6 +20,7 @@ from duologue.types import Word
 from duologue.weights import load
 from duologue.weights.model import ASSETS
 from tests.engine.speech_models import SPEECH, GoldenModel
+from tests.golden.speech_cases import PROMPT
 
 RATE, FRAME_SIZE = 24_000, 1920
 TOKENIZER = load("tiny").tokenizer
@@ -58,8 +61,8 @@ def test_it_writes_what_the_reference_writes(backend: Any) -> None:
     tokens: list[np.ndarray] = []
     inner = streams.listen
 
-    def listen(heard_BQ: np.ndarray, exec_B: np.ndarray) -> Any:
-        tokens.append((out := inner(heard_BQ, exec_B)).text_B)
+    def listen(*given: Any) -> Any:
+        tokens.append((out := inner(*given)).text_B)
         return out
 
     streams.listen = listen  # pyright: ignore[reportAttributeAccessIssue]
@@ -75,6 +78,69 @@ def test_it_writes_what_the_reference_writes(backend: Any) -> None:
     assert torch.equal(text_BS, io["stt.text"].long()) and set(slots) == {0, 1}
     for slot in (0, 1):
         assert_close(torch.tensor(pauses[slot]), io["stt.pauses"][slot].T, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("backend", ["torch", "mlx"])
+def test_after_a_prompt_it_writes_what_the_reference_writes(backend: Any) -> None:
+    """On the same codes, in the second of two slots: the other has no prompt, and writes what it likes."""
+    if backend == "mlx":
+        pytest.importorskip("mlx.core")
+    io = load_file(SPEECH / "io.safetensors")
+    codes_TBQ = io["prompt.codes"].numpy().astype(np.int64).transpose(2, 0, 1).repeat(2, 1)
+    recogniser = Recogniser(model(), 2, Options(backend))
+    streams, frames = recogniser._streams, iter(codes_TBQ)
+    streams.encode = lambda wav_BS, exec_B: next(frames)  # pyright: ignore[reportAttributeAccessIssue]
+    tokens: list[np.ndarray] = []
+    inner = streams.listen
+
+    def listen(*given: Any) -> Any:
+        tokens.append((out := inner(*given)).text_B)
+        return out
+
+    streams.listen = listen  # pyright: ignore[reportAttributeAccessIssue]
+    free, prompted = (recogniser.open(Sampling.greedy()) for _ in range(2))
+    prompted.prompt = PromptTokens(SimpleNamespace(encode=lambda text: PROMPT), "said")  # pyright: ignore
+    prompted._first = len(codes_TBQ) + 2
+    for hearing in (free, prompted):
+        hearing.push(np.zeros(FRAME_SIZE * len(codes_TBQ), np.float32))
+    while recogniser.busy:
+        list(recogniser.tick())
+    text_BS = torch.from_numpy(np.stack(tokens, 1))
+    assert torch.equal(text_BS[prompted.slot], io["prompt.text"][0].long())
+    assert not prompted.prompt.pending
+    assert not torch.equal(text_BS[free.slot], text_BS[prompted.slot])
+
+
+def test_what_is_told_after_a_prompt_is_of_the_recording() -> None:
+    """Its text and its times are not those of the prompt; a prompt that is not written by then is given up."""
+    recogniser, said_S, prompt_S = Recogniser(model(), 2), sound(4.0, 5), sound(1.3, 6)
+    hearing = recogniser.open(prompt=Prompt(prompt_S))
+    hearing.prompt = PromptTokens(SimpleNamespace(encode=lambda text: [*range(5, 25)]), "said")  # pyright: ignore
+    allowed, inner = [], recogniser._allowed
+
+    def allow(due: list[Hearing]) -> Any:
+        allowed.append(inner(due))
+        return allowed[-1]
+
+    recogniser._allowed = allow  # pyright: ignore[reportAttributeAccessIssue]
+    hearing.push(said_S)
+    hearing.finish()
+    heard = []
+    while recogniser.busy:
+        heard += [one for _, one in recogniser.tick()]
+    first = 17 + int(0.5 * 12.5) + 1  # frames of the prompt and the model's delay, and the doubled frame
+    assert not any(h.text or h.words or h.began or h.pause for h in heard[: first - 1])
+    assert any(h.text for h in heard[first - 1 :])
+    assert all(a is not None and a.sum(1).tolist().count(3) == 1 for a in allowed[:2])
+    assert allowed[first] is None
+    words = [word for h in heard for word in h.words]
+    assert words
+    assert all(0 <= w.start <= w.end <= 4.0 + 1.6 for w in words)
+    before = 17 * 0.08 + 0.8
+    assert hearing.config.prefix == pytest.approx(before)
+    assert (
+        len(heard) == 1 + int((before + 4.0 + 1.5) / 0.08) + 1 + 1
+    )  # as without a prompt, but for its frames
 
 
 def test_a_recording_is_the_same_in_pieces_and_in_company() -> None:
@@ -164,3 +230,5 @@ def test_who_cannot_hear_is_refused() -> None:
         Recogniser(load("tiny"))
     with pytest.raises(InputError, match="lm_cond does not transcribe speech"):
         Recogniser(GoldenModel("lm_cond"))
+    with pytest.raises(InputError, match="nano takes no prompt"):
+        Recogniser(load("nano")).open(prompt=Prompt(sound(1.0)))

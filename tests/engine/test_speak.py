@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from duologue.engine.options import Options
@@ -14,6 +15,7 @@ from duologue.engine.speak import Synthesiser, Utterance
 from duologue.engine.voices import Voice, read_voice
 from duologue.errors import InputError
 from duologue.lm.sampling import Sampling
+from duologue.types import AGENT, USER
 from duologue.weights import load
 from tests.engine.speech_models import SPEECH, GoldenModel
 from tests.golden.speech_cases import PREFIX_CASES, TTS_CASES
@@ -192,6 +194,51 @@ def test_a_conversationalist_says_the_text_and_stops() -> None:
     wav_S = np.concatenate([frame.wav_S for frame in spoken])
     assert np.abs(wav_S).max() > 0.05
     assert 0.5 < wav_S.size / 24_000 < 5
+
+
+@pytest.mark.parametrize("backend", ["torch", "mlx"])
+def test_two_speakers_in_two_channels(backend: Any) -> None:
+    """A model whose codebooks are of two speakers: each half decodes to a channel, in any batch."""
+    if backend == "mlx":
+        pytest.importorskip("mlx.core")
+    two = GoldenModel("lm_cond", multistream=True)
+    synthesiser = Synthesiser(two, 3, Options(backend))
+    frames, streams = [], synthesiser._streams
+    inner = streams.decode
+
+    def decode(codes_BQ: np.ndarray, exec_B: np.ndarray) -> np.ndarray:
+        if exec_B[utterance.slot]:
+            frames.append(codes_BQ[utterance.slot])
+        return inner(codes_BQ, exec_B)
+
+    streams.decode = decode  # pyright: ignore[reportAttributeAccessIssue]
+    names = [str(SPEECH / f"voice{v}.safetensors") for v in (0, 1)]
+    other, utterance = (synthesiser.open(read_voice(two, names), GREEDY) for _ in range(2))
+    for one, turns in ((other, ["Hello."]), (utterance, ["Is it you?", "It is.", "Good."])):
+        for k, turn in enumerate(turns):
+            if k:
+                one.turn()
+            one.push(turn)
+        one.finish()
+    spoken = []
+    while not utterance.ended:
+        spoken += [s for u, s in synthesiser.tick() if u is utterance]
+    wav_CS = np.concatenate([s.wav_CS for s in spoken], 1)
+    codes_QT = np.stack(frames, 1).clip(min=0)
+    assert len(codes_QT) == 8
+    for c, half in enumerate((codes_QT[:4], codes_QT[4:])):
+        with torch.no_grad():
+            alone_S = two.codec.decode(torch.from_numpy(half)[None])[0].numpy()
+        np.testing.assert_allclose(wav_CS[c], alone_S.clip(-1, 1), atol=1e-4)
+    assert not np.allclose(wav_CS[0], wav_CS[1], atol=1e-3)
+    np.testing.assert_array_equal(spoken[5].wav_S, spoken[5].wav_CS.sum(0).clip(-1, 1))
+    words = [word for s in spoken for word in s.words]
+    said = [(w.text, w.speaker) for w in words]
+    assert said == [
+        ("Is", AGENT), ("it", AGENT), ("you?", AGENT), ("It", USER), ("is.", USER), ("Good.", AGENT)
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="speaks all of its 8 codebooks"):
+        Synthesiser(two, codebooks=4)
 
 
 def test_guidance_of_each_kind_is_told_in_its_way() -> None:

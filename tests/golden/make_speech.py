@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from speech_cases import (  # pyright: ignore[reportMissingImports]
     MAX_SPEAKERS,
     PREFIX_CASES,
+    PROMPT,
     STT,
     TRANSLATION,
     TTS_CASES,
@@ -171,6 +172,30 @@ def recognised(root: Path, gaps: Gaps) -> Tensors:
     }
 
 
+def prompted(root: Path, gaps: Gaps) -> Tensors:
+    """As the published script for a prompt does it: while tokens of the prompt are left, the model may write the next
+    of them, a boundary or PAD."""
+    lm, rng = open_lm(root, "lm_heads"), torch.Generator().manual_seed(80)
+    codes, left = torch.randint(0, lm.card, (1, lm.n_q, STT["frames"]), generator=rng), list(PROMPT)
+
+    def on_logits(logits: torch.Tensor) -> None:
+        if left:
+            kept = logits[..., [0, 3, left[0]]].clone()
+            logits[:] = -torch.inf
+            logits[..., [0, 3, left[0]]] = kept
+
+    def on_text(token: torch.Tensor) -> None:
+        if left and token.item() == left[0]:
+            left.pop(0)
+
+    gen = LMGen(lm, use_sampling=False, on_text_logits_hook=on_logits, on_text_hook=on_text)
+    with torch.no_grad(), gen.streaming(1):
+        text = [gen.step(codes[..., f : f + 1])[:, 0] for f in [0, *range(STT["frames"])]]
+    print(f"  {len(PROMPT) - len(left)} of {len(PROMPT)} tokens of the prompt were written")
+    gaps.check("prompted recognition")
+    return {"prompt.codes": codes.to(torch.int16), "prompt.text": torch.cat(text, -1).to(torch.int16)}
+
+
 def main() -> None:
     root = Path(sys.argv[1])
     folder = root / "speech"
@@ -178,7 +203,7 @@ def main() -> None:
     torch.set_num_threads(1)
     gaps = Gaps()
     told, tensors = speech(root, gaps, folder)
-    tensors |= translated(root, gaps) | recognised(root, gaps)
+    tensors |= translated(root, gaps) | recognised(root, gaps) | prompted(root, gaps)
     save_file({name: t.contiguous().clone() for name, t in tensors.items()}, folder / "io.safetensors")
     (folder / "expected.json").write_text(json.dumps(told) + "\n")
 

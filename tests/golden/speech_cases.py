@@ -34,3 +34,4 @@ PREFIX_CASES: dict[str, dict[str, Any]] = {
 }
 TRANSLATION = {"guidance": 3.0, "steps": 40}
 STT = {"frames": 50, "batch": 2}
+PROMPT = [9, 17, 4]  # tokens that recognition must write first

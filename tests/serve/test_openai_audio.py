@@ -5,6 +5,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import openai
 import pytest
 import soundfile
 
+from duologue.audio.files import read_mono
 from duologue.audio.opus import OpusReader
+from duologue.serve import openai_audio
 from tests.serve.server import PATIENCE, Server, pcm
 from tests.serve.speech_server import FRAME_SIZE, RATE, speech_server
 from tests.serve.test_moshi_server import post, sound, wav_file
@@ -78,8 +81,8 @@ class TestTranscriptions:
 
 
 class TestSpeech:
-    @pytest.mark.parametrize("form", ["wav", "flac", "mp3", "opus", "pcm"])
-    def test_each_format(self, client: openai.OpenAI, form: Any) -> None:
+    @pytest.mark.parametrize("form", ["wav", "flac", "mp3", "opus", "pcm", "aac"])
+    def test_each_format(self, client: openai.OpenAI, form: Any, tmp_path: Path) -> None:
         with client.audio.speech.with_streaming_response.create(
             model="lm_cond", voice="alloy", input="It will be fine.", response_format=form
         ) as response:
@@ -91,6 +94,11 @@ class TestSpeech:
         elif form == "wav":
             assert data[:4] == b"RIFF"
             samples = np.frombuffer(data[44:], "<i2").size
+        elif form == "aac":
+            (tmp_path / "a.aac").write_bytes(data)
+            wav_S = read_mono(tmp_path / "a.aac")
+            assert np.abs(wav_S).max() > 0.001
+            samples = wav_S.size
         else:
             wav_S, rate = soundfile.read(io.BytesIO(data))
             assert rate == RATE
@@ -112,10 +120,15 @@ class TestSpeech:
         assert len(sound_bytes) % (2 * FRAME_SIZE) == 0
 
     def test_what_cannot_be_said_is_refused(self, client: openai.OpenAI) -> None:
-        for wrong in ({"input": " "}, {"input": "a" * 5000}, {"response_format": "aac"}, {"speed": 9}):
+        for wrong in ({"input": " "}, {"input": "a" * 5000}, {"response_format": "wma"}, {"speed": 9}):
             values: Any = {"model": "x", "voice": "alloy", "input": "Hello.", **wrong}
             with pytest.raises(openai.BadRequestError):
                 client.audio.speech.create(**values)
+
+    def test_aac_without_pyav(self, client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(openai_audio, "find_spec", lambda name: None)
+        with pytest.raises(openai.BadRequestError, match="needs PyAV .* there are mp3, opus, flac, wav, pcm"):
+            client.audio.speech.create(model="x", voice="alloy", input="Hello.", response_format="aac")
 
 
 def test_models(client: openai.OpenAI) -> None:
