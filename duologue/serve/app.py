@@ -143,12 +143,12 @@ class Endpoints:
 
     async def question(self, request: Request) -> Response:
         """The recording of one of the model's example questions."""
-        card, number = self._service.about.card, request.path_params["number"]
-        questions = card.questions if card else ()
-        sound = questions[number].sound if number < len(questions) else None
         if response := self.refused(request):
             return response
-        return FileResponse(sound, headers=HEADERS) if sound else PlainTextResponse("not found\n", 404)
+        card, number = self._service.about.card, int(request.path_params["number"])
+        if card is None or number >= len(card.questions) or (sound := card.questions[number].sound) is None:
+            return PlainTextResponse("not found\n", 404)
+        return FileResponse(sound, headers=HEADERS)
 
     async def healthz(self, _: Request) -> Response:
         ready = self._service.engine.ready and self._service.pool.draining is None
