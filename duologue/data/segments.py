@@ -22,9 +22,9 @@ import numpy as np
 import soxr
 
 from duologue.data.split import clip_set
-from duologue.data.text import spoken_words
 from duologue.data.voices import SAMPLE_RATE, read_clip, read_index
 from duologue.errors import InputError
+from duologue.spoken_text import spoken_words
 
 SECONDS = 30
 SEGMENT = SECONDS * SAMPLE_RATE
