@@ -1,8 +1,8 @@
 """The text normaliser: how a written text is spoken, in lower case, with numbers read out and no punctuation.
 
 `spoken_words` does plain numbers and signs, for texts that are trained on; `plain_words` reads out everything people
-write (times, money, units, sums, years), so that two writings of one sentence compare equal; `read_aloud` keeps capitals
-and punctuation, for a model that knows words but no digits.
+write (times, money, units, sums, years), so that two writings of one sentence compare equal; `read_aloud` keeps
+capitals and punctuation, for a model that knows words but no digits.
 """
 
 import re
@@ -76,10 +76,11 @@ def read_aloud(text: str) -> str:
     without a letter or digit."""
     if not any(map(str.isalnum, text)):
         return ""
-    text = re.sub(rf"([$£€])({_NUMBER})", _money, text)
+    number = r"\d+(?:,\d{3})*(?:\.\d+)?"
+    text = re.sub(rf"([$£€])({number})", _money, text)
     text = re.sub(r"(\d+)(?:st|nd|rd|th)\b", lambda match: ordinal_words(int(match[1])), text)
     text = re.sub(r"(?<=\d)[/-](?=\d)|(?<=[a-zA-Z])(?=\d)|(?<=\d)(?=[a-zA-Z])", " ", text)
-    text = re.sub(_NUMBER, lambda match: _read_number(match).strip(), text)
+    text = re.sub(number, lambda match: _read_number(match).strip(), text)
     for sign, word in _SIGNS.items():
         text = text.replace(sign, word)
     return re.sub(r" (?=[.,;:!?)])", "", " ".join(text.split()))

@@ -40,8 +40,8 @@ class Script:
     """Splits text into entries incrementally; a word is complete at white space. `<break time="0.5s"/>` is a pause.
 
     `speakers`: where the speaker changes, the first word carries a token that names one of two voices; turns alternate.
-    `between` is the minimum number of frames between words, beyond their tokens. `aloud`: numbers and signs are read out,
-    and what has no letter or digit (a dash, an emoji) is left out.
+    `between` is the minimum number of frames between words, beyond their tokens. `aloud`: numbers and signs are read
+    out, and what has no letter or digit (a dash, an emoji) is left out.
     """
 
     def __init__(self, tokenizer: Tokenizer, speakers: bool = False, between: int = 1, aloud: bool = False):
