@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,9 +35,12 @@ from duologue.serve.pool import Pool
 from duologue.serve.settings import Settings
 from duologue.serve.speech_routes import Speech
 from duologue.serve.speech_routes import routes as speech_routes
+from duologue.serve.traces import Trace
 from duologue.serve.twilio import twilio
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
     from duologue.serve.webrtc import Calls
 
 STATIC = Path(__file__).parent / "static"
@@ -67,6 +71,7 @@ class Service:
         settings: Settings,
         record: Path | None = None,
         speech: Speech | None = None,
+        tracer: "Tracer | None" = None,
     ):
         self.speech = speech or Speech()
         self.settings, self.sampling, self.name = settings, sampling, name
@@ -78,9 +83,12 @@ class Service:
             observe_answer=self.metrics.response.observe,
         )
         self.recorder = Recorder(record, tokenizer, backend.sample_rate) if record else None
-        self.pool = Pool(self.engine, settings, self.metrics, self.recorder, name, delegate_of(settings))
+        traced = None if tracer is None else partial(Trace, tracer, name, settings.replica)
+        self.pool = Pool(
+            self.engine, settings, self.metrics, self.recorder, name, delegate_of(settings), traced
+        )
         self.access = Access(settings)
-        self.lines = Lines()
+        self.lines = Lines(settings.replica)
 
     def status(self) -> dict:
         free = self.engine.backend.slots - self.engine.used

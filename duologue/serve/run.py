@@ -27,11 +27,12 @@ from duologue.serve.settings import LINGER_SECONDS, MESSAGE, PING_SECONDS, PONG_
 from duologue.serve.speech import Ears, Mouth
 from duologue.serve.speech_routes import Speech
 from duologue.serve.tls import self_signed
+from duologue.serve.traces import tracer_of_environment
 from duologue.weights import load
 
 log = logging.getLogger(__name__)
 
-FIELDS = ("conversation", "protocol", "reason", "seconds", "frames", "late", "missing", "dropped")
+FIELDS = ("conversation", "protocol", "reason", "seconds", "frames", "late", "missing", "dropped", "replica")
 
 
 def serve(
@@ -88,6 +89,7 @@ def open_service(
     voice: str | None = None,
 ) -> Service:
     """Load the models and make the service of them. Raises InputError if the model cannot do what the settings ask."""
+    tracer = tracer_of_environment()
     opened = load(model, device, lora=options.lora)
     if (settings.delegate or settings.delegate_command) and not opened.files.config.lm.writes_down_user:
         raise InputError(
@@ -95,7 +97,7 @@ def open_service(
         )
     backend = open_backend(opened, settings.sessions, options)
     speech = _speech(stt, tts, voice, device, settings.sessions, options)
-    return Service(backend, opened.tokenizer, opened.sampling, opened.name, settings, record, speech)
+    return Service(backend, opened.tokenizer, opened.sampling, opened.name, settings, record, speech, tracer)
 
 
 def _speech(

@@ -173,23 +173,27 @@ class LMStage(Stage):
         return known_BT & (torch.rand(share_BT.shape, device=share_BT.device) < share_BT)
 
     def evaluate(self) -> dict[str, float]:
-        """Perplexity of each kind of token, and how often the likeliest text token is right where a word is."""
+        """Loss of each kind of token, and how often the likeliest token is right where there is a word: of what the
+        agent says, and of what the user said."""
         sums: dict[str, list[Tensor]] = {}
-        hits = total = 0
+        right: dict[str, list[Tensor]] = {"text": [], "heard": []}
         for batch in self.valid:
             for name, (value, weight) in self.terms(batch).items():
                 sums.setdefault(name, []).append(torch.stack([value, weight]))
             z_BTD, _ = self.module.context(self._inputs(batch))
-            text_BT = batch["codes"][:, 0]
-            word_BT = (
-                (text_BT >= 0)
-                & (text_BT != self.module.config.pad_id)
-                & (text_BT != self.module.config.epad_id)
-            )
-            hits += int((self.module.text_head(z_BTD).argmax(-1) == text_BT)[word_BT].sum())
-            total += int(word_BT.sum())
+            if self.config.text:
+                right["text"].append(self._right(self.module.text_head(z_BTD), batch["codes"][:, 0]))
+            if self.config.heard:
+                right["heard"].append(self._right(self.module.extra_heads[0](z_BTD), batch["heard"]))
         totals = {name: torch.stack(values).sum(0) for name, values in sums.items()}
         result = {
             f"{name}_loss": float(total[0] / total[1]) for name, total in totals.items() if total[1] > 0
         }
-        return result | ({"text_accuracy": hits / total} if total else {})
+        words = {name: torch.cat(values).float() for name, values in right.items() if values}
+        return result | {f"{name}_accuracy": float(v.mean()) for name, v in words.items() if len(v)}
+
+    def _right(self, logits_BTV: Tensor, target_BT: Tensor) -> Tensor:
+        """Whether the likeliest token is right, for each token of a word, bool [N]."""
+        config = self.module.config
+        word_BT = (target_BT >= 0) & (target_BT != config.pad_id) & (target_BT != config.epad_id)
+        return (logits_BTV.argmax(-1) == target_BT)[word_BT]

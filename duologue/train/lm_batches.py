@@ -53,6 +53,9 @@ class LMBatchConfig:
     """Share of crops without the user's stream, so that answers depend on the text of both sides."""
     user_text_dropout: float = 0.0
     """Share of the user's tokens that it does not read, where it reads them (`LMConfig.reads_user_text`)."""
+    user_speech_only: bool = False
+    """Cut out all frames in which the user does not speak, and hide the agent. In a conversation one frame in eight has
+    a word of the user's to learn; a model that cannot read the codes yet needs them more often."""
 
     codebooks: int = 8
     """Of each speaker: rows of a conversation without sound, which has none of its own, hold nothing in so many."""
@@ -60,8 +63,9 @@ class LMBatchConfig:
     def whole(self) -> "LMBatchConfig":
         """From the start of each conversation, without dropout: for validation."""
         return LMBatchConfig(
-            4, self.frames, 1.0, self.user_text_delay, self.text_lead, codebooks=self.codebooks
-        )
+            4, self.frames, 1.0, self.user_text_delay, self.text_lead, user_speech_only=self.user_speech_only,
+            codebooks=self.codebooks,
+        )  # fmt: skip
 
 
 class LMBatches(PlacedData):
@@ -106,6 +110,10 @@ class LMBatches(PlacedData):
             sample, self.tokenizer, self.config.user_text_delay, self.config.text_lead, self.config.codebooks
         )
         read_T = misheard_row(sample, self.tokenizer, user_text_T, self.config.user_text_delay)
+        if self.config.user_speech_only:
+            spoken_T = _user_speaks(sample, rows_KT.shape[1])
+            rows_KT[: 1 + self.config.codebooks] = NO_INPUT
+            rows_KT, user_text_T, read_T = rows_KT[:, spoken_T], user_text_T[spoken_T], read_T[spoken_T]
         frames, total = self.config.frames, rows_KT.shape[1]
         start = (
             0 if rng.random() < self.config.from_start else int(rng.integers(0, max(1, total - frames // 2)))
@@ -181,6 +189,16 @@ def misheard_row(
         return user_text_T
     row = user_text_row(_user_words(words, tokenizer), len(user_text_T), user_text_delay)
     return np.array(row, np.int64)
+
+
+def _user_speaks(sample: Sample, frames: int) -> np.ndarray:
+    """Which frames belong to the user's speech, with 0.3 s before each word and 0.8 s after it, in which it is written
+    down; bool [T]."""
+    spoken_T = np.zeros(frames, bool)
+    for _, (start, end), who in sample["json"].get("alignments") or []:
+        if who == USER:
+            spoken_T[max(0, int((start - 0.3) * FRAME_RATE)) : int((end + 0.8) * FRAME_RATE)] = True
+    return spoken_T
 
 
 def _user_words(words: list[Any], tokenizer: Tokenizer) -> list[tuple[list[int], float]]:

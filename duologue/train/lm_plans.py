@@ -52,7 +52,18 @@ PLANS = {
     # the paper's pre-training (table 1)
     "text": Plan(LMLossConfig(audio=0.0, padding=1.0), lr=3e-4),
     "speech-text": Plan(LMLossConfig(semantic=100.0), lr=3e-5, depth_lr=2e-4),
-    # nano's: first only the listener, which is half of the cost, then all of it
+    # nano's: first to read the user's codes, then what to answer (half of the cost of all of it), then all of it
+    "transcribe": Plan(
+        LMLossConfig(text=0.0, audio=0.0, heard=1.0, asr_intermediate=0.5, padding=0.2),
+        lr=1e-3,
+        rows=LMBatchConfig(
+            user_frame_dropout=0.03,
+            codebook_dropout=0.3,
+            blur=0.2,
+            user_text_dropout=0.1,
+            user_speech_only=True,
+        ),
+    ),
     "listen": Plan(LMLossConfig(audio=0.0, heard=1.0, own_user_text=0.25), lr=1e-3, rows=NANO_ROWS),
     "duplex": Plan(
         LMLossConfig(

@@ -78,11 +78,11 @@ class TrainLM:
     """Train a language model on conversations, one stage after another.
 
     As in the paper: text (no sound), speech-text (one mixed stream, and text), post (two speakers), finetune (full
-    duplex), instruct. For a small model from scratch: listen (recognition and answers, without a voice), then duplex
-    (everything).
+    duplex), instruct. For a small model from scratch: transcribe (the user's speech alone), listen (recognition and
+    answers, without a voice), then duplex (everything).
     """
 
-    stage: Literal["text", "speech-text", "post", "finetune", "instruct", "listen", "duplex"]
+    stage: Literal["text", "speech-text", "post", "finetune", "instruct", "transcribe", "listen", "duplex"]
     out: Annotated[Path, arg(metavar="DIR")]
     tokenizer: Annotated[Path | None, arg(metavar="FILE.model")] = None
     """The vocabulary; by default that of --model."""

@@ -36,9 +36,10 @@ conversations valid-phrasing phrasing 20 8
 duologue data dialogues "$runs/scripts" "$runs/words" --count 5000 --seed 2 --confusions "$here/confusions.json" "${timing[@]}"
 
 train() { # STAGE and options
-    duologue train lm --shards "$runs/train-codes/shards" "$runs/words/shards" --tokenizer "$runs/text.model" \
-        --codec "$codec" --valid "$runs/valid-voice-codes/shards" "$runs/valid-phrasing-codes/shards" "$@"
+    duologue train lm --tokenizer "$runs/text.model" --codec "$codec" --shards "$runs/train-codes/shards" \
+        --valid "$runs/valid-voice-codes/shards" "$runs/valid-phrasing-codes/shards" "${@:2}" --stage "$1"
 }
-train --stage listen --out "$runs/listen" --steps 2000
-train --stage duplex --start "$runs/listen" --out "$runs/duplex" --steps 8000
-duologue train export-lm --start "$runs/duplex" --codec "$codec" --tokenizer "$runs/text.model" --out "$runs/nano" --store int8
+train transcribe --out "$runs/transcribe" --steps 2000
+train listen --start "$runs/transcribe" --out "$runs/listen" --steps 2000 --shards "$runs"/{train-codes,words}/shards
+train duplex --start "$runs/listen" --out "$runs/duplex" --steps 8000 --shards "$runs"/{train-codes,words}/shards
+duologue train export-lm --start "$runs/duplex" --codec "$codec" --tokenizer "$runs/text.model" --out "$runs/nano" --store int8 --temperature 0

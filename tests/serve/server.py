@@ -24,12 +24,19 @@ class Server:
     """Serves until `close`; `address` is host:port."""
 
     def __init__(
-        self, settings: Settings, backend=None, record=None, ping: float = 5.0, speech=None, sampling=None
+        self,
+        settings: Settings,
+        backend=None,
+        record=None,
+        ping: float = 5.0,
+        speech=None,
+        sampling=None,
+        tracer=None,
     ):
         tiny = load("tiny")
         self.backend = backend or EchoBackend(settings.sessions)
         self.service = Service(
-            self.backend, tiny.tokenizer, sampling or Sampling(), "echo", settings, record, speech
+            self.backend, tiny.tokenizer, sampling or Sampling(), "echo", settings, record, speech, tracer
         )
         self.socket = listen("127.0.0.1", 0)
         self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"

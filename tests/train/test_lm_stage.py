@@ -73,6 +73,21 @@ def test_what_nobody_wrote_down_is_not_learnt_as_silence() -> None:
         assert trained.evaluate().keys() == {"audio_loss"}
 
 
+def test_of_speech_alone_every_word_is_there() -> None:
+    sample = conversation(0)
+    words = [[" hello", [0.4, 1.2], "SPEAKER_USER"], [" yes", [1.68, 2.0], "SPEAKER_MAIN"]]
+    sample["json"]["alignments"] = [*words, [" yes", [3.2, 3.4], "SPEAKER_USER"]]
+    config = LMBatchConfig(batch=1, frames=40, from_start=1.0, user_speech_only=True)
+    assert config.whole().user_speech_only
+    crop = LMBatches(None, TOKENIZER, config).crop(sample, np.random.default_rng(0))  # type: ignore
+    spoken = [*range(1, 25), *range(36, 49)]  # 0.1 to 2.0 s, 2.9 s to the end
+    assert (crop["codes"][:9] == -1).all()  # the agent
+    assert (crop["codes"][9:, : len(spoken)] == sample["codes.npy"][1][:, spoken]).all()
+    assert (crop["codes"][9:, len(spoken) :] == -1).all()
+    assert [t for t in crop["heard"] if t > 3] == TOKENIZER.encode("hello") + TOKENIZER.encode("yes")
+    assert crop["heard"][17 - 1] == TOKENIZER.encode("hello")[0]  # 1.2 s is frame 15, two frames later
+
+
 def whole_piece(sample: dict) -> dict[str, np.ndarray]:
     batches = LMBatches(None, TOKENIZER, LMBatchConfig(batch=1, frames=40, from_start=1.0))  # type: ignore
     return batches.crop(sample, np.random.default_rng(0))
@@ -203,7 +218,7 @@ def test_learns_to_hear_and_to_speak(shards: Path) -> None:
     with torch.no_grad():
         found = trained.evaluate()
     assert found["text_loss"] < results[0]["text"]
-    assert found.keys() == {"text_loss", "audio_loss", "heard_loss", "text_accuracy"}
+    assert found.keys() == {"text_loss", "audio_loss", "heard_loss", "text_accuracy", "heard_accuracy"}
 
 
 def test_who_learns_with_a_bias_of_pad_holds_its_tongue_less_without(shards: Path) -> None:

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# nano from nothing: speech, codec, language model, figures. Every step goes on where it stopped.
+#   recipes/nano/run.sh CORPUS KOKORO WHISPER WHISPER_TINY RUNS
+# CORPUS: a folder of clip folders, created if it is not there; real people's (see duologue/data/split.py, HUMAN) may lie in
+# it; KOKORO: Kokoro-82M as ONNX, with its voices; WHISPER, WHISPER_TINY: Whisper base and tiny for CTranslate2.
+# On two cores: a day of synthesis, three days of training. RUNS/nano is the model.
+set -euo pipefail
+corpus=$1 kokoro=$2 whisper=$3 tiny=$4 runs=$5
+here="$(cd "$(dirname "$0")" && pwd)"
+export PYTHONPATH="$here/../..${PYTHONPATH:+:$PYTHONPATH}" # for recipes.nano
+mkdir -p "$corpus" "$runs"
+
+python -m recipes.nano.extra_speech agent-answers agent-more user-phrasings user-mix user-robots user-near user-eval \
+    user-robots-eval --corpus "$corpus" --kokoro "$kokoro"
+for folder in "$corpus"/{kathleen,libri-resemblyzer}; do
+    [ ! -d "$folder" ] || python "$here/label_clips.py" "$folder" --whisper "$whisper"
+done
+for folder in "$corpus"/agent* "$corpus"/user-* "$corpus"/{kathleen,libri-resemblyzer,speechocean762,alphanum}; do
+    [ ! -d "$folder" ] || duologue data align "$folder" --whisper "$whisper"
+done
+"$here/codec.sh" "$corpus" "$whisper" "$tiny" "$runs"
+"$here/lm.sh" "$corpus" "$runs/mimi.safetensors" "$runs"
+"$here/evaluate.sh" "$corpus" "$whisper" "$runs/nano" "$runs/results"
