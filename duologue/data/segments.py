@@ -23,10 +23,10 @@ import soxr
 
 from duologue.data.split import clip_set
 from duologue.data.strict_json import read_rows
-from duologue.data.text import spoken_words
 from duologue.data.voices import SAMPLE_RATE, read_clip, read_index
 from duologue.errors import InputError
 from duologue.npy import map_npy
+from duologue.spoken_text import spoken_words
 
 SECONDS = 30
 SEGMENT = SECONDS * SAMPLE_RATE

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from duologue.data.strict_json import read_rows
-from duologue.data.text import spoken_words
 from duologue.errors import InputError
 from duologue.eval.result import Result
 from duologue.lm import LM
 from duologue.lm.model import NO_INPUT
 from duologue.lm.tokenizer import Tokenizer
+from duologue.spoken_text import spoken_words
 from duologue.train.lm_text_batches import EOS
 
 Judge = Callable[[str], float]
