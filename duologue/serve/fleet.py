@@ -214,7 +214,9 @@ def serve_fleet(fleet: Fleet, settings: Settings, host: str, port: int, options:
         signal.signal(number, lambda *_: ended.set())
     print(f"{fleet.replicas} replicas of {fleet.model} listen at http://{host}:{port}", flush=True)
     ended.wait()
-    handle.broadcast("drain").results(timeout_s=settings.drain + LAST_WORDS_SECONDS)
-    if address:  # others may use the cluster
-        serve.delete(NAME)
-    ray.shutdown()
+    try:
+        handle.broadcast("drain").results(timeout_s=settings.drain + LAST_WORDS_SECONDS)
+    finally:
+        if address:  # others may use the cluster
+            serve.delete(NAME)
+        ray.shutdown()
