@@ -7,6 +7,7 @@ always complete; sizes are recorded to detect later damage. `Saver` writes it wh
 """
 
 import json
+import math
 import os
 import pickle
 import random
@@ -141,9 +142,12 @@ def load(folder: StrPath, state: Mapping[str, Any], world: World) -> dict[str, A
     tensors, _ = _split(state)
     _check_same_tensors(folder, tensors)
     _read(folder, tensors, alone=world.size == 1)
-    same = _manifest(folder)["world_size"] == world.size
-    values = json.loads((folder / f"rank-{world.rank if same else 0}.json").read_text())
-    return _join(tensors, values)
+    same = _manifest(folder).get("world_size") == world.size
+    place = folder / f"rank-{world.rank if same else 0}.json"
+    try:
+        return _join(tensors, json.loads(place.read_text()))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"cannot read the checkpoint {folder}: {place.name}: {_line(error)}") from None
 
 
 def latest(root: StrPath) -> Path | None:
@@ -249,14 +253,20 @@ class _Reader(FileSystemReader):
     """Reads a checkpoint of tensors without running code from its pickle."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        with (Path(self.path) / ".metadata").open("rb") as file:
-            try:
+        try:
+            with (Path(self.path) / ".metadata").open("rb") as file:
                 found = _Unpickler(file).load()
-            except (pickle.UnpicklingError, EOFError, AttributeError, ValueError, IndexError) as error:
-                raise InputError(f"cannot read the checkpoint {self.path}: {error}") from None
-        if any(Path(info.relative_path).name != info.relative_path for info in found.storage_data.values()):
-            raise InputError(f"cannot read the checkpoint {self.path}: it names files outside its folder")
-        found.storage_meta.load_id = self.load_id
+            places = [info.relative_path for info in found.storage_data.values()]
+            if any(Path(place).name != place for place in places):
+                raise ValueError("it names files outside its folder")
+            found.storage_meta.load_id = self.load_id
+            tensors = [t for t in found.state_dict_metadata.values() if isinstance(t, TensorStorageMetadata)]
+            size = sum(math.prod(tensor.size) * tensor.properties.dtype.itemsize for tensor in tensors)
+            held = sum(file.stat().st_size for file in Path(self.path).iterdir())
+            if size > held or not all(isinstance(name, str) for name in found.state_dict_metadata):
+                raise ValueError(f"it names tensors of {size} bytes, its files hold {held}")
+        except Exception as error:  # damaged pickles raise anything
+            raise InputError(f"cannot read the checkpoint {self.path}: {_line(error)}") from None
         return found
 
 
@@ -342,13 +352,19 @@ def _damage(folder: Path) -> str | None:
         for name, size in sizes.items():
             if (folder / name).stat().st_size != size:
                 return f"{name} is not of its size"
-    except (OSError, ValueError, KeyError) as error:
-        return f"{error}"
+    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return _line(error)
     return None
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / _MANIFEST).read_text())
+    try:
+        found = json.loads((folder / _MANIFEST).read_text())
+        if not isinstance(found, dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {folder / _MANIFEST}: {_line(error)}") from None
+    return found
 
 
 def _folders(root: Path) -> list[tuple[int, Path]]:

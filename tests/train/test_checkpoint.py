@@ -131,6 +131,17 @@ def test_metadata_cannot_lead_out_of_its_folder(tmp_path: Path):
         checkpoint.load_weights(folder)
 
 
+def test_tensors_larger_than_the_files_are_not_made(tmp_path: Path):
+    folder = checkpoint.save(tmp_path, 1, state(1), WORLD)
+    with (folder / ".metadata").open("rb") as file:
+        found = pickle.load(file)
+    for tensor in found.state_dict_metadata.values():
+        tensor.size = torch.Size([1 << 40])
+    (folder / ".metadata").write_bytes(pickle.dumps(found))
+    with pytest.raises(InputError, match="its files hold"):
+        checkpoint.load_weights(folder)
+
+
 def test_a_full_disk_is_an_error_that_leaves_nothing_behind(tmp_path: Path):
     good = checkpoint.save(tmp_path, 1, state(1), WORLD)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
