@@ -26,8 +26,9 @@ export class Duplex {
   static async open(manifest: Manifest, files: Record<PartName, Uint8Array>, threads: number): Promise<Duplex> {
     ort.env.wasm.wasmPaths = { mjs: new URL(loaderAddress, self.location.href).href, wasm: new URL(wasmAddress, self.location.href).href };
     ort.env.wasm.numThreads = threads;
+    ort.env.logLevel = "error";
     const sessions = {} as Record<PartName, ort.InferenceSession>;
-    for (const name of PARTS) sessions[name] = await ort.InferenceSession.create(files[name], { executionProviders: ["wasm"] });
+    for (const name of PARTS) sessions[name] = await ort.InferenceSession.create(files[name], { executionProviders: ["wasm"], logSeverityLevel: 3 });
     const duplex = new Duplex(manifest, sessions);
     await duplex.restart();
     return duplex;
