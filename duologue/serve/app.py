@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,9 +37,12 @@ from duologue.serve.pool import Pool
 from duologue.serve.settings import Settings
 from duologue.serve.speech_routes import Speech
 from duologue.serve.speech_routes import routes as speech_routes
+from duologue.serve.traces import Trace
 from duologue.serve.twilio import twilio
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
     from duologue.serve.webrtc import Calls
 
 STATIC = Path(__file__).parent / "static"
@@ -71,6 +75,7 @@ class Service:
         speech: Speech | None = None,
         about: About = NOBODY,
         help: Help = NO_HELP,
+        tracer: "Tracer | None" = None,
     ):
         self.about = about
         self.speech = speech or Speech()
@@ -83,9 +88,10 @@ class Service:
             observe_answer=self.metrics.response.observe,
         )
         self.recorder = Recorder(record, tokenizer, backend.sample_rate) if record else None
-        self.pool = Pool(self.engine, settings, self.metrics, self.recorder, name, help)
+        traced = None if tracer is None else partial(Trace, tracer, name, settings.replica)
+        self.pool = Pool(self.engine, settings, self.metrics, self.recorder, name, help, traced)
         self.access = Access(settings)
-        self.lines = Lines()
+        self.lines = Lines(settings.replica)
 
     def status(self) -> dict:
         free = self.engine.backend.slots - self.engine.used
@@ -143,12 +149,12 @@ class Endpoints:
 
     async def question(self, request: Request) -> Response:
         """The recording of one of the model's example questions."""
-        card, number = self._service.about.card, request.path_params["number"]
-        questions = card.questions if card else ()
-        sound = questions[number].sound if number < len(questions) else None
         if response := self.refused(request):
             return response
-        return FileResponse(sound, headers=HEADERS) if sound else PlainTextResponse("not found\n", 404)
+        card, number = self._service.about.card, int(request.path_params["number"])
+        if card is None or number >= len(card.questions) or (sound := card.questions[number].sound) is None:
+            return PlainTextResponse("not found\n", 404)
+        return FileResponse(sound, headers=HEADERS)
 
     async def healthz(self, _: Request) -> Response:
         ready = self._service.engine.ready and self._service.pool.draining is None

@@ -31,12 +31,13 @@ from duologue.serve.settings import LINGER_SECONDS, MESSAGE, PING_SECONDS, PONG_
 from duologue.serve.speech import Ears, Mouth
 from duologue.serve.speech_routes import Speech
 from duologue.serve.tls import EVERYWHERE, lan_address, qr_code, self_signed
+from duologue.serve.traces import tracer_of_environment
 from duologue.weights import Model, load
 from duologue.weights.reference import ReferenceTokenizer, load_encoder
 
 log = logging.getLogger(__name__)
 
-FIELDS = ("conversation", "protocol", "reason", "seconds", "frames", "late", "missing", "dropped")
+FIELDS = ("conversation", "protocol", "reason", "seconds", "frames", "late", "missing", "dropped", "replica")
 
 
 def serve(
@@ -105,6 +106,7 @@ def open_service(
     voice: str | None = None,
 ) -> Service:
     """Load the models and make the service of them. Raises InputError if the model cannot do what the settings ask."""
+    tracer = tracer_of_environment()
     opened = load(model, device, lora=options.lora)
     card = read_card(opened.files)
     lm = opened.files.config.lm
@@ -134,6 +136,7 @@ def open_service(
         speech,
         about,
         help,
+        tracer,
     )
 
 

@@ -36,6 +36,7 @@ class Server:
         sampling=None,
         about=NOBODY,
         help=None,
+        tracer=None,
     ):
         tiny = load("tiny")
         self.backend = backend or EchoBackend(settings.sessions)
@@ -49,6 +50,7 @@ class Server:
             speech,
             about,
             help or Help(delegate_of(settings)),
+            tracer,
         )
         self.socket = listen("127.0.0.1", 0)
         self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
