@@ -93,7 +93,7 @@ export const noModel = trouble(
 export function loading(done: number): Notice {
   const percent = Math.floor(100 * done);
   return percent < 100
-    ? info("loading", `Fetching the model: ${percent} %`, "It comes once and stays in your browser. Then no sound leaves this computer.")
+    ? info("loading", `Fetching the model: ${percent} %`, "It comes once and stays in your browser. No sound leaves this computer.")
     : info("loading", "Starting the model", "A few seconds more.");
 }
 
