@@ -27,7 +27,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from duologue.audio.files import read_mono
 from duologue.config import LMConfig
-from duologue.data.text import spoken_words
 from duologue.engine.recognise import Recogniser
 from duologue.engine.speak import Synthesiser
 from duologue.engine.words import FRAME_SECONDS
@@ -35,6 +34,7 @@ from duologue.eval.speech import Recognizer, word_error_rate
 from duologue.lm import LM, Sampling
 from duologue.lm.condition import Condition
 from duologue.lm.step import init_state, step
+from duologue.spoken_text import spoken_words
 from duologue.weights import load
 from duologue.weights.published import model_config
 from tests.weights import published

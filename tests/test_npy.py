@@ -6,7 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from duologue.npy import parse_npy
+from duologue import npy as module
+from duologue.npy import map_npy, parse_npy, read_npz
 
 
 def npy(array: np.ndarray, version=None) -> bytes:
@@ -59,3 +60,28 @@ def test_a_shape_that_is_not_there_costs_no_memory(shape):
 def test_other_kinds_are_refused(dtype):
     with pytest.raises(ValueError, match="npy"):
         parse_npy(npy(np.arange(3, dtype="<i8")).replace(b"<i8", dtype))
+
+
+@pytest.mark.parametrize("array", ARRAYS)
+def test_a_mapped_file_is_the_same(tmp_path, array):
+    np.save(tmp_path / "x.npy", array)
+    mapped = map_npy(tmp_path / "x.npy")
+    np.testing.assert_array_equal(mapped, array)
+    assert mapped.dtype == array.dtype
+
+
+def test_what_is_mapped_is_as_long_as_it_claims(tmp_path):
+    (tmp_path / "x.npy").write_bytes(npy(np.arange(3)) + b"\0")
+    with pytest.raises(ValueError, match="claims the shape"):
+        map_npy(tmp_path / "x.npy")
+
+
+def test_an_archive_is_read_within_its_limit(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "x.npz", a=np.arange(4), b=np.zeros(1 << 12))
+    a, b = read_npz(tmp_path / "x.npz", "a", "b")
+    assert a.tolist() == [0, 1, 2, 3] and len(b) == 1 << 12
+    monkeypatch.setattr(module, "LARGEST", dict.fromkeys(module.LARGEST, 1 << 12))
+    with pytest.raises(ValueError, match="too large"):
+        read_npz(tmp_path / "x.npz", "a", "b")
+    with pytest.raises(ValueError, match="c.npy"):
+        read_npz(tmp_path / "x.npz", "c")

@@ -81,11 +81,14 @@ def chat_url(url: str) -> str:
     return f"{schemes[parts.scheme]}://{parts.netloc}{path}?{query}"
 
 
-async def call(url: str, frames: AsyncIterator[np.ndarray], key: str, listener: Listener) -> None:
+async def call(
+    url: str, frames: AsyncIterator[np.ndarray], key: str, listener: Listener, starts_over: bool = False
+) -> None:
     """Say frames (float32 `[1920]` at 24 kHz) as they come, to their end, and listen meanwhile. They are asked for
-    once the server listens. A connection that is lost is made again, and the conversation goes on where it was. Raises
-    InputError if the server cannot be reached or turns us away."""
-    line = _Line(url, key, listener)
+    once the server listens. A connection that is lost is made again, and the conversation goes on where it was; if the
+    server has lost it, a new one begins with `starts_over`. Raises InputError if the server cannot be reached or turns
+    us away."""
+    line = _Line(url, key, listener, starts_over)
     try:
         listening = asyncio.create_task(line.listen())
         opened = asyncio.create_task(line.started.wait())
@@ -106,10 +109,10 @@ async def call(url: str, frames: AsyncIterator[np.ndarray], key: str, listener: 
 class _Line:
     """What goes out and what comes in, over one connection after another."""
 
-    def __init__(self, url: str, key: str, listener: Listener):
-        self._url = chat_url(url)
+    def __init__(self, url: str, key: str, listener: Listener, starts_over: bool):
+        self._url, self._starts_over = chat_url(url), starts_over
         self._headers = {"Authorization": f"Bearer {key}"} if key else None
-        self._listener, self._reader = listener, OpusReader()
+        self._listener, self._reader, self._writer = listener, OpusReader(), OpusWriter()
         self.started = asyncio.Event()
         self.error = ""
         self._link: ClientConnection | None = None
@@ -124,9 +127,8 @@ class _Line:
     # Out
 
     async def speak(self, frames: AsyncIterator[np.ndarray]) -> None:
-        writer = OpusWriter()
         async for frame_S in frames:
-            await self._send(bytes([Kind.AUDIO]) + writer.push(frame_S))
+            await self._send(bytes([Kind.AUDIO]) + self._writer.push(frame_S))
             self._said += 1
             if self._ours and self._said % 12 == 0:
                 played = max(0, self._heard - round(self._listener.waiting / FRAME_SECONDS))
@@ -153,45 +155,61 @@ class _Line:
 
     async def listen(self) -> None:
         """Take what comes until the conversation is over."""
-        url, lost = self._url + ("" if "resume=" in self._url else "&resume=1"), 0.0
+        url = first = self._url + ("" if "resume=" in self._url else "&resume=1")
+        lost = 0.0
         while not self._closed:
             try:
                 async with connect(
                     url, additional_headers=self._headers, compression=None, max_size=None
                 ) as link:
-                    await self._converse(link)
-                if link.close_code in OVER or not self._token:
+                    goes_on = await self._converse(link)
+                if goes_on and (link.close_code in OVER or not self._token):
                     return
             except (InvalidHandshake, OSError, TimeoutError):
-                if not self._token or time.monotonic() > lost + AWAY_SECONDS:
+                if not self.started.is_set() or time.monotonic() > lost + AWAY_SECONDS:
                     raise
             lost = time.monotonic() if self._link is not None else lost
             self._link = None
             await asyncio.sleep(BETWEEN_SECONDS)
-            url = f"{self._url}&resume={self._token}&received={self._received}"
+            url = f"{self._url}&resume={self._token}&received={self._received}" if self._token else first
 
-    async def _converse(self, link: ClientConnection) -> None:
-        """Everything that comes over one connection."""
+    async def _converse(self, link: ClientConnection) -> bool:
+        """Everything that comes over one connection. Returns whether it was the conversation that we wanted."""
         with contextlib.suppress(WebSocketException):
-            if self._token:
-                await self._go_on(link)
+            if not await self._go_on(link):
+                return not self._starts_over
             self._link = link
             async for message in link:
                 assert isinstance(message, bytes)
                 self._received += message[0] != Kind.PING
                 self._take(message[0], message[1:])
+        return True
 
-    async def _go_on(self, link: ClientConnection) -> None:
-        """Send again what has not arrived."""
-        first = await link.recv()
-        assert isinstance(first, bytes)
-        if first[0] != Kind.EVENT:
-            self.error, self._closed = first[1:].decode(errors="replace"), True
-            return
-        arrived = json.loads(first[1:])["received"]
+    async def _go_on(self, link: ClientConnection) -> bool:
+        """Send again what has not arrived. Returns whether the server still has our conversation."""
+        arrived = 0
+        if self._token:
+            first = await link.recv()
+            assert isinstance(first, bytes)
+            if first[0] != Kind.EVENT:
+                self._over(first[1:].decode(errors="replace"))
+                return False
+            arrived = json.loads(first[1:])["received"]
         while arrived < self._sent_all:
             await link.send(self._sent[arrived - self._sent_all])
             arrived += 1
+        return True
+
+    def _over(self, text: str) -> None:
+        """The server does not have our conversation any more."""
+        if not self._starts_over:
+            self.error, self._closed = text, True
+            return
+        self._listener.event({"type": "over", "text": text})
+        self._token, self._reader, self._writer = "", OpusReader(), OpusWriter()
+        self._sent.clear()
+        self._sent_all = self._received = self._said = self._heard = 0
+        self._answered.set()
 
     def _take(self, kind: int, payload: bytes) -> None:
         listener = self._listener
@@ -245,7 +263,7 @@ async def call_live(url: str, key: str) -> None:
             Devices(lambda wav_S: loop.call_soon_threadsafe(put, wav_S), HOLD_SAMPLES) as devices,
             Screen() as screen,
         ):
-            await call(url, spoken(), key, _Live(devices, screen))
+            await call(url, spoken(), key, _Live(devices, screen), starts_over=True)
     except NoDevice as error:
         raise NoDevice(f"{error}; open {url} in a browser instead") from None
 
@@ -277,6 +295,8 @@ class _Live:
             self._screen.note(
                 f"The server ends the conversation in {event['in_s']:.0f} s ({event['reason']})."
             )
+        elif event["type"] == "over":
+            self._screen.note(f"{event['text']} A new one begins.")
         elif event["type"] == "round_trip":
             self._trip = event["ms"]
         elif event["type"] == "stats":

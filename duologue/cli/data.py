@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from duologue.data.manifest import Row
+    from duologue.data.runner import Engine, Stage
     from duologue.data.script import Line, Script
     from duologue.data.shards import Sample
     from duologue.data.voices import Voice
@@ -193,22 +194,33 @@ class Align:
     """cpu or cuda."""
     threads: int = 2
     """Of the CPU."""
+    ray: bool = False
+    """Align with workers of Ray."""
 
     def run(self) -> None:
-        from duologue.data import align
         from duologue.data.manifest import read_manifest
         from duologue.data.runner import run_in_place
         from duologue.data.voices import read_index
 
-        aligner = align.WhisperAligner(self.whisper, device=self.device, threads=self.threads)
-        if self.source.is_dir() and not any(self.source.rglob("*.jsonl")):
+        if self.of_clips:
             # The id of a clip is that of its item, which several clips share.
             rows = [row | {"id": str(self.source / row["file"])} for row in read_index(self.source)]
-            run_in_place(align.AlignClips(aligner), rows, self.source / "clips", label="clips")
+            errors, label = self.source / "clips", "clips"
         else:
+            rows, label = read_manifest(self.source), "recordings"
             errors = self.source / "manifest.jsonl" if self.source.is_dir() else self.source
-            stage = align.Align(aligner, both=not self.agent_only)
-            run_in_place(stage, read_manifest(self.source), errors, label="recordings")
+        engine = engine_of(self.stage, self.ray, self.device, self.threads)
+        run_in_place(self.stage(), rows, errors, label=label, engine=engine)
+
+    @property
+    def of_clips(self) -> bool:
+        return self.source.is_dir() and not any(self.source.rglob("*.jsonl"))
+
+    def stage(self) -> "Stage":
+        from duologue.data import align
+
+        aligner = align.WhisperAligner(self.whisper, device=self.device, threads=self.threads)
+        return align.AlignClips(aligner) if self.of_clips else align.Align(aligner, both=not self.agent_only)
 
 
 @dataclass(frozen=True)
@@ -255,15 +267,21 @@ class Augment:
     babble: tuple[Path, ...] = ()
     """Folders and tars of speech to make background talk of."""
     recipe: Recipe = field(default_factory=Recipe)
+    ray: bool = False
+    """Write them with workers of Ray."""
 
     def run(self) -> None:
-        from duologue.data import augment
         from duologue.data.manifest import read_manifest
         from duologue.data.runner import run
+
+        rows, engine = read_manifest(self.source), engine_of(self.stage, self.ray)
+        run(self.stage(), rows, in_folder(self.out), label="conversations", engine=engine)
+
+    def stage(self) -> "Stage":
+        from duologue.data import augment
         from duologue.data.voices import some_speech
 
-        stage = augment.Augment(self.out, self.recipe, self.seed, self.take, some_speech(self.babble))
-        run(stage, read_manifest(self.source), in_folder(self.out), label="conversations")
+        return augment.Augment(self.out, self.recipe, self.seed, self.take, some_speech(self.babble))
 
 
 @dataclass(frozen=True)
@@ -282,22 +300,29 @@ class Encode:
     """Conversations in a shard."""
     audio_only: bool = False
     """Pack recordings without a transcript too, with their sound alone: nothing is learnt of what they say."""
+    ray: bool = False
+    """Encode with workers of Ray."""
 
     def run(self) -> None:
         from duologue.data import encode
         from duologue.data.manifest import read_manifest, sidecar
         from duologue.data.runner import run
         from duologue.data.shards import write_shards
-        from duologue.weights import load
 
-        stage = encode.Encode(load(self.model, self.device).codec, self.out / "codes")
+        engine = engine_of(self.stage, self.ray, self.device)
         rows = read_manifest(self.source)
         if self.audio_only:
             rows = [row if sidecar(row["path"]).exists() else row | {"audio_only": True} for row in rows]
-        done = run(stage, rows, in_folder(self.out), label="conversations")
+        done = run(self.stage(), rows, in_folder(self.out), label="conversations", engine=engine)
         if rows and not done.rows:
             raise InputError(f"nothing could be encoded: see {self.out / 'manifest.errors'}")
         write_shards(self.out / "shards", encode.samples_of(done.rows), self.per_shard)
+
+    def stage(self) -> "Stage":
+        from duologue.data import encode
+        from duologue.weights import load
+
+        return encode.Encode(load(self.model, self.device).codec, self.out / "codes")
 
 
 @dataclass(frozen=True)
@@ -386,6 +411,14 @@ Data: TypeAlias = (
     | Annotated[Collect, subcommand("collect")]
     | Annotated[Text, subcommand("text")]
 )
+
+
+def engine_of(make: "Callable[[], Stage]", ray: bool, device: str = "cpu", cpus: int = 1) -> "Engine":
+    """Ray's workers, or this process."""
+    from duologue.data.runner import in_this_process
+    from duologue.data.workers import workers
+
+    return workers(make, cpus, device) if ray else in_this_process
 
 
 def in_folder(folder: Path) -> Path:

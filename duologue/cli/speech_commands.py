@@ -60,6 +60,8 @@ def transcribe(
     told = _prompt(opened, *prompt)
     for i, transcript in enumerate(transcripts_of(opened, sources, batch, options, on_heard, told)):
         if transcript.error is not None:
+            if len(sources) == 1:
+                raise InputError(transcript.error)
             failed += 1
             print(f"duologue: {transcript.error}", file=sys.stderr)
         elif out is not None:
@@ -145,6 +147,8 @@ def _targets(sources: Sequence[Path], out: Path | None, suffix: str) -> list[Pat
     """A file for each recording; InputError if two would be the same, or the folder cannot be written to."""
     if out is None:
         return []
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out names a folder, and {out} is a file")
     targets = [out / (source.stem + suffix) for source in sources]
     if len(set(targets)) < len(targets):
         raise InputError("two recordings have the same name: transcribe them into folders of their own")
@@ -219,8 +223,8 @@ def say(
             time.sleep(FRAME_SECONDS)
         if utterance.error is not None:
             raise InputError(f"{model}: {utterance.error}")
-        if not saying.frames:
-            raise InputError("there is nothing to say: the text is empty")
+        if not saying.words:
+            raise InputError("there is nothing to say: the text has no words")
     _report(saying, opened.name, json_target, srt_target)
 
 

@@ -38,12 +38,17 @@ class Codebook(nn.Module):
 
     def _vectors(self) -> tuple[Tensor, Tensor]:
         """The vectors `[V, D]` and half their squared lengths `[V]`; computed once until the buffers change."""
+        if torch.compiler.is_compiling():
+            return self._ratio()
         key = (self.embedding_sum.data_ptr(), self.embedding_sum._version, self.cluster_usage._version)
         if self._cache is None or self._cache[0] != key:
             with torch.inference_mode(False):  # they may be used in training
-                vectors_VD = self.embedding_sum / self.cluster_usage.clamp(min=EPSILON)[:, None]
-                self._cache = key, vectors_VD, vectors_VD.square().sum(-1) / 2
+                self._cache = key, *self._ratio()
         return self._cache[1:]
+
+    def _ratio(self) -> tuple[Tensor, Tensor]:
+        vectors_VD = self.embedding_sum / self.cluster_usage.clamp(min=EPSILON)[:, None]
+        return vectors_VD, vectors_VD.square().sum(-1) / 2
 
     def is_initialized(self) -> bool:
         return bool(self.initialized.item())
@@ -55,7 +60,7 @@ class Codebook(nn.Module):
                 return self.nearest(x_BTD.float())
         vectors_VD, half_norm_V = self._vectors()
         rows = x_BTD.numel() // x_BTD.shape[-1]
-        if rows > FEW or x_BTD.dtype != torch.float32:
+        if rows > FEW or x_BTD.dtype != torch.float32 or torch.compiler.is_compiling():
             return (x_BTD.detach() @ vectors_VD.T - half_norm_V).argmax(-1)
         if self._search is None or self._search[0] is not vectors_VD:
             self._search = vectors_VD, fastest(vectors_VD, -half_norm_V, rows)

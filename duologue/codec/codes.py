@@ -1,23 +1,14 @@
 """The codec's tokens in a file: what `duologue encode` writes and `duologue decode` reads."""
 
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 
 from duologue.errors import InputError
 from duologue.files import atomic_write, check_writable
-from duologue.npy import parse_npy
+from duologue.npy import read_npz
 from duologue.types import StrPath
-
-LARGEST = {ZIP_STORED: 1 << 29, ZIP_DEFLATED: 1 << 26}  # bytes of an array, unpacked: days of codes
-DAMAGED = (
-    AttributeError, BadZipFile, EOFError, KeyError, NotImplementedError, OSError, OverflowError, TypeError, ValueError,
-    struct.error, zlib.error,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,27 +38,17 @@ def load_codes(path: StrPath) -> Codes:
     if not Path(path).is_file():
         raise InputError(f"there is no file {path}")
     try:
-        with ZipFile(path) as file:
-            codes_QT = _array(file, "codes")
-            rates = int(_array(file, "sample_rate")), float(_array(file, "frame_rate"))
-            model = str(_array(file, "model"))
+        codes_QT, *rest = read_npz(path, "codes", "sample_rate", "frame_rate", "model")
+        rates, model = (int(rest[0]), float(rest[1])), str(rest[2])
         if not (rates[0] > 0 and 0 < rates[1] < rates[0]):
             raise ValueError("rates that are not positive numbers")
-    except DAMAGED as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{path} is damaged or not a file of codes: `duologue encode` writes one") from error
     if codes_QT.ndim != 2 or 0 in codes_QT.shape or codes_QT.dtype.kind not in "iu" or codes_QT.min() < 0:
         raise InputError(f"{path}: `codes` must be whole numbers from 0 up of shape [codebooks, frames]")
     if codes_QT.max() > np.iinfo(np.int16).max:
         raise InputError(f"{path}: its codes go up to {codes_QT.max()}, more than any codec has")
     return Codes(codes_QT.astype(np.int64), *rates, model)
-
-
-def _array(file: ZipFile, name: str) -> np.ndarray:
-    """One array of an .npz, after its size was checked."""
-    info = file.getinfo(f"{name}.npy")
-    if info.file_size > LARGEST.get(info.compress_type, -1) or info.flag_bits & 1:
-        raise ValueError(f"{name} is encrypted, too large or packed in an unusual way")
-    return parse_npy(file.read(info))
 
 
 def check_codes_path(path: StrPath) -> Path:

@@ -61,7 +61,8 @@ class FrameBlock(nn.Module):
         """The convolution for the few positions of a frame: each window, viewed in place, times the weights. (The
         kernel for many positions transposes its input first, which takes several times as long.)"""
         window_BTKC = seen_BTC.unfold(1, self.past + 1, 1).transpose(2, 3)
-        weight_KC = _upright(self.near) if torch.is_grad_enabled() else self.near_KC.get()
+        traced = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        weight_KC = _upright(self.near) if traced else self.near_KC.get()
         assert self.near.bias is not None
         return (window_BTKC * weight_KC).sum(2).add_(self.near.bias)
 

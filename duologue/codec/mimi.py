@@ -16,7 +16,7 @@ from duologue.codec.whisper import WhisperEncoder, WhisperState
 from duologue.config import CodecConfig
 from duologue.nn.attention import first_weight
 from duologue.nn.conv import CausalConv1d, CausalConvTranspose1d, ConvState, ConvTransposeState
-from duologue.nn.state import State, running
+from duologue.nn.state import State, running, without_gradients
 from duologue.nn.transformer import Transformer, TransformerState
 
 
@@ -133,7 +133,7 @@ class Codec(nn.Module):
         """Codes `[B, Q, 1]` of the next `frame_size` samples. Slots outside `exec_B` keep their state: ignore
         their codes."""
         self._check_frame(wav_BS)
-        with torch.inference_mode():
+        with without_gradients():
             inner, exec_B, wav_BS = state.encode, running(exec_B), clean(wav_BS)
             if isinstance(inner, TwoEncodersState):
                 said_BTD = self.encoder.step(inner.semantic, wav_BS, exec_B)
@@ -149,7 +149,7 @@ class Codec(nn.Module):
         """The `frame_size` samples `[B, S]` of codes `[B, Q, 1]`. Slots outside `exec_B` keep their state."""
         if codes_BQT.shape[-1] != 1:
             raise ValueError(f"one frame of codes [B, Q, 1] a step, got {tuple(codes_BQT.shape)}")
-        with torch.inference_mode():
+        with without_gradients():
             inner, exec_B = state.decode, running(exec_B)
             z_BTD = self.quantizer.decode(codes_BQT).transpose(1, 2)
             z_BTD = self.upsample.step(inner.upsample, z_BTD, exec_B)

@@ -30,7 +30,7 @@ class VoiceState(State):
 
     phase_B: Tensor
     hertz_B: Tensor
-    filters_BPF: Tensor
+    filters_BPF2: Tensor  # real and imaginary parts
     past_BPS: Tensor
     clock_B: Tensor
 
@@ -77,7 +77,7 @@ class SourceFilter(nn.Module):
         return VoiceState(
             new(batch, dtype=torch.float64),
             new(batch) + MIDDLE,
-            new(batch, 2, self.size // 2 + 1, dtype=torch.complex64),
+            new(batch, 2, self.size // 2 + 1, 2),
             new(batch, 2, self.taps - 1),
             new(batch, dtype=torch.int64),
         )
@@ -92,15 +92,14 @@ class SourceFilter(nn.Module):
             [self._pulses(state, pitch_BT, exec_B), self._noises(state, pitch_BT, exec_B)], 1
         )
         seen_BPS = torch.cat([state.past_BPS, source_BPS], -1)
-        spectrum_BTPF = torch.fft.rfft(
-            seen_BPS.unfold(-1, self.taps - 1 + self.samples, self.samples).transpose(1, 2), self.size
-        )
-        filters_BTPF = self._filters(gains_BTPF)
-        before_BTPF = torch.cat([state.filters_BPF[:, None], filters_BTPF[:, :-1]], 1)
-        both = torch.stack([before_BTPF, filters_BTPF])
-        whole = torch.fft.irfft((both * spectrum_BTPF).sum(3), self.size)
+        windows_BTPS = seen_BPS.unfold(-1, self.taps - 1 + self.samples, self.samples).transpose(1, 2)
+        spectrum_BTPF2 = parts(torch.fft.rfft(windows_BTPS, self.size))
+        filters_BTPF2 = self._filters(gains_BTPF)
+        before_BTPF2 = torch.cat([state.filters_BPF2[:, None], filters_BTPF2[:, :-1]], 1)
+        both = torch.stack([before_BTPF2, filters_BTPF2])
+        whole = torch.fft.irfft(summed_products(both, spectrum_BTPF2), self.size)
         old_BTS, new_BTS = whole[..., self.taps - 1 : self.taps - 1 + self.samples]
-        keep(state.filters_BPF, filters_BTPF[:, -1].detach(), exec_B)
+        keep(state.filters_BPF2, filters_BTPF2[:, -1].detach(), exec_B)
         keep(state.past_BPS, seen_BPS[..., -(self.taps - 1) :], exec_B)
         return torch.lerp(old_BTS, new_BTS, ramps(self.samples, old_BTS.device)[2]).flatten(1)
 
@@ -133,10 +132,27 @@ class SourceFilter(nn.Module):
         return self.noise[at_BS]
 
     def _filters(self, gains_BTPF: Tensor) -> Tensor:
-        """Of minimum phase (folded cepstrum), as spectra of `size`."""
+        """Of minimum phase (folded cepstrum), as spectra of `size`, `[B, T, P, F, 2]`."""
         cepstrum = torch.fft.irfft(gains_BTPF, self.taps) * self.fold
-        impulse = torch.fft.irfft(torch.fft.rfft(cepstrum).exp(), self.taps)
-        return torch.fft.rfft(impulse, self.size)
+        real, angle = parts(torch.fft.rfft(cepstrum)).unbind(-1)
+        gain = real.exp()
+        impulse = torch.fft.irfft(torch.complex(gain * angle.cos(), gain * angle.sin()), self.taps)
+        return parts(torch.fft.rfft(impulse, self.size))
+
+
+# Complex numbers as pairs of real ones: ONNX has no others.
+
+
+def parts(x: Tensor) -> Tensor:
+    """Real and imaginary parts of complex numbers `[...]`, `[..., 2]`."""
+    return torch.view_as_real(x)
+
+
+def summed_products(a_BTPF2: Tensor, b_BTPF2: Tensor) -> Tensor:
+    """The sums over P of products, as complex numbers `[..., F]`."""
+    a, b = a_BTPF2.unbind(-1), b_BTPF2.unbind(-1)
+    real, imaginary = a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+    return torch.complex(real.sum(-2), imaginary.sum(-2))
 
 
 def fold(taps: int) -> np.ndarray:

@@ -8,8 +8,8 @@ from itertools import accumulate
 from duologue.data.options import Situations, Timing
 from duologue.data.script import LAST_ANSWER, Item, Line, Script
 from duologue.data.speakers import SpeakerSource
-from duologue.data.text import spoken_words
 from duologue.data.timeline import Exchange, Timeline, Utterance, lay_out, pause_points
+from duologue.spoken_text import spoken_words
 
 ROOT_WEIGHT = 0.5  # of the number of lines of a topic: its weight in drawing
 FILLERS = (0, 0, 1, 1, 2, 3)  # exchanges between a user's statement and the question about it

@@ -12,13 +12,12 @@ as they are: SPEAKER_UNSAID are the words that the agent was about to say when i
 import gzip
 import json
 import math
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from duologue.data.strict_json import LARGEST, parse_json, read_json
+from duologue.data.strict_json import parse_json, read_json, read_lines
 from duologue.errors import InputError
 from duologue.files import atomic_write
 from duologue.types import StrPath, Word
@@ -58,29 +57,20 @@ def read_manifest(path: StrPath) -> list[Row]:
         return [row for one in found for row in read_manifest(one)]
     if not path.exists():
         raise InputError(f"there is no manifest {path}")
-    try:
-        return [_parse(line, path, number) for number, line in _lines(path) if line.strip()]
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is damaged or cannot be read: {error}") from None
+    return list(_rows(path))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines with their numbers; no more is in memory than may be."""
-    total, number = 0, 0
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        while line := file.readline(LARGEST + 1):
-            number += 1
-            total += len(line)
-            if len(line) > LARGEST:
-                raise InputError(f"{path}, line {number}: longer than {LARGEST >> 20} MiB")
-            if total > LARGEST_MANIFEST:
-                raise InputError(
-                    f"{path} is larger than {LARGEST_MANIFEST >> 20} MiB: divide it into several"
-                )
-            yield number, line
+def _rows(path: Path) -> Iterator[Row]:
+    total = 0
+    for number, line in read_lines(path):
+        total += len(line)
+        if total > LARGEST_MANIFEST:
+            raise InputError(f"{path} is larger than {LARGEST_MANIFEST >> 20} MiB: divide it into several")
+        if line.strip():
+            yield _parse(line, path, number)
 
 
-def _parse(line: bytes, manifest: Path, number: int) -> Row:
+def _parse(line: str, manifest: Path, number: int) -> Row:
     try:
         row = parse_json(line)
         if not isinstance(row, dict) or not isinstance(row["path"], str) or "\0" in row["path"]:

@@ -2,15 +2,15 @@
 
 A stage is a class whose `__init__` loads what it needs and whose `__call__(rows) -> rows` is idempotent: called again
 on the same rows it gives the same rows, and files already written are not written again. It knows nothing of this
-module, so a cluster engine can run it as well (`dataset.map_batches(Stage, ...)`). Its `settings`, if it has any, are
-what its outputs depend on besides the rows: one folder holds outputs of one setting.
+module, so another engine can call it as well: `duologue.data.workers` calls it in the actors of Ray Data. Its
+`settings`, if it has any, are what its outputs depend on besides the rows: one folder holds outputs of one setting.
 """
 
 import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +33,18 @@ class Stage(Protocol):
 
 
 @dataclass
+class Tried:
+    """What became of a row: the stage's row, or why there is none."""
+
+    row: Row | None
+    error: str = ""
+
+
+Engine = Callable[[Stage, list[Row], int], Iterable[tuple[int, Tried]]]
+"""Applies a stage to rows, in batches of a size: the number of each row with what became of it, in any order."""
+
+
+@dataclass
 class Result:
     """What a run did. `bad` holds {"id", "error"} of each row that failed."""
 
@@ -41,7 +53,33 @@ class Result:
     resumed: int = 0
 
 
-def run(stage: Stage, rows: list[Row], out: StrPath, batch: int = 1, label: str = "rows") -> Result:
+def attempt(stage: Stage, chunk: list[Row]) -> list[Tried]:
+    """Apply a stage to rows; if they fail together, to each alone."""
+    try:
+        made = list(stage([dict(row) for row in chunk]))
+        if len(made) != len(chunk):
+            raise RuntimeError(f"{len(chunk)} rows in, {len(made)} out")
+        return [Tried(row) for row in made]
+    except Exception as error:  # whatever a damaged file makes a library raise
+        if len(chunk) == 1:
+            return [Tried(None, f"{type(error).__name__}: {one_line(error)}")]
+    return [attempt(stage, [row])[0] for row in chunk]
+
+
+def in_this_process(stage: Stage, rows: list[Row], batch: int) -> Iterator[tuple[int, Tried]]:
+    """The engine that needs nothing: one batch after the other."""
+    for start in range(0, len(rows), batch):
+        yield from enumerate(attempt(stage, rows[start : start + batch]), start)
+
+
+def run(
+    stage: Stage,
+    rows: list[Row],
+    out: StrPath,
+    batch: int = 1,
+    label: str = "rows",
+    engine: Engine = in_this_process,
+) -> Result:
     """Apply `stage` to `rows` and write the manifest `out`, in the order of `rows`.
 
     A row is known by its "id", or else by its "path", which then becomes its id. Finished rows are kept in OUT.part as
@@ -62,7 +100,7 @@ def run(stage: Stage, rows: list[Row], out: StrPath, batch: int = 1, label: str 
     for row in todo:
         done.pop(name_of(row), None)
     with part.open("a") as log:
-        for row, made in _each(stage, todo, batch, label, result.bad):
+        for row, made in _each(engine(stage, todo, batch), todo, label, result.bad):
             made |= {"id": name_of(row), "made_from": _made_from(row, settings)}
             log.write(json.dumps(made) + "\n")
             log.flush()
@@ -75,7 +113,12 @@ def run(stage: Stage, rows: list[Row], out: StrPath, batch: int = 1, label: str 
 
 
 def run_in_place(
-    stage: Stage, rows: list[Row], errors: StrPath, batch: int = 1, label: str = "rows"
+    stage: Stage,
+    rows: list[Row],
+    errors: StrPath,
+    batch: int = 1,
+    label: str = "rows",
+    engine: Engine = in_this_process,
 ) -> Result:
     """As `run`, for a stage that adds to what lies beside the recordings: no manifest is written.
 
@@ -83,7 +126,8 @@ def run_in_place(
     """
     result = Result()
     _names(rows)
-    result.rows = [made for _, made in _each(stage, rows, batch, label, result.bad)]
+    made = {name_of(row): made for row, made in _each(engine(stage, rows, batch), rows, label, result.bad)}
+    result.rows = [made[name_of(row)] for row in rows if name_of(row) in made]
     _report(Path(errors), result.bad)
     return result
 
@@ -126,34 +170,24 @@ def _is_current(row: Row, made: Row | None, settings: dict[str, Any]) -> bool:
     return made.get("made_from") == _made_from(row, settings)
 
 
-def _each(stage: Stage, rows: list[Row], batch: int, label: str, bad: list[Row]) -> Iterator[tuple[Row, Row]]:
-    """Rows that went well, with what became of them; the others are added to `bad`."""
+def _each(
+    tried: Iterable[tuple[int, Tried]], rows: list[Row], label: str, bad: list[Row]
+) -> Iterator[tuple[Row, Row]]:
+    """Rows that went well, with what became of them; in the end the others are in `bad`, in the order of `rows`."""
+    errors: dict[int, str] = {}
     with progress(label, len(rows)) as advance:
-        for start in range(0, len(rows), batch):
-            chunk = rows[start : start + batch]
-            for row, made in zip(chunk, _attempt(stage, chunk, bad), strict=True):
-                if made is not None:
-                    yield row, made
-            advance(len(chunk))
+        for number, each in tried:
+            if each.row is None:
+                errors[number] = each.error
+            else:
+                yield rows[number], each.row
+            advance(1)
+    bad += [{"id": name_of(rows[number]), "error": errors[number]} for number in sorted(errors)]
 
 
 def name_of(row: Row) -> str:
     """What identifies a row from stage to stage."""
     return str(row["id"] if "id" in row else row["path"])
-
-
-def _attempt(stage: Stage, chunk: list[Row], bad: list[Row]) -> list[Row | None]:
-    """The stage's rows; if the chunk fails, row by row, with None where a row alone fails."""
-    try:
-        made = list(stage([dict(row) for row in chunk]))
-        if len(made) != len(chunk):
-            raise RuntimeError(f"{len(chunk)} rows in, {len(made)} out")
-        return [*made]
-    except Exception as error:  # whatever a damaged file makes a library raise
-        if len(chunk) == 1:
-            bad.append({"id": name_of(chunk[0]), "error": f"{type(error).__name__}: {one_line(error)}"})
-            return [None]
-    return [_attempt(stage, [row], bad)[0] for row in chunk]
 
 
 def _read_part(part: Path) -> dict[str, Row]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from duologue.data.split import valid_phrasing
 from duologue.data.strict_json import parse_json
-from duologue.data.text import spoken_words
 from duologue.errors import InputError
+from duologue.spoken_text import spoken_words
 from duologue.types import StrPath
 
 BACKCHANNELS = ("Mm-hm.", "Uh-huh.", "Yeah.", "Right.", "Okay.", "I see.", "Oh, really?", "Wow.")

@@ -22,9 +22,11 @@ import numpy as np
 import soxr
 
 from duologue.data.split import clip_set
-from duologue.data.text import spoken_words
+from duologue.data.strict_json import read_rows
 from duologue.data.voices import SAMPLE_RATE, read_clip, read_index
 from duologue.errors import InputError
+from duologue.npy import map_npy
+from duologue.spoken_text import spoken_words
 
 SECONDS = 30
 SEGMENT = SECONDS * SAMPLE_RATE
@@ -52,8 +54,11 @@ def load_blocks(folder: str | Path) -> list[Block]:
     for place in places:
         if place.suffix == ".part":
             continue
-        meta = [json.loads(line) for line in (place / "meta.jsonl").read_text().splitlines()]
-        blocks.append(Block(np.load(place / "wav.npy", "r"), np.load(place / "teacher.npy", "r"), meta))
+        meta = list(read_rows(place / "meta.jsonl", dict, '{"kind": ..., "clips": [...]}'))
+        try:
+            blocks.append(Block(map_npy(place / "wav.npy"), map_npy(place / "teacher.npy"), meta))
+        except (ValueError, OSError) as error:
+            raise InputError(f"{place} is damaged: {error}") from None
     if not blocks:
         raise InputError(f"{folder}: no finished block of segments here")
     return blocks

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from duologue.lm.tokenizer import Tokenizer
+from duologue.spoken_text import read_aloud
 
 FRAME_RATE = 12.5
 WORD, MAIN, OTHER, PAD = 0, 1, 2, 3  # of a published model of this kind; MAIN and OTHER say who speaks next
@@ -39,11 +40,12 @@ class Script:
     """Splits text into entries incrementally; a word is complete at white space. `<break time="0.5s"/>` is a pause.
 
     `speakers`: where the speaker changes, the first word carries a token that names one of two voices; turns alternate.
-    `between` is the minimum number of frames between words, beyond their tokens.
+    `between` is the minimum number of frames between words, beyond their tokens. `aloud`: numbers and signs are read
+    out, and what has no letter or digit (a dash, an emoji) is left out.
     """
 
-    def __init__(self, tokenizer: Tokenizer, speakers: bool = False, between: int = 1):
-        self._tokenizer, self._speakers, self._between = tokenizer, speakers, between
+    def __init__(self, tokenizer: Tokenizer, speakers: bool = False, between: int = 1, aloud: bool = False):
+        self._tokenizer, self._speakers, self._between, self._aloud = tokenizer, speakers, between, aloud
         self._rest = ""
         self._turn, self._said = -1, -1  # speaker of the next word, and of the last one
         self._begins = False
@@ -79,7 +81,10 @@ class Script:
                 seconds = min(float(part), LONGEST_BREAK_SECONDS)
                 entries.append(Entry((), "", round(seconds * FRAME_RATE)))
             else:
-                entries += [self._word(word) for word in part.translate(REPLACED).split()]
+                words = part.translate(REPLACED).split()
+                if self._aloud:
+                    words = [said for word in words for said in read_aloud(word).split()]
+                entries += [self._word(word) for word in words]
         return entries
 
     def _word(self, word: str) -> Entry:

@@ -214,7 +214,8 @@ class Synthesiser:
         told = {**({"control": "ok"} if "control" in names else {}), **voice.conditions}
         if self.config.distilled:
             told = {"cfg": f"{self.guidance:.1f}", **told}
-        script = Script(self.model.tokenizer, self.config.speakers, 1 if self.config.delayed else 0)
+        delayed = self.config.delayed  # a conversational model need not have seen any digit
+        script = Script(self.model.tokenizer, self.config.speakers, 1 if delayed else 0, aloud=not delayed)
         return Utterance(self.config, self._lm, script, replace(voice, conditions=told), settings, 1 / speed)
 
     def close(self, utterance: Utterance) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from duologue.data.strict_json import read_lines
 from duologue.errors import InputError
 
 GROUP = 10  # items of one phone, context and speaker at most
@@ -33,10 +34,8 @@ class Item:
 
 def read_items(path: Path) -> list[Item]:
     """A Libri-light .item file: `#file onset offset #phone prev-phone next-phone speaker`, one item a line."""
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
     items = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in read_lines(path):
         parts = line.split()
         if not parts or parts[0].startswith("#"):
             continue

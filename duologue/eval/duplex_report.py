@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from duologue.audio.activity import FLOOR_DB, GAP_SECONDS
-from duologue.data.text import plain_words
 from duologue.eval.duplex_kinds import HEARD, KINDS, LONG, UNHEARD
 from duologue.eval.duplex_score import GOES_ON_SECONDS, JUST_AFTER_SECONDS, SAME, Score, Turn, edits
+from duologue.spoken_text import plain_words
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -16,12 +16,12 @@ from duologue.data.options import Situations
 from duologue.data.script import Line, Script
 from duologue.data.speakers import ClipSpeakers
 from duologue.data.split import AGENT_VOICE, VALID_VOICES, clip_set
-from duologue.data.text import spoken_words
 from duologue.data.timeline import Utterance, pause_points
 from duologue.data.voices import SAMPLE_RATE
 from duologue.errors import InputError
 from duologue.eval.duplex_chains import Chains, is_plain, kind_of
 from duologue.eval.duplex_kinds import ASIDE, CHAINS, HEARD, KINDS, LONG, OVER, QUIET, SPOKEN, UNHEARD
+from duologue.spoken_text import spoken_words
 
 BACKGROUND_SECONDS = 30.0  # seconds of silence, noise or babble
 AFTER_ASIDE_SECONDS = 4.0  # seconds from something said to somebody else to the next question

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from duologue.audio.activity import Span, spans, within
-from duologue.data.text import number_words, plain_words
 from duologue.data.voices import SAMPLE_RATE
 from duologue.eval.duplex_kinds import OVER, QUIET
 from duologue.eval.duplex_play import Played
 from duologue.eval.duplex_scenes import LEAST_LEFT_SECONDS, Answer
+from duologue.spoken_text import number_words, plain_words
 
 SAME = 0.1  # share of wrong letters up to which an answer is the right one
 NUMBERS = {word for n in range(100) for word in number_words(n).split()} | {"hundred", "thousand", "million"}

@@ -5,11 +5,11 @@ the number of frames; of two recordings the one with the lower score is the mode
 """
 
 import csv
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from duologue.audio.files import read_mono
 from duologue.codec import Codec
+from duologue.data.strict_json import read_lines, read_rows
 from duologue.errors import InputError
 from duologue.eval.result import Result
 from duologue.lm import LM
@@ -85,27 +86,39 @@ def read_pairs(place: Path) -> list[Pair]:
 
 def _gold(folder: Path) -> list[Pair]:
     items: dict[tuple[str, str], dict[bool, tuple[Path, str]]] = {}
-    with (folder / "gold.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            try:
-                name, correct = row["filename"], row["correct"].strip() in ("1", "True", "true")
-            except (KeyError, AttributeError):
-                raise InputError(
-                    f"{folder / 'gold.csv'} needs the columns id, filename, voice and correct"
-                ) from None
-            path = folder / (name if name.endswith(".wav") else f"{name}.wav")
-            kind = row.get("type") or row.get("frequency") or ""
-            items.setdefault((row["id"], row.get("voice", "")), {})[correct] = (path, kind)
+    header, *rows = _table(folder / "gold.csv")
+    for cells in rows:
+        row = dict(zip(header, cells, strict=False))
+        try:
+            key, name = (row["id"], row.get("voice", "")), row["filename"]
+            correct = row["correct"].strip() in ("1", "True", "true")
+        except KeyError:
+            raise InputError(
+                f"{folder / 'gold.csv'} needs the columns id, filename, voice and correct"
+            ) from None
+        path = folder / (name if name.endswith(".wav") else f"{name}.wav")
+        kind = row.get("type") or row.get("frequency") or ""
+        items.setdefault(key, {})[correct] = (path, kind)
     return [Pair(two[True][0], two[False][0], two[True][1]) for two in items.values() if len(two) == 2]
 
 
+def _table(path: Path) -> list[list[str]]:
+    """The rows of a csv file, of which there must be some. A quoted cell may have several lines."""
+    try:
+        rows = list(csv.reader(line + "\n" for _, line in read_lines(path)))
+    except csv.Error as error:
+        raise InputError(f"{path} is no table: {error}") from None
+    if not rows:
+        raise InputError(f"{path} is empty")
+    return rows
+
+
 def _listed(path: Path) -> Iterator[Pair]:
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        try:
-            row = json.loads(line)
-            yield Pair(path.parent / row["good"], path.parent / row["bad"], row.get("kind", ""))
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f'{path}, line {number}: expected {{"good": FILE, "bad": FILE}}') from None
+
+    def pair(row: dict[str, Any]) -> Pair:
+        return Pair(path.parent / row["good"], path.parent / row["bad"], str(row.get("kind", "")))
+
+    return read_rows(path, pair, '{"good": FILE, "bad": FILE}')
 
 
 def score_pairs(
@@ -172,12 +185,11 @@ def read_mmlu(folder: Path, split: str) -> dict[str, list[Question]]:
     found: dict[str, list[Question]] = {}
     for path in sorted((folder / split).glob(f"*_{split}.csv")):
         subject = path.stem.removesuffix(f"_{split}").replace("_", " ")
-        with path.open(newline="") as file:
-            for number, row in enumerate(csv.reader(file), 1):
-                if len(row) != 6 or row[5] not in "ABCD":
-                    raise InputError(f"{path}, line {number}: expected question, A, B, C, D, answer")
-                question = Question(subject, row[0], tuple(row[1:5]), "ABCD".index(row[5]))
-                found.setdefault(subject, []).append(question)
+        for number, row in enumerate(_table(path), 1):
+            if len(row) != 6 or row[5] not in ("A", "B", "C", "D"):
+                raise InputError(f"{path}, row {number}: expected question, A, B, C, D, answer")
+            question = Question(subject, row[0], tuple(row[1:5]), "ABCD".index(row[5]))
+            found.setdefault(subject, []).append(question)
     if not found:
         raise InputError(f"{folder / split} holds no SUBJECT_{split}.csv")
     return found

@@ -4,7 +4,6 @@ A set is a .jsonl of {"question": FILE.wav, "answers": [text, ...]}. An answer c
 in what the model writes; the paper does not say how it matches.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from duologue.audio.files import read_mono
+from duologue.data.strict_json import read_rows
 from duologue.errors import InputError
 from duologue.eval.result import Result
 from duologue.eval.speech import plain_words
@@ -26,20 +26,14 @@ class SpokenQuestion:
 
 def read_questions(path: Path) -> list[SpokenQuestion]:
     """InputError, with the line, if one is no question or its recording is missing."""
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    found = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        try:
-            row = json.loads(line)
-            answers = row["answers"] if isinstance(row["answers"], list) else [row["answers"]]
-            found.append(SpokenQuestion(path.parent / row["question"], tuple(map(str, answers))))
-        except (ValueError, KeyError, TypeError):
-            raise InputError(
-                f'{path}, line {number}: expected {{"question": FILE, "answers": [...]}}'
-            ) from None
-        if not found[-1].sound.exists():
-            raise InputError(f"{path}, line {number}: there is no file {found[-1].sound}")
+
+    def question(row: dict[str, Any]) -> SpokenQuestion:
+        answers = row["answers"] if isinstance(row["answers"], list) else [row["answers"]]
+        return SpokenQuestion(path.parent / row["question"], tuple(map(str, answers)))
+
+    found = list(read_rows(path, question, '{"question": FILE, "answers": [...]}'))
+    if missing := [one.sound for one in found if not one.sound.exists()]:
+        raise InputError(f"there is no file {missing[0]}, which {path} names")
     if not found:
         raise InputError(f"{path} holds no questions")
     return found

@@ -1,11 +1,11 @@
 """Speech recognition as papers measure it: word errors on LibriSpeech and long recordings, errors of word times."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from duologue.data.strict_json import read_json, read_lines
 from duologue.engine.transcribe import Transcript
 from duologue.errors import InputError
 from duologue.eval.codec import AUDIO, clip_text
@@ -37,7 +37,7 @@ def read_utterances(root: Path) -> list[Utterance]:
         raise InputError(f"there is no folder {root}")
     found = []
     for listing in sorted(root.rglob("*.trans.txt")):
-        for number, line in enumerate(listing.read_text().splitlines(), 1):
+        for number, line in read_lines(listing):
             name, _, text = line.partition(" ")
             path = listing.parent / f"{name}.flac"
             if not text.strip() or not path.exists():
@@ -57,8 +57,11 @@ def read_utterances(root: Path) -> list[Utterance]:
 def _times(path: Path) -> tuple[Word, ...]:
     if not path.exists():
         return ()
-    rows = json.loads(path.read_text()).get("words", [])
-    return tuple(Word(text, float(start), float(end)) for text, start, end in rows)
+    try:
+        rows = read_json(path).get("words", [])
+        return tuple(Word(str(text), float(start), float(end)) for text, start, end in rows)
+    except (ValueError, TypeError, AttributeError):
+        raise InputError(f'{path}: expected {{"words": [[word, start, end], ...]}}') from None
 
 
 def word_time_errors(truth: Sequence[Word], heard: Sequence[Word]) -> list[float]:

@@ -1,19 +1,20 @@
 """Safety: abuse by category (after ALERT), and regurgitation of training data (section 6)."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from duologue.data.text import spoken_words
+from duologue.data.strict_json import read_rows
 from duologue.errors import InputError
 from duologue.eval.result import Result
 from duologue.lm import LM
 from duologue.lm.model import NO_INPUT
 from duologue.lm.tokenizer import Tokenizer
+from duologue.spoken_text import spoken_words
 from duologue.train.lm_text_batches import EOS
 
 Judge = Callable[[str], float]
@@ -54,15 +55,11 @@ class Prompt:
 
 def read_prompts(path: Path) -> list[Prompt]:
     """ALERT's layout: a .jsonl of {"prompt", "category"}. InputError with the line."""
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    found = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        try:
-            row = json.loads(line)
-            found.append(Prompt(row["prompt"], str(row["category"])))
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f'{path}, line {number}: expected {{"prompt": ..., "category": ...}}') from None
+
+    def prompt(row: dict[str, Any]) -> Prompt:
+        return Prompt(str(row["prompt"]), str(row["category"]))
+
+    found = list(read_rows(path, prompt, '{"prompt": ..., "category": ...}'))
     if not found:
         raise InputError(f"{path} holds no prompts")
     return found

@@ -16,8 +16,8 @@ import soundfile
 
 from duologue.audio.files import clean, resample
 from duologue.audio.framing import SAMPLE_RATE
-from duologue.data.text import plain_words
 from duologue.errors import InputError
+from duologue.spoken_text import plain_words
 from duologue.types import StrPath
 
 Measure = Callable[[np.ndarray, np.ndarray], float | None]

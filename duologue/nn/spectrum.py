@@ -12,7 +12,7 @@ def power_spectrum(windows_TS: Tensor, bins: int) -> Tensor:
 
     Computed from the real and imaginary parts: the absolute value of complex numbers takes twice as long.
     """
-    both = torch.view_as_real(torch.fft.rfft(windows_TS)[..., :bins])
+    both = torch.view_as_real(torch.fft.rfft(windows_TS))[..., :bins, :]
     real, imaginary = both[..., 0], both[..., 1]
     return torch.addcmul(real * real, imaginary, imaginary)
 

@@ -1,6 +1,7 @@
 """Streaming state as a value: plain dataclasses of tensors whose first dimension is the slot."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from typing import Any, Self
 
@@ -19,6 +20,11 @@ def running(exec_B: Tensor | None) -> Tensor | None:
     if exec_B is None or exec_B.device.type != "cpu" or torch.compiler.is_compiling():
         return exec_B
     return None if bool(exec_B.all()) else exec_B
+
+
+def without_gradients() -> AbstractContextManager[None]:
+    """Around a step: inference mode, except where it is traced, which that mode does not allow."""
+    return torch.no_grad() if torch.compiler.is_compiling() else torch.inference_mode()
 
 
 def keep(buffer: Tensor, new: Tensor, exec_B: Tensor | None) -> None:

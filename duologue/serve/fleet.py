@@ -4,9 +4,9 @@
     serve run duologue.serve.fleet:application model=nano sessions=4 replicas=2      # with Ray's own command
 
 A replica runs the application of `serve.app` unchanged: it admits clients while slots are free, lets `queue` more wait
-and refuses the others. A connection stays on its replica; one that resumes a conversation may reach another replica,
-which refuses it. Ray starts replicas, checks their health, spreads new connections over them and adds replicas when
-slots run short.
+and refuses the others. A connection stays on its replica; one that resumes a conversation is passed on to the replica
+that holds it (`serve.relay`). Ray starts replicas, checks their health, spreads new connections over them and adds
+replicas when slots run short.
 """
 
 import importlib.util
@@ -14,13 +14,15 @@ import math
 import os
 import signal
 import threading
-from dataclasses import dataclass, fields
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from duologue.engine.options import DEFAULT, Options
 from duologue.errors import InputError
-from duologue.serve.app import Service, create_app
+from duologue.serve.app import create_app
+from duologue.serve.relay import Relay
 from duologue.serve.run import check, log_to_stderr, open_service, with_secrets
 from duologue.serve.settings import CONNECTIONS, Settings
 
@@ -28,7 +30,11 @@ NAME = "duologue"
 TARGET = 0.5
 """Target share of used slots. It leaves room because a new replica takes minutes to start and load comes in bursts."""
 HEALTH_PERIOD_SECONDS, HEALTH_TIMEOUT_SECONDS = 2.0, 10.0  # seconds
-SECRETS = "keys", "twilio_token"  # settings that are read from files alone
+NOT_GIVEN = (
+    "keys",
+    "twilio_token",
+    "replica",
+)  # settings that are read from files, or that a replica makes itself
 LAST_WORDS_SECONDS = 60.0  # added to the longest conversation for the shutdown timeout of a replica
 
 
@@ -67,7 +73,7 @@ def _read(kind: Any, given: dict[str, str]) -> Any:
     """A dataclass from the strings whose names are its fields; they are removed from `given`."""
     found = {}
     for field in fields(kind):
-        if field.name in given and field.name not in SECRETS:
+        if field.name in given and field.name not in NOT_GIVEN:
             text, type_ = given.pop(field.name), type(field.default)
             try:
                 found[field.name] = _READERS.get(type_, type_)(text)
@@ -76,7 +82,7 @@ def _read(kind: Any, given: dict[str, str]) -> Any:
     return kind(**found)
 
 
-_READERS = {
+_READERS: dict[Any, Any] = {
     tuple: lambda text: tuple(text.split(",")),
     bool: lambda text: {"true": True, "false": False}[str(text).lower()],
 }
@@ -88,13 +94,35 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
     check(settings)
     if fleet.replicas < 1 or (fleet.most and fleet.most < fleet.replicas):
         raise InputError("--replicas is at least 1, and --most-replicas no less than that")
-    made: dict[str, Service] = {}  # in a replica's process: set by Replica, read by app()
 
     class Replica:
-        def __init__(self) -> None:
+        async def __init__(self) -> None:
             log_to_stderr()
-            self.service = open_service(fleet.model, fleet.device, settings, options)
-            made["service"] = self.service
+            name = serve.get_replica_context().replica_id.unique_id
+            self.service = open_service(fleet.model, fleet.device, replace(settings, replica=name), options)
+            handle = serve.get_deployment_handle(NAME, serve.get_replica_context().app_name)
+            self.relay = Relay(create_app(self.service), name, handle)
+            await self.known_as(name)
+
+        @serve.multiplexed(max_num_models_per_replica=1)
+        async def known_as(self, name: str) -> str:
+            """Ray directs `handle.options(multiplexed_model_id=name)` to the replica that has called this."""
+            return name
+
+        def __serve_build_asgi_app__(self) -> Relay:
+            return self.relay
+
+        async def carry(self, name: str, holder: str, scope: dict[str, Any]) -> AsyncGenerator[Any]:
+            """A connection that came to another replica: see `Relay.carry`."""
+            async for message in self.relay.carry(name, holder, scope):
+                yield message
+
+        async def hear(self, name: str, message: Any) -> bool:
+            return self.relay.hear(name, message)
+
+        async def drain(self) -> None:
+            """Admit no one any more, and end running conversations after `settings.drain` seconds."""
+            await self.service.pool.drain()
 
         def check_health(self) -> None:
             """Raises once the engine has given up: Ray then replaces this replica."""
@@ -105,9 +133,6 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
             engine = self.service.engine
             return {"used": float(engine.used), "waiting": float(self.service.pool.waiting)}
 
-    def app() -> Any:
-        return create_app(made["service"])
-
     config: dict[str, Any] = {
         "name": NAME,
         # The engine refuses clients in their own protocol, with a reason; the proxy must not.
@@ -117,13 +142,18 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
         # Conversations on a replica that is removed run to their end.
         "graceful_shutdown_timeout_s": settings.time_limit + LAST_WORDS_SECONDS,
         "graceful_shutdown_wait_loop_s": 1.0,
-        "ray_actor_options": {"num_cpus": fleet.cpus, "num_gpus": fleet.gpus},
+        "ray_actor_options": {
+            "num_cpus": fleet.cpus,
+            "num_gpus": fleet.gpus,
+            # Else Ray queues what is sent without a limit, so that a client that reads slowly is never noticed.
+            "runtime_env": {"env_vars": {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}},
+        },
     }
     if fleet.most > fleet.replicas:
         config["autoscaling_config"] = autoscaling(fleet, settings)
     else:
         config["num_replicas"] = fleet.replicas
-    return serve.deployment(**config)(serve.ingress(app)(Replica)).bind()
+    return serve.deployment(**config)(serve.ingress()(Replica)).bind()
 
 
 def autoscaling(fleet: Fleet, settings: Settings) -> dict[str, Any]:
@@ -165,6 +195,12 @@ def ray_serve() -> Any:
 def serve_fleet(fleet: Fleet, settings: Settings, host: str, port: int, options: Options = DEFAULT) -> None:
     """Serve until SIGTERM or Ctrl-C, on the cluster at RAY_ADDRESS or on a local Ray instance."""
     serve = ray_serve()
+    longest = settings.time_limit + LAST_WORDS_SECONDS
+    # With each change of the replicas HAProxy starts a new process; the old one keeps its connections for so long.
+    os.environ.setdefault("RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", f"{longest:.0f}")
+    # A replica that has died has the fewest connections, so HAProxy would choose it again and again, for seconds.
+    os.environ.setdefault("RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT", "1")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # by default Ray's workers yield to all other processes
     app = build(fleet, settings, options)
     import ray
 
@@ -174,11 +210,15 @@ def serve_fleet(fleet: Fleet, settings: Settings, host: str, port: int, options:
         cores = max(os.cpu_count() or 1, math.ceil(max(fleet.replicas, fleet.most) * fleet.cpus))
         ray.init(include_dashboard=False, num_cpus=cores)
     serve.start(http_options={"host": host, "port": port})
-    serve.run(app, name=NAME, route_prefix="/")
-    print(f"{fleet.replicas} replicas of {fleet.model} listen at http://{host}:{port}", flush=True)
+    handle = serve.run(app, name=NAME, route_prefix="/")
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    print(f"{fleet.replicas} replicas of {fleet.model} listen at http://{host}:{port}", flush=True)
     ended.wait()
-    serve.shutdown()
-    ray.shutdown()
+    try:
+        handle.broadcast("drain").results(timeout_s=settings.drain + LAST_WORDS_SECONDS)
+    finally:
+        if address:  # others may use the cluster
+            serve.delete(NAME)
+        ray.shutdown()

@@ -104,7 +104,7 @@ async def chat(websocket: WebSocket, pool: Pool, lines: Lines, default: Sampling
             await websocket.send_bytes(bytes([Kind.ERROR]) + text.encode())
             await websocket.close(1008, "over")
         return
-    name = secrets.token_urlsafe(16) if wants_to_stay(query) else None
+    name = lines.new_name("chat") if wants_to_stay(query) else None
     await lines.hold(websocket, name, lambda line: _converse(line, pool, name, query, default))
 
 
@@ -119,10 +119,6 @@ async def _converse(line: Line, pool: Pool, name: str | None, query: QueryParams
         await chat.goodbye(ended)
     except (WebSocketDisconnect, RuntimeError):  # RuntimeError: a message after the peer has closed
         pass
-
-
-def _resumed(received: int) -> bytes:
-    return bytes([Kind.EVENT]) + json.dumps({"type": "resumed", "received": received}).encode()
 
 
 class _Chat:
@@ -155,7 +151,7 @@ class _Chat:
         call = self._call = await self._pool.admit(self._sampling, "kyutai", self._queue, patient)
         call.first_sound = FIRST_SOUND_SECONDS
         await self._announce(call)
-        self._line.announce = _resumed
+        self._line.announce = self._resumed
         await self._send(Kind.HANDSHAKE, b"")
         told = asyncio.get_running_loop().time()
         while True:
@@ -184,6 +180,12 @@ class _Chat:
             idle_limit_s=settings.idle_limit,
             resume=self._name,
         )
+
+    def _resumed(self, received: int) -> bytes:
+        """The first message after a reconnection; `received`: how many of the client's messages had arrived."""
+        if self._call is not None:
+            self._call.resumed()
+        return bytes([Kind.EVENT]) + json.dumps({"type": "resumed", "received": received}).encode()
 
     async def _stats(self, call: Call) -> None:
         counts = call.counts()
@@ -245,6 +247,8 @@ class _Chat:
                 await self._control(self._call, data[1:2])
             elif self._events and data[0] == Kind.PING:
                 await self._send(Kind.PING, data[1 : 1 + PING_BYTES])
+            elif self._events and data[0] == Kind.TEXT and self._call is not None:
+                self._call.tell(data[1:].decode(errors="replace"))
             elif self._events and data[0] == Kind.PLAYED and self._call is not None:
                 self._call.played(int.from_bytes(data[1:5], "little"))
 

@@ -7,6 +7,7 @@ has received, and the other side resends the missing ones, so none is lost or du
 
 import asyncio
 import contextlib
+import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine
 
@@ -18,9 +19,11 @@ from duologue.serve.link import first_to_end
 from duologue.serve.settings import SEND_SECONDS
 
 WAIT_SECONDS = 30.0  # seconds that a conversation waits for its client
+GOODBYE_SECONDS = 1.0  # seconds for a close code to arrive once a message could not be sent
 KEPT = 1 << 19  # bytes of sent messages kept for resending
 CLOSED = 1000, 1001  # close codes of a client that will not reconnect
 REPLACED = 4000  # close code of a connection that the client has replaced by a new one
+SEPARATOR = "."  # between a name and the replica that holds it
 Message = str | bytes
 Announcement = Callable[[int], Message]
 """Makes the first message on a new connection from the number of client messages received so far."""
@@ -33,8 +36,13 @@ class TooOld(Exception):
 class Lines:
     """The resumable lines by name."""
 
-    def __init__(self):
+    def __init__(self, replica: str = ""):
+        self._replica = replica
         self._lines: dict[str, Line] = {}
+
+    def new_name(self, kind: str) -> str:
+        """A name that nobody can guess; in a fleet it ends with the replica that holds the conversation."""
+        return f"{kind}_{secrets.token_hex(16)}{SEPARATOR}{self._replica}".removesuffix(SEPARATOR)
 
     async def hold(
         self, websocket: WebSocket, name: str | None, converse: Callable[["Line"], Coroutine]
@@ -174,6 +182,8 @@ class Line:
         waiting = asyncio.create_task(given_up.wait())
         try:
             await asyncio.wait({pumping, waiting, self._task}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():  # a message could not be sent: was that because the client has said goodbye?
+                await asyncio.wait({pumping, self._task}, timeout=GOODBYE_SECONDS)
         except asyncio.CancelledError:  # the server shuts down
             self._task.cancel()
             raise
@@ -185,7 +195,7 @@ class Line:
             await asyncio.gather(self._task, return_exceptions=True)
             if not self._task.cancelled() and (error := self._task.exception()):
                 raise error
-        elif given_up.is_set():
+        elif given_up.is_set() and not (given_up is self._given_up and self._code in CLOSED):
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
                 await websocket.close(REPLACED, "replaced")
         else:
@@ -207,6 +217,7 @@ class Line:
             self._lose(websocket)
             return
         self._socket = None
+        self._stop_waiting()
         self._inbox.put_nowait(None)
         assert self._task is not None
         await asyncio.gather(self._task, return_exceptions=True)

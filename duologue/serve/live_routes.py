@@ -41,7 +41,7 @@ class LiveSessions:
             if not await self._lines.resume(websocket, query):
                 await websocket.close(1008, "over")
             return
-        stays, resource = wants_to_stay(query), Resource(self._pool.model, self._pool.settings.time_limit)
+        stays, resource = wants_to_stay(query), self._resource()
 
         async def waiting(*_) -> None:
             """The protocol has no event for a place in the queue."""
@@ -57,6 +57,9 @@ class LiveSessions:
                 del self._held[resource.id]
 
         await self._lines.hold(websocket, resource.id if stays else None, converse)
+
+    def _resource(self) -> Resource:
+        return Resource(self._lines.new_name("live"), self._pool.model, self._pool.settings.time_limit)
 
     def _opened(self, wire: Wire, resource: Resource, settings: LiveSettings | None = None) -> LiveSession:
         session = LiveSession(wire, self._pool, resource, settings)
@@ -88,7 +91,7 @@ class LiveSessions:
             return _error(400, refused.code, str(refused), refused.param)
         except (ValueError, RecursionError):
             return _error(400, "invalid_json", "the body is a JSON object")
-        resource = Resource(self._pool.model, self._pool.settings.time_limit)
+        resource = self._resource()
 
         def converse(peer: "Peer") -> LiveSession:
             return self._opened(peer, resource, settings)

@@ -10,7 +10,7 @@ import soxr
 
 from duologue.audio.g711 import G711
 from duologue.serve.link import RATE, Pcm16
-from duologue.serve.openai_events import Event, new_id
+from duologue.serve.openai_events import Event
 from duologue.serve.openai_exchange import Refused
 from duologue.serve.openai_session import LAWS
 
@@ -121,8 +121,8 @@ def _allowed(channel: Event) -> Allowed:
 class Resource:
     """The session object sent to clients: the values in effect, not the values requested."""
 
-    def __init__(self, model: str, seconds: float):
-        self.id = new_id("live")
+    def __init__(self, id: str, model: str, seconds: float):
+        self.id = id
         self._model, self._expires = model, int(time.time() + seconds)
 
     def described(self, settings: LiveSettings, media: bool) -> Event:

@@ -106,6 +106,8 @@ class Exchange:
 
     def _resumed(self, received: int) -> str:
         """The first event after a reconnection; `received`: how many of the client's messages had arrived."""
+        if self._call is not None:
+            self._call.resumed()
         return json.dumps({"event_id": new_id("event"), "received": received, **self._update()})
 
     def _update(self) -> Event:

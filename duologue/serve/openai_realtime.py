@@ -61,9 +61,13 @@ async def realtime(
     def admit() -> Awaitable[Call]:
         return pool.admit(replace(default, seed=secrets.randbits(31)), "openai", waiting, stays)
 
-    session = session_object(query.get("model", pool.model)[:100], pool.settings.time_limit)
-    name = session["id"] if stays else None
-    await lines.hold(websocket, name, lambda line: Conversation(line, pool, session, settings).hold(admit))
+    name = lines.new_name("sess")
+    session = session_object(query.get("model", pool.model)[:100], pool.settings.time_limit, name)
+    await lines.hold(
+        websocket,
+        name if stays else None,
+        lambda line: Conversation(line, pool, session, settings).hold(admit),
+    )
 
 
 class Conversation(Exchange):
@@ -118,7 +122,7 @@ class Conversation(Exchange):
         if not self._settings.tools:
             self._questions = None
             return
-        self._questions = self._questions or Questions()
+        self._questions = self._questions or Questions(self._pool.help.asks)
         if self._call is not None:
             self._call.stop_delegating()
 

@@ -73,12 +73,12 @@ class SessionSettings:
 DEFAULT = SessionSettings()
 
 
-def session_object(model: str, seconds: float) -> Event:
+def session_object(model: str, seconds: float, id: str | None = None) -> Event:
     """The constant fields of a session that ends after `seconds`."""
     return {
         "type": "realtime",
         "object": "realtime.session",
-        "id": new_id("sess"),
+        "id": id or new_id("sess"),
         "model": model,
         "output_modalities": ["audio"],
         "instructions": "",

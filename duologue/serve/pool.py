@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,10 +17,12 @@ from duologue.engine.live_queues import Counts
 from duologue.engine.recorder import Recorder, Track
 from duologue.engine.session import AgentFrame
 from duologue.lm.sampling import Sampling
-from duologue.serve.delegates import Delegate
-from duologue.serve.delegation import Delegation
+from duologue.serve.delegation import NO_HELP, Delegation, Help
 from duologue.serve.metrics import Metrics
 from duologue.serve.settings import QUEUE_NOTICE_SECONDS, WARN_BEFORE_SECONDS, Settings
+
+if TYPE_CHECKING:
+    from duologue.serve.traces import Trace
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +64,12 @@ class Pool:
         metrics: Metrics,
         recorder: Recorder | None,
         model: str,
-        delegate: Delegate | None = None,
+        help: Help = NO_HELP,
+        traced: "Callable[[str, str], Trace] | None" = None,
     ):
         self.engine, self.settings, self.metrics, self.recorder = engine, settings, metrics, recorder
-        self.model, self.delegate = model, delegate
+        self.model, self.help = model, help
+        self.traced = traced  # begins the trace of a conversation, from its id and its protocol
         self.draining: float | None = None  # when conversations will be ended
         self._line: list[asyncio.Event] = []
         self._calls: set[Call] = set()
@@ -149,6 +154,8 @@ class Pool:
         counts, lasted = call.session.counts(), self.engine.now() - call.began
         self._usual += 0.2 * (lasted - self._usual)
         self.metrics.ended.labels(reason).inc()
+        if call.trace is not None:
+            call.trace.end(reason, lasted, counts)
         for kind in ("frames", "late", "missing", "dropped"):
             self.metrics.frames.labels(kind).inc(getattr(counts, kind))
         log.info(
@@ -195,12 +202,14 @@ class Call:
         self.session = pool.engine.open(
             sampling, lambda: loop.call_soon_threadsafe(self._news.set), self._track, self.id, patient
         )
-        self.delegation = None if pool.delegate is None else Delegation(self.session, pool.delegate)
+        delegate = pool.help.delegate
+        self.delegation = None if delegate is None else Delegation(self.session, delegate, pool.help)
         self.began = pool.engine.now()
         self.first_sound: float | None = None  # seconds within which the first sound must arrive
         self._heard = False
         self._watermark = SpreadSpectrum() if pool.settings.watermark else None
         self._warned: set[str] = set()
+        self.trace = pool.traced(self.id, protocol) if pool.traced else None
 
     def _new_track(self, sampling: Sampling) -> Track | None:
         if self._pool.recorder is None:
@@ -212,6 +221,20 @@ class Call:
         """Add the user's sound."""
         self._heard = True
         self.session.push(wav_S)
+        if self.delegation is not None:
+            self.delegation.hear(wav_S)
+        if self.trace is not None:
+            self.trace.heard(wav_S)
+
+    def resumed(self) -> None:
+        """The client has come back on a new connection."""
+        if self.trace is not None:
+            self.trace.resumed()
+
+    def tell(self, text: str) -> None:
+        """Something for the model to know, if it reads any text."""
+        if self.delegation is not None:
+            self.delegation.tell(text)
 
     def played(self, frames: int) -> None:
         """The client has played so many of the agent's frames: what comes after them was not heard."""
@@ -232,6 +255,8 @@ class Call:
             if said := self.session.take(1):
                 if self.delegation is not None:
                     self.delegation.follow(said[0])
+                if self.trace is not None:
+                    self.trace.said(said[0])
                 return [self._marked(frame) for frame in said]
             if self.session.ended:
                 raise Ended(

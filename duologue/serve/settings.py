@@ -68,5 +68,7 @@ class Settings:
     """The same by a command: it gets the turns as JSON, and prints the answer."""
     keys: Suppress[tuple[str, ...]] = ()
     """Keys, one of which a client must show; none: everyone may talk."""
+    replica: Suppress[str] = ""
+    """In a fleet: the replica that this is, with which the names of its conversations end."""
     twilio_token: Suppress[str] = ""
     """What Twilio signs its calls with; none: calls are let in as other clients are."""

@@ -3,10 +3,11 @@
 A checkpoint is the folder `step-00001000`: the tensors as torch.distributed.checkpoint writes them (any number of
 processes reads what any other number wrote), and one JSON file a process for everything else: step, place in the data,
 random state. It is written under a temporary name, flushed to the disk and renamed, so a folder with this name is
-always complete; sizes are recorded to detect later damage.
+always complete; sizes are recorded to detect later damage. `Saver` writes it while training goes on.
 """
 
 import json
+import math
 import os
 import pickle
 import random
@@ -14,6 +15,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from torch.distributed.checkpoint import metadata, state_dict_loader, state_dict
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
 from duologue.errors import InputError
 from duologue.files import atomic_write
@@ -57,9 +60,10 @@ def save(root: StrPath, step: int, state: Mapping[str, Any], world: World, keep:
             temporary.mkdir()
 
     def write() -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it writes alone is meant
-            state_dict_saver.save(tensors, checkpoint_id=temporary, no_dist=world.size == 1)
+        # That it writes alone is meant. (`catch_warnings` is not for threads.)
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        alone = world.size == 1
+        state_dict_saver.save(tensors, checkpoint_id=temporary, process_group=world.group, no_dist=alone)
         _write_json(temporary / f"rank-{world.rank}.json", values)
 
     def publish() -> None:
@@ -89,6 +93,45 @@ def save(root: StrPath, step: int, state: Mapping[str, Any], world: World, keep:
     return folder
 
 
+class Saver:
+    """Saves checkpoints under `root` in a thread: training waits for a copy in the CPU's memory, not for the disk.
+
+    All processes call its methods together.
+    """
+
+    def __init__(self, root: StrPath, world: World, keep: int = 3) -> None:
+        self._root, self._world, self._keep = root, world.apart(), keep
+        self._stager = DefaultStager(StagingOptions(False, False, False, False))
+        self._thread = ThreadPoolExecutor(1)
+        self._saving: Future[Path] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether a save has ended of which `finish` has not told yet."""
+        return self._saving is not None and self._saving.done()
+
+    def start(self, step: int, state: Mapping[str, Any]) -> None:
+        """Begins to save `state` as it is now, as `save` would; first waits for the save before it, if need be."""
+        if self._saving is not None:
+            wait([self._saving])
+        tensors, values = _split(state)
+        copied: Any = self._stager.stage(tensors)
+        copy = _join(copied, json.loads(json.dumps(values)))
+        self._saving = self._thread.submit(save, self._root, step, copy, self._world, self._keep)
+
+    def finish(self) -> bool:
+        """Waits for the save under way; whether there was one. Raises SaveError if it failed."""
+        saving, self._saving = self._saving, None
+        if saving is None:
+            return False
+        saving.result()
+        return True
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self._stager.close()
+
+
 def load(folder: StrPath, state: Mapping[str, Any], world: World) -> dict[str, Any]:
     """The state saved in `folder`, in the form of `state`, whose tensors are overwritten in place.
 
@@ -99,9 +142,12 @@ def load(folder: StrPath, state: Mapping[str, Any], world: World) -> dict[str, A
     tensors, _ = _split(state)
     _check_same_tensors(folder, tensors)
     _read(folder, tensors, alone=world.size == 1)
-    same = _manifest(folder)["world_size"] == world.size
-    values = json.loads((folder / f"rank-{world.rank if same else 0}.json").read_text())
-    return _join(tensors, values)
+    same = _manifest(folder).get("world_size") == world.size
+    place = folder / f"rank-{world.rank if same else 0}.json"
+    try:
+        return _join(tensors, json.loads(place.read_text()))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"cannot read the checkpoint {folder}: {place.name}: {_line(error)}") from None
 
 
 def latest(root: StrPath) -> Path | None:
@@ -207,14 +253,20 @@ class _Reader(FileSystemReader):
     """Reads a checkpoint of tensors without running code from its pickle."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        with (Path(self.path) / ".metadata").open("rb") as file:
-            try:
+        try:
+            with (Path(self.path) / ".metadata").open("rb") as file:
                 found = _Unpickler(file).load()
-            except (pickle.UnpicklingError, EOFError, AttributeError, ValueError, IndexError) as error:
-                raise InputError(f"cannot read the checkpoint {self.path}: {error}") from None
-        if any(Path(info.relative_path).name != info.relative_path for info in found.storage_data.values()):
-            raise InputError(f"cannot read the checkpoint {self.path}: it names files outside its folder")
-        found.storage_meta.load_id = self.load_id
+            places = [info.relative_path for info in found.storage_data.values()]
+            if any(Path(place).name != place for place in places):
+                raise ValueError("it names files outside its folder")
+            found.storage_meta.load_id = self.load_id
+            tensors = [t for t in found.state_dict_metadata.values() if isinstance(t, TensorStorageMetadata)]
+            size = sum(math.prod(tensor.size) * tensor.properties.dtype.itemsize for tensor in tensors)
+            held = sum(file.stat().st_size for file in Path(self.path).iterdir())
+            if size > held or not all(isinstance(name, str) for name in found.state_dict_metadata):
+                raise ValueError(f"it names tensors of {size} bytes, its files hold {held}")
+        except Exception as error:  # damaged pickles raise anything
+            raise InputError(f"cannot read the checkpoint {self.path}: {_line(error)}") from None
         return found
 
 
@@ -300,13 +352,19 @@ def _damage(folder: Path) -> str | None:
         for name, size in sizes.items():
             if (folder / name).stat().st_size != size:
                 return f"{name} is not of its size"
-    except (OSError, ValueError, KeyError) as error:
-        return f"{error}"
+    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return _line(error)
     return None
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / _MANIFEST).read_text())
+    try:
+        found = json.loads((folder / _MANIFEST).read_text())
+        if not isinstance(found, dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {folder / _MANIFEST}: {_line(error)}") from None
+    return found
 
 
 def _folders(root: Path) -> list[tuple[int, Path]]:

@@ -1,6 +1,5 @@
 """Batches for pre-training: text alone (paper, section 3.2), and one mixed stream of speech with its words (3.4.4)."""
 
-import json
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from duologue.data.corpus.pack import PackedRows
 from duologue.data.shards import Sample, ShardReader
+from duologue.data.strict_json import read_lines, read_rows
 from duologue.errors import InputError
 from duologue.lm.model import NO_INPUT
 from duologue.lm.monologue import text_row
@@ -54,7 +54,7 @@ class TextBatches(RowBatches):
         rank: int = 0, world: int = 1,
     ):  # fmt: skip
         super().__init__(streams, batch, frames, seed, rank, world)
-        documents = [tokenizer.encode(text) for path in files for text in _documents(path)]
+        documents = [tokenizer.encode(text) for path in files for text in texts_of(path)]
         self.documents = [np.array([*tokens, EOS], np.int64) for tokens in documents if tokens]
         if not self.documents:
             raise InputError(
@@ -111,17 +111,11 @@ def text_batch(tokens_BT: np.ndarray, streams: int) -> dict[str, Tensor]:
     return {"codes": codes_BKT, "inputs": codes_BKT.clone(), "heard": nothing_BT}
 
 
-def _documents(path: Path) -> Iterator[str]:
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if path.suffix != ".jsonl":
-            yield line
-            continue
-        try:
-            yield json.loads(line)["text"]
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f'{path}, line {number}: expected an object like {{"text": ...}}') from None
+def texts_of(path: Path) -> Iterator[str]:
+    """The "text" of each line of a .jsonl, or the lines of any other file. Raises InputError if it is damaged."""
+    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        return read_rows(path, lambda row: str(row["text"]), 'an object like {"text": ...}')
+    return (line for _, line in read_lines(path))
 
 
 @dataclass(frozen=True)

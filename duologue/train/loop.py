@@ -81,9 +81,9 @@ MAX_SKIPPED = 50
 def run(stage: Stage, data: Data, config: LoopConfig, out_dir: StrPath) -> Outcome:
     """Trains `stage` until `config.steps`, going on from the newest checkpoint in `out_dir`, if there is one.
 
-    SIGTERM and SIGINT end it with a checkpoint after the step in hand; so does `config.minutes`. A checkpoint
-    that cannot be written (full disk) is reported, and training goes on; but the first one, before any step, and
-    the last must succeed.
+    SIGTERM and SIGINT end it with a checkpoint after the step in hand; so does `config.minutes`. Checkpoints are
+    written by a thread: training stops for a copy in memory, not for the disk. One that cannot be written (full disk)
+    is reported, and training goes on; but the first one, before any step, and the last must succeed.
     Raises InputError if another process trains in `out_dir`, or the checkpoint is of another model.
     """
     return _Run(stage, data, config, Path(out_dir)).go()
@@ -94,7 +94,7 @@ class _Run:
         self.stage, self.data, self.config, self.out_dir = stage, data, config, out_dir
         self.world = stage.world
         self.root = out_dir / "checkpoints"
-        self.step = self.saved_step = self.skipped = 0
+        self.step = self.saved_step = self.saving_step = self.skipped = 0
         self.meter = Meter()
         self.place: dict[str, Any] = {}
         self.began = self.saved_at = time.monotonic()
@@ -106,10 +106,12 @@ class _Run:
             raise InputError(f"cannot make the folder {self.out_dir}: {error.strerror}") from None
         with _lock(self.out_dir, self.world), _signals() as caught:
             self.log = RunLog(self.out_dir, self.config.steps, quiet=not self.world.is_main)
+            self.saver = checkpoint.Saver(self.root, self.world, self.config.keep)
             try:
                 self._resume()
                 return self._train(caught)
             finally:
+                self.saver.close()
                 self.log.plot()
                 self.log.close()
 
@@ -133,6 +135,9 @@ class _Run:
                     break
                 if due:
                     self._save()
+                elif self.saver.done:
+                    self._note_saved()
+        self._note_saved()
         if self.saved_step != self.step:
             self._save(must=True)
         if evaluated != self.step and reason != "signal":
@@ -218,17 +223,28 @@ class _Run:
         self.log.note(f"going on from {found}")
 
     def _save(self, must: bool = False) -> None:
-        try:
-            checkpoint.save(self.root, self.step, self._state(), self.world, self.config.keep)
-            self.saved_step = self.step
-        except checkpoint.SaveError as error:
-            if must:
+        """Begins to write a checkpoint; with `must`, waits for it too. Raises InputError if that cannot be written."""
+        self._note_saved()
+        self.saver.start(self.step, self._state())
+        self.saving_step, self.saved_at = self.step, time.monotonic()
+        if must:
+            try:
+                self.saver.finish()
+            except checkpoint.SaveError as error:
                 raise InputError(
                     f"cannot write the checkpoint of step {self.step} to {self.root} ({error}): "
                     "make room and start again"
                 ) from None
-            self.log.note(f"could not write the checkpoint of step {self.step}: {error}; training goes on")
-        self.saved_at = time.monotonic()
+            self.saved_step = self.step
+
+    def _note_saved(self) -> None:
+        """Waits for the checkpoint that is being written, if there is one."""
+        try:
+            if self.saver.finish():
+                self.saved_step = self.saving_step
+        except checkpoint.SaveError as error:
+            step = self.saving_step
+            self.log.note(f"could not write the checkpoint of step {step}: {error}; training goes on")
 
     def _due(self) -> bool:
         by_steps = self.config.save_every and self.step % self.config.save_every == 0

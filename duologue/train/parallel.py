@@ -33,12 +33,18 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class World:
-    """This process among all of a run: its rank, how many there are, its device and its precision."""
+    """This process among all of a run: its rank, how many there are, its device and its precision; and the process
+    group in which they talk, None for the default one."""
 
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "fp32"
+    group: dist.ProcessGroup | None = field(default=None, compare=False)
+
+    def apart(self) -> "World":
+        """The same processes with a process group of their own on the CPU, for another thread of each of them."""
+        return replace(self, group=dist.new_group(backend="gloo")) if self.size > 1 else self
 
     @property
     def is_main(self) -> bool:
@@ -53,7 +59,7 @@ class World:
     def sum(self, tensor: Tensor) -> Tensor:
         """`tensor` summed over all processes, in place; also returned."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            dist.all_reduce(tensor, group=self.group)
         return tensor
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
@@ -65,14 +71,14 @@ class World:
 
     def barrier(self) -> None:
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(group=self.group)
 
     def gather(self, value: Any) -> list[Any]:
         """The small object `value` of every process, in the order of ranks, on all of them."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=self.group)
         return values
 
     def means(self, terms: Terms) -> dict[str, float]:

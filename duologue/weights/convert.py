@@ -22,13 +22,14 @@ from duologue.weights.hf_names import CODEC_PREFIX
 from duologue.weights.layouts import hf_codec_layout, lm_layout
 from duologue.weights.model import Model, load
 from duologue.weights.names import Source, codec_sources, fillers
+from duologue.weights.onnx_files import write_onnx
 from duologue.weights.published import CODEC_FILE, LM_FILE
 from duologue.weights.read import Sources
 from duologue.weights.save import Encode, as_int8, as_mlx, as_stored, save_gguf, save_tensors
 from duologue.weights.slices import check_candle
 from duologue.weights.write import codec_json, lm_json, write_json
 
-Format = Literal["pytorch", "mlx", "candle", "hf"]
+Format = Literal["pytorch", "mlx", "candle", "hf", "onnx"]
 Quantize = Literal["q8", "q4"]
 
 # The names that the formats' own programs look for.
@@ -41,6 +42,8 @@ LM_NAMES: dict[tuple[str, str | None], str] = {
     ("candle", None): LM_FILE,
     ("candle", "q8"): "model.q8.gguf",
     ("hf", None): LM_FILE,
+    ("onnx", None): "lm.onnx",
+    ("onnx", "q8"): "lm.onnx",
 }
 
 
@@ -73,7 +76,10 @@ def convert(
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     temporary.mkdir()
     try:
-        (_write_hf if format == "hf" else _write_published)(job, temporary)
+        if format == "onnx":
+            write_onnx(job.model, job.quantize, temporary)
+        else:
+            (_write_hf if format == "hf" else _write_published)(job, temporary)
         os.replace(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -106,6 +112,10 @@ def _plan(source: str, format: Format, quantize: Quantize | None, lora: Path | N
         raise InputError(f"{source} has no language model: leave out --quantize and --lora")
     if format == "hf" and "codec" not in parts:
         raise InputError(f"{source} has no codec, which the Hugging Face format has inside")
+    if format == "onnx" and len(parts) < 3:
+        raise InputError(
+            f"{source} is no whole model, which --format onnx needs: it has {' and '.join(parts)}"
+        )
     if format == "candle" and "lm" in parts:
         check_candle(config)
     if format == "hf":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from duologue import cli
 from duologue.audio.files import read_mono, write_audio
@@ -79,12 +80,17 @@ class TestTranscribe:
         Path("b.wav").write_bytes(b"RIFF no sound")
         refused(capsys, "transcribe", "a.wav", "b.wav")
 
+    def test_a_recording_of_nothing(self, capsys: pytest.CaptureFixture[str]) -> None:
+        soundfile.write("empty.wav", np.zeros(0), 24_000)
+        assert "empty.wav has no samples" in refused(capsys, "transcribe", "empty.wav")
+
     def test_what_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert "choose one" in refused(capsys, "transcribe", QUESTION, "--srt", "--json")
         assert "there is no file" in refused(capsys, "transcribe", "nothing.wav")
         assert "does not transcribe" in refused(capsys, "transcribe", QUESTION, "--model", "tiny")
         assert "--out" in refused(capsys, "transcribe", QUESTION, QUESTION, "--srt")
         assert "same name" in refused(capsys, "transcribe", QUESTION, QUESTION, "--out", "texts")
+        assert "is a file" in refused(capsys, "transcribe", QUESTION, "--out", QUESTION)
         assert "name no recordings" in refused(capsys, "transcribe", QUESTION, "--live")
         assert "from 1 up" in refused(capsys, "transcribe", QUESTION, "--batch", "0")
         assert "for recordings" in refused(capsys, "transcribe", "--live", "--srt")
@@ -143,6 +149,17 @@ class TestSay:
             cli.main(["say", "hello.flac", "--json", "hello.json"])
         assert json.loads(Path("hello.json").read_text())["text"] == "Hello, how are you? Çafé."
         assert spoken_before_the_end
+
+    @pytest.mark.parametrize("text", ["", " \n", '<break time="0.2s"/>', "... – 😀🎉 !"])
+    def test_without_words_there_is_no_recording(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str
+    ) -> None:
+        reading, writing = os.pipe()
+        os.write(writing, text.encode())
+        os.close(writing)
+        with os.fdopen(reading) as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            assert "has no words" in refused(capsys, "say", "a.wav")
 
     def test_aloud(self, monkeypatch: pytest.MonkeyPatch) -> None:
         machine = Machine()

@@ -1,4 +1,5 @@
-"""Files that were good until something happened to them, for every reader of recordings and training data."""
+"""Files that were good until something happened to them, for every reader of recordings, training data, checkpoints and
+evaluation sets."""
 
 import gzip
 import json
@@ -11,20 +12,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from duologue import presets
 from duologue.audio.files import open_audio
 from duologue.codec.codes import Codes, load_codes, save_codes
+from duologue.data.corpus.classify import LineClassifier
+from duologue.data.corpus.pack import PackedRows
+from duologue.data.corpus.sources import read_documents
 from duologue.data.manifest import Transcript, read_manifest, read_transcript, write_transcript
 from duologue.data.runner import run
 from duologue.data.script import Script
+from duologue.data.segments import load_blocks
 from duologue.data.shards import ShardReader, read_shard, write_shards
 from duologue.data.voices import read_clip, read_index
 from duologue.errors import InputError
+from duologue.eval.abx import read_items
+from duologue.eval.likelihood import read_mmlu, read_pairs
+from duologue.eval.questions import read_questions
+from duologue.eval.recognition import read_utterances
+from duologue.eval.safety import read_prompts
 from duologue.lm.tokenizer import Tokenizer
+from duologue.train import checkpoint
 from duologue.train.lm_batches import conversation_rows
+from duologue.train.lm_text_batches import texts_of
+from duologue.train.parallel import World
 from duologue.types import Word
 
 from .sounds import clip_folder
@@ -114,11 +128,6 @@ def part(folder: Path) -> Path:
     return folder / "out.jsonl.part"
 
 
-def packed(folder: Path) -> Path:
-    (folder / "set.jsonl.gz").write_bytes(gzip.compress(MANIFEST.encode(), mtime=0))
-    return folder / "set.jsonl.gz"
-
-
 def codes(folder: Path) -> Path:
     save_codes(folder / "x.npz", Codes(np.arange(24).reshape(8, 3), 24_000, 12.5, "tiny"))
     return folder / "x.npz"
@@ -130,11 +139,71 @@ def transcript(folder: Path) -> Path:
     return folder / "x.json"
 
 
+def checkpoint_file(name: str) -> Reader:
+    def write(folder: Path) -> Path:
+        return checkpoint.save(folder, 1, {"module": {"a": torch.ones(3)}, "step": 1}, World()) / name
+
+    def read(path: Path) -> None:
+        checkpoint.load(path.parent, {"module": {"a": torch.zeros(3)}, "step": 0}, World())
+        checkpoint.load_weights(path.parent)
+
+    return Reader(write, read)
+
+
+def classifier(folder: Path) -> Path:
+    LineClassifier(["a", "b"], np.ones((16, 2), np.float32), np.zeros(2)).save(folder / "c.npz")
+    return folder / "c.npz"
+
+
+def packed_text(name: str) -> Reader:
+    def write(folder: Path) -> Path:
+        (folder / "packed.json").write_text('{"rows": [3]}')
+        np.save(folder / "000000.npy", np.zeros((3, 8), np.uint16))
+        return folder / name
+
+    def read(path: Path) -> None:
+        rows = PackedRows(path.parent)
+        assert [len(rows[row]) for row in range(len(rows))] == [rows.context] * len(rows)
+
+    return Reader(write, read)
+
+
+def segments(name: str) -> Reader:
+    def write(folder: Path) -> Path:
+        (folder / "meta.jsonl").write_text('{"kind": "agent", "clips": []}\n')
+        for array in ("wav", "teacher"):
+            np.save(folder / f"{array}.npy", np.zeros((1, 6), np.int16))
+        return folder / name
+
+    return Reader(write, lambda path: load_blocks(path.parent))
+
+
+def gzipped(name: str, body: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        (folder / name).write_bytes(gzip.compress(body.encode(), mtime=0))
+        return folder / name
+
+    return write
+
+
+def questions(folder: Path) -> Path:
+    (folder / "test").mkdir()
+    path = folder / "test" / "law_test.csv"
+    path.write_text('Who?,a,b,c,d,A\n"What,\nthen?",a,b,c,d,B\n')
+    return path
+
+
+TEXTS = '{"text": "hello"}\n{"text": "there", "id": 2}\n'
 MANIFEST = '{"path": "a.wav", "duration": 2.0, "id": "a"}\n{"path": "b.wav", "turns": [{"start": 0.1}]}\n'
 SCRIPT = '{"id": "a", "user": ["Hi."], "moshi": "Hello."}\n{"id": "b", "turns": [["Hi.", "Hello."], ["Bye.", "Ah."]]}\n'
+CHECKPOINT = "manifest.json", "rank-0.json", ".metadata", "__0_0.distcp"
+GOLD = "id,filename,voice,correct\n1,a,x,1\n1,a,x,0\n"
+ITEMS = "#file onset offset #phone prev next speaker\na 0.1 0.2 p q r s\n"
+HEARD = '{"text": "hi", "words": [["hi", 0.1, 0.2]]}'
 READERS = {name: audio(name) for name in AUDIO} | {
+    **{f"checkpoint's {name}": checkpoint_file(name) for name in CHECKPOINT},
     "manifest": text("set.jsonl", MANIFEST, read_manifest),
-    "packed manifest": Reader(packed, read_manifest),
+    "packed manifest": Reader(gzipped("set.jsonl.gz", MANIFEST), read_manifest),
     "transcript": Reader(transcript, lambda path: read_transcript(path.with_suffix(".wav"))),
     "script": text("s.jsonl", SCRIPT, Script.read),
     "index": Reader(
@@ -147,6 +216,22 @@ READERS = {name: audio(name) for name in AUDIO} | {
     ),
     "codes": Reader(codes, load_codes),
     "part": Reader(part, lambda path: run(lambda rows: rows, [], path.with_suffix(""))),
+    "documents": text("a.jsonl", TEXTS, lambda path: list(read_documents(path))),
+    "packed documents": Reader(gzipped("a.jsonl.gz", TEXTS), lambda path: list(read_documents(path))),
+    "texts": text("a.jsonl", TEXTS, lambda path: list(texts_of(path))),
+    "plain texts": text("a.txt", "hello\nthere\n", lambda path: list(texts_of(path))),
+    "classifier": Reader(classifier, LineClassifier.load),
+    "index of packed text": packed_text("packed.json"),
+    "packed text": packed_text("000000.npy"),
+    "rows of segments": segments("meta.jsonl"),
+    "segments": segments("wav.npy"),
+    "spoken questions": text("q.jsonl", '{"question": "a.wav", "answers": ["Paris"]}\n', read_questions),
+    "pairs": text("p.jsonl", '{"good": "a.wav", "bad": "a.wav"}\n', read_pairs),
+    "gold": text("gold.csv", GOLD, lambda path: read_pairs(path.parent)),
+    "prompts": text("s.jsonl", '{"prompt": "hi", "category": "c"}\n', read_prompts),
+    "items": text("a.item", ITEMS, read_items),
+    "words of a recording": text("a.json", HEARD, lambda path: read_utterances(path.parent)),
+    "mmlu": Reader(questions, lambda path: read_mmlu(path.parent.parent, "test")),
 }
 
 

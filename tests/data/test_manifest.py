@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from duologue.data import manifest
+from duologue.data import manifest, strict_json
 from duologue.data.manifest import (
     Transcript,
     read_manifest,
@@ -99,10 +99,10 @@ def test_damaged_and_oversized_manifests_are_input_errors(tmp_path, monkeypatch)
         with pytest.raises(InputError, match=r"set.jsonl.gz is damaged"):
             read_manifest(place)
     place.write_bytes(whole)
-    monkeypatch.setattr(manifest, "LARGEST", 18)
+    monkeypatch.setattr(strict_json, "LARGEST", 18)
     with pytest.raises(InputError, match="line 1: longer than"):
         read_manifest(place)
-    monkeypatch.setattr(manifest, "LARGEST", 19)
+    monkeypatch.setattr(strict_json, "LARGEST", 19)
     assert len(read_manifest(place)) == 1000
     monkeypatch.setattr(manifest, "LARGEST_MANIFEST", 1000)
     with pytest.raises(InputError, match="divide it"):

@@ -93,3 +93,10 @@ def test_it_may_not_pad_for_ever_and_a_break_is_one() -> None:
     assert [(step, token) for step, token in enumerate(written) if token != PAD] == [
         (3, EPAD), (4, a), (14, EPAD), (15, b)
     ]  # fmt: skip
+
+
+def test_what_is_read_out_or_left_out() -> None:
+    text = "Well - it's $5, 😀 … no!"
+    assert [entry.text for entry in Script(Letters()).push(f"{text} ")] == text.split()
+    said = [entry.text for entry in Script(Letters(), aloud=True).push(f"{text} ")]
+    assert said == ["Well", "it's", "five", "dollars,", "no!"]

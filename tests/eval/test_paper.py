@@ -133,7 +133,7 @@ def test_mmlu(tmp_path: Path) -> None:
     main(["eval", "mmlu", str(tmp_path), "--model", "tiny", "--json", str(tmp_path / "m.json")])
     assert read_result(tmp_path / "m.json").value("right") in (0, 100)
     (tmp_path / "test/high_school_test.csv").write_text("What?,a,b,c,d,E\n")
-    with pytest.raises(InputError, match="line 1"):
+    with pytest.raises(InputError, match="row 1"):
         read_mmlu(tmp_path, "test")
 
 

@@ -1,5 +1,6 @@
 """The fleet's settings, its autoscaling, and what it refuses; the replicas themselves where Ray is installed."""
 
+import asyncio
 import importlib.util
 import json
 import subprocess
@@ -100,13 +101,15 @@ def test_the_command_line_gives_a_fleet_its_secrets(monkeypatch, tmp_path: Path)
 def test_a_replica_checks_that_its_model_transcribes_for_a_delegate(monkeypatch) -> None:
     deployed = SimpleNamespace(
         deployment=lambda **_: lambda replica: SimpleNamespace(bind=lambda: replica),
-        ingress=lambda _: lambda replica: replica,
+        ingress=lambda: lambda replica: replica,
+        multiplexed=lambda **_: lambda function: function,
+        get_replica_context=lambda: SimpleNamespace(replica_id=SimpleNamespace(unique_id="r1")),
     )
     monkeypatch.setattr(fleets, "ray_serve", lambda: deployed)
     monkeypatch.setattr(fleets, "log_to_stderr", lambda: None)
     replica = application({"model": "tiny", "delegate": "http://a/v1"})
     with pytest.raises(InputError, match="writes down the user's words"):
-        replica()
+        asyncio.run(replica.__init__(SimpleNamespace()))
 
 
 def test_the_manifest_is_a_configuration_that_is_understood(monkeypatch) -> None:
@@ -118,6 +121,27 @@ def test_the_manifest_is_a_configuration_that_is_understood(monkeypatch) -> None
     assert app["import_path"] == "duologue.serve.fleet:application"
     fleet, settings = application(app["args"])
     assert (fleet.device, fleet.gpus, fleet.most, settings.sessions) == ("cuda", 1.0, 16, 32)
+
+
+@pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed (the extra `ray`)")
+def test_ray_understands_the_manifest() -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    yaml = pytest.importorskip("yaml")
+    manifest = yaml.safe_load((ROOT / "deploy" / "kuberay.yaml").read_text())
+    config = ServeDeploySchema.model_validate(yaml.safe_load(manifest["spec"]["serveConfigV2"]))
+    assert config.applications[0].import_path == "duologue.serve.fleet:application"
+    containers = [
+        group["template"]["spec"]["containers"][0]["env"]
+        for group in (
+            manifest["spec"]["rayClusterConfig"]["headGroupSpec"],
+            *manifest["spec"]["rayClusterConfig"]["workerGroupSpecs"],
+        )
+    ]
+    settings = {each["name"]: each["value"] for each in containers[0]}
+    longest = float(config.applications[0].args["time_limit"]) + fleets.LAST_WORDS_SECONDS
+    assert containers[0] == containers[1]
+    assert float(settings["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"]) >= longest
 
 
 def test_the_dashboard_shows_figures_that_there_are() -> None:

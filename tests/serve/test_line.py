@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import random
 
@@ -191,6 +192,35 @@ def test_a_call_goes_on_after_its_line_was_cut(server):
     count, answer = asyncio.run(go())
     assert count == 40
     assert answer.wav_S.size >= 25 * 1920  # those that were sent last may be unanswered
+
+
+def test_a_call_whose_conversation_the_server_has_lost_begins_a_new_one(server, monkeypatch):
+    monkeypatch.setattr(line, "WAIT_SECONDS", 0.0)
+    said = []  # "start", "over", and "sound" for each frame of the agent
+
+    class Told(Answer):
+        def event(self, event):
+            said.extend([event["type"]] * (event["type"] in ("start", "over")))
+
+        def sound(self, wav_S):
+            said.append("sound")
+
+    async def go():
+        async def frames():
+            for count, frame_S in enumerate(itertools.cycle(noise(40, 4))):
+                await asyncio.sleep(0.06)
+                if count == 15:
+                    proxy.cut()
+                if said[-5:] == ["sound"] * 5 and said.count("start") == 2:
+                    return
+                yield frame_S
+
+        async with Proxy(server) as proxy, asyncio.timeout(PATIENCE):
+            with Screen(hint="") as screen:
+                await call(f"http://{proxy.address}", frames(), "", Told(screen), starts_over=True)
+
+    asyncio.run(go())
+    assert [kind for kind, _ in itertools.groupby(said)] == ["start", "sound", "over", "start", "sound"]
 
 
 def test_the_openai_client_comes_back_to_a_live_session(server, monkeypatch):

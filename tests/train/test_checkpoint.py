@@ -1,9 +1,11 @@
+import errno
 import json
 import os
 import pickle
 import random
 import resource
 import shutil
+import threading
 import warnings
 from pathlib import Path
 
@@ -129,6 +131,17 @@ def test_metadata_cannot_lead_out_of_its_folder(tmp_path: Path):
         checkpoint.load_weights(folder)
 
 
+def test_tensors_larger_than_the_files_are_not_made(tmp_path: Path):
+    folder = checkpoint.save(tmp_path, 1, state(1), WORLD)
+    with (folder / ".metadata").open("rb") as file:
+        found = pickle.load(file)
+    for tensor in found.state_dict_metadata.values():
+        tensor.size = torch.Size([1 << 40])
+    (folder / ".metadata").write_bytes(pickle.dumps(found))
+    with pytest.raises(InputError, match="its files hold"):
+        checkpoint.load_weights(folder)
+
+
 def test_a_full_disk_is_an_error_that_leaves_nothing_behind(tmp_path: Path):
     good = checkpoint.save(tmp_path, 1, state(1), WORLD)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -170,3 +183,40 @@ def test_saving_is_quiet(tmp_path: Path):
         warnings.simplefilter("always")
         checkpoint.load(checkpoint.save(tmp_path, 1, state(1), WORLD), state(0), WORLD)
     assert caught == []
+
+
+def test_a_saver_writes_the_state_as_it_was_while_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write, go_on = checkpoint.state_dict_saver.save, threading.Event()
+
+    def slow(*args, **kwargs):
+        assert go_on.wait(30)
+        return write(*args, **kwargs)
+
+    monkeypatch.setattr(checkpoint.state_dict_saver, "save", slow)
+    saver, changing = checkpoint.Saver(tmp_path, WORLD), state(7.5)
+    saver.start(7, changing)
+    for tensor in (changing["module"]["a.weight"], changing["ema"]["average"]["a.weight"]):
+        tensor.zero_()
+    changing["loop"]["data"]["place"]["epoch"] = 2
+    assert not saver.done and checkpoint.latest(tmp_path) is None
+    go_on.set()
+    assert saver.finish() and not saver.finish()
+    saver.close()
+    loaded = checkpoint.load(tmp_path / "step-00000007", state(0.0), WORLD)
+    assert torch.equal(loaded["module"]["a.weight"], torch.full((3, 2), 7.5))
+    assert torch.equal(loaded["ema"]["average"]["a.weight"], torch.full((3, 2), -7.5))
+    assert loaded["loop"]["data"]["place"]["epoch"] == 1
+
+
+def test_a_saver_tells_of_a_full_disk_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.state_dict_saver, "save", full)
+    saver = checkpoint.Saver(tmp_path, WORLD)
+    saver.start(1, state(1))
+    with pytest.raises(checkpoint.SaveError, match="No space"):
+        saver.finish()
+    assert not saver.finish()
+    saver.close()
+    assert list(tmp_path.iterdir()) == []

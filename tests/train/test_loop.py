@@ -1,5 +1,6 @@
 import json
 import math
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import torch
 from toy_stage import Plain, ToyData, ToyModel, assert_same_run, build, state_of
 
 from duologue.errors import InputError
-from duologue.train import log, loop
+from duologue.train import checkpoint, log, loop
 from duologue.train.loop import LoopConfig, run
 from duologue.train.optim import OptimConfig, Optimizer, total_norm
 from duologue.train.parallel import World
@@ -94,6 +95,29 @@ def test_time_limit_stops_cleanly_and_it_goes_on(tmp_path: Path, monkeypatch: py
 
 def test_checkpoints_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     go(tmp_path, Clocked(monkeypatch), steps=10, save_minutes=0.6, keep=9)
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == [f"step-{step:08d}" for step in (0, 4, 8, 10)]
+
+
+def test_training_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write, trained, waited = checkpoint.state_dict_saver.save, threading.Event(), []
+
+    class Stage(Plain):
+        def train_step(self, batches, step):
+            if step == 7:
+                trained.set()
+            return super().train_step(batches, step)
+
+    def slow(*args, **kwargs):
+        if "step-00000004" in str(kwargs["checkpoint_id"]):
+            waited.append(trained.wait(30))
+        return write(*args, **kwargs)
+
+    monkeypatch.setattr(checkpoint.state_dict_saver, "save", slow)
+    plain = build(World())
+    stage = Stage(plain.module, plain.optimizers, plain.world, plain.ema)
+    run(stage, ToyData(), LoopConfig(steps=10, save_every=4, eval_every=0, keep=9), tmp_path)
+    assert waited == [True]
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == [f"step-{step:08d}" for step in (0, 4, 8, 10)]
 

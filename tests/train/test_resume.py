@@ -2,11 +2,15 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+import toy_stage
 from toy_stage import assert_same_run, state_of
 
 KILLED = -signal.SIGKILL
@@ -89,4 +93,18 @@ def test_two_processes_one_killed(processes, tmp_path: Path, sharded: bool):
     assert processes.run(whole, size=2, sharded=sharded) == [0, 0]
     assert KILLED in processes.run(killed, size=2, die="step:18", sharded=sharded)
     assert processes.run(killed, size=2, sharded=sharded) == [0, 0]
+    assert_same_run(whole, killed)
+
+
+def test_torchrun_starts_both_processes_again_when_one_is_killed(processes, tmp_path: Path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert processes.run(whole, size=2, sharded=True) == [0, 0]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    script = [toy_stage.__file__, str(killed), "sharded=true", "die=step:18"]
+    done = subprocess.run(
+        [*launcher, "--max-restarts=1", "--monitor-interval=0.1", *script],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert re.search(r"going on from .*step-000000(05|10|15)", done.stderr), done.stderr
     assert_same_run(whole, killed)

@@ -3,13 +3,14 @@
 Run as a script, it trains in the folder given: `python toy.py OUT [key=value ...]`.
 """
 
+import errno
 import json
 import multiprocessing
 import os
-import resource
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -240,8 +241,10 @@ def _child(out: Path, env: dict[str, str], die: str, settings: dict[str, Any]) -
 def _arm(kind: str, *numbers: str) -> None:
     """Makes this process kill itself at a step or inside a save, or find the disk full in some saves."""
     first, second = int(numbers[0]), int(numbers[-1])
-    counts = {"steps": 0, "saves": 0, "saving": 0, "operations": 0}
+    counts = {"steps": 0, "saves": 0, "operations": 0}
+    saving: dict[int, int] = {}  # the number of its save by thread
     original_loss, original_save = Plain.loss, checkpoint.save
+    original_write = checkpoint.state_dict_saver.save
 
     def loss(self: Plain, batch: Any) -> Any:
         counts["steps"] += 1
@@ -251,18 +254,20 @@ def _arm(kind: str, *numbers: str) -> None:
 
     def save(*args: Any, **kwargs: Any) -> Path:
         counts["saves"] += 1
-        counts["saving"] = counts["saves"]
-        full = kind == "full" and first <= counts["saves"] <= second
-        largest = 1000 if full else resource.RLIM_INFINITY
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+        saving[threading.get_ident()] = counts["saves"]
         try:
             return original_save(*args, **kwargs)
         finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-            counts["saving"] = 0
+            saving.clear()
+
+    def write(*args: Any, **kwargs: Any) -> Any:
+        written = original_write(*args, **kwargs)
+        if kind == "full" and first <= counts["saves"] <= second:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return written
 
     def watch(event: str, _: Any) -> None:
-        if counts["saving"] == first and event in FILE_OPERATIONS:
+        if event in FILE_OPERATIONS and saving.get(threading.get_ident()) == first:
             counts["operations"] += 1
             if counts["operations"] == second:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -270,7 +275,7 @@ def _arm(kind: str, *numbers: str) -> None:
     if kind == "step":
         Plain.loss = loss
     else:
-        checkpoint.save = save
+        checkpoint.save, checkpoint.state_dict_saver.save = save, write
     if kind == "save":
         sys.addaudithook(watch)
 
@@ -285,6 +290,7 @@ def main(out: str, *arguments: str) -> None:
     last = os.environ.get("RANK", "0") == str(int(os.environ.get("WORLD_SIZE", "1")) - 1)
     if die and last and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
         _arm(*die.split(":"))
+    log.plot = lambda *_: None
     outcome = train(Path(out), kind=kind, **{key: json.loads(text) for key, text in texts.items()})
     print(outcome.reason, outcome.step)
 

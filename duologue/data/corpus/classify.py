@@ -13,6 +13,7 @@ import numpy as np
 
 from duologue.errors import InputError
 from duologue.files import atomic_write
+from duologue.npy import read_npz
 from duologue.types import StrPath
 
 WEB = "web"  # the class of uncurated pages
@@ -133,9 +134,9 @@ class LineClassifier:
         if not Path(path).is_file():
             raise InputError(f"there is no file {path}")
         try:
-            with np.load(path, allow_pickle=False) as found:
-                return cls(found["names"].tolist(), found["weights"].astype(np.float32), found["bias"])
-        except (ValueError, KeyError, OSError):
+            names_C, weights_VC, bias_C = read_npz(path, "names", "weights", "bias")
+            return cls(names_C.tolist(), weights_VC.astype(np.float32), bias_C)
+        except (ValueError, TypeError, IndexError):
             raise InputError(
                 f"{path} is no classifier: make one with `duologue data text classifier`"
             ) from None

@@ -16,6 +16,7 @@ from typing import Any
 
 from duologue.data.corpus.classify import need
 from duologue.data.corpus.sources import ARCHIVES, find_files
+from duologue.data.strict_json import read_json
 from duologue.errors import InputError
 from duologue.files import atomic_write
 
@@ -71,7 +72,7 @@ def _same_run(out: Path, files: Sequence[Path], config: CleanConfig) -> None:
     asked = {"files": [str(path) for path in files]} | {k: str(v) for k, v in asdict(config).items()}
     out.mkdir(parents=True, exist_ok=True)
     made = out / "run.json"
-    if made.exists() and json.loads(made.read_text()) != asked:
+    if made.exists() and read_json(made) != asked:
         raise InputError(
             f"{out} was begun with other sources or settings: choose another folder, or delete it"
         )

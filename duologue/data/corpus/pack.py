@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from duologue.data.corpus.mixture import HELD_OUT, Mixer, Source
+from duologue.data.strict_json import read_json
 from duologue.errors import InputError
 from duologue.files import atomic_write
 from duologue.lm.tokenizer import Tokenizer
+from duologue.npy import map_npy
 
 EOS = 2
 INDEX = "packed.json"
@@ -109,12 +111,15 @@ class _Packer:
         path = self.folder / INDEX
         if not path.exists():
             return []
-        index = json.loads(path.read_text())
-        if any(index[key] != value for key, value in self.which.items()):
-            raise InputError(f"{self.folder} holds other data: choose another folder, or delete it")
-        self.mixer.load_state_dict(index["place"])
-        self.rest = index["rest"]
-        return index["rows"]
+        index = read_json(path)
+        try:
+            if any(index[key] != value for key, value in self.which.items()):
+                raise InputError(f"{self.folder} holds other data: choose another folder, or delete it")
+            self.mixer.load_state_dict(index["place"])
+            self.rest = index["rest"]
+            return [int(rows) for rows in index["rows"]]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise InputError(f"{path} is damaged: delete {self.folder} to pack the text again") from None
 
 
 class PackedRows:
@@ -125,8 +130,13 @@ class PackedRows:
         for folder in folders:
             if not (folder / INDEX).is_file():
                 raise InputError(f"{folder} holds no packed text: make it with `duologue data text pack`")
-            count = len(json.loads((folder / INDEX).read_text())["rows"])
-            self._shards += [np.load(folder / f"{k:06d}.npy", mmap_mode="r") for k in range(count)]
+            try:
+                count = len(read_json(folder / INDEX)["rows"])
+                self._shards += [map_npy(folder / f"{k:06d}.npy") for k in range(count)]
+            except (KeyError, TypeError, ValueError, OSError) as error:
+                raise InputError(f"{folder} is damaged ({error}): pack the text again") from None
+        if not self._shards or any(shard.ndim != 2 or shard.dtype.kind != "u" for shard in self._shards):
+            raise InputError(f"{folders[0]} holds no rows of packed text: pack it again")
         self._ends = np.cumsum([len(shard) for shard in self._shards])
         self.context = min(shard.shape[1] for shard in self._shards)
 

@@ -1,12 +1,12 @@
 """Reading documents: WARC and WET files of CommonCrawl, and .jsonl of {"text"}, plain or gzipped."""
 
-import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from duologue.data.strict_json import read_lines
 from duologue.errors import InputError
 
 ARCHIVES = (".warc", ".warc.gz", ".wet", ".wet.gz")
@@ -44,18 +44,15 @@ def read_documents(path: Path) -> Iterator[Text]:
 
 
 def _table(path: Path) -> Iterator[Text]:
-    number = 0
+    number = 1
     try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    row = json.loads(line)
-                    text, about = row.pop("text"), row.pop("metadata", {})
-                    yield Text(str(row.pop("id", f"{path.name}:{number}")), text, about | row)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        for number, line in read_lines(path):
+            if line.strip():
+                row = json.loads(line)
+                text, about = row.pop("text"), row.pop("metadata", {})
+                yield Text(str(row.pop("id", f"{path.name}:{number}")), text, about | row)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f'{path}, line {number}: expected an object like {{"text": ...}}') from None
-    except (OSError, EOFError) as error:
-        raise InputError(f"{path}, after line {number}: {error}") from None
 
 
 def _archive(path: Path) -> Iterator[Text]:

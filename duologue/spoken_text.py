@@ -1,7 +1,8 @@
 """The text normaliser: how a written text is spoken, in lower case, with numbers read out and no punctuation.
 
 `spoken_words` does plain numbers and signs, for texts that are trained on; `plain_words` reads out everything people
-write (times, money, units, sums, years), so that two writings of one sentence compare equal.
+write (times, money, units, sums, years), so that two writings of one sentence compare equal; `read_aloud` keeps
+capitals and punctuation, for a model that knows words but no digits.
 """
 
 import re
@@ -54,6 +55,35 @@ def spoken_words(text: str) -> list[str]:
     text = re.sub(r"\d[\d,]*(?:\.\d+)?", _read_number, text)
     words = [str(word).strip("'") for word in re.findall(r"[a-z']+", text)]
     return " ".join(_SHORT.get(word, word) for word in words if word).split()
+
+
+_ORDINALS = {
+    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
+    "twelve": "twelfth",
+}  # fmt: skip
+
+
+def ordinal_words(number: int) -> str:
+    """21 -> "twenty first"."""
+    *head, last = number_words(number).split()
+    if last not in _ORDINALS:
+        last = f"{last.removesuffix('y')}ie" if last.endswith("y") else last
+    return " ".join([*head, _ORDINALS.get(last, f"{last}th")])
+
+
+def read_aloud(text: str) -> str:
+    """ "It's 1,250%!" -> "It's one thousand two hundred and fifty percent!": digits and signs as words. "" for a text
+    without a letter or digit."""
+    if not any(map(str.isalnum, text)):
+        return ""
+    number = r"\d+(?:,\d{3})*(?:\.\d+)?"
+    text = re.sub(rf"([$£€])({number})", _money, text)
+    text = re.sub(r"(\d+)(?:st|nd|rd|th)\b", lambda match: ordinal_words(int(match[1])), text)
+    text = re.sub(r"(?<=\d)[/-](?=\d)|(?<=[a-zA-Z])(?=\d)|(?<=\d)(?=[a-zA-Z])", " ", text)
+    text = re.sub(number, lambda match: _read_number(match).strip(), text)
+    for sign, word in _SIGNS.items():
+        text = text.replace(sign, word)
+    return re.sub(r" (?=[.,;:!?)])", "", " ".join(text.split()))
 
 
 _UNITS = {

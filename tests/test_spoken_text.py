@@ -1,6 +1,6 @@
 import pytest
 
-from duologue.data.text import number_words, spoken_words
+from duologue.spoken_text import number_words, read_aloud, spoken_words
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,22 @@ def test_text_is_brought_to_words(text, words):
 )
 def test_numbers_are_read_out(number, words):
     assert number_words(number) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Hello, Ann!", "Hello, Ann!"),
+        ("It costs $1,250.50.", "It costs one thousand two hundred and fifty dollars and fifty cents."),
+        ("On the 21st, 3rd, 5th and 80th.", "On the twenty first, third, fifth and eightieth."),
+        ("50% of R&D", "fifty percent of R and D"),
+        ('"2.5"', '"two point five"'),
+        (
+            "Call 555-0199 or 12/5!",
+            "Call five hundred and fifty five one hundred and ninety nine or twelve five!",
+        ),
+        ("- … 😀", ""),
+    ],
+)
+def test_read_aloud(text: str, said: str) -> None:
+    assert read_aloud(text) == said
