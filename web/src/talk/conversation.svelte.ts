@@ -2,10 +2,10 @@
  * One visitor's conversation, from the press of the button to the recording: the states, and what the page shows.
  * Components read it; only their buttons change it.
  */
+import { LinkWorker, Server } from "#host";
 import { BLOCK, RATE, type FromWorklet } from "../audio/blocks";
 import { listDevices, type Device } from "../audio/devices";
 import { Sound } from "../audio/sound";
-import LinkWorker from "../wire/link.worker?worker";
 import type { LinkReport, Open, ToldLink } from "../wire/link.worker";
 import type { EndReason, Question, ServerEvent } from "../wire/protocol";
 import { Captions, type Entry } from "./captions";
@@ -14,7 +14,6 @@ import type { Notice } from "./failures";
 import { Keepsake } from "./keepsake.svelte";
 import { loudness } from "./loudness";
 import { Measures } from "./measures.svelte";
-import { Server } from "./server.svelte";
 import { loadChoices, saveChoices } from "./settings";
 import { Track } from "./track";
 import { Turns, type TurnEvent } from "./turns";
@@ -224,6 +223,9 @@ export class Conversation {
       case "error":
         this.said = report.text;
         break;
+      case "loading":
+        this.notice = failures.loading(report.done);
+        break;
       case "round-trip":
         this.measures.roundTrip = report.ms;
         break;
@@ -296,7 +298,7 @@ export class Conversation {
   }
 
   private judge(slow: "server" | "network" | null): void {
-    const here = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+    const here = this.server.alone || ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
     if (slow) this.remark(failures.tooSlow(slow, here));
     else if (this.notice?.id.startsWith("slow-")) this.notice = null;
   }
@@ -314,7 +316,7 @@ export class Conversation {
     const wasTalking = this.state === "talking" || this.state === "reconnecting";
     if (wasTalking && again && !(reason === null && this.said)) this.tryAgain(retry_s);
     else if (reason) this.finish(failures.ended(reason, this.timeLimit, retry_s, this.said));
-    else if (this.said) this.finish(failures.ended("error", null, null, this.said));
+    else if (this.said) this.finish(this.server.alone ? failures.cannotRun(this.said) : failures.ended("error", null, null, this.said));
     else if (opened) this.finish(failures.lost);
     else this.finish(failures.refused);
   }

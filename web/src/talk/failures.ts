@@ -82,6 +82,26 @@ export const unreachable = trouble(
   "It may be starting, or it has stopped. Try again in a moment.",
 );
 
+/** The page runs the model itself, which is not where it should be. */
+export const noModel = trouble(
+  "no-model",
+  "The model is not here",
+  "The folder “model” beside this page is missing: “duologue convert nano model --format onnx” makes it.",
+);
+
+/** `said` is what the model's runtime says. */
+export function cannotRun(said: string): Notice {
+  return trouble("cannot-run", "The model does not run in this browser", `${said} Try a current Chrome, Edge, Firefox or Safari, on a computer.`);
+}
+
+/** `done`: the part of the model's files that is there, 0 to 1. */
+export function loading(done: number): Notice {
+  const percent = Math.floor(100 * done);
+  return percent < 100
+    ? info("loading", `Fetching the model: ${percent} %`, "It comes once and stays in your browser. No sound leaves this computer.")
+    : info("loading", "Starting the model", "A few seconds more.");
+}
+
 export const notReady = trouble("not-ready", "The server is getting ready", "It is loading its model. Try again in a moment.");
 
 export const refused = trouble(

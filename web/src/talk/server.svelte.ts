@@ -7,6 +7,8 @@ import { loadKey, saveKey } from "./settings";
 export class Server {
   status: Status | null = $state.raw(null);
   key = loadKey();
+  /** Whether the page runs the model itself. */
+  readonly alone = false;
 
   use(key: string): void {
     this.key = key;

@@ -25,6 +25,7 @@ export type LinkReport =
   | { type: "event"; event: ServerEvent }
   | { type: "text"; text: string; at: number }
   | { type: "error"; text: string }
+  | { type: "loading"; done: number }
   | { type: "round-trip"; ms: number }
   | { type: "lost" }
   | { type: "resumed" }
