@@ -1,7 +1,5 @@
-"""OpenAI's clients for Node, unchanged, against this server. They need packages that DUOLOGUE_NODE_CLIENTS names the folder of:
-
-npm install openai @openai/agents ws zod
-"""
+"""OpenAI's clients for Node, unchanged, against this server. They need packages, in a folder that DUOLOGUE_NODE_CLIENTS
+names: `npm install openai @openai/agents ws zod`."""
 
 import json
 import os
