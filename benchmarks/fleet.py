@@ -83,7 +83,7 @@ class Client:
                 self.token, self.told = "", str(over)
                 self._note("over")
             except (OSError, WebSocketException, TimeoutError) as error:
-                self.told = self.told or str(error)
+                self._note(f"refused ({type(error).__name__})")
                 await asyncio.sleep(0.1)
             else:
                 await asyncio.sleep(0.1)
@@ -253,6 +253,9 @@ def main(options: Benchmark) -> None:
             began = time.monotonic()
             server.terminate()
             code = server.wait()
+    for number, client in enumerate(course.clients):
+        course_s = ", ".join(f"{event} {at - course.killed:+.2f}" for at, event in client.events)
+        print(f"client {number}, seconds from the kill: {course_s}")
     report = figures(course) | {"stopped_after_s": round(time.monotonic() - began, 1), "exit_code": code}
     print("  ".join(f"{name} {value}" for name, value in report.items()))
     if options.json:

@@ -1,16 +1,21 @@
 """How fast ONNX Runtime takes the step of a model, beside the step in torch: `python benchmarks/onnx.py FOLDER`.
 
 FOLDER is what `duologue convert MODEL FOLDER --format onnx` wrote. Both run on one thread, in turns, in one process;
-the figures are the processor's time for a frame in milliseconds, so that other programs count little.
+the figures are the processor's time for a frame in milliseconds, so that other programs count little. With node, and
+`npm ci` done in web/, ONNX Runtime Web takes its turn afterwards (`onnx_web.mjs`).
 """
 
 import argparse
 import json
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+WARM_UP = 30  # frames
 
 
 class OnnxDuplex:
@@ -22,6 +27,7 @@ class OnnxDuplex:
         self.manifest = json.loads((folder / "model.json").read_text())
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        options.log_severity_level = 3
         self._sessions = {
             name: onnxruntime.InferenceSession(
                 str(folder / part["file"]), options, providers=["CPUExecutionProvider"]
@@ -75,9 +81,20 @@ def main() -> None:
     for frame_S in frames.astype(np.float32):
         used["torch"].append(processor_ms(lambda: session.push(frame_S)))  # noqa: B023
         used["ONNX Runtime"].append(processor_ms(lambda: graphs.push(frame_S)))  # noqa: B023
+    used |= in_webassembly(options.folder, options.frames)
     for name, times in used.items():
-        print(f"{name:13} {np.median(times):6.2f} ms, at best {min(times):6.2f}")
-    print(f"ratio         {np.median(used['ONNX Runtime']) / np.median(used['torch']):6.2f}")
+        ratio = np.median(times) / np.median(used["torch"])
+        print(f"{name:25} {np.median(times):6.2f} ms, at best {min(times):6.2f}; {ratio:.2f} of torch")
+
+
+def in_webassembly(folder: Path, frames: int) -> dict[str, list[float]]:
+    """The same in node, if it can be had; the first frames, while the engine still compiles, do not count."""
+    here = Path(__file__).parent
+    if not shutil.which("node") or not (here.parent / "web" / "node_modules" / "onnxruntime-web").exists():
+        return {}
+    command = ["node", here / "onnx_web.mjs", folder, str(WARM_UP + frames)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {"ONNX Runtime Web": json.loads(run.stdout.splitlines()[-1])[WARM_UP:]}
 
 
 def processor_ms(call: Callable[[], object]) -> float:

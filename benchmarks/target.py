@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import psutil
@@ -18,6 +19,12 @@ from duologue.serve.kyutai import Kind
 
 FRAME, SECOND = 0.08, 48_000  # bytes of plain samples
 NOISE = (3000 * np.random.default_rng(0).standard_normal(24_000)).astype("<i2").tobytes()
+
+
+class Addressed(Protocol):
+    """A server at `address`, host:port."""
+
+    address: str
 
 
 @dataclass
@@ -108,11 +115,15 @@ async def speak(server: Server, seconds: float) -> tuple[list[float], list[dict]
     ], stats
 
 
-async def answers(server: Server, clients: int, seconds: float) -> tuple[float, int]:
-    """The 99th percentile of so many clients' waits in ms, and how many of their frames were late or not heard."""
+async def waits(server: Server, clients: int, seconds: float) -> tuple[list[float], int]:
+    """So many clients' waits in ms, and how many of their frames were late or not heard."""
     each = await asyncio.gather(*[speak(server, seconds) for _ in range(clients)])
     lost = sum(stats[-1]["late"] + stats[-1]["missing"] for _, stats in each if stats)
-    return float(np.percentile([ms for waits, _ in each for ms in waits], 99)), lost
+    return [ms for found, _ in each for ms in found], lost
+
+
+def p99(waits: list[float]) -> float:
+    return float(np.percentile(waits, 99))
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import type { Plugin } from "vite";
 
-const INPUTS = ["index.html", "package.json", "package-lock.json", "svelte.config.js", "tsconfig.json", "vite.config.ts", "build-record.ts", "public", "src"];
+const INPUTS = ["index.html", "package.json", "package-lock.json", "svelte.config.js", "tsconfig.json", "vite.config.ts", "build-record.ts", "isolation.ts", "public", "src"];
 
 function files(root: string, path: string): string[] {
   if (!statSync(path).isDirectory()) return [relative(root, path).split(sep).join("/")];

@@ -199,6 +199,10 @@ class Batcher:
             began = self.now()
             for session in due:
                 wav_BS[session.slot], exec_B[session.slot] = session.hear(began), True
+            references = {session.slot: session.take_reference() for session in due}
+        for slot, vectors_TD in references.items():
+            if vectors_TD is not None:
+                self.backend.refer(slot, vectors_TD)
         told = [session for session in due if session.told]
 
         def rewrite(text_B: np.ndarray) -> np.ndarray:

@@ -65,6 +65,7 @@ class LiveSession:
         self._transcripts = CaptionStreams(self._tokenizer)
         self._dictation = Dictation(self._tokenizer, self._marks)
         self._dictated = CHOSEN
+        self._reference: np.ndarray | None = None
         self._primed = False  # whether the silent first frame was heard
         self._met = False  # whether a frame of the user was heard
         self._frame = 0
@@ -133,6 +134,11 @@ class LiveSession:
         """Let the agent speak for itself again, once what it is told is said."""
         with self._lock:
             self._dictation.release()
+
+    def refer(self, vectors_TD: np.ndarray) -> None:
+        """Give the model an encoded reference (`Backend.refer`), which it reads from its next frame on."""
+        with self._lock:
+            self._reference = vectors_TD
 
     def stop_dictating(self) -> None:
         """The agent speaks for itself again, at once."""
@@ -206,6 +212,11 @@ class LiveSession:
         self._dictation.hear(rms_of(self._user_S) >= LOUD_USER)
         self._dictated = CHOSEN
         return self._user_S
+
+    def take_reference(self) -> np.ndarray | None:
+        """What is to be referred to from the step that begins now on."""
+        reference, self._reference = self._reference, None
+        return reference
 
     @property
     def told(self) -> bool:

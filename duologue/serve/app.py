@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,8 +24,9 @@ from duologue.interfaces import Backend
 from duologue.lm.sampling import Sampling
 from duologue.lm.tokenizer import Tokenizer
 from duologue.serve.access import Access, shown_key
+from duologue.serve.card import NOBODY, About
 from duologue.serve.client_secrets import create
-from duologue.serve.delegates import delegate_of
+from duologue.serve.delegation import NO_HELP, Help
 from duologue.serve.kyutai import chat, published
 from duologue.serve.line import Lines
 from duologue.serve.live_routes import LiveSessions, live_routes
@@ -71,8 +73,11 @@ class Service:
         settings: Settings,
         record: Path | None = None,
         speech: Speech | None = None,
+        about: About = NOBODY,
+        help: Help = NO_HELP,
         tracer: "Tracer | None" = None,
     ):
+        self.about = about
         self.speech = speech or Speech()
         self.settings, self.sampling, self.name = settings, sampling, name
         self.metrics = Metrics()
@@ -84,9 +89,7 @@ class Service:
         )
         self.recorder = Recorder(record, tokenizer, backend.sample_rate) if record else None
         traced = None if tracer is None else partial(Trace, tracer, name, settings.replica)
-        self.pool = Pool(
-            self.engine, settings, self.metrics, self.recorder, name, delegate_of(settings), traced
-        )
+        self.pool = Pool(self.engine, settings, self.metrics, self.recorder, name, help, traced)
         self.access = Access(settings)
         self.lines = Lines(settings.replica)
 
@@ -106,6 +109,8 @@ class Service:
             "time_limit_s": self.settings.time_limit,
             "idle_limit_s": self.settings.idle_limit,
             "sampling": published(self.sampling),
+            "recorded": self.recorder is not None,
+            **self.about.told(),
         }
 
     def close(self) -> None:
@@ -141,6 +146,15 @@ class Endpoints:
 
     async def status(self, request: Request) -> Response:
         return self.refused(request) or JSONResponse(self._service.status())
+
+    async def question(self, request: Request) -> Response:
+        """The recording of one of the model's example questions."""
+        if response := self.refused(request):
+            return response
+        card, number = self._service.about.card, int(request.path_params["number"])
+        if card is None or number >= len(card.questions) or (sound := card.questions[number].sound) is None:
+            return PlainTextResponse("not found\n", 404)
+        return FileResponse(sound, headers=HEADERS)
 
     async def healthz(self, _: Request) -> Response:
         ready = self._service.engine.ready and self._service.pool.draining is None
@@ -192,8 +206,9 @@ class Endpoints:
         return await self.calls.offer(request, settings)
 
 
-def create_app(service: Service) -> Starlette:
-    """The application: the page, all protocols, health checks and metrics."""
+def create_app(service: Service, secure: bool = False) -> Starlette:
+    """The application: the page, all protocols, health checks and metrics. `secure`: requests by http are redirected to
+    https."""
     endpoints = Endpoints(service)
 
     @contextlib.asynccontextmanager
@@ -213,7 +228,8 @@ def create_app(service: Service) -> Starlette:
         allow_headers=["Authorization", "Content-Type"],
         expose_headers=["Location"],
     )
-    middleware = [Middleware(_OwnName, service), cors]
+    redirect = [Middleware(HTTPSRedirectMiddleware)] if secure else []
+    middleware = [Middleware(_OwnName, service), *redirect, cors]
     return Starlette(routes=_routes(service, endpoints), lifespan=lifespan, middleware=middleware)
 
 
@@ -221,6 +237,7 @@ def _routes(service: Service, endpoints: Endpoints) -> list[BaseRoute]:
     live = LiveSessions(service.pool, service.lines, service.sampling, endpoints.calls)
     routes: list[BaseRoute] = [
         Route("/api/status", endpoints.status),
+        Route("/api/questions/{number:int}", endpoints.question),
         Route("/healthz", endpoints.healthz),
         Route("/metrics", endpoints.metrics),
         WebSocketRoute("/api/chat", endpoints.kyutai),

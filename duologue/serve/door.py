@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.005  # seconds after a refused connection, so that a flood of them does not use all the time
 NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+TLS_HANDSHAKE = b"\x16"  # the first byte of a connection
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -269,12 +270,23 @@ class Door:
 
     async def _begin(self, link: socket.socket) -> None:
         try:
-            wait = REQUEST_SECONDS if self._tls else None
-            await self.loop.connect_accepted_socket(
-                self._connect, link, ssl=self._tls, ssl_handshake_timeout=wait
-            )
+            tls = self._tls if self._tls and await self._greets_in_tls(link) else None
+            wait = REQUEST_SECONDS if tls else None
+            await self.loop.connect_accepted_socket(self._connect, link, ssl=tls, ssl_handshake_timeout=wait)
         except (OSError, asyncio.CancelledError):
             link.close()
+
+    async def _greets_in_tls(self, link: socket.socket) -> bool:
+        """Whether a connection begins with a TLS handshake, and not with an http request (`create_app` redirects it).
+        Raises TimeoutError if nothing comes."""
+        readable = asyncio.Event()
+        self.loop.add_reader(link, readable.set)
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await readable.wait()
+        finally:
+            self.loop.remove_reader(link)
+        return link.recv(1, socket.MSG_PEEK) == TLS_HANDSHAKE
 
     def _makes_room(self, host: str) -> bool:
         """Whether another connection from an address is allowed, possibly by closing an idle one."""

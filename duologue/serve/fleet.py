@@ -198,6 +198,8 @@ def serve_fleet(fleet: Fleet, settings: Settings, host: str, port: int, options:
     longest = settings.time_limit + LAST_WORDS_SECONDS
     # With each change of the replicas HAProxy starts a new process; the old one keeps its connections for so long.
     os.environ.setdefault("RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", f"{longest:.0f}")
+    # A replica that has died has the fewest connections, so HAProxy would choose it again and again, for seconds.
+    os.environ.setdefault("RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT", "1")
     os.environ.setdefault("RAY_worker_niceness", "0")  # by default Ray's workers yield to all other processes
     app = build(fleet, settings, options)
     import ray
@@ -214,7 +216,9 @@ def serve_fleet(fleet: Fleet, settings: Settings, host: str, port: int, options:
         signal.signal(number, lambda *_: ended.set())
     print(f"{fleet.replicas} replicas of {fleet.model} listen at http://{host}:{port}", flush=True)
     ended.wait()
-    handle.broadcast("drain").results(timeout_s=settings.drain + LAST_WORDS_SECONDS)
-    if address:  # others may use the cluster
-        serve.delete(NAME)
-    ray.shutdown()
+    try:
+        handle.broadcast("drain").results(timeout_s=settings.drain + LAST_WORDS_SECONDS)
+    finally:
+        if address:  # others may use the cluster
+            serve.delete(NAME)
+        ray.shutdown()

@@ -247,6 +247,8 @@ class _Chat:
                 await self._control(self._call, data[1:2])
             elif self._events and data[0] == Kind.PING:
                 await self._send(Kind.PING, data[1 : 1 + PING_BYTES])
+            elif self._events and data[0] == Kind.TEXT and self._call is not None:
+                self._call.tell(data[1:].decode(errors="replace"))
             elif self._events and data[0] == Kind.PLAYED and self._call is not None:
                 self._call.played(int.from_bytes(data[1:5], "little"))
 

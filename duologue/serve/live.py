@@ -57,7 +57,7 @@ class LiveSession(Exchange):
         self._muted = self._closed = False
         self._frames = 0
         self._told = self.settings.told  # whether the client knows that its text is not read
-        self._questions = Questions()
+        self._questions = Questions(pool.help.asks)
         self._delegations: deque[str] = deque(maxlen=DELEGATIONS)  # their ids
         self._acknowledge_at: int | None = None  # the frame
         self._observers: set[Sideband] = set()

@@ -122,7 +122,7 @@ class Conversation(Exchange):
         if not self._settings.tools:
             self._questions = None
             return
-        self._questions = self._questions or Questions()
+        self._questions = self._questions or Questions(self._pool.help.asks)
         if self._call is not None:
             self._call.stop_delegating()
 

@@ -17,8 +17,7 @@ from duologue.engine.live_queues import Counts
 from duologue.engine.recorder import Recorder, Track
 from duologue.engine.session import AgentFrame
 from duologue.lm.sampling import Sampling
-from duologue.serve.delegates import Delegate
-from duologue.serve.delegation import Delegation
+from duologue.serve.delegation import NO_HELP, Delegation, Help
 from duologue.serve.metrics import Metrics
 from duologue.serve.settings import QUEUE_NOTICE_SECONDS, WARN_BEFORE_SECONDS, Settings
 
@@ -65,11 +64,11 @@ class Pool:
         metrics: Metrics,
         recorder: Recorder | None,
         model: str,
-        delegate: Delegate | None = None,
+        help: Help = NO_HELP,
         traced: "Callable[[str, str], Trace] | None" = None,
     ):
         self.engine, self.settings, self.metrics, self.recorder = engine, settings, metrics, recorder
-        self.model, self.delegate = model, delegate
+        self.model, self.help = model, help
         self.traced = traced  # begins the trace of a conversation, from its id and its protocol
         self.draining: float | None = None  # when conversations will be ended
         self._line: list[asyncio.Event] = []
@@ -203,7 +202,8 @@ class Call:
         self.session = pool.engine.open(
             sampling, lambda: loop.call_soon_threadsafe(self._news.set), self._track, self.id, patient
         )
-        self.delegation = None if pool.delegate is None else Delegation(self.session, pool.delegate)
+        delegate = pool.help.delegate
+        self.delegation = None if delegate is None else Delegation(self.session, delegate, pool.help)
         self.began = pool.engine.now()
         self.first_sound: float | None = None  # seconds within which the first sound must arrive
         self._heard = False
@@ -221,6 +221,8 @@ class Call:
         """Add the user's sound."""
         self._heard = True
         self.session.push(wav_S)
+        if self.delegation is not None:
+            self.delegation.hear(wav_S)
         if self.trace is not None:
             self.trace.heard(wav_S)
 
@@ -228,6 +230,11 @@ class Call:
         """The client has come back on a new connection."""
         if self.trace is not None:
             self.trace.resumed()
+
+    def tell(self, text: str) -> None:
+        """Something for the model to know, if it reads any text."""
+        if self.delegation is not None:
+            self.delegation.tell(text)
 
     def played(self, frames: int) -> None:
         """The client has played so many of the agent's frames: what comes after them was not heard."""

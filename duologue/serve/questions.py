@@ -1,11 +1,13 @@
-"""Splits a conversation's transcript into turns and finds the user's questions: the delegation policy for models
-without a token that asks for it."""
+"""Splits a conversation's transcript into turns and finds what to delegate: what the model asks for itself, with a text
+token or a phrase, or else every question of the user's."""
 
 import re
 from collections import deque
+from dataclasses import dataclass
 
 from duologue.engine.session import AgentFrame
 
+CHOSEN = -2  # `AgentFrame.dictated` of a token that the model chose itself
 PAUSE_FRAMES = 8  # frames without a new word of the user that end a turn
 MIN_WORDS = 3  # in a question
 KEPT_TURNS = 20
@@ -21,28 +23,64 @@ def asks(text: str) -> bool:
     return len(text.split()) >= MIN_WORDS and bool(ASKS.search(text))
 
 
+@dataclass(frozen=True)
+class Asks:
+    """How a model asks for what it does not know: by a text token (`LMConfig.retrieval_token`) or by a phrase that it
+    says. A model with neither does not, and every question of the user's is delegated."""
+
+    token: int | None = None
+    phrase: str = ""
+
+
+EVERY_QUESTION = Asks()
+
+
 class Questions:
     """Collects the turns of both sides, oldest first. Call `push` in every frame."""
 
-    def __init__(self):
-        self._user = self._agent = ""
+    def __init__(self, asks: Asks = EVERY_QUESTION):
+        self._asks = asks
+        self._user = self._agent = self._chosen = ""
         self._quiet = 0
         self.turns: deque[tuple[str, str]] = deque(maxlen=KEPT_TURNS)
         """(role, text), with the roles `user` and `assistant`."""
 
     def push(self, said: AgentFrame) -> str | None:
-        """Returns the user's question in the frame in which its turn ends, and None in all others."""
+        """Returns what is to be answered, in the frame in which that is known, and None in all others."""
+        ended = self._listen(said)
+        if self._asks.token is None and not self._asks.phrase:
+            return ended if ended is not None and asks(ended) else None
+        if not self._model_asks(said):
+            return None
+        if self._user.strip():  # the model asks before the user's turn is known to be over
+            self._end_turn()
+        return next((text for role, text in reversed(self.turns) if role == "user"), None)
+
+    def _model_asks(self, said: AgentFrame) -> bool:
+        if said.dictated != CHOSEN:
+            return False
+        if self._asks.token is not None:
+            return said.token == self._asks.token
+        self._chosen = (self._chosen + said.text)[-2 * len(self._asks.phrase) :]
+        if self._asks.phrase.casefold() not in self._chosen.casefold():
+            return False
+        self._chosen = ""
+        return True
+
+    def _listen(self, said: AgentFrame) -> str | None:
+        """Returns the user's turn in the frame in which it ends."""
         self._agent += said.text
         if said.user_text:
             self._user += said.user_text
             self._quiet = 0
         else:
             self._quiet += 1
-        if not self._user or self._quiet < PAUSE_FRAMES:
-            return None
-        question, self._user = self._user.strip(), ""
+        return None if not self._user or self._quiet < PAUSE_FRAMES else self._end_turn()
+
+    def _end_turn(self) -> str:
+        turn, self._user = self._user.strip(), ""
         if self._agent.strip():
             self.turns.append(("assistant", self._agent.strip()))
         self._agent = ""
-        self.turns.append(("user", question))
-        return question if asks(question) else None
+        self.turns.append(("user", turn))
+        return turn

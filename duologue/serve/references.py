@@ -6,11 +6,8 @@
 
 import asyncio
 import json
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
-import torch
 import uvicorn
 from safetensors.torch import save
 from starlette.applications import Starlette
@@ -19,29 +16,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from duologue.config import LMConfig
-from duologue.lm.reference import ReferenceEncoder
+from duologue.engine.references import References
 from duologue.serve.run import listen
 from duologue.weights import load
 from duologue.weights.reference import ReferenceTokenizer, load_encoder
 
 LARGEST = 1 << 16  # bytes of a request
-
-
-class References:
-    """Encodes texts, one at a time."""
-
-    def __init__(self, encoder: ReferenceEncoder, encode: Callable[[str], list[int]]):
-        self._encoder, self._encode = encoder, encode
-        self._lock = threading.Lock()
-
-    def vectors(self, text: str) -> torch.Tensor:
-        """Float32 `[T, D]`, on the CPU."""
-        device = self._encoder.projection.weight.device
-        with self._lock:
-            tokens = self._encode(text) if text else []
-            entries = self._encoder.embedding.num_embeddings
-            tokens_T = torch.tensor([t for t in tokens if 0 <= t < entries], dtype=torch.int64, device=device)
-            return self._encoder(tokens_T).float().cpu()
 
 
 def create_app(references: References, config: LMConfig) -> Starlette:

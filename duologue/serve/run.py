@@ -19,16 +19,21 @@ import uvicorn
 from duologue.engine.backend import open_backend
 from duologue.engine.batcher import HUNG_SECONDS
 from duologue.engine.options import DEFAULT, Options
+from duologue.engine.references import References
 from duologue.errors import InputError
 from duologue.serve.app import Service, create_app
+from duologue.serve.card import About, read_card
 from duologue.serve.delegates import delegate_of
+from duologue.serve.delegation import Help
 from duologue.serve.door import Http, Socket, WebServer
+from duologue.serve.questions import Asks
 from duologue.serve.settings import LINGER_SECONDS, MESSAGE, PING_SECONDS, PONG_SECONDS, UNSENT, Settings
 from duologue.serve.speech import Ears, Mouth
 from duologue.serve.speech_routes import Speech
-from duologue.serve.tls import self_signed
+from duologue.serve.tls import EVERYWHERE, lan_address, qr_code, self_signed
 from duologue.serve.traces import tracer_of_environment
-from duologue.weights import load
+from duologue.weights import Model, load
+from duologue.weights.reference import ReferenceTokenizer, load_encoder
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +69,21 @@ def serve(
         service = open_service(model, device, settings, options, record, stt, tts, voice)
         gc.freeze()  # collecting garbage among the objects so far would stop every conversation for 150 ms
         log_to_stderr()
-        shown = "localhost" if host in ("0.0.0.0", "::", "127.0.0.1") else host
-        address = f"http{'s' if pair else ''}://{shown}:{listening.getsockname()[1]}"
-        asyncio.run(serve_until_told(service, listening, pair, f"{service.name} listens at {address}"))
+        greeting = _greeting(service.name, host, listening.getsockname()[1], pair is not None)
+        asyncio.run(serve_until_told(service, listening, pair, greeting))
+
+
+def _greeting(name: str, host: str, port: int, secure: bool) -> str:
+    """Where the server listens; over https also for others in the network, with a QR code on a terminal."""
+    shown = "localhost" if host in (*EVERYWHERE, "127.0.0.1") else host
+    lines = [f"{name} listens at http{'s' if secure else ''}://{shown}:{port}"]
+    others = lan_address() if host in EVERYWHERE else None
+    if secure and others is not None:
+        address = f"https://{others}:{port}"
+        lines.append(f"from other machines, such as a phone, at {address}")
+        if sys.stdout.isatty():
+            lines.append(qr_code(address))
+    return "\n".join(lines)
 
 
 def with_secrets(settings: Settings, key_file: Path | None, twilio_token_file: Path | None) -> Settings:
@@ -91,13 +108,43 @@ def open_service(
     """Load the models and make the service of them. Raises InputError if the model cannot do what the settings ask."""
     tracer = tracer_of_environment()
     opened = load(model, device, lora=options.lora)
-    if (settings.delegate or settings.delegate_command) and not opened.files.config.lm.writes_down_user:
+    card = read_card(opened.files)
+    lm = opened.files.config.lm
+    delegate = delegate_of(settings)
+    if delegate is not None and not lm.writes_down_user and stt is None:
         raise InputError(
-            f"--delegate needs a model that writes down the user's words: {opened.name} does not"
+            f"--delegate needs a model that writes down the user's words: {opened.name} does not; name one beside it "
+            "with --stt MODEL"
         )
     backend = open_backend(opened, settings.sessions, options)
     speech = _speech(stt, tts, voice, device, settings.sessions, options)
-    return Service(backend, opened.tokenizer, opened.sampling, opened.name, settings, record, speech, tracer)
+    help = Help(
+        delegate,
+        Asks(lm.retrieval_token, card.does_not_know if card else ""),
+        None if delegate is None else _references(opened),
+        None if lm.writes_down_user else speech.ears,
+    )
+    voice_name = options.voice.name if options.voice else None
+    about = About(card, voice_name, options.role, reads_text=help.references is not None)
+    return Service(
+        backend,
+        opened.tokenizer,
+        opened.sampling,
+        opened.name,
+        settings,
+        record,
+        speech,
+        about,
+        help,
+        tracer,
+    )
+
+
+def _references(model: Model) -> References | None:
+    """The encoder of the references that a model reads; None if it reads none."""
+    if model.files.config.lm.conditioning.encoder is None:
+        return None
+    return References(load_encoder(model), ReferenceTokenizer(None).encode)
 
 
 def _speech(
@@ -212,7 +259,7 @@ def web_server(
 def configured(service: Service, pair: tuple[Path, Path] | None, ping: float, pong: float) -> uvicorn.Config:
     """Settings of uvicorn."""
     return uvicorn.Config(
-        create_app(service),
+        create_app(service, secure=pair is not None),
         http=Http,
         ws=Socket,
         ws_max_size=MESSAGE,

@@ -1,6 +1,7 @@
 """A self-signed certificate, so that browsers on other machines may use the microphone."""
 
 import datetime
+import io
 import ipaddress
 import socket
 import tempfile
@@ -9,6 +10,30 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from duologue.errors import InputError
+
+EVERYWHERE = "0.0.0.0", "::"  # hosts that mean all addresses of this machine
+
+
+def lan_address() -> str | None:
+    """This machine's address in its own network, None without a network. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # an address of nobody: only the way there is looked up
+        except OSError:
+            return None
+        address = probe.getsockname()[0]
+    return None if ipaddress.ip_address(address).is_loopback else address
+
+
+def qr_code(text: str) -> str:
+    """A QR code for a terminal. Raises InputError without the extra."""
+    try:
+        import segno
+    except ImportError:
+        raise InputError("--ssl-self-signed needs the extra: pip install 'duologue[serve]'") from None
+    out = io.StringIO()
+    segno.make(text, error="l", micro=False).terminal(out, border=2, compact=True)
+    return out.getvalue().rstrip("\n")
 
 
 @contextmanager
@@ -24,7 +49,7 @@ def self_signed(host: str) -> Generator[tuple[Path, Path]]:
         raise InputError("--ssl-self-signed needs the extra: pip install 'duologue[serve]'") from None
     key = ec.generate_private_key(ec.SECP256R1())
     names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.DNSName(socket.gethostname())]
-    for address in ("127.0.0.1", "::1", host):
+    for address in filter(None, ("127.0.0.1", "::1", host, lan_address())):
         try:
             names.append(x509.IPAddress(ipaddress.ip_address(address)))
         except ValueError:

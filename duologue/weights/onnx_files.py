@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from torch import Tensor
 
 from duologue.errors import InputError
 from duologue.lm.tokenizer import Tokenizer
+from duologue.weights.fields import read_json
+from duologue.weights.files import Missing
 from duologue.weights.model import Model
 from duologue.weights.onnx_steps import Part, Step, parts
 from duologue.weights.packed import INT8_LEVELS, Int8Rows, Packed, quantize_int8
@@ -50,8 +54,25 @@ def write_onnx(model: Model, quantize: str | None, folder: Path) -> None:
         "parts": described,
         "tokens": token_texts(model.tokenizer),
         "pad": config.pad_id,
+        "card": _card(model, folder),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False))
+
+
+def _card(model: Model, folder: Path) -> dict[str, Any] | None:
+    """What the model says of itself, if it does; recordings of its questions are copied."""
+    try:
+        path = model.files.find("card.json")
+    except Missing:
+        return None
+    if not path.is_file():
+        return None
+    card: dict[str, Any] = read_json(path)
+    for question in card.get("questions", []):
+        if name := question.get("sound"):
+            shutil.copyfile(model.files.find(name), folder / Path(name).name)
+            question["sound"] = f"model/{Path(name).name}"
+    return card
 
 
 def token_texts(tokenizer: Tokenizer) -> list[str | int | None]:
@@ -100,6 +121,7 @@ def _write_graph(part: Part, packed: dict[str, Int8Rows], path: Path) -> None:
         raise InputError("ONNX files need more packages: pip install 'duologue[onnx]'") from None
     graph = _traced(part.module, part)
     _pack(graph, packed)
+    _strip(graph)
     onnx.save(graph, str(path))
 
 
@@ -108,6 +130,7 @@ def _traced(module: Step, part: Part) -> Any:
     numbers = range(len(state))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of what the exporter uses of torch
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses a package that nothing here needs
         module(*part.example, *state)  # outside of the trace, fills what is computed once
         program = torch.onnx.export(
             module,
@@ -121,6 +144,14 @@ def _traced(module: Step, part: Part) -> Any:
         )
     assert program is not None
     return program.model_proto
+
+
+def _strip(model: Any) -> None:
+    """Without notes of where in the code each node comes from, a twentieth of the file."""
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    for each in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer]:
+        del each.metadata_props[:]
+        each.doc_string = ""
 
 
 def _pack(model: Any, packed: dict[str, Int8Rows]) -> None:

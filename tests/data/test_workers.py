@@ -16,7 +16,7 @@ from duologue.types import Word
 
 from .sounds import buzz
 
-HAS_RAY = importlib.util.find_spec("ray") is not None
+HAS_RAY = all(importlib.util.find_spec(name) for name in ("ray", "pandas", "pyarrow"))
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed (the extra `ray`)")
 HERE = Path(__file__).parent
 
@@ -46,7 +46,7 @@ def files_of(folder: Path, other: Path) -> dict[str, bytes]:
 
 
 def started(*command: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
     return subprocess.run(
         [sys.executable, *command], capture_output=True, text=True, env=environment, timeout=300
     )

@@ -12,6 +12,9 @@ from websockets.exceptions import ConnectionClosed
 
 from duologue.lm.sampling import Sampling
 from duologue.serve.app import Service
+from duologue.serve.card import NOBODY
+from duologue.serve.delegates import delegate_of
+from duologue.serve.delegation import Help
 from duologue.serve.run import listen, web_server
 from duologue.serve.settings import Settings
 from duologue.weights import load
@@ -31,12 +34,23 @@ class Server:
         ping: float = 5.0,
         speech=None,
         sampling=None,
+        about=NOBODY,
+        help=None,
         tracer=None,
     ):
         tiny = load("tiny")
         self.backend = backend or EchoBackend(settings.sessions)
         self.service = Service(
-            self.backend, tiny.tokenizer, sampling or Sampling(), "echo", settings, record, speech, tracer
+            self.backend,
+            tiny.tokenizer,
+            sampling or Sampling(),
+            "echo",
+            settings,
+            record,
+            speech,
+            about,
+            help or Help(delegate_of(settings)),
+            tracer,
         )
         self.socket = listen("127.0.0.1", 0)
         self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"

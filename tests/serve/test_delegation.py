@@ -7,19 +7,24 @@ import json
 import sys
 import threading
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 from websockets.asyncio.client import connect
 
+from duologue.engine.session import AgentFrame
 from duologue.errors import InputError
 from duologue.serve.delegates import ChatDelegate, CommandDelegate, DelegateError, delegate_of
-from duologue.serve.delegation import FILLER, SORRY
+from duologue.serve.delegation import FILLER, SORRY, Help
 from duologue.serve.openai_session import DEFAULT
-from duologue.serve.questions import asks
+from duologue.serve.questions import Asks, Questions, asks
 from duologue.serve.settings import Settings
+from duologue.serve.speech import Ears
 from duologue.weights import load
-from tests.engine.virtual import EchoBackend, noise
-from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read
+from tests.engine.virtual import EchoBackend, listening, noise
+from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read, until
 
 QUESTION = "what is the tallest mountain"
 FACT = "the tallest mountain is Everest"
@@ -189,3 +194,127 @@ def test_delegates_that_cannot_be_are_refused():
     ):
         with pytest.raises(DelegateError):
             asyncio.run(ask(delegate))
+
+
+def frames(*parts: tuple[str, str, int]) -> list[AgentFrame]:
+    """(what the agent says, what the user says, the agent's text token) a frame, then a pause."""
+    wav_S = np.zeros(1920, np.float32)
+    return [AgentFrame(i, wav_S, said, token, heard) for i, (said, heard, token) in enumerate(parts)]
+
+
+UNSURE = [("", " who", 3), ("", " wrote", 3), ("", " Emma", 3), *[("", "", 3)] * 9, (" I", "", 7), (" do", "", 8),
+          (" not", "", 9), (" know", "", 10), (" that", "", 11), *[("", "", 3)] * 9]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("by", "where"),
+    [(Asks(), [10]), (Asks(phrase="i do not know"), [15]), (Asks(token=9), [14]), (Asks(token=12), []),
+     (Asks(phrase="No idea"), [])],
+)  # fmt: skip
+def test_a_model_that_asks_by_itself_is_waited_for(by: Asks, where: list[int]):
+    """The others' questions are all delegated, once the user has ended."""
+    questions = Questions(by)
+    found = [questions.push(said) for said in frames(*UNSURE)]
+    assert [i for i, each in enumerate(found) if each is not None] == where
+    assert all(found[i] == "who wrote Emma" for i in where)
+
+
+def test_what_it_is_told_to_say_is_no_request_of_the_models():
+    questions = Questions(Asks(phrase="I do not know"))
+    said = [replace(each, dictated=each.token) for each in frames(*UNSURE)]
+    assert [questions.push(each) for each in said] == [None] * len(said)
+
+
+def test_a_model_may_ask_before_the_user_is_known_to_have_ended():
+    questions = Questions(Asks(token=9))
+    assert questions.push(frames(("", " who wrote Emma", 3))[0]) is None
+    assert questions.push(frames(("", "", 9))[0]) == "who wrote Emma"
+    assert list(questions.turns) == [("user", "who wrote Emma")]
+
+
+class Reader(EchoBackend):
+    """Asks for a reference after the user's question, and keeps what it is given."""
+
+    ASKS = 5
+
+    def __init__(self, asks_at: int, heard: list[int]):
+        super().__init__(1, heard=heard)
+        self.asks_at, self.given = asks_at, []
+
+    def step(self, wav_BS, exec_B, rewrite=None):
+        frames = super().step(wav_BS, exec_B, rewrite)
+        if self.since_B[0] == self.asks_at:
+            frames.text_B[0] = self.ASKS
+        return frames
+
+    def refer(self, slot: int, vectors_TD: np.ndarray) -> None:
+        self.given.append((slot, vectors_TD))
+
+
+class Encoder:
+    """Of references: the letters of a text."""
+
+    def vectors(self, text: str) -> torch.Tensor:
+        return torch.tensor([[float(ord(letter))] for letter in text])
+
+
+def test_a_model_that_reads_references_is_given_the_answer_as_one(chat):
+    """It asks with its token; it is not made to say anything; and the page may write to it."""
+    backend = Reader(30, load("tiny").tokenizer.encode(QUESTION))
+    asks, encoder = Asks(token=Reader.ASKS), Encoder()
+    server = Server(Settings(sessions=1), backend, help=Help(ChatDelegate(chat.url), asks, encoder))
+
+    def texts() -> list[str]:
+        return ["".join(map(chr, vectors_TD[:, 0].astype(int))) for _, vectors_TD in backend.given]
+
+    async def go() -> Heard:
+        heard = Heard()
+        async with dial(server, "events=1&format=pcm16") as link:
+            await read(link, heard, lambda heard: 0 in heard.kinds)
+            await link.send(b"\1" + pcm(noise(4)))
+            while not backend.given and len(heard.sound) < 400:
+                wanted = len(heard.sound) + 1
+                await read(link, heard, lambda heard, wanted=wanted: len(heard.sound) >= wanted)
+                await link.send(b"\1" + SILENCE)
+            await link.send(b"\2" + b"High water is at noon.")
+            while len(backend.given) < 2 and len(heard.sound) < 800:
+                wanted = len(heard.sound) + 1
+                await read(link, heard, lambda heard, wanted=wanted: len(heard.sound) >= wanted)
+                await link.send(b"\1" + SILENCE)
+        return heard
+
+    try:
+        heard = asyncio.run(go())
+    finally:
+        server.close()
+    assert texts() == [f"{FACT} ", "High water is at noon."]
+    assert FILLER not in heard.text
+    assert chat.asked[0]["messages"][-1] == {"role": "user", "content": QUESTION}
+
+
+def test_the_words_of_the_user_may_come_from_a_recogniser_beside_it(chat):
+    """Of a model that writes down none."""
+    ears = Ears(listening(), 1)
+    ears.worker.start()
+    help = Help(ChatDelegate(chat.url), Asks(token=Reader.ASKS), Encoder(), ears)
+    backend = Reader(60, [])
+    backend.heard = None
+    server = Server(Settings(sessions=1), backend, help=help)
+
+    async def go() -> None:
+        heard = Heard()
+        async with dial(server, "events=1&format=pcm16") as link:
+            await read(link, heard, lambda heard: 0 in heard.kinds)
+            while not backend.given and len(heard.sound) < 300:
+                await link.send(b"\1" + pcm(noise(1, len(heard.sound))))
+                wanted = len(heard.sound) + 1
+                await read(link, heard, lambda heard, wanted=wanted: len(heard.sound) >= wanted)
+
+    try:
+        asyncio.run(go())
+        until(lambda: ears.worker.used == 0)  # its slot is free again
+    finally:
+        server.close()
+        ears.worker.close()
+    assert backend.given
+    assert chat.asked[0]["messages"][-1]["role"] == "user" and chat.asked[0]["messages"][-1]["content"]

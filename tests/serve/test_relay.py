@@ -19,7 +19,7 @@ from duologue.engine.session import Session
 from duologue.serve import line
 from duologue.serve.app import Service, create_app
 from duologue.serve.link import Pcm16
-from duologue.serve.relay import Relay, holder_of
+from duologue.serve.relay import AHEAD, REPORT, SENT, Guest, Relay, holder_of
 from duologue.serve.run import listen
 from duologue.serve.settings import Settings
 from duologue.weights import load
@@ -235,6 +235,23 @@ def test_a_session_is_hung_up_through_either_replica() -> None:
             assert event["type"] == "session.closed"
 
     asyncio.run(go())
+
+
+def test_whoever_reads_slowly_is_as_slow_in_the_replica_that_holds_the_conversation() -> None:
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            await send({"type": "websocket.send", "bytes": b"sound"})
+
+    async def go() -> list[int]:
+        guest, waiting = Guest(endless, {"type": "websocket"}), []
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            waiting.append(guest.outbox.qsize())
+            guest.hear({"type": SENT})
+        guest.connection.task.cancel()
+        return waiting
+
+    assert asyncio.run(go()) == [AHEAD, AHEAD + REPORT, AHEAD + 2 * REPORT]
 
 
 def test_holder_of() -> None:

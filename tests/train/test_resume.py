@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -105,5 +106,5 @@ def test_torchrun_starts_both_processes_again_when_one_is_killed(processes, tmp_
         capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "going on from" in done.stderr and "step-00000015" in done.stderr
+    assert re.search(r"going on from .*step-000000(05|10|15)", done.stderr), done.stderr
     assert_same_run(whole, killed)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
-from playwright.sync_api import Browser, Playwright
+from playwright.sync_api import Browser, Page, Playwright, expect
 
 from .stand_in import RATE, voice
 
@@ -17,6 +17,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUESTION = voice(8, 120.0, seed=1)
 CUTTING_IN = voice(6, 125.0, seed=2)
 PATIENCE_MS = 60_000  # on a machine that has much else to do
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def questions(path: Path) -> Path:
@@ -51,3 +52,25 @@ def chromium(playwright: Playwright, *flags: str, microphone: Path | None = None
         yield browser
     finally:
         browser.close()
+
+
+def watched(browser: Browser) -> Page:
+    """A page that notes down errors of scripts and of the content policy."""
+    page = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True).new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.add_init_script(
+        """window.complaints = [];
+        for (const type of ["error", "unhandledrejection", "securitypolicyviolation"])
+          addEventListener(type, (e) => complaints.push(String(e.message ?? e.reason ?? e.violatedDirective)));"""
+    )
+    return page
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name).click()
+
+
+def notice(page: Page, name: str) -> str:
+    box = page.locator(f"[data-notice={name}]")
+    expect(box).to_be_visible()
+    return box.inner_text()

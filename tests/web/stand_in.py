@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import socket
 import threading
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import sphn
 import uvicorn
 from starlette.applications import Starlette
@@ -27,6 +29,14 @@ STATIC = Path(__file__).parents[2] / "duologue" / "serve" / "static"
 QUESTION = "What is it that a tide table tells?"
 ANSWER = "A tide table lists when the sea is high and when it is low."
 SYLLABLE_S = 0.26
+CARD = {
+    "title": "Tidal",
+    "topics": ["tides", "harbours"],
+    "questions": [
+        {"text": "When is high water?"},
+        {"text": "What is a tide table?", "sound": "api/questions/1"},
+    ],
+}
 POLICY = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
     "connect-src 'self' ws: wss:; img-src 'self' data:; frame-ancestors 'none'"
@@ -50,6 +60,8 @@ class Heard:
     """What one visitor sent."""
 
     query: dict[str, str]
+    texts: list[str] = field(default_factory=list)
+    played: int = 0  # frames that it says it has heard
     sound: list[np.ndarray] = field(default_factory=list)
     pings: int = 0
     frames: int = 0
@@ -61,6 +73,10 @@ class StandIn:
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.scenario = "talk"
         self.key: str | None = None
+        self.card: dict | None = CARD
+        self.recorded = self.reads = False
+        self.deaf = False  # whether it hears nothing
+        self.late = 0.0  # the share of frames that it says were late
         self.captions = False  # whether the visitor's words are written down
         self.policy = POLICY
         self.frame_s = FRAME / RATE
@@ -72,6 +88,7 @@ class StandIn:
         self.address = f"http://{host}:{self.port}/"
         routes = [
             Route("/api/status", self.status),
+            Route("/api/questions/1", self.question),
             WebSocketRoute("/api/chat", self.chat),
             Mount("/", StaticFiles(directory=STATIC, html=True)),
         ]
@@ -110,8 +127,14 @@ class StandIn:
                 "time_limit_s": 3600, "idle_limit_s": 60,
                 "sampling": {"text_temperature": 0.7, "text_topk": 25, "audio_temperature": 0.8, "audio_topk": 250,
                              "pad_mult": 0.0},
+                "recorded": self.recorded, "card": self.card, "voice": None, "role": None, "reads_text": self.reads,
             }
         )  # fmt: skip
+
+    async def question(self, _: Request) -> Response:
+        file = io.BytesIO()
+        soundfile.write(file, voice(8, 130.0, seed=4), RATE, format="WAV", subtype="PCM_16")
+        return Response(file.getvalue(), media_type="audio/wav")
 
     async def chat(self, ws: WebSocket) -> None:
         if self.scenario == "refuse":
@@ -161,6 +184,10 @@ class StandIn:
         while ws.client_state == WebSocketState.CONNECTED:
             message = await ws.receive()
             data = message.get("bytes") or b""
+            if data[:1] == b"\x02":
+                visitor.texts.append(data[1:].decode())
+            if data[:1] == b"\x07":
+                visitor.played = int.from_bytes(data[1:5], "little")
             if data[:1] == b"\x06":
                 visitor.pings += 1
                 await ws.send_bytes(data)
@@ -177,6 +204,7 @@ class StandIn:
         for frame in range(100_000):
             await asyncio.sleep(max(0.0, begin + frame * self.frame_s - asyncio.get_running_loop().time()))
             taken, level = loudness(visitor, taken)
+            level = 0.0 if self.deaf else level
             sound, text = agent.step(level)
             if visitor.query.get("format") == "pcm16":
                 await ws.send_bytes(b"\x01" + (sound * 32767).astype("<i2").tobytes())
@@ -188,8 +216,8 @@ class StandIn:
                 await event(type="heard", text=word)
             visitor.frames = frame + 1
             if frame % 12 == 11:
-                await event(type="stats", frames=frame + 1, late=0, missing=1, dropped=0, step_ms=21.5,
-                            response_ms=34.0, backlog_ms=0)  # fmt: skip
+                await event(type="stats", frames=frame + 1, late=int(self.late * frame), missing=1, dropped=0,
+                            step_ms=21.5, response_ms=34.0, backlog_ms=0)  # fmt: skip
             match self.scenario:
                 case "drop":
                     self.scenario = "talk"

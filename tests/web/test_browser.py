@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,71 +14,15 @@ pytest.importorskip("sphn", reason="needs the serve extra")
 pytest.importorskip("uvicorn", reason="needs the serve extra")
 pytest.importorskip("prometheus_client", reason="needs the serve extra")
 
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect
 
 from duologue.serve.settings import Settings
 from tests.serve.server import Server, until
 
-from .browser import CHROMIUM, PATIENCE_MS, chromium, questions
+from .browser import CHROMIUM, chromium, notice, press, watched
 from .stand_in import RATE, StandIn
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (apt-get install chromium)")
-expect.set_options(timeout=PATIENCE_MS)
-
-
-@pytest.fixture(scope="module")
-def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return questions(tmp_path_factory.mktemp("microphone") / "questions.wav")
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as playwright:
-        yield playwright
-
-
-@pytest.fixture(scope="module")
-def browser(playwright: Playwright, microphone: Path) -> Iterator[Browser]:
-    with chromium(playwright, microphone=microphone) as browser:
-        yield browser
-
-
-@pytest.fixture
-def server() -> Iterator[StandIn]:
-    with StandIn() as server:
-        yield server
-
-
-@pytest.fixture
-def page(browser: Browser, server: StandIn) -> Iterator[Page]:
-    page = watched(browser)
-    page.goto(server.address)
-    yield page
-    complaints = page.evaluate("window.complaints")
-    page.context.close()
-    assert complaints == []
-
-
-def watched(browser: Browser) -> Page:
-    """A page that notes down errors of scripts and of the content policy."""
-    page = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True).new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    page.add_init_script(
-        """window.complaints = [];
-        for (const type of ["error", "unhandledrejection", "securitypolicyviolation"])
-          addEventListener(type, (e) => complaints.push(String(e.message ?? e.reason ?? e.violatedDirective)));"""
-    )
-    return page
-
-
-def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name).click()
-
-
-def notice(page: Page, name: str) -> str:
-    box = page.locator(f"[data-notice={name}]")
-    expect(box).to_be_visible()
-    return box.inner_text()
 
 
 def pieces(sound: np.ndarray) -> np.ndarray:
@@ -95,7 +38,8 @@ def test_conversation(page: Page, server: StandIn, tmp_path: Path):
     expect(captions).to_contain_text("A tide table lists")
     expect(captions).to_contain_text("you cut in")
     expect(captions).to_contain_text("when it is low.")
-    figures = page.get_by_label("Figures").inner_text().replace("\n", " ")
+    page.get_by_text("Figures", exact=True).click()
+    figures = page.locator("dl[aria-label=Figures]").inner_text().replace("\n", " ")
     answer, delay, trip = re.search(r"after ([\d.]+) s .*delay (\d+) m?s .*trip (\d+) ms", figures).groups()
     assert 0.2 < float(answer) < 3
     assert 50 < float(delay) < 1500
@@ -130,7 +74,7 @@ def test_your_words_are_shown_as_yours(page: Page, server: StandIn):
     expect(captions).to_contain_text("A tide table lists")
     lines = captions.get_by_role("listitem")
     expect(lines.nth(0)).to_have_text(re.compile(r"^You: What is it that"))
-    expect(lines.nth(1)).to_have_text(re.compile(r"^duologue: A tide table"))
+    expect(lines.nth(1)).to_have_text(re.compile(r"^Tidal: A tide table"))
     expect(captions).not_to_contain_text("You spoke for")
     colors = [lines.nth(i).evaluate("line => getComputedStyle(line).color") for i in (0, 1)]
     assert colors[0] != colors[1]
@@ -191,7 +135,13 @@ def test_settings_are_sent(page: Page, server: StandIn):
     press(page, "Start talking")
     expect(page.get_by_role("button", name="Mute")).to_be_visible()
     query = server.visits[0].query
-    assert query == {"events": "1", "format": "opus", "text_temperature": "0", "text_seed": "7"}
+    assert query == {
+        "events": "1",
+        "format": "opus",
+        "resume": "1",
+        "text_temperature": "0",
+        "text_seed": "7",
+    }
 
 
 def test_choose_another_microphone_while_talking(page: Page, server: StandIn):
@@ -257,17 +207,21 @@ def test_cancel_while_connecting(page: Page, server: StandIn):
     expect(page.locator("[data-notice]")).to_have_count(0)
 
 
-@pytest.mark.parametrize("state", ["idle", "talking", "settings"])
+@pytest.mark.parametrize("state", ["idle", "talking", "over", "settings"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_accessible(page: Page, server: StandIn, state: str, scheme: str):
     axe = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
     if not axe.exists():
         pytest.skip("axe-core is not installed (npm ci in web/)")
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-    if state == "talking":
-        server.captions = True
+    if state in ("talking", "over"):
+        server.captions = server.reads = server.recorded = True
+        page.evaluate("localStorage['duologue.choices'] = JSON.stringify({ figures: true })")
+        page.reload()
         press(page, "Start talking")
         expect(page.get_by_label("What was said")).to_contain_text("A tide table")
+    if state == "over":
+        press(page, "End")
     if state == "settings":
         press(page, "Settings")
     page.evaluate(axe.read_text())
@@ -289,8 +243,9 @@ def test_fits_a_phone(page: Page):
 def test_keyboard_alone(page: Page):
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Settings")).to_be_focused()
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Start talking")).to_be_focused()
+    for name in ("When is high water?", "What is a tide table?", "Start talking"):
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name=name)).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Mute")).to_be_visible()
     expect(page.get_by_role("button", name="End")).to_be_focused()
@@ -348,8 +303,8 @@ def test_against_the_server(browser: Browser):
             if page is pages[1]:
                 expect(page.get_by_text("You are next.")).to_be_visible()
         notice(pages[2], "full")
-        live = pages[0].get_by_role("img", name="duologue is speaking")
-        expect(live.or_(pages[0].get_by_role("img", name="and duologue"))).to_be_visible()
+        live = pages[0].get_by_role("img", name="echo is speaking")
+        expect(live.or_(pages[0].get_by_role("img", name="and echo"))).to_be_visible()
         press(pages[0], "End")
         expect(pages[1].get_by_role("button", name="Mute")).to_be_visible()
         press(pages[1], "End")

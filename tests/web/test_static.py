@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 WEB, STATIC = ROOT / "web", ROOT / "duologue" / "serve" / "static"
 INPUTS = ["index.html", "package.json", "package-lock.json", "svelte.config.js", "tsconfig.json", "vite.config.ts",
-          "build-record.ts", "public", "src"]  # fmt: skip
+          "build-record.ts", "isolation.ts", "public", "src"]  # fmt: skip
 
 
 def digest(root: Path, names: list[str]) -> str:

@@ -19,6 +19,7 @@ from duologue.audio.files import read_mono
 from duologue.cli import main
 from duologue.config import CodecConfig
 from duologue.engine.session import AgentFrame
+from duologue.engine.words import Once
 from duologue.errors import InputError
 from duologue.weights import Model, load
 from duologue.weights.convert import convert
@@ -63,11 +64,12 @@ def conversation(model: Model, sound_S: np.ndarray) -> list[AgentFrame]:
     return [session.push(frame_S) for frame_S in sound_S.reshape(-1, session.frame_size)]
 
 
-def compared(folder: Path, expected: list[AgentFrame], sound_S: np.ndarray) -> float:
+def compared(model: Model, folder: Path, expected: list[AgentFrame], sound_S: np.ndarray) -> float:
     """The largest difference of samples; tokens must be the same."""
-    graphs, worst = OnnxDuplex(folder), 0.0
+    graphs, once, worst = OnnxDuplex(folder), Once(model.tokenizer), 0.0
     for frame_S, said in zip(sound_S.reshape(len(expected), -1), expected, strict=True):
         tokens_K, wav_S, user_token = graphs.push(frame_S)
+        user_token = once.push(said.frame, user_token)
         assert (int(tokens_K[0]), user_token) == (said.token, said.user_token)
         worst = max(worst, float(np.abs(wav_S - said.wav_S).max()))
     return worst
@@ -80,7 +82,7 @@ def test_same_conversation(small: Model, folder: Path):
     assert len({said.token for said in expected}) > 3
     assert len({said.user_token for said in expected}) > 3
     assert max(np.abs(said.wav_S).max() for said in expected) > 1e-3
-    assert compared(folder, expected, sound_S) < 1e-3
+    assert compared(small, folder, expected, sound_S) < 1e-3
 
 
 def test_weights_in_8_bits(small: Model, folder: Path):
@@ -129,7 +131,8 @@ def test_nano(tmp_path: Path, quantize: str | None):
     files = convert("nano", tmp_path / "nano", "onnx", quantize)
     question_S = np.pad(read_mono(ASSETS / "question.opus"), (0, 8 * 24_000))
     question_S = question_S[: len(question_S) // 1920 * 1920]
-    expected = conversation(load("nano"), question_S)
+    nano = load("nano")
+    expected = conversation(nano, question_S)
     assert len({said.token for said in expected}) > 5
-    assert compared(tmp_path / "nano", expected, question_S) < (0.01 if quantize is None else 1)
+    assert compared(nano, tmp_path / "nano", expected, question_S) < (0.01 if quantize is None else 1)
     assert sum(path.stat().st_size for path in files) < 62e6

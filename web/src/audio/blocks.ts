@@ -6,7 +6,18 @@ export const BLOCK = 480;
 /** Samples a frame of the model: 80 ms. */
 export const FRAME = 1920;
 
-export type ToWorklet = { type: "mute"; muted: boolean } | { type: "link"; port: MessagePort };
+export interface ToWorklet {
+  port: MessagePort;
+}
+
+/** From the audio thread to the link: a block of the microphone, and how many samples of the agent were played so far. */
+export interface ToLink {
+  words: Float32Array<ArrayBuffer>;
+  played: number;
+}
+
+/** From the link to the audio thread, beside the agent's sound: "hold" keeps the microphone back until "go-on". */
+export type FromLink = "listening" | "hold" | "go-on";
 
 export interface FromWorklet {
   /** Interleaved: agent, you. */

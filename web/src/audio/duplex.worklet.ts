@@ -5,10 +5,9 @@
  */
 import { JitterBuffer } from "./jitter";
 import { Resampler } from "./resample";
-import { BLOCK, RATE, type FromWorklet, type ToWorklet } from "./blocks";
+import { BLOCK, RATE, type FromLink, type FromWorklet, type ToLink, type ToWorklet } from "./blocks";
 
 const QUANTUM = 128;
-const FADE = 0.01; // of the way to mute and back, a sample
 
 class Duplex extends AudioWorkletProcessor {
   private readonly down = new Resampler(sampleRate, RATE, 1024);
@@ -26,15 +25,12 @@ class Duplex extends AudioWorkletProcessor {
   private filled = 0;
   private captured = 0; // microphone samples since the agent began to listen
   private listening = false;
-  private muted = false;
-  private openness = 1;
   private link: MessagePort | null = null;
 
   constructor() {
     super();
     this.port.onmessage = ({ data }: MessageEvent<ToWorklet>) => {
-      if (data.type === "mute") this.muted = data.muted;
-      if (data.type === "link") this.connect(data.port);
+      this.connect(data.port);
     };
   }
 
@@ -43,13 +39,19 @@ class Duplex extends AudioWorkletProcessor {
     this.link = link;
     this.listening = false;
     this.jitter.reset();
-    link.onmessage = ({ data }: MessageEvent<Float32Array | "listening">) => {
-      if (data === "listening") {
-        this.jitter.reset();
-        this.captured = 0;
-        this.listening = true;
-      } else this.jitter.push(data, currentTime);
+    link.onmessage = ({ data }: MessageEvent<Float32Array | FromLink>) => {
+      if (typeof data === "string") this.obey(data);
+      else this.jitter.push(data, currentTime);
     };
+  }
+
+  private obey(message: FromLink): void {
+    if (message === "listening") {
+      this.jitter.reset();
+      this.captured = 0;
+    }
+    if (message === "go-on") this.jitter.goOn();
+    this.listening = message !== "hold";
   }
 
   process(inputs: Float32Array[][], outputs: Float32Array[][]): boolean {
@@ -57,10 +59,7 @@ class Duplex extends AudioWorkletProcessor {
     const count = this.down.process(inputs[0][0] ?? this.silence.subarray(0, out.length), this.mic);
     const heard = this.agent.subarray(0, count);
     this.jitter.pull(heard, currentTime);
-    for (let i = 0; i < count; i++) {
-      this.openness = Math.min(1, Math.max(0, this.openness + (this.muted ? -FADE : FADE)));
-      this.keep(this.mic[i] * this.openness, heard[i]);
-    }
+    for (let i = 0; i < count; i++) this.keep(this.mic[i], heard[i]);
     this.sound(heard, out);
     for (let channel = 1; channel < outputs[0].length; channel++) outputs[0][channel].set(out);
     return true;
@@ -86,7 +85,8 @@ class Duplex extends AudioWorkletProcessor {
     this.filled = 0;
     if (this.listening) {
       this.captured += BLOCK;
-      this.link?.postMessage(this.words, [this.words.buffer]);
+      const said: ToLink = { words: this.words, played: this.jitter.played };
+      this.link?.postMessage(said, [this.words.buffer]);
       this.words = new Float32Array(BLOCK);
     }
     const { played, pieces, late, held, target } = this.jitter;

@@ -120,3 +120,21 @@ it("keeps the newest sound when far too much arrives at once", () => {
   for (let i = 0; i < 200; i++) buffer.push(counted(i * FRAME), 0);
   expect(buffer.held).toBeLessThanOrEqual(8);
 });
+
+it("plays all of a stream that stood still and goes on, however much of it comes at once", () => {
+  const buffer = new JitterBuffer(RATE);
+  const out = new Float32Array(PULL);
+  let [sent, longest, wentOn] = [0, 0, false];
+  for (let pull = 0; pull < (20 * RATE) / PULL; pull++) {
+    const now = (pull * PULL) / RATE;
+    if (now >= 6 && !wentOn) buffer.goOn();
+    wentOn = now >= 6;
+    const there = now <= 2 ? now / FRAME_S : wentOn ? 25 + 20 + (now - 6) / FRAME_S : 25; // 20 frames come together
+    while (sent < there) buffer.push(counted(sent++ * FRAME), now);
+    const before = buffer.played;
+    buffer.pull(out, now);
+    longest = Math.max(longest, buffer.played - before);
+  }
+  expect(longest).toBeLessThanOrEqual(1.02 * PULL + 1); // nothing was skipped
+  expect(buffer.played).toBeGreaterThan(sent * FRAME - 1.4 * RATE); // and it catches up, if slowly in speech
+});

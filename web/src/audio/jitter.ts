@@ -30,6 +30,7 @@ export class JitterBuffer {
   private starving = false;
   private allowed = 0; // the delay at which the sound ran out
   private position = 0; // may lie between two samples while the pace is not 1
+  private whole = false; // whether nothing may be skipped, until the delay is as it should be
   private gain = 0;
   private last = 0;
 
@@ -54,9 +55,16 @@ export class JitterBuffer {
 
   reset(): void {
     this.arrivals = [];
-    this.playing = this.starving = false;
+    this.playing = this.starving = this.whole = false;
     this.position = this.received = this.gain = this.last = this.late = this.pieces = 0;
     this.target = WARM_UP_TARGET_S;
+  }
+
+  /** The stream stood still and goes on where it was: what comes now is not late, and all of it is to be heard. */
+  goOn(): void {
+    this.arrivals = [];
+    this.playing = this.starving = false;
+    this.whole = true;
   }
 
   push(samples: Float32Array, now: number): void {
@@ -71,8 +79,8 @@ export class JitterBuffer {
 
   /** Fills `out` with what is to be heard at `now`. */
   pull(out: Float32Array, now: number): void {
-    if (this.pieces === 0) {
-      out.fill(0);
+    if (this.arrivals.length === 0) {
+      this.decay(out, 0);
       return;
     }
     const delay = now - this.earliest - this.position / this.rate;
@@ -85,7 +93,8 @@ export class JitterBuffer {
       this.decay(out, 0);
       return;
     }
-    if (error > LONGEST_S) this.position += Math.min(error * this.rate, this.received - this.position - 2 * out.length);
+    this.whole &&= error > 0.04;
+    if (error > LONGEST_S && !this.whole) this.position += Math.min(error * this.rate, this.received - this.position - 2 * out.length);
     this.play(out, error, delay);
   }
 

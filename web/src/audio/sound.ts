@@ -3,6 +3,8 @@ import workletAddress from "./duplex.worklet?worker&url";
 import type { FromWorklet, ToWorklet } from "./blocks";
 import { openMicrophone, useSpeaker } from "./devices";
 
+const FADE_S = 0.005; // time constant of muting and of the volume: no clicks
+
 export class Sound {
   private source: MediaStreamAudioSourceNode | null = null;
   private stream: MediaStream | null = null;
@@ -10,30 +12,34 @@ export class Sound {
   private constructor(
     private readonly context: AudioContext,
     private readonly node: AudioWorkletNode,
+    private readonly gate: GainNode, // of the microphone
+    private readonly loudness: GainNode, // of the agent
     private readonly onMicrophoneLost: () => void,
   ) {}
 
   /** To be called from a press of a button: phones start sound for nothing less. */
   static async open(
-    devices: { microphone: string; speaker: string },
+    choices: { microphone: string; speaker: string; volume: number },
     onBlock: (block: FromWorklet) => void,
     onMicrophoneLost: () => void,
   ): Promise<Sound> {
     const context = new AudioContext({ latencyHint: "interactive" });
     void context.resume();
     try {
-      const stream = await openMicrophone(devices.microphone);
+      const stream = await openMicrophone(choices.microphone);
       await context.audioWorklet.addModule(workletAddress);
       const node = new AudioWorkletNode(context, "duplex", { numberOfInputs: 1, numberOfOutputs: 1, outputChannelCount: [1] });
       node.port.onmessage = ({ data }: MessageEvent<FromWorklet>) => onBlock(data);
-      node.connect(context.destination);
-      const sound = new Sound(context, node, onMicrophoneLost);
+      const [gate, loudness] = [context.createGain(), context.createGain()];
+      gate.connect(node).connect(loudness).connect(context.destination);
+      const sound = new Sound(context, node, gate, loudness, onMicrophoneLost);
+      sound.volume(choices.volume);
       sound.take(stream);
       // A phone call or a sleeping tab suspends the sound without asking.
       context.onstatechange = () => {
         if (context.state !== "running" && context.state !== "closed") void context.resume();
       };
-      if (devices.speaker) await sound.chooseSpeaker(devices.speaker).catch(() => undefined);
+      if (choices.speaker) await sound.chooseSpeaker(choices.speaker).catch(() => undefined);
       return sound;
     } catch (error) {
       void context.close();
@@ -47,11 +53,27 @@ export class Sound {
   }
 
   mute(muted: boolean): void {
-    this.send({ type: "mute", muted });
+    this.gate.gain.setTargetAtTime(muted ? 0 : 1, this.context.currentTime, FADE_S);
+  }
+
+  /** How loud the agent is heard, from 0 to 1. A recording has it in full. */
+  volume(volume: number): void {
+    this.loudness.gain.setTargetAtTime(volume, this.context.currentTime, FADE_S);
+  }
+
+  /** Says a recording in the visitor's place, also while the microphone is muted; the visitor hears it. */
+  async ask(address: string): Promise<void> {
+    const response = await fetch(address);
+    const question = this.context.createBufferSource();
+    question.buffer = await this.context.decodeAudioData(await response.arrayBuffer());
+    question.connect(this.node);
+    question.connect(this.loudness);
+    question.start();
   }
 
   link(port: MessagePort): void {
-    this.send({ type: "link", port }, [port]);
+    const message: ToWorklet = { port };
+    this.node.port.postMessage(message, [port]);
   }
 
   async chooseMicrophone(id: string): Promise<void> {
@@ -73,7 +95,7 @@ export class Sound {
     this.release();
     this.stream = stream;
     this.source = this.context.createMediaStreamSource(stream);
-    this.source.connect(this.node);
+    this.source.connect(this.gate);
     for (const track of stream.getAudioTracks()) track.onended = this.onMicrophoneLost;
   }
 
@@ -83,9 +105,5 @@ export class Sound {
       track.onended = null;
       track.stop();
     }
-  }
-
-  private send(message: ToWorklet, transfer: Transferable[] = []): void {
-    this.node.port.postMessage(message, transfer);
   }
 }

@@ -4,17 +4,19 @@
  */
 
 export type Entry =
-  | { id: number; type: "agent"; time: number; text: string; open: boolean; cut: boolean }
+  | { id: number; type: "agent"; time: number; end: number; text: string; open: boolean; cut: boolean }
   | { id: number; type: "you"; time: number; seconds: number; text: string }
   | { id: number; type: "note"; time: number; text: string };
 
 type You = Extract<Entry, { type: "you" }>;
 
 const NEW_TURN_S = 1.6;
+const SOUNDLESS_S = 1.2; // a piece that is written so long without being spoken was not said
 
 interface Piece {
   text: string;
   at: number;
+  due: number | null; // the time when its sample was played
 }
 
 export class Captions {
@@ -26,7 +28,7 @@ export class Captions {
 
   /** A piece whose sound begins at sample `at` of the agent's stream. */
   push(text: string, at: number): void {
-    this.waiting.push({ text, at });
+    this.waiting.push({ text, at, due: null });
   }
 
   /** A new stream counts from zero: what was not heard of the old one never will be. */
@@ -36,11 +38,19 @@ export class Captions {
     this.close();
   }
 
-  /** The agent's stream has been played up to sample `played` at `time`. Returns whether anything was shown. */
-  heard(played: number, time: number): boolean {
+  /**
+   * The agent's stream has been played up to sample `played` at `time`; `speaking`: whether its voice is heard. A piece
+   * is shown with the voice, and dropped if none comes. Returns whether anything was shown.
+   */
+  heard(played: number, time: number, speaking: boolean): boolean {
     let changed = false;
     while (this.waiting.length > 0 && this.waiting[0].at <= played) {
-      this.show(this.waiting.shift()!.text, time);
+      const piece = this.waiting[0];
+      piece.due ??= time;
+      if (!speaking && time - piece.due <= SOUNDLESS_S) break;
+      this.waiting.shift();
+      if (!speaking) continue;
+      this.show(piece.text, time);
       changed = true;
     }
     if (!changed && time - this.lastHeard > NEW_TURN_S) changed = this.close();
@@ -93,10 +103,10 @@ export class Captions {
   private show(text: string, time: number): void {
     const last = this.entries.at(-1);
     if (last?.type === "agent" && last.open) {
-      this.entries[this.entries.length - 1] = { ...last, text: last.text + text };
+      this.entries[this.entries.length - 1] = { ...last, end: time, text: last.text + text };
     } else {
       this.close();
-      this.entries.push({ id: this.nextId++, type: "agent", time, text: text.trimStart(), open: true, cut: false });
+      this.entries.push({ id: this.nextId++, type: "agent", time, end: time, text: text.trimStart(), open: true, cut: false });
     }
     this.lastHeard = time;
   }

@@ -2,66 +2,61 @@
  * One visitor's conversation, from the press of the button to the recording: the states, and what the page shows.
  * Components read it; only their buttons change it.
  */
-import { BLOCK, FRAME, RATE, type FromWorklet } from "../audio/blocks";
+import { LinkWorker, Server } from "#host";
+import { BLOCK, RATE, type FromWorklet } from "../audio/blocks";
 import { listDevices, type Device } from "../audio/devices";
 import { Sound } from "../audio/sound";
-import { wav } from "../audio/wav";
-import LinkWorker from "../wire/link.worker?worker";
-import type { LinkReport, Open } from "../wire/link.worker";
-import { statusAddress, type EndReason, type ServerEvent, type Stats, type Status } from "../wire/protocol";
+import type { LinkReport, Open, ToldLink } from "../wire/link.worker";
+import type { EndReason, Question, ServerEvent } from "../wire/protocol";
 import { Captions, type Entry } from "./captions";
 import * as failures from "./failures";
 import type { Notice } from "./failures";
-import { loadChoices, loadKey, saveChoices, saveKey } from "./settings";
+import { Keepsake } from "./keepsake.svelte";
+import { loudness } from "./loudness";
+import { Measures } from "./measures.svelte";
+import { loadChoices, saveChoices } from "./settings";
 import { Track } from "./track";
-import { Turns } from "./turns";
+import { Turns, type TurnEvent } from "./turns";
+import { Unheard } from "./unheard";
 
 export type State = "idle" | "asking" | "connecting" | "queued" | "talking" | "reconnecting" | "over";
 
 const ATTEMPTS = 5;
 /** What may pass while a connection is being restored. */
 const TEMPORARY = ["unreachable", "offline", "not-ready"];
-const LONGEST_RECORDING_S = 30 * 60;
+/** What is said in passing, and gives way to anything else. */
+const REMARKS = ["slow-server", "slow-network", "not-caught"];
+const REMARK_S = 8; // after which a remark about one moment is out of date
 
 export class Conversation {
   state: State = $state("idle");
   notice: Notice | null = $state.raw(null);
-  status: Status | null = $state.raw(null);
   queue: { position: number; length: number; wait_s: number | null } | null = $state.raw(null);
   entries: Entry[] = $state.raw([]);
+  /** The question that the visitor chose to ask. */
+  question: Question | null = $state.raw(null);
   muted = $state(false);
   speaking = $state({ you: false, agent: false });
   level = $state(0);
   seconds = $state(0);
-  /** Milliseconds; null until known. */
-  figures = $state({
-    answer: null as number | null,
-    delay: null as number | null,
-    roundTrip: null as number | null,
-    held: 0,
-    late: 0,
-    frames: 0,
-  });
-  stats: Stats | null = $state.raw(null);
+  measures = $state.raw(new Measures());
   devices = $state.raw({ microphones: [] as Device[], speakers: [] as Device[] });
   choices = $state(loadChoices());
-  recorded = $state(0);
+  keepsake = $state.raw(new Keepsake());
+  readonly server = new Server();
   readonly track = new Track();
 
-  private key = loadKey();
   private sound: Sound | null = null;
   private link: Worker | null = null;
   private captions = new Captions();
   private turns = new Turns();
-  private recording: Int16Array<ArrayBuffer>[] = [];
-  private answers: number[] = [];
+  private unheard = new Unheard();
+  private remarkedAt = 0;
   private attempt = 0;
   private retry: ReturnType<typeof setTimeout> | undefined;
   private said: string | null = null;
   private goodbye: { reason: EndReason; retry_s: number | null } | null = null;
   private timeLimit: number | null = null;
-  private earlierLate = 0;
-  private earlierFrames = 0;
   private wake: WakeLockSentinel | null = null;
 
   constructor() {
@@ -72,7 +67,7 @@ export class Conversation {
       navigator.mediaDevices.addEventListener?.("devicechange", () => void this.refreshDevices());
     }
     document.addEventListener("visibilitychange", () => void this.keepAwake());
-    void this.askStatus();
+    void this.server.ask();
   }
 
   get possible(): boolean {
@@ -81,6 +76,11 @@ export class Conversation {
 
   get busy(): boolean {
     return this.state !== "idle" && this.state !== "over";
+  }
+
+  /** The model's name, as its makers would have it. */
+  get title(): string {
+    return this.server.status?.card?.title ?? this.server.status?.model ?? "duologue";
   }
 
   async start(): Promise<void> {
@@ -98,7 +98,7 @@ export class Conversation {
       this.release();
       return;
     }
-    this.sound.mute(this.muted);
+    this.mute(this.choices.pushToTalk);
     void this.refreshDevices();
     void this.keepAwake();
     this.state = "connecting";
@@ -109,9 +109,23 @@ export class Conversation {
     this.finish(null);
   }
 
-  toggleMute(): void {
-    this.muted = !this.muted;
-    this.sound?.mute(this.muted);
+  /** Asks one of the model's example questions: its recording if there is one, else the visitor reads it out. */
+  async ask(question: Question): Promise<void> {
+    this.question = question;
+    if (this.state === "talking") await this.playQuestion();
+    else await this.start();
+  }
+
+  mute(muted: boolean): void {
+    this.muted = muted;
+    this.sound?.mute(muted);
+  }
+
+  /** Something for the model to know, in writing. */
+  tell(text: string): void {
+    this.post({ type: "tell", text });
+    this.captions.note(this.seconds, `You wrote: ${text}`);
+    this.entries = [...this.captions.entries];
   }
 
   dismiss(): void {
@@ -119,14 +133,13 @@ export class Conversation {
   }
 
   useKey(key: string): void {
-    this.key = key;
-    saveKey(key);
+    this.server.use(key);
     void this.start();
   }
 
   async choose(kind: "microphone" | "speaker", id: string): Promise<void> {
     this.choices[kind] = id;
-    this.save();
+    this.keepChoices();
     try {
       if (kind === "speaker") await this.sound?.chooseSpeaker(id);
       else await this.sound?.chooseMicrophone(id);
@@ -136,49 +149,39 @@ export class Conversation {
     }
   }
 
-  save(): void {
-    saveChoices($state.snapshot(this.choices));
+  setVolume(volume: number): void {
+    this.choices.volume = Math.min(1, Math.max(0, volume));
+    this.sound?.volume(this.choices.volume);
+    this.keepChoices();
   }
 
-  download(): void {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(wav(this.recording, RATE));
-    link.download = `duologue-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.wav`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  setPushToTalk(on: boolean): void {
+    this.choices.pushToTalk = on;
+    this.mute(on);
+    this.keepChoices();
+  }
+
+  keepChoices(): void {
+    saveChoices($state.snapshot(this.choices));
   }
 
   private clear(): void {
     this.notice = null;
     this.queue = null;
-    this.stats = null;
+    this.measures = new Measures();
     this.captions = new Captions();
     this.entries = [];
     this.turns = new Turns();
+    this.unheard = new Unheard();
     this.track.clear();
-    this.recording = [];
-    this.answers = [];
-    this.recorded = this.seconds = this.earlierLate = this.earlierFrames = this.attempt = 0;
-    this.figures = { answer: null, delay: null, roundTrip: null, held: 0, late: 0, frames: 0 };
+    this.keepsake = new Keepsake();
+    this.seconds = this.attempt = 0;
     this.said = this.goodbye = null;
   }
 
-  /** Null when the server cannot be asked. */
-  private async askStatus(): Promise<Response | null> {
-    try {
-      const headers: HeadersInit = this.key ? { Authorization: `Bearer ${this.key}` } : {};
-      const response = await fetch(statusAddress(location.href), { headers, cache: "no-store" });
-      if (response.ok) this.status = await response.json();
-      return response;
-    } catch {
-      return null;
-    }
-  }
-
   private async connect(): Promise<void> {
-    const response = await this.askStatus();
+    const problem = await this.server.ask();
     if (this.state !== "connecting" && this.state !== "reconnecting") return;
-    const problem = await this.problemBefore(response);
     if (problem) {
       if (this.state === "reconnecting" && TEMPORARY.includes(problem.id)) this.tryAgain();
       else this.finish(problem);
@@ -196,22 +199,14 @@ export class Conversation {
       if (this.link === link) this.take({ type: "closed", opened: false, code: 1006 });
     };
     const open: Open = {
+      type: "open",
       page: location.href,
       sampling: $state.snapshot(this.choices.sampling),
       seed: this.choices.seed ?? undefined,
-      key: this.key || undefined,
+      key: this.server.key || undefined,
       port: channel.port2,
     };
     link.postMessage(open, [channel.port2]);
-  }
-
-  private async problemBefore(response: Response | null): Promise<Notice | null> {
-    if (!response) return navigator.onLine ? failures.unreachable : failures.offline;
-    if (response.ok) return this.status && !this.status.ready ? failures.notReady : null;
-    if (response.status === 401) return failures.keyNeeded(this.key !== "");
-    if (response.status >= 500) return failures.unreachable;
-    const said: unknown = await response.json().catch(() => null);
-    return failures.turnedAway(response.status, said);
   }
 
   private take(report: LinkReport): void {
@@ -228,8 +223,21 @@ export class Conversation {
       case "error":
         this.said = report.text;
         break;
+      case "loading":
+        this.notice = failures.loading(report.done);
+        break;
       case "round-trip":
-        this.figures.roundTrip = report.ms;
+        this.measures.roundTrip = report.ms;
+        break;
+      case "lost":
+        this.mark("connection lost");
+        this.state = "reconnecting";
+        this.notice = failures.waiting;
+        break;
+      case "resumed":
+        this.mark("goes on");
+        this.state = "talking";
+        this.notice = null;
         break;
       case "closed":
         this.closed(report.opened);
@@ -240,15 +248,20 @@ export class Conversation {
   private begin(): void {
     if (this.state === "reconnecting") {
       this.mark("reconnected");
-      this.captions.note(this.seconds, "Reconnected. duologue begins afresh.");
+      this.captions.note(this.seconds, "Reconnected. The conversation begins afresh.");
       this.entries = [...this.captions.entries];
+      this.measures.startAgain();
     }
     this.captions.newStream();
     this.attempt = 0;
     this.notice = null;
     this.queue = null;
-    this.stats = null;
     this.state = "talking";
+    if (this.question) void this.playQuestion();
+  }
+
+  private async playQuestion(): Promise<void> {
+    if (this.question?.sound) await this.sound?.ask(this.question.sound).catch(() => undefined);
   }
 
   private event(event: ServerEvent): void {
@@ -261,11 +274,10 @@ export class Conversation {
         this.timeLimit = event.time_limit_s;
         break;
       case "stats":
-        this.stats = event;
+        this.judge(this.measures.told(event));
         break;
       case "heard":
-        this.captions.wrote(event.text, this.turns.setIn("you", this.seconds));
-        this.entries = [...this.captions.entries];
+        this.wrote(event.text);
         break;
       case "warning":
         this.notice = failures.warning(event.reason, event.in_s);
@@ -276,8 +288,29 @@ export class Conversation {
     }
   }
 
+  /** What was written down of your words. Nobody's words, made out in noise, are not shown. */
+  private wrote(text: string): void {
+    this.unheard.caught();
+    const began = this.turns.setIn("you", this.seconds);
+    if (began === null) return;
+    this.captions.wrote(text, began);
+    this.entries = [...this.captions.entries];
+  }
+
+  private judge(slow: "server" | "network" | null): void {
+    const here = this.server.alone || ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+    if (slow) this.remark(failures.tooSlow(slow, here));
+    else if (this.notice?.id.startsWith("slow-")) this.notice = null;
+  }
+
+  private remark(notice: Notice): void {
+    if (this.notice && !REMARKS.includes(this.notice.id)) return;
+    this.notice = notice;
+    this.remarkedAt = this.seconds;
+  }
+
   private closed(opened: boolean): void {
-    this.dropLink();
+    this.link = null; // it has closed itself
     const { reason, retry_s } = this.goodbye ?? { reason: null, retry_s: null };
     const again = reason === null || reason === "shutdown" || reason === "slow" || reason === "error";
     const wasTalking = this.state === "talking" || this.state === "reconnecting";
@@ -289,11 +322,7 @@ export class Conversation {
   }
 
   private tryAgain(after: number | null = null): void {
-    if (this.state === "talking") {
-      this.mark("connection lost");
-      this.earlierLate = this.figures.late;
-      this.earlierFrames = this.figures.frames;
-    }
+    if (this.state === "talking") this.mark("connection lost");
     if (++this.attempt > ATTEMPTS) {
       this.finish(failures.lost);
       return;
@@ -308,24 +337,24 @@ export class Conversation {
     clearTimeout(this.retry);
     this.release();
     this.notice = notice;
-    this.queue = null;
-    this.state = this.recording.length > 0 ? "over" : "idle";
+    this.queue = this.question = null;
+    this.state = this.keepsake.seconds > 0 ? "over" : "idle";
     this.speaking = { you: false, agent: false };
     this.level = 0;
-    void this.askStatus();
+    void this.server.ask();
   }
 
   private release(): void {
-    this.dropLink();
+    this.post({ type: "close" });
+    this.link = null;
     this.sound?.close();
     this.sound = null;
     void this.wake?.release();
     this.wake = null;
   }
 
-  private dropLink(): void {
-    this.link?.terminate();
-    this.link = null;
+  private post(message: ToldLink): void {
+    this.link?.postMessage(message);
   }
 
   /** 20 ms of both voices, as they were heard. */
@@ -333,42 +362,37 @@ export class Conversation {
     const { agent, you } = loudness(block.voices);
     this.level = you.peak;
     if (this.state !== "talking" && this.state !== "reconnecting") return;
-    if (this.seconds < LONGEST_RECORDING_S) {
-      this.recording.push(block.voices);
-      this.recorded = this.recording.length * (BLOCK / RATE);
-    }
+    this.keepsake.push(block.voices);
     const events = this.turns.push({ you: you.mean, agent: agent.mean }, this.seconds, BLOCK / RATE);
-    for (const event of events) {
-      if (event.type === "answer") this.answered(event.after);
-      if (event.type === "speech" && event.who === "you") this.captions.you(event.start, event.end - event.start);
-      if (event.type === "interrupted") {
-        this.mark(event.by === "you" ? "you cut in" : "duologue cut in", event.time);
-        if (event.by === "you") this.captions.cut(event.time);
-      }
-    }
+    for (const event of events) this.turn(event);
     this.track.push(you.peak, agent.peak);
     this.seconds = this.track.seconds;
     this.speaking.you = this.turns.speaking("you");
     this.speaking.agent = this.turns.speaking("agent");
-    if (this.captions.heard(block.played, this.seconds) || events.length > 0) this.entries = [...this.captions.entries];
-    if (this.state === "talking") this.measure(block);
+    if (this.speaking.agent) this.unheard.caught();
+    const shown = this.captions.heard(block.played, this.seconds, this.speaking.agent);
+    if (shown || events.length > 0) this.entries = [...this.captions.entries];
+    if (this.state !== "talking") return;
+    this.measures.heard(block, this.sound?.outputLatency ?? 0);
+    if (this.unheard.check(this.seconds)) this.remark(failures.notCaught);
+    if (this.notice?.id === "not-caught" && (this.speaking.agent || this.seconds - this.remarkedAt > REMARK_S)) this.notice = null;
   }
 
-  private measure({ captured, played, pieces, late, held }: FromWorklet): void {
-    this.figures.held = 1000 * held;
-    this.figures.late = this.earlierLate + late;
-    this.figures.frames = this.earlierFrames + pieces;
-    if (held < 0.001) return; // nothing new is heard
-    // Each frame of the agent answers one of ours, but for those the server had to fill in or throw away.
-    const filled = this.stats ? (this.stats.missing - this.stats.dropped) * FRAME : 0;
-    const delay = (captured - played + filled) / RATE + (this.sound?.outputLatency ?? 0);
-    const before = this.figures.delay;
-    this.figures.delay = before === null ? 1000 * delay : before + 0.02 * (1000 * delay - before);
-  }
-
-  private answered(after: number): void {
-    this.answers.push(1000 * after);
-    this.figures.answer = [...this.answers].sort((a, b) => a - b)[Math.floor(this.answers.length / 2)];
+  private turn(event: TurnEvent): void {
+    switch (event.type) {
+      case "answer":
+        this.measures.answered(event.after);
+        break;
+      case "speech":
+        if (event.who === "agent") break;
+        this.captions.you(event.start, event.end - event.start);
+        this.unheard.spoke(event.start, event.end);
+        break;
+      case "interrupted":
+        this.mark(event.by === "you" ? "you cut in" : `${this.title} cut in`, event.time);
+        if (event.by === "you") this.captions.cut(event.time);
+        break;
+    }
   }
 
   private mark(text: string, time = this.seconds): void {
@@ -384,16 +408,4 @@ export class Conversation {
     if (!this.sound || document.visibilityState !== "visible") return;
     this.wake = (await navigator.wakeLock?.request("screen").catch(() => null)) ?? null;
   }
-}
-
-function loudness(voices: Int16Array): Record<"agent" | "you", { peak: number; mean: number }> {
-  const peak = [0, 0];
-  const power = [0, 0];
-  voices.forEach((value, i) => {
-    const x = value / 32768;
-    peak[i & 1] = Math.max(peak[i & 1], Math.abs(x));
-    power[i & 1] += x * x;
-  });
-  const of = (channel: number) => ({ peak: peak[channel], mean: Math.sqrt(power[channel] / (voices.length / 2)) });
-  return { agent: of(0), you: of(1) };
 }

@@ -70,7 +70,7 @@ export function microphoneFailure(error: unknown): Notice {
 export const microphoneLost = trouble(
   "microphone-lost",
   "The microphone went away",
-  "duologue hears silence. Plug it in again or choose another one; the conversation goes on.",
+  "Nothing is heard of you now. Plug it in again or choose another one; the conversation goes on.",
   "devices",
 );
 
@@ -81,6 +81,21 @@ export const unreachable = trouble(
   "The server does not answer",
   "It may be starting, or it has stopped. Try again in a moment.",
 );
+
+/** The page runs the model itself, which is not where it should be. */
+export const noModel = trouble(
+  "no-model",
+  "The model is not here",
+  "The folder “model” beside this page is missing: “duologue convert nano model --format onnx” makes it.",
+);
+
+/** `done`: the part of the model's files that is there, 0 to 1. */
+export function loading(done: number): Notice {
+  const percent = Math.floor(100 * done);
+  return percent < 100
+    ? info("loading", `Fetching the model: ${percent} %`, "It comes once and stays in your browser. No sound leaves this computer.")
+    : info("loading", "Starting the model", "A few seconds more.");
+}
 
 export const notReady = trouble("not-ready", "The server is getting ready", "It is loading its model. Try again in a moment.");
 
@@ -122,10 +137,31 @@ export function reconnecting(attempt: number, attempts: number): Notice {
     id: "reconnecting",
     tone: "trouble",
     title: "Connection lost, reconnecting…",
-    advice: `Try ${attempt} of ${attempts}. duologue will begin afresh, without what was said before.`,
+    advice: `Try ${attempt} of ${attempts}. The conversation will begin afresh, without what was said before.`,
     remedy: null,
   };
 }
+
+/** The connection is lost, and the server keeps the conversation for a while. */
+export const waiting: Notice = {
+  id: "reconnecting",
+  tone: "trouble",
+  title: "Connection lost, reconnecting…",
+  advice: "The conversation waits for you, for half a minute, and goes on where it was.",
+  remedy: null,
+};
+
+/** Frames keep coming late. `here`: the server runs on this computer. */
+export function tooSlow(slow: "server" | "network", here: boolean): Notice {
+  if (slow === "network") {
+    return info("slow-network", "Your connection is unsteady", "Some of the sound comes too late. Move closer to your router if you can.");
+  }
+  return here
+    ? info("slow-server", "This computer is too slow for now", "Close other programs: until then answers come late.")
+    : info("slow-server", "The server is too slow for now", "It has too much to do: answers come late.");
+}
+
+export const notCaught = info("not-caught", "I did not catch that", "Say it again, a little louder or closer to the microphone.");
 
 /** The server closed and told why. `said` is its own sentence, if it sent one. */
 export function ended(reason: EndReason, limitS: number | null, retryS: number | null, said: string | null): Notice {

@@ -6,13 +6,19 @@ export interface Choices {
   seed: number | null;
   microphone: string;
   speaker: string;
+  /** 0 to 1, of the agent's voice. */
+  volume: number;
+  /** Whether the microphone is closed but while a key or a button is held. */
+  pushToTalk: boolean;
+  /** Whether the figures are unfolded. */
+  figures: boolean;
 }
 
 const KEPT_AS = "duologue.choices";
 const KEY_KEPT_AS = "duologue.key";
 
 export function loadChoices(): Choices {
-  const choices: Choices = { sampling: {}, seed: null, microphone: "", speaker: "" };
+  const choices: Choices = { sampling: {}, seed: null, microphone: "", speaker: "", volume: 1, pushToTalk: false, figures: false };
   try {
     return { ...choices, ...JSON.parse(localStorage.getItem(KEPT_AS) ?? "{}") };
   } catch {

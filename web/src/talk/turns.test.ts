@@ -69,3 +69,13 @@ it("gets used to a noisy room", () => {
   for (let i = 0; i < 3000; i++) events.push(...turns.push({ you: 0.02, agent: 0 }, i * BLOCK, BLOCK));
   expect(turns.speaking("you")).toBe(false);
 });
+
+it("knows of no beginning where nobody was heard", () => {
+  const turns = new Turns();
+  const quiet = { you: 0.001, agent: 0 };
+  for (let i = 0; i < 500; i++) turns.push(quiet, i * BLOCK, BLOCK);
+  expect(turns.setIn("you", 10)).toBe(null);
+  for (let i = 500; i < 520; i++) turns.push({ you: 0.006, agent: 0 }, i * BLOCK, BLOCK); // too quiet for a turn
+  expect(turns.setIn("you", 10.4)).toBe(10.4);
+  expect(turns.setIn("you", 14)).toBe(null);
+});

@@ -16,6 +16,7 @@ const LONGEST_ANSWER_S = 6;
 const YIELD_S = 1.6; // who falls silent this soon after the other began was interrupted
 const REAL_TURN_S = 0.6; // shorter than this is a backchannel: nobody was interrupted
 const WRITTEN_S = 2; // words are written down this soon after they were said
+const AUDIBLE = 0.003; // below, nobody was heard, however quiet the room
 
 class Voice {
   private floor = 0.002;
@@ -23,6 +24,7 @@ class Voice {
   speaking = false;
   start = 0;
   end = 0;
+  heardAt = -Infinity; // when there last was any sound above the noise
 
   constructor(private readonly threshold: number) {}
 
@@ -30,6 +32,7 @@ class Voice {
   push(level: number, time: number, block: number): "start" | "end" | null {
     this.floor = level < this.floor ? level : Math.min(0.02, this.floor * (1 + block / 4));
     const loud = level > Math.max(this.threshold, 3.5 * this.floor);
+    if (level > Math.max(AUDIBLE, 2 * this.floor)) this.heardAt = time;
     this.loud = loud ? this.loud + block : Math.max(0, this.loud - 2 * block);
     if (loud && this.speaking) this.end = time + block;
     if (!this.speaking && this.loud >= BLOCK_ON_S) {
@@ -61,10 +64,11 @@ export class Turns {
     return this.voices[who].speaking;
   }
 
-  /** When what is written down at `time` began to be said. */
-  setIn(who: Speaker, time: number): number {
+  /** When what is written down at `time` began to be said; null if nobody said anything that could have been meant. */
+  setIn(who: Speaker, time: number): number | null {
     const voice = this.voices[who];
-    return voice.speaking || time - voice.end < WRITTEN_S ? voice.start : time;
+    if (voice.speaking || time - voice.end < WRITTEN_S) return voice.start;
+    return time - voice.heardAt < WRITTEN_S ? time : null;
   }
 
   push(levels: Record<Speaker, number>, time: number, block: number): TurnEvent[] {

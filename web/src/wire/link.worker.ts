@@ -1,13 +1,15 @@
 /**
- * One connection to the server, off the page's own thread: the socket, Opus both ways, and a port to the audio thread.
- * A new connection is a new worker.
+ * One conversation with the server, off the page's own thread: its line, Opus both ways, and a port to the audio thread.
+ * A new conversation is a new worker.
  */
 import { createDecoder, createEncoder, Application, type OpusDecoderHandle, type OpusEncoderHandle } from "libopus-wasm";
-import { BLOCK, FRAME, RATE } from "../audio/blocks";
+import { BLOCK, FRAME, RATE, type FromLink, type ToLink } from "../audio/blocks";
+import { Line } from "./line";
 import { OggOpusReader, OggOpusWriter } from "./ogg";
-import { chatAddress, Kind, readMessage, writeMessage, type Sampling, type ServerEvent } from "./protocol";
+import { chatAddress, Kind, readMessage, writeMessage, type Sampling, type ServerEvent, type ServerMessage } from "./protocol";
 
 export interface Open {
+  type: "open";
   page: string;
   sampling: Partial<Sampling>;
   seed?: number;
@@ -15,20 +17,26 @@ export interface Open {
   port: MessagePort;
 }
 
+/** What the page tells its worker once the conversation is open. */
+export type ToldLink = { type: "close" } | { type: "tell"; text: string };
+
 export type LinkReport =
   | { type: "listening" }
   | { type: "event"; event: ServerEvent }
   | { type: "text"; text: string; at: number }
   | { type: "error"; text: string }
+  | { type: "loading"; done: number }
   | { type: "round-trip"; ms: number }
+  | { type: "lost" }
+  | { type: "resumed" }
   | { type: "closed"; opened: boolean; code: number };
 
-// A server that says nothing for this long is gone, even if the socket has not noticed.
-const SILENT_MS = 4_000; // in a conversation, where sound comes every 80 ms
-const SILENT_IN_QUEUE_MS = 16_000; // where news comes every 5 s
 const PING_MS = 1_000;
+const GOODBYE_MS = 2_000; // at most, for the server to hear of it
 const BIT_RATE = 32_000;
 const LONGEST_PACKET = 0.12 * RATE;
+const LONGEST_UNANSWERED = 2 * RATE; // samples, after which the microphone waits for the server
+const PLAYED_EVERY = 3 * FRAME; // samples
 const LONGEST_BACKLOG = 1 << 14; // bytes the network has not taken yet: beyond, sound would only come too late
 
 /** How sound is written and read: Ogg Opus, or plain samples where WebAssembly is switched off. */
@@ -36,7 +44,7 @@ interface Codec {
   format: "opus" | "pcm16";
   opening(): Uint8Array | null;
   encode(block: Float32Array): Uint8Array;
-  decode(bytes: Uint8Array): Float32Array;
+  decode(bytes: Uint8Array): Float32Array<ArrayBuffer>;
 }
 
 class OpusCodec implements Codec {
@@ -72,7 +80,7 @@ class OpusCodec implements Codec {
     return this.writer.page([this.encoder.encodeFloat(block)], BLOCK * (48000 / RATE));
   }
 
-  decode(bytes: Uint8Array): Float32Array {
+  decode(bytes: Uint8Array): Float32Array<ArrayBuffer> {
     const packets = this.reader.push(bytes);
     const sound = new Float32Array(packets.length * LONGEST_PACKET);
     let length = 0;
@@ -106,7 +114,7 @@ class PlainCodec implements Codec {
     return new Uint8Array(view.buffer);
   }
 
-  decode(bytes: Uint8Array): Float32Array {
+  decode(bytes: Uint8Array): Float32Array<ArrayBuffer> {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     return Float32Array.from({ length: bytes.length >> 1 }, (_, i) => view.getInt16(2 * i, true) / 32768);
   }
@@ -116,55 +124,100 @@ function report(message: LinkReport): void {
   postMessage(message);
 }
 
-async function open({ page, sampling, seed, key, port }: Open): Promise<void> {
-  const codec: Codec = await OpusCodec.load().catch(() => new PlainCodec());
-  const socket = new WebSocket(chatAddress(page, sampling, { seed, key, format: codec.format }));
-  socket.binaryType = "arraybuffer";
-  let opened = false;
-  let listening = false;
-  let lastHeard = performance.now();
-  let received = 0;
+function bytesOf(value: ArrayBufferView): Uint8Array {
+  return new Uint8Array(value.buffer);
+}
 
-  const send = (kind: number, payload: Uint8Array) => {
-    if (socket.readyState === WebSocket.OPEN) socket.send(writeMessage(kind, payload));
-  };
-  const close = (code: number) => {
-    clearInterval(watch);
-    socket.onclose = socket.onmessage = null;
-    socket.close();
-    report({ type: "closed", opened, code });
-  };
-  const watch = setInterval(() => {
-    if (performance.now() - lastHeard > (listening ? SILENT_MS : SILENT_IN_QUEUE_MS)) close(1006);
-    else if (listening) send(Kind.ping, new Uint8Array(new Float64Array([performance.now()]).buffer));
-  }, PING_MS);
+class Link {
+  private readonly line: Line;
+  private listening = false;
+  private held = false; // the microphone, while the conversation waits
+  private said = 0; // samples
+  private heard = 0; // samples
+  private played = 0; // samples of those heard
+  private readonly watch = setInterval(() => this.look(), PING_MS);
 
-  port.onmessage = ({ data }: MessageEvent<Float32Array>) => {
-    if (listening && socket.bufferedAmount < LONGEST_BACKLOG) send(Kind.audio, codec.encode(data));
-  };
-  socket.onopen = () => (opened = true);
-  socket.onclose = ({ code }) => close(code);
-  socket.onmessage = ({ data }: MessageEvent<ArrayBuffer>) => {
-    lastHeard = performance.now();
-    const message = readMessage(data);
+  constructor(
+    { page, sampling, seed, key }: Open,
+    private readonly codec: Codec,
+    private readonly port: MessagePort,
+  ) {
+    this.line = new Line(chatAddress(page, sampling, { seed, key, format: codec.format }), {
+      message: (data) => this.take(readMessage(data)),
+      lost: () => {
+        this.hold();
+        report({ type: "lost" });
+      },
+      resumed: () => {
+        this.goOn();
+        report({ type: "resumed" });
+      },
+      closed: (opened, code) => {
+        clearInterval(this.watch);
+        report({ type: "closed", opened, code });
+        close();
+      },
+    });
+    port.onmessage = ({ data }: MessageEvent<ToLink>) => this.say(data);
+  }
+
+  close(): void {
+    if (this.listening) this.tellPlayed();
+    this.line.close(() => close());
+    setTimeout(close, GOODBYE_MS);
+  }
+
+  /** Something for the model to know. */
+  tellText(text: string): void {
+    this.send(Kind.text, new TextEncoder().encode(text));
+  }
+
+  private say({ words, played }: ToLink): void {
+    this.played = played;
+    if (!this.listening || this.held || this.line.backlog > LONGEST_BACKLOG) return;
+    this.send(Kind.audio, this.codec.encode(words));
+    this.said += words.length;
+    if (this.said % PLAYED_EVERY === 0) this.tellPlayed();
+    if (this.line.keeps && this.said - this.heard > LONGEST_UNANSWERED) this.hold();
+  }
+
+  private send(kind: number, payload: Uint8Array): void {
+    this.line.send(writeMessage(kind, payload));
+  }
+
+  private tellPlayed(): void {
+    this.send(Kind.played, bytesOf(new Uint32Array([Math.floor(this.played / FRAME)])));
+  }
+
+  private look(): void {
+    if (this.listening && !this.held) this.send(Kind.ping, bytesOf(new Float64Array([performance.now()])));
+  }
+
+  /** What the visitor says while nothing is answered would come too late. */
+  private hold(): void {
+    if (!this.held) this.tell("hold");
+    this.held = true;
+  }
+
+  private goOn(): void {
+    if (this.held) this.tell("go-on");
+    this.held = false;
+  }
+
+  private tell(message: FromLink): void {
+    this.port.postMessage(message);
+  }
+
+  private take(message: ServerMessage): void {
     switch (message.kind) {
-      case "handshake": {
-        if (listening) break;
-        const opening = codec.opening();
-        if (opening) send(Kind.audio, opening);
-        listening = true;
-        port.postMessage("listening");
-        report({ type: "listening" });
+      case "handshake":
+        this.begin();
         break;
-      }
-      case "audio": {
-        const samples = codec.decode(message.bytes);
-        received += samples.length;
-        if (samples.length > 0) port.postMessage(samples, [samples.buffer]);
+      case "audio":
+        this.hear(this.codec.decode(message.bytes));
         break;
-      }
       case "text":
-        report({ type: "text", text: message.text, at: Math.max(0, received - FRAME) });
+        report({ type: "text", text: message.text, at: Math.max(0, this.heard - FRAME) });
         break;
       case "event":
         report({ type: "event", event: message.event });
@@ -176,7 +229,34 @@ async function open({ page, sampling, seed, key, port }: Open): Promise<void> {
         report({ type: "round-trip", ms: performance.now() - new Float64Array(message.bytes.slice().buffer)[0] });
         break;
     }
-  };
+  }
+
+  private begin(): void {
+    if (this.listening) return;
+    this.listening = true;
+    const opening = this.codec.opening();
+    if (opening) this.send(Kind.audio, opening);
+    this.tell("listening");
+    report({ type: "listening" });
+  }
+
+  private hear(samples: Float32Array<ArrayBuffer>): void {
+    this.heard += samples.length;
+    if (!this.line.lost && this.said - this.heard < LONGEST_UNANSWERED / 2) this.goOn();
+    if (samples.length > 0) this.port.postMessage(samples, [samples.buffer]);
+  }
 }
 
-onmessage = ({ data }: MessageEvent<Open>) => void open(data);
+let link: Link | null = null;
+
+async function open(asked: Open): Promise<void> {
+  const codec: Codec = await OpusCodec.load().catch(() => new PlainCodec());
+  link = new Link(asked, codec, asked.port);
+}
+
+onmessage = ({ data }: MessageEvent<Open | ToldLink>) => {
+  if (data.type === "open") void open(data);
+  else if (data.type === "tell") link?.tellText(data.text);
+  else if (link) link.close();
+  else close();
+};

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { chatAddress, Kind, readMessage, statusAddress, writeMessage } from "./protocol";
+import { chatAddress, Kind, readMessage, resumedAddress, statusAddress, writeMessage } from "./protocol";
 
 const message = (kind: number, text = "") => writeMessage(kind, new TextEncoder().encode(text)).buffer;
 
@@ -30,10 +30,10 @@ describe("addresses", () => {
   it("stay below the page's prefix and follow its scheme", () => {
     expect(statusAddress("https://example.org/talk/#key=x")).toBe("https://example.org/talk/api/status");
     expect(chatAddress("https://example.org/talk/?a=1#b", {}, { format: "opus" })).toBe(
-      "wss://example.org/talk/api/chat?events=1&format=opus",
+      "wss://example.org/talk/api/chat?events=1&format=opus&resume=1",
     );
     expect(chatAddress("http://localhost:8998/", {}, { format: "pcm16" })).toBe(
-      "ws://localhost:8998/api/chat?events=1&format=pcm16",
+      "ws://localhost:8998/api/chat?events=1&format=pcm16&resume=1",
     );
   });
 
@@ -42,9 +42,16 @@ describe("addresses", () => {
     expect(Object.fromEntries(new URL(address).searchParams)).toEqual({
       events: "1",
       format: "opus",
+      resume: "1",
       text_temperature: "0",
       text_seed: "0",
       auth_id: "a&b",
     });
+  });
+
+  it("of a conversation that is taken up name it and what was received", () => {
+    const address = chatAddress("http://localhost/", { text_temperature: 0 }, { key: "k", format: "opus" });
+    const query = new URL(resumedAddress(address, "a+b", 7)).searchParams;
+    expect([query.get("resume"), query.get("received"), query.get("auth_id")]).toEqual(["a+b", "7", "k"]);
   });
 });

@@ -1,6 +1,6 @@
 /** The messages of `api/chat`: one byte for the kind, then the payload. Pure: bytes and addresses only. */
 
-export const Kind = { handshake: 0, audio: 1, text: 2, control: 3, event: 4, error: 5, ping: 6 } as const;
+export const Kind = { handshake: 0, audio: 1, text: 2, control: 3, event: 4, error: 5, ping: 6, played: 7 } as const;
 
 export interface Stats {
   frames: number;
@@ -16,7 +16,8 @@ export type EndReason = "time_limit" | "idle" | "full" | "shutdown" | "error" | 
 
 export type ServerEvent =
   | { type: "queue"; position: number; length: number; wait_s: number | null }
-  | { type: "start"; session: string; model: string; seed: number | null; sampling: Sampling; time_limit_s: number | null }
+  | { type: "start"; session: string; model: string; seed: number | null; sampling: Sampling; time_limit_s: number | null; resume?: string | null }
+  | { type: "resumed"; received: number }
   | ({ type: "stats" } & Stats)
   | { type: "heard"; text: string }
   | { type: "warning"; reason: "time_limit" | "idle" | "shutdown"; in_s: number }
@@ -39,7 +40,20 @@ export interface Sampling {
   pad_mult: number;
 }
 
-/** What `GET api/status` answers. */
+/** What a model says of itself to those who do not know it: card.json in its folder. */
+export interface Card {
+  title: string;
+  topics: string[];
+  questions: Question[];
+}
+
+export interface Question {
+  text: string;
+  /** The address of a recording in which it is asked. */
+  sound?: string;
+}
+
+/** What `GET api/status` answers. Servers of other versions may leave out what is optional. */
 export interface Status {
   model: string;
   ready: boolean;
@@ -51,6 +65,13 @@ export interface Status {
   time_limit_s: number | null;
   idle_limit_s: number | null;
   sampling: Sampling;
+  /** Whether the server keeps a recording of every conversation. */
+  recorded?: boolean;
+  card?: Card | null;
+  voice?: string | null;
+  role?: string | null;
+  /** Whether the model can be told something in writing. */
+  reads_text?: boolean;
 }
 
 export function readMessage(data: ArrayBuffer): ServerMessage {
@@ -86,12 +107,20 @@ export function chatAddress(page: string, sampling: Partial<Sampling>, options: 
   const address = new URL("api/chat", page);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   address.hash = "";
-  const query = new URLSearchParams({ events: "1", format: options.format });
+  const query = new URLSearchParams({ events: "1", format: options.format, resume: "1" });
   for (const [name, value] of Object.entries(sampling)) query.set(name, String(value));
   if (options.seed !== undefined) query.set("text_seed", String(options.seed));
   if (options.key) query.set("auth_id", options.key);
   address.search = query.toString();
   return address.href;
+}
+
+/** The address at which the conversation begun at `address` is taken up, after `received` messages. */
+export function resumedAddress(address: string, token: string, received: number): string {
+  const again = new URL(address);
+  again.searchParams.set("resume", token);
+  again.searchParams.set("received", String(received));
+  return again.href;
 }
 
 export function statusAddress(page: string): string {
