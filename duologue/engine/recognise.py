@@ -353,8 +353,8 @@ class Recogniser:
         self, due: list[Hearing], codes_BQ: np.ndarray, exec_B: np.ndarray
     ) -> Iterator[tuple[Hearing, Heard]]:
         out = self._streams.listen(codes_BQ, exec_B, self._allowed(due))
-        # A conversational model writes its answers, and never says them. If it wrote PAD instead, it would not hear that
-        # a question has ended, and would lose the last word.
+        # A conversational model writes its answers, and never says them. If it wrote PAD, it would not know that
+        # a question has ended, and lose its last word.
         nothing_BQ = np.full((len(exec_B), self._lm.depth_steps), NO_INPUT, np.int64)
         self._streams.speak(out.text_B, nothing_BQ, exec_B, depth=False)
         for hearing in due:
