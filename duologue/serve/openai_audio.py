@@ -16,7 +16,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from duologue.engine.batcher import Busy
 from duologue.engine.subtitles import as_json, segments, srt, vtt
 from duologue.errors import InputError
-from duologue.serve.audio_files import LARGEST, MEDIA, NEEDS_PYAV, Encoder, TooBig, limited, received_sound
+from duologue.serve.audio_files import LARGEST, MEDIA, NEEDS_PYAV, Encoder, TooBig, limited
+from duologue.serve.link import first_to_end, gone
 from duologue.serve.moshi_messages import wav_header
 from duologue.serve.speech import Ears, Failed, Listening, Mouth, Speaking
 from duologue.types import Word
@@ -73,8 +74,8 @@ async def transcriptions(request: Request, ears: Ears) -> Response:
             sound = form.get("file")
             if not isinstance(sound, UploadFile):
                 raise Refused("the form has no file", "file")
-            wav_S = await received_sound(_chunks(sound), ears.rate)
-        listening = await ears.wait(WAIT_SECONDS)
+            recording = await ears.receive(_chunks(sound))
+        listening = await ears.hear(recording, WAIT_SECONDS)
     except Refused as refused:
         return refused.response()
     except TooBig as error:
@@ -85,16 +86,18 @@ async def transcriptions(request: Request, ears: Ears) -> Response:
         return Refused("all places are taken: try again in a moment", status=503).response()
     except HTTPException as error:  # malformed form
         return Refused(error.detail, status=400).response()
-    seconds = len(wav_S) / ears.rate
-    listening.post(lambda: listening.item.push(wav_S))
-    listening.finish()
+    seconds = recording.seconds
     if asked.stream:
         return StreamingResponse(_events(listening, seconds), media_type="text/event-stream")
     heard = _Heard()
-    try:
+
+    async def listen() -> None:
         async for one in listening:
             heard.text += one.text
             heard.words += one.words
+
+    try:
+        await first_to_end(listen(), gone(request))
     except Failed as error:
         return Refused(str(error), status=500).response()
     finally:

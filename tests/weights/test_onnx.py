@@ -109,7 +109,7 @@ def test_manifest(small: Model, folder: Path):
     assert any(isinstance(text, int) for text in texts)
     spelt = b"".join(bytes([text]) if isinstance(text, int) else text.encode() for text in texts)
     assert spelt.decode() == " Is it raining, é?"
-    assert manifest["tokens"][manifest["pad"]] is None
+    assert manifest["tokens"][small.files.config.lm.pad_id] is None
     assert token_texts(tokenizer) == manifest["tokens"]
 
 
