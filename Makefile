@@ -3,6 +3,7 @@
 #
 #   make talk    answer a spoken question        IN=question.wav OUT=answer.wav PNG=answer.png MODEL=...
 #   make serve   open the page to talk to        MODEL=...
+#   make site    build the page that runs the model itself, in web/site   MODEL=...
 #   make test    run the suite                   ARGS="-k codec"
 #   make lint    ruff, the direction of imports, pyright
 #   make shape   rooms, arrows, circles, sizes and duplicates of the code, in one table
@@ -15,7 +16,7 @@ OUT ?= answer.wav
 PNG ?= $(basename $(OUT)).png
 model = $(if $(MODEL),--model $(MODEL))
 
-.PHONY: talk serve test lint shape format clean
+.PHONY: talk serve site test lint shape format clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -27,6 +28,10 @@ talk: $(VENV)/serve,mic,plot.stamp
 
 serve: $(VENV)/serve,mic,plot.stamp
 	$(BIN)/duologue serve $(model)
+
+site: $(VENV)/onnx.stamp
+	cd web && npm ci --silent && npm run --silent site
+	$(BIN)/duologue convert $(or $(MODEL),nano) web/site/model --format onnx
 
 test: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)

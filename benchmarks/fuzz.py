@@ -99,7 +99,7 @@ async def visits(options: Any, server: Server) -> tuple[str, bool]:
         await asyncio.sleep(12)  # a call to nobody is given up
         return *server.size(), server.sockets("inet")
 
-    await crowd(max(40, options.visits // 5))
+    await crowd(max(400, options.visits // 5))
     await calls(3)
     before = await census()
     await crowd(options.visits)

@@ -17,9 +17,8 @@ from duologue.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from duologue.data.manifest import Row
     from duologue.data.runner import Engine, Stage
-    from duologue.data.script import Line, Script
+    from duologue.data.script import Script
     from duologue.data.shards import Sample
     from duologue.data.voices import Voice
 
@@ -72,6 +71,7 @@ class Synth:
     def run(self) -> None:
         from duologue.data import synth
         from duologue.data.director import Director
+        from duologue.data.drawn import drawn_of, select
         from duologue.data.runner import run
         from duologue.data.script import Script
         from duologue.data.speakers import ClipSpeakers, SpeakerSource, SynthesisedSpeakers
@@ -93,6 +93,7 @@ class Synth:
         run(stage, synth.plans(self.count, self.seed), in_folder(self.out), label="conversations")
 
     def _run_in_one_pass(self, script: "Script") -> None:
+        from duologue.data.drawn import drawn_of
         from duologue.data.one_pass import OnePassSynth
         from duologue.data.runner import run
         from duologue.data.synth import plans
@@ -162,6 +163,7 @@ class Dialogues:
     def run(self) -> None:
         from duologue.data.dialogues import Confusions, silent_samples
         from duologue.data.director import Director
+        from duologue.data.drawn import drawn_of
         from duologue.data.script import Script
         from duologue.data.shards import write_shards
         from duologue.data.silent import SilentSpeakers
@@ -425,32 +427,6 @@ def in_folder(folder: Path) -> Path:
     """The manifest of an output folder, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder / "manifest.jsonl"
-
-
-def select(places: tuple[Path, ...], split: str, script: "Script | None" = None) -> "list[Row]":
-    """Clips of these places: the agent's, and the user's of a split (see `split.clip_set`). What a script says of its
-    phrasings counts before what a clip says; with held-out phrasings come others by held-out voices, which lead up to
-    them."""
-    from duologue.data.split import clip_set
-    from duologue.data.voices import read_index
-
-    wanted = {"train": {"user"}, "voice": {"voice"}, "phrasing": {"phrasing", "voice"}}.get(split)
-    held_out = script.held_out_texts() if script else {}
-    rows = [row for place in places for row in read_index(place) if "role" in row]
-    return [
-        row
-        for row in rows
-        if row["role"] == "agent" or wanted is None or clip_set(row | held_out.get(row["text"], {})) in wanted
-    ]
-
-
-def drawn_of(script: "Script", split: str) -> "Callable[[Line], bool]":
-    """Which lines of a script a split draws."""
-    if split in ("train", "voice"):
-        return lambda line: not script.items[line.item].held_out(line.index)
-    if split == "phrasing":
-        return lambda line: script.items[line.item].held_out(line.index)
-    return lambda line: True
 
 
 def _counted(samples: "Iterable[Sample]", advance: "Callable[[int], object]") -> "Iterator[Sample]":

@@ -4,11 +4,19 @@ they post functions, which run between two ticks.
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
-from duologue.engine.batcher import Busy
+from duologue.engine.batcher import (
+    HUNG_SECONDS,
+    HUNG_START_SECONDS,
+    RETRY_SECONDS,
+    STUCK_SECONDS,
+    TRIES,
+    Busy,
+)
 
 log = logging.getLogger(__name__)
 Sink = Callable[[Any], object]  # gets the outputs of an item, and None at its end
@@ -37,7 +45,8 @@ class Engine(Protocol):
 
 
 class Worker(Generic[T]):
-    """Ticks while there is anything to do. A tick that raises ends every item and restarts the engine."""
+    """Ticks while there is anything to do. A tick that raises ends every item and restarts the engine; after ten
+    failures in a row it gives up."""
 
     def __init__(self, engine: Engine):
         self.engine = engine
@@ -45,6 +54,8 @@ class Worker(Generic[T]):
         self._watched: dict[int, tuple[T, Sink]] = {}
         self._news, self._stopping = threading.Event(), False
         self._lock = threading.Lock()  # of `_watched`
+        self._failures, self._broken = 0, False
+        self._busy: tuple[float, float] | None = None  # since when it computes, and how long it may at most
         self._thread = threading.Thread(target=self._run, name="duologue-speech", daemon=True)
 
     def start(self) -> None:
@@ -59,6 +70,21 @@ class Worker(Generic[T]):
         self._end_all("the server is being restarted")
 
     @property
+    def ready(self) -> bool:
+        """Whether it runs: no failure, no tick that hangs, a living thread, no shutdown."""
+        return not (self._broken or self._stopping or self._computes_for(STUCK_SECONDS) or self.gave_up)
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether it has stopped for good."""
+        dead = self._thread.ident is not None and not self._stopping and not self._thread.is_alive()
+        return dead or self._failures >= TRIES or self._computes_for(None)
+
+    def _computes_for(self, seconds: float | None) -> bool:
+        busy = self._busy
+        return busy is not None and time.monotonic() - busy[0] > (busy[1] if seconds is None else seconds)
+
+    @property
     def used(self) -> int:
         """Number of slots in use."""
         with self._lock:
@@ -67,7 +93,7 @@ class Worker(Generic[T]):
     def open(self, make: Callable[[], T], sink: Sink) -> T:
         """Add an item, created on this thread; `sink` is called on the worker's. Raises Busy if no slot is free."""
         with self._lock:
-            if self._stopping or len(self._watched) >= self.engine.slots:
+            if self._stopping or self._broken or len(self._watched) >= self.engine.slots:
                 raise Busy("no slot is free")
             item = make()
             self._watched[id(item)] = item, sink
@@ -90,21 +116,43 @@ class Worker(Generic[T]):
         self.post(end)
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping and not self.gave_up:
+            self._news.clear()
             try:
-                self._news.clear()
+                if self._broken:
+                    self._compute(self.engine.rebuild, HUNG_START_SECONDS)
+                    self._broken = False
                 self._act()
                 if self.engine.busy:
-                    for item, what in self.engine.tick():
-                        self._give(item, what)
+                    self._compute(self._tick, HUNG_SECONDS)
+                    self._failures = 0
                     self._end_those_that_are()
                     continue
-            except Exception:
-                log.exception("a step failed: everything under way ends, the engine restarts")
-                self._end_all("the model failed")
-                self.engine.rebuild()
+            except BaseException:  # a panic in a library written in Rust is no Exception
+                self._fail()
+                continue
             self._end_those_that_are()
             self._news.wait(1.0)
+
+    def _compute(self, action: Callable[[], object], most: float) -> None:
+        self._busy = time.monotonic(), most
+        try:
+            action()
+        finally:
+            self._busy = None
+
+    def _tick(self) -> None:
+        for item, what in self.engine.tick():
+            self._give(item, what)
+
+    def _fail(self) -> None:
+        self._broken, self._failures = True, self._failures + 1
+        log.exception("a step failed: everything under way ends, the engine restarts")
+        self._end_all("the model failed")
+        if self._failures >= TRIES:
+            log.critical("it has failed %d times in a row and gives up", self._failures)
+        elif self._failures > 1:
+            time.sleep(min(RETRY_SECONDS[0] * 2 ** (self._failures - 2), RETRY_SECONDS[1]))
 
     def _act(self) -> None:
         while self._actions:

@@ -93,12 +93,22 @@ class Service:
         self.access = Access(settings)
         self.lines = Lines(settings.replica)
 
+    @property
+    def ready(self) -> bool:
+        """Whether all its engines run, and it is not shutting down."""
+        return self.engine.ready and self.speech.ready and self.pool.draining is None
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether one of its engines has stopped for good."""
+        return self.engine.gave_up or self.speech.gave_up
+
     def status(self) -> dict:
         free = self.engine.backend.slots - self.engine.used
         return {
             "model": self.name,
             "version": __version__,
-            "ready": self.engine.ready and self.pool.draining is None,
+            "ready": self.ready,
             "needs_key": self.access.needs_key,
             "slots": self.engine.backend.slots,
             "free": free,
@@ -157,7 +167,7 @@ class Endpoints:
         return FileResponse(sound, headers=HEADERS)
 
     async def healthz(self, _: Request) -> Response:
-        ready = self._service.engine.ready and self._service.pool.draining is None
+        ready = self._service.ready
         return PlainTextResponse("ok\n" if ready else "not ready\n", 200 if ready else 503)
 
     async def metrics(self, _: Request) -> Response:

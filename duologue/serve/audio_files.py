@@ -54,33 +54,53 @@ def limited(receive: Receive) -> Receive:
     return within
 
 
-async def received_sound(stream: AsyncIterator[bytes], rate: int) -> np.ndarray:
-    """A recording of any container as float32 `[S]` at `rate`. Raises InputError for what is none, and TooBig."""
-    with tempfile.NamedTemporaryFile(prefix="duologue-") as file:
-        size = 0
-        async for chunk in stream:
-            size += len(chunk)
-            if size > LARGEST:
-                raise TooBig(f"a recording is at most {LARGEST >> 20} MiB")
-            file.write(chunk)
-        file.flush()
-        if not size:
-            raise InputError("there is no recording")
+class Received:
+    """A recording in a file that is removed with `close`. It was decoded once to its end: it is whole, and `seconds`
+    long. No more than a block of it is in memory."""
+
+    def __init__(self, path: Path, rate: int, seconds: float):
+        self.seconds = seconds
+        self._path, self._rate = path, rate
+
+    async def blocks(self) -> AsyncIterator[np.ndarray]:
+        """Its samples, float32 `[S]`."""
+        blocks = open_audio(self._path, self._rate).blocks()
+        while (block_CS := await asyncio.to_thread(next, blocks, None)) is not None:
+            yield mono(block_CS)
+
+    def close(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+async def received_sound(stream: AsyncIterator[bytes], rate: int, decoding: asyncio.Semaphore) -> Received:
+    """A recording of any container. Raises InputError for what is none, and TooBig."""
+    with tempfile.NamedTemporaryFile(prefix="duologue-", delete=False) as file:
+        path, size = Path(file.name), 0
         try:
-            return await asyncio.to_thread(_read, Path(file.name), rate)
-        except InputError as error:
-            text = str(error).replace(file.name, "the recording")
-            raise type(error)(text) from None
+            async for chunk in stream:
+                size += len(chunk)
+                if size > LARGEST:
+                    raise TooBig(f"a recording is at most {LARGEST >> 20} MiB")
+                file.write(chunk)
+            file.flush()
+            if not size:
+                raise InputError("there is no recording")
+            async with decoding:
+                return Received(path, rate, await asyncio.to_thread(_seconds, path, rate))
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, InputError):
+                raise type(error)(str(error).replace(file.name, "the recording")) from None
+            raise
 
 
-def _read(path: Path, rate: int) -> np.ndarray:
-    blocks, samples = [], 0
+def _seconds(path: Path, rate: int) -> float:
+    samples = 0
     for block_CS in open_audio(path, rate).blocks():
         samples += block_CS.shape[1]
         if samples > LONGEST_SECONDS * rate:
             raise TooBig(f"a recording is at most {LONGEST_SECONDS / 3600:.0f} hours long")
-        blocks.append(mono(block_CS))
-    return np.concatenate(blocks)
+    return samples / rate
 
 
 class AacWriter:

@@ -126,7 +126,7 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
 
         def check_health(self) -> None:
             """Raises once the engine has given up: Ray then replaces this replica."""
-            if self.service.engine.gave_up:
+            if self.service.gave_up:
                 raise RuntimeError("the engine does not run any more")
 
         def record_autoscaling_stats(self) -> dict[str, float]:

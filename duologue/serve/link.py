@@ -115,6 +115,12 @@ async def in_time(sending: Awaitable[None]) -> None:
         raise Ended("slow") from None
 
 
+async def gone(request: Request) -> None:
+    """Wait until the client of a request, whose body has been read, has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 async def read_body(request: Request) -> bytes:
     """The body of a request; of one that is longer than a message may be, a little more than that."""
     body = b""

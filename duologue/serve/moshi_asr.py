@@ -15,8 +15,8 @@ from duologue.audio.opus import OpusReader
 from duologue.engine.batcher import Busy
 from duologue.engine.recognise import Heard
 from duologue.errors import InputError
-from duologue.serve.audio_files import TooBig, received_sound
-from duologue.serve.link import RateLimiter, VoiceActivity, first_to_end, in_time
+from duologue.serve.audio_files import TooBig
+from duologue.serve.link import RateLimiter, VoiceActivity, first_to_end, gone, in_time
 from duologue.serve.moshi_messages import NO_CHANNEL, WAIT_SECONDS, goodbye, packed, received, unpacked
 from duologue.serve.pool import Ended
 from duologue.serve.speech import Ears, Failed, Listening
@@ -151,8 +151,8 @@ class Asr:
 async def transcribe(request: Request, ears: Ears) -> Response:
     """`POST /api/asr-streaming`: a recording in, its words out, as an array of the same messages."""
     try:
-        wav_S = await received_sound(request.stream(), ears.rate)
-        listening = await ears.wait(WAIT_SECONDS)
+        recording = await ears.receive(request.stream())
+        listening = await ears.hear(recording, WAIT_SECONDS)
     except TooBig as error:
         return JSONResponse({"error": str(error)}, 413)
     except InputError as error:
@@ -160,13 +160,15 @@ async def transcribe(request: Request, ears: Ears) -> Response:
     except Busy:
         return JSONResponse({"error": NO_CHANNEL}, 503, {"Retry-After": "5"})
     messages: list[dict[str, Any]] = []
-    try:
-        listening.post(lambda: listening.item.push(wav_S))
-        listening.finish()
+
+    async def listen() -> None:
         async for heard in listening:
             for word in heard.words:
                 messages.append({"type": "Word", "text": word.text, "start_time": round(word.start, 2)})
                 messages.append({"type": "EndWord", "stop_time": round(word.end, 2)})
+
+    try:
+        await first_to_end(listen(), gone(request))
     except Failed as error:
         return JSONResponse({"error": str(error)}, 500)
     finally:

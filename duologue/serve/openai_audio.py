@@ -16,7 +16,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from duologue.engine.batcher import Busy
 from duologue.engine.subtitles import as_json, segments, srt, vtt
 from duologue.errors import InputError
-from duologue.serve.audio_files import LARGEST, MEDIA, NEEDS_PYAV, Encoder, TooBig, limited, received_sound
+from duologue.serve.audio_files import LARGEST, MEDIA, NEEDS_PYAV, Encoder, TooBig, limited
+from duologue.serve.link import first_to_end, gone
 from duologue.serve.moshi_messages import wav_header
 from duologue.serve.speech import Ears, Failed, Listening, Mouth, Speaking
 from duologue.types import Word
@@ -56,6 +57,7 @@ class _Asked:
     form: str
     stream: bool
     granularities: list[str]
+    language: str  # as the client names it: models do not tell
 
 
 @dataclass
@@ -73,8 +75,8 @@ async def transcriptions(request: Request, ears: Ears) -> Response:
             sound = form.get("file")
             if not isinstance(sound, UploadFile):
                 raise Refused("the form has no file", "file")
-            wav_S = await received_sound(_chunks(sound), ears.rate)
-        listening = await ears.wait(WAIT_SECONDS)
+            recording = await ears.receive(_chunks(sound))
+        listening = await ears.hear(recording, WAIT_SECONDS)
     except Refused as refused:
         return refused.response()
     except TooBig as error:
@@ -85,16 +87,18 @@ async def transcriptions(request: Request, ears: Ears) -> Response:
         return Refused("all places are taken: try again in a moment", status=503).response()
     except HTTPException as error:  # malformed form
         return Refused(error.detail, status=400).response()
-    seconds = len(wav_S) / ears.rate
-    listening.post(lambda: listening.item.push(wav_S))
-    listening.finish()
+    seconds = recording.seconds
     if asked.stream:
         return StreamingResponse(_events(listening, seconds), media_type="text/event-stream")
     heard = _Heard()
-    try:
+
+    async def listen() -> None:
         async for one in listening:
             heard.text += one.text
             heard.words += one.words
+
+    try:
+        await first_to_end(listen(), gone(request))
     except Failed as error:
         return Refused(str(error), status=500).response()
     finally:
@@ -112,7 +116,7 @@ def _asked(form: Any) -> _Asked:
     granularities = [str(value) for value in form.getlist("timestamp_granularities[]")]
     if unknown := set(granularities) - {"word", "segment"}:
         raise Refused(f"{sorted(unknown)[0]!r} is not a granularity", "timestamp_granularities[]")
-    return _Asked(shape, stream, granularities)
+    return _Asked(shape, stream, granularities, str(form.get("language") or "english"))
 
 
 async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
@@ -130,7 +134,7 @@ def _whole(heard: _Heard, asked: _Asked, seconds: float) -> Response:
     if asked.form == "json":
         return JSONResponse({"text": text, "usage": usage})
     report: dict[str, Any] = {
-        "task": "transcribe", "language": "english", "duration": round(seconds, 2), "text": text, "usage": usage,
+        "task": "transcribe", "language": asked.language, "duration": round(seconds, 2), "text": text, "usage": usage,
     }  # fmt: skip
     if "word" in asked.granularities:
         report["words"] = as_json(heard.words)

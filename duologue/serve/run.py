@@ -228,13 +228,13 @@ async def serve_until_told(
     finally:
         watching.cancel()
         faulthandler.cancel_dump_traceback_later()
-    if service.engine.gave_up:
+    if service.gave_up:
         raise SystemExit(1)
 
 
 async def watch(server: uvicorn.Server, service: Service) -> None:
     """Stop serving when the engine has given up; end the process if this event loop itself hangs."""
-    while not service.engine.gave_up:
+    while not service.gave_up:
         faulthandler.dump_traceback_later(HUNG_SECONDS, exit=True)
         await asyncio.sleep(1.0)
     log.critical("the engine does not run any more: the process ends, so that another can be started")

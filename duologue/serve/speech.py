@@ -1,6 +1,7 @@
 """Recognition and synthesis in the server, as coroutines for the protocols."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +18,10 @@ from duologue.engine.speak import Synthesiser, Utterance
 from duologue.engine.voices import Voice, read_voice, voice_of_vectors
 from duologue.engine.worker import Item, Worker
 from duologue.errors import InputError
+from duologue.serve.audio_files import Received, received_sound
 from duologue.weights import Model
+
+log = logging.getLogger(__name__)
 
 AHEAD_SECONDS = 30.0  # seconds of sound that a sender may be ahead of recognition
 UNREAD_FRAMES = 250  # frames of speech that may wait for a slow reader: 20 s
@@ -76,6 +80,11 @@ class Ears:
         recogniser = Recogniser(model, slots, options)
         self.config, self.worker = recogniser.config, Worker(recogniser)
         self.rate, self.frame_size = model.codec_config.sample_rate, recogniser.frame_size
+        self._decoding = asyncio.Semaphore(1)  # a long recording takes a core for a while
+
+    async def receive(self, stream: AsyncIterator[bytes]) -> Received:
+        """A recording in a request. Raises InputError for what is none, and TooBig."""
+        return await received_sound(stream, self.rate, self._decoding)
 
     def listen(self) -> "Listening":
         """Raises Busy if no slot is free."""
@@ -85,6 +94,16 @@ class Ears:
         """As `listen`, but waits for a slot. Raises Busy after `seconds`."""
         return await _in_line(self.listen, seconds)
 
+    async def hear(self, recording: Received, seconds: float) -> "Listening":
+        """As `wait`, and listens to a whole recording, which is removed in any case."""
+        try:
+            listening = await self.wait(seconds)
+        except BaseException:
+            recording.close()
+            raise
+        listening.feed(recording)
+        return listening
+
 
 class Listening(Stream[Hearing]):
     """One recording: push sound, and iterate over the transcript (`engine.recognise.Heard`)."""
@@ -93,15 +112,45 @@ class Listening(Stream[Hearing]):
         sampling = replace(ears.model.sampling, seed=randbits(31))
         super().__init__(ears.worker, lambda: Hearing(ears.model, ears.config, sampling))
         self._ears = ears
+        self._pushed = self._taken = 0  # samples: by the event loop, and by the worker's thread
         recogniser, hearing = ears.worker.engine, self.item
         assert isinstance(recogniser, Recogniser)
         self.post(lambda: recogniser.add(hearing))
 
     async def push(self, wav_S: np.ndarray) -> None:
         """Add sound; waits while too much is queued."""
-        while self.item.waiting > AHEAD_SECONDS * self._ears.rate and not self.item.ended:
+        while self._waiting > AHEAD_SECONDS * self._ears.rate and not self.item.ended:
             await asyncio.sleep(0.02)
-        self.post(lambda: self.item.push(wav_S))
+        self._pushed += len(wav_S)
+
+        def take() -> None:
+            self.item.push(wav_S)
+            self._taken += len(wav_S)
+
+        self.post(take)
+
+    @property
+    def _waiting(self) -> int:
+        """Samples that the model has not heard yet, nor perhaps its worker taken."""
+        return self._pushed - self._taken + self.item.waiting
+
+    def feed(self, recording: Received) -> None:
+        """Push a whole recording, as fast as it is heard, and remove it."""
+        self._feeding = asyncio.create_task(self._feed(recording))
+
+    async def _feed(self, recording: Received) -> None:
+        try:
+            async for wav_S in recording.blocks():
+                await self.push(wav_S)
+                if self.item.ended:
+                    return
+            self.finish()
+        except Exception:
+            log.exception("a recording could not be read again")
+            self.item.error = "the recording could not be read"
+            self.close()
+        finally:
+            recording.close()
 
     def finish(self) -> None:
         self.post(self.item.finish)

@@ -33,6 +33,14 @@ class Speech:
                 served.worker.close()
 
     @property
+    def ready(self) -> bool:
+        return all(served.worker.ready for served in (self.ears, self.mouth) if served is not None)
+
+    @property
+    def gave_up(self) -> bool:
+        return any(served.worker.gave_up for served in (self.ears, self.mouth) if served is not None)
+
+    @property
     def names(self) -> list[str]:
         return [served.model.name for served in (self.ears, self.mouth) if served is not None]
 

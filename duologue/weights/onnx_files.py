@@ -34,7 +34,7 @@ def write_onnx(model: Model, quantize: str | None, folder: Path) -> None:
 
     `quantize` "q8": matrices of the language model in 8 bits. Raises InputError without the packages that this needs.
     """
-    config, codec = model.files.config.lm, model.codec_config
+    codec = model.codec_config
     packed = _packed(model, quantize)
     described = {}
     for name, part in parts(model.codec, model.lm, model.sampling).items():
@@ -53,7 +53,6 @@ def write_onnx(model: Model, quantize: str | None, folder: Path) -> None:
         "frame_size": codec.frame_size,
         "parts": described,
         "tokens": token_texts(model.tokenizer),
-        "pad": config.pad_id,
         "card": _card(model, folder),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False))

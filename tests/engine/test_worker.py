@@ -2,12 +2,13 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
-from duologue.engine.batcher import Busy
+from duologue.engine import worker as module
+from duologue.engine.batcher import TRIES, Busy
 from duologue.engine.worker import Worker
 
 PATIENCE = 20.0
@@ -28,7 +29,10 @@ class Engine:
     slots: int = 2
     items: list[Counter] = field(default_factory=list)
     fails: bool = False
+    error: BaseException = field(default_factory=lambda: ValueError("on purpose"))
     rebuilt: int = 0
+    beyond_repair: bool = False
+    hangs: threading.Event | None = None
 
     @property
     def busy(self) -> bool:
@@ -36,7 +40,9 @@ class Engine:
 
     def tick(self) -> Iterator[tuple[Counter, int]]:
         if self.fails:
-            raise ValueError("on purpose")
+            raise self.error
+        if self.hangs is not None:
+            self.hangs.wait(PATIENCE)
         for item in [item for item in self.items if not item.ended]:
             item.now += 1
             item.ended = item.now >= item.last
@@ -44,7 +50,16 @@ class Engine:
 
     def rebuild(self) -> None:
         self.rebuilt += 1
+        if self.beyond_repair:
+            raise ValueError("not this time")
         self.items, self.fails = [], False
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -112,10 +127,46 @@ def test_a_step_that_fails_ends_everybody_and_the_engine_starts_afresh(worker: W
         assert over.wait(PATIENCE)
         assert item.error == "the model failed"
         assert given[-1] is None
+    until(lambda: worker.ready)
     assert worker.engine.rebuilt == 1  # pyright: ignore[reportAttributeAccessIssue]
     _, given, over = run(worker, 2)
     assert over.wait(PATIENCE)
     assert given == [1, 2, None]
+
+
+class Panic(BaseException):
+    """As a library written in Rust raises it."""
+
+
+def test_after_failures_in_a_row_it_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", (0.001, 0.001))
+    engine = Engine(fails=True, error=Panic(), beyond_repair=True)
+    worker: Worker[Counter] = Worker(engine)
+    assert not worker.gave_up
+    worker.start()
+    item, _, over = run(worker, 3)
+    assert over.wait(PATIENCE)
+    assert item.error
+    until(lambda: worker.gave_up)
+    assert engine.rebuilt == TRIES - 1
+    assert not worker.ready
+    with pytest.raises(Busy):
+        run(worker, 1)
+    worker.close()
+
+
+def test_a_tick_that_hangs_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STUCK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "HUNG_SECONDS", 0.5)
+    engine = Engine(hangs=threading.Event())
+    worker: Worker[Counter] = Worker(engine)
+    worker.start()
+    run(worker, 3)
+    until(lambda: not worker.ready)
+    until(lambda: worker.gave_up)
+    assert engine.hangs is not None
+    engine.hangs.set()
+    worker.close()
 
 
 def test_an_action_that_fails_costs_nobody(worker: Worker[Counter]) -> None:

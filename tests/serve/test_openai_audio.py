@@ -4,7 +4,11 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Iterator
+import socket
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,9 @@ import soundfile
 
 from duologue.audio.files import read_mono
 from duologue.audio.opus import OpusReader
-from duologue.serve import openai_audio
-from tests.serve.server import PATIENCE, Server, pcm
+from duologue.engine.recognise import Hearing
+from duologue.serve import openai_audio, speech
+from tests.serve.server import PATIENCE, Server, pcm, until
 from tests.serve.speech_server import FRAME_SIZE, RATE, speech_server
 from tests.serve.test_moshi_server import post, sound, wav_file
 
@@ -51,10 +56,12 @@ class TestTranscriptions:
             file=QUESTION,
             model="x",
             response_format="verbose_json",
+            language="fr",
             timestamp_granularities=["word", "segment"],
         )
         assert full.text == plain.text
         assert full.duration == pytest.approx(1.6)
+        assert full.language == "fr"
         assert full.words
         assert full.segments
         assert " ".join(word.word for word in full.words).split() == plain.text.split()
@@ -67,6 +74,49 @@ class TestTranscriptions:
         deltas = [event.delta for event in events if event.type == "transcript.text.delta"]
         assert len(deltas) > 1
         assert "".join(deltas).strip() == done.text
+
+    def test_of_a_long_recording_little_is_in_memory(
+        self, client: openai.OpenAI, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        monkeypatch.setattr(speech, "AHEAD_SECONDS", 1.0)
+        waiting: list[int] = []
+
+        def push(hearing: Hearing, wav_S: np.ndarray, push: Callable[..., None] = Hearing.push) -> None:
+            waiting.append(hearing.waiting)
+            push(hearing, wav_S)
+
+        monkeypatch.setattr(Hearing, "push", push)
+        answer = client.audio.transcriptions.create(
+            file=("long.wav", wav_file(sound(16))), model="x", response_format="verbose_json"
+        )
+        assert answer.duration == pytest.approx(16)
+        assert len(waiting) > 5
+        assert max(waiting) < 5 * RATE  # a block of up to 2.7 s comes once less than a second waits
+        until(lambda: not list(tmp_path.iterdir()))
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_one_who_goes_leaves_nothing(
+        self, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
+    ) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        monkeypatch.setattr(speech, "AHEAD_SECONDS", 1.0)
+        ears = server.service.speech.ears
+        assert ears is not None
+        parts = {'file"; filename="long.wav': wav_file(sound(120)), "stream": f"{stream}".encode()}
+        body = b"".join(
+            f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + value + b"\r\n"
+            for name, value in parts.items()
+        )
+        body += b"--x--\r\n"
+        head = f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: {server.address}\r\n"
+        head += f"Content-Length: {len(body)}\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n"
+        host, port = server.address.split(":")
+        with socket.create_connection((host, int(port))) as link:
+            link.sendall(head.encode() + body)
+            until(lambda: ears.worker.used == 1)
+        assert list(tmp_path.iterdir())
+        until(lambda: not ears.worker.used and not list(tmp_path.iterdir()))
 
     def test_what_cannot_be_heard_is_refused(self, client: openai.OpenAI, server: Server) -> None:
         for file, more in (
@@ -174,3 +224,15 @@ def test_a_transcription_session(server: Server) -> None:
         assert "".join(deltas).strip() == event.transcript
     assert events[-1].type == "error"
     assert events[-1].error.code == "input_audio_buffer_commit_empty"
+
+
+def test_a_server_whose_recognition_is_down_is_not_ready(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ears = server.service.speech.ears
+    assert ears is not None
+    with urllib.request.urlopen(f"http://{server.address}/healthz", timeout=PATIENCE) as response:
+        assert response.status == 200
+    monkeypatch.setattr(ears.worker, "_broken", True)
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        urllib.request.urlopen(f"http://{server.address}/healthz", timeout=PATIENCE)

@@ -9,7 +9,6 @@ export interface Manifest {
   parts: Record<PartName, Part>;
   /** Of each token: its text, the value of its byte, or null if it stands for no text. */
   tokens: (string | number | null)[];
-  pad: number;
   card: Card | null;
 }
 

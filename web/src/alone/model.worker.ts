@@ -2,7 +2,7 @@
  * The model itself, off the page's own thread: what `wire/link.worker` is to a page with a server. It says the same to
  * the page and to the audio thread.
  */
-import { FRAME, type FromLink, type ToLink } from "../audio/blocks";
+import { FRAME, RATE, type FromLink, type ToLink } from "../audio/blocks";
 import type { LinkReport, Open, ToldLink } from "../wire/link.worker";
 import type { Stats } from "../wire/protocol";
 import { Duplex } from "./duplex";
@@ -14,7 +14,7 @@ const FRAME_MS = 80;
 const STATS_EVERY = 12; // frames
 const LONGEST_BACKLOG = 6; // frames; what the model has no time for is left out
 const WARM_UP = 3; // frames: the first are slow
-const MOST_THREADS = 4;
+const MOST_THREADS = 2; // more would mostly wait for each other: a frame is many small operations
 
 /** Hear a recording as fast as possible. */
 export interface Try {
@@ -40,6 +40,7 @@ const threads = globalThis.crossOriginIsolated ? Math.max(1, Math.min(MOST_THREA
 
 async function load(page: string): Promise<{ manifest: Manifest; duplex: Duplex }> {
   const manifest: Manifest = await (await fetch(modelAddress(page), { cache: "no-cache" })).json();
+  if (manifest.sample_rate !== RATE || manifest.frame_size !== FRAME) throw new Error("its frames are not of 80 ms at 24 kHz");
   const files = await fetchParts(page, manifest, (done) => report({ type: "loading", done }));
   const duplex = await Duplex.open(manifest, files, threads);
   for (let i = 0; i < WARM_UP; i++) await duplex.push(new Float32Array(manifest.frame_size));
@@ -130,7 +131,7 @@ async function hearAll({ page, sound }: Try): Promise<void> {
 
 function fail(error: unknown): void {
   console.error(error);
-  report({ type: "error", text: `The model cannot run in this browser (${error instanceof Error ? error.message : error}).` });
+  report({ type: "error", text: `${error instanceof Error ? error.message : error}.` });
   report({ type: "closed", opened: true, code: 1011 });
   close();
 }

@@ -316,7 +316,7 @@ export class Conversation {
     const wasTalking = this.state === "talking" || this.state === "reconnecting";
     if (wasTalking && again && !(reason === null && this.said)) this.tryAgain(retry_s);
     else if (reason) this.finish(failures.ended(reason, this.timeLimit, retry_s, this.said));
-    else if (this.said) this.finish(failures.ended("error", null, null, this.said));
+    else if (this.said) this.finish(this.server.alone ? failures.cannotRun(this.said) : failures.ended("error", null, null, this.said));
     else if (opened) this.finish(failures.lost);
     else this.finish(failures.refused);
   }

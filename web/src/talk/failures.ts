@@ -89,6 +89,11 @@ export const noModel = trouble(
   "The folder “model” beside this page is missing: “duologue convert nano model --format onnx” makes it.",
 );
 
+/** `said` is what the model's runtime says. */
+export function cannotRun(said: string): Notice {
+  return trouble("cannot-run", "The model does not run in this browser", `${said} Try a current Chrome, Edge, Firefox or Safari, on a computer.`);
+}
+
 /** `done`: the part of the model's files that is there, 0 to 1. */
 export function loading(done: number): Notice {
   const percent = Math.floor(100 * done);
