@@ -250,7 +250,7 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--address")
     options = parser.parse_args()
-    server = None if options.address else speech_server()
+    server = None if options.address else speech_server(sampled=True)
     failed = 0
     with tempfile.TemporaryDirectory() as work:
         address = options.address or (server.address if server else "")

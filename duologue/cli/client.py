@@ -26,6 +26,7 @@ WAITING_FRAMES = 12  # frames of the microphone that may wait to be sent: 1 s
 AGAIN = 500  # messages that are kept to be sent again
 UNANSWERED_FRAMES = 12  # frames without an answer after which the user's sound waits: the line may be dead
 AWAY_SECONDS = 30.0  # how long a lost connection is tried again
+PING_SECONDS, PONG_SECONDS = 1.0, 3.0  # between pings, and until a line without an answer is taken for lost
 BETWEEN_SECONDS = 0.5  # between two tries
 OVER = 1000, 1001, 1008, 1009, 1011, 1012, 1013  # close codes of a server whose conversation has ended
 HOLD_SAMPLES = FRAME_SIZE // 2  # samples that the speaker keeps for the network's unevenness
@@ -160,7 +161,13 @@ class _Line:
         while not self._closed:
             try:
                 async with connect(
-                    url, additional_headers=self._headers, compression=None, max_size=None
+                    url,
+                    additional_headers=self._headers,
+                    compression=None,
+                    max_size=None,
+                    open_timeout=PONG_SECONDS,
+                    ping_interval=PING_SECONDS,
+                    ping_timeout=PONG_SECONDS,
                 ) as link:
                     goes_on = await self._converse(link)
                 if goes_on and (link.close_code in OVER or not self._token):

@@ -17,9 +17,8 @@ from duologue.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from duologue.data.manifest import Row
     from duologue.data.runner import Engine, Stage
-    from duologue.data.script import Line, Script
+    from duologue.data.script import Script
     from duologue.data.shards import Sample
     from duologue.data.voices import Voice
 
@@ -72,6 +71,7 @@ class Synth:
     def run(self) -> None:
         from duologue.data import synth
         from duologue.data.director import Director
+        from duologue.data.drawn import drawn_of, select
         from duologue.data.runner import run
         from duologue.data.script import Script
         from duologue.data.speakers import ClipSpeakers, SpeakerSource, SynthesisedSpeakers
@@ -93,6 +93,7 @@ class Synth:
         run(stage, synth.plans(self.count, self.seed), in_folder(self.out), label="conversations")
 
     def _run_in_one_pass(self, script: "Script") -> None:
+        from duologue.data.drawn import drawn_of
         from duologue.data.one_pass import OnePassSynth
         from duologue.data.runner import run
         from duologue.data.synth import plans
@@ -152,6 +153,8 @@ class Dialogues:
     would have written them are added to each sample, as "misheard"."""
     misheard: float = 0.15
     """Up to this share of a conversation's words is heard wrongly."""
+    pace: float = 1.0
+    """So many times as fast as people speak: at 2, nearly twice as many answers a minute to learn."""
     per_shard: int = 1024
     """Conversations in a shard."""
     timing: Timing = field(default_factory=Timing)
@@ -160,6 +163,7 @@ class Dialogues:
     def run(self) -> None:
         from duologue.data.dialogues import Confusions, silent_samples
         from duologue.data.director import Director
+        from duologue.data.drawn import drawn_of
         from duologue.data.script import Script
         from duologue.data.shards import write_shards
         from duologue.data.silent import SilentSpeakers
@@ -167,9 +171,11 @@ class Dialogues:
 
         if self.count < 1:
             raise InputError("--count is a number from 1 up")
+        if not 0.5 <= self.pace <= 4:
+            raise InputError("--pace is a number from 0.5 to 4")
         script = Script.read(self.script)
         confusions = Confusions.read(self.confusions, self.misheard) if self.confusions else None
-        drawn, speakers = drawn_of(script, self.split), SilentSpeakers(script)
+        drawn, speakers = drawn_of(script, self.split), SilentSpeakers(script, self.pace)
         director = Director(speakers, script, self.situations, self.timing, self.seconds, drawn)
         with progress("conversations", self.count) as advance:
             samples = silent_samples(director, self.count, self.seed, confusions, f"text-{self.seed}")
@@ -421,32 +427,6 @@ def in_folder(folder: Path) -> Path:
     """The manifest of an output folder, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder / "manifest.jsonl"
-
-
-def select(places: tuple[Path, ...], split: str, script: "Script | None" = None) -> "list[Row]":
-    """Clips of these places: the agent's, and the user's of a split (see `split.clip_set`). What a script says of its
-    phrasings counts before what a clip says; with held-out phrasings come others by held-out voices, which lead up to
-    them."""
-    from duologue.data.split import clip_set
-    from duologue.data.voices import read_index
-
-    wanted = {"train": {"user"}, "voice": {"voice"}, "phrasing": {"phrasing", "voice"}}.get(split)
-    held_out = script.held_out_texts() if script else {}
-    rows = [row for place in places for row in read_index(place) if "role" in row]
-    return [
-        row
-        for row in rows
-        if row["role"] == "agent" or wanted is None or clip_set(row | held_out.get(row["text"], {})) in wanted
-    ]
-
-
-def drawn_of(script: "Script", split: str) -> "Callable[[Line], bool]":
-    """Which lines of a script a split draws."""
-    if split in ("train", "voice"):
-        return lambda line: not script.items[line.item].held_out(line.index)
-    if split == "phrasing":
-        return lambda line: script.items[line.item].held_out(line.index)
-    return lambda line: True
 
 
 def _counted(samples: "Iterable[Sample]", advance: "Callable[[int], object]") -> "Iterator[Sample]":

@@ -58,7 +58,7 @@ class UserClock:
         self._least_early = min(self._least_early, self.next - EARLY_SECONDS - came)
         if self._in_window < WINDOW_FRAMES:
             return False
-        lags = self._least_waiting > LAG_FRAMES
+        lags = self._least_waiting > LAG_FRAMES and not self._patient  # which hears everything
         if not lags and self._least_early > 0:
             self.next -= min(self._least_early, CATCH_UP_SECONDS)
         self._new_window()

@@ -1,7 +1,7 @@
 """Streaming speech recognition: sound in, words with their times out, many recordings on one model.
 
 Two kinds of models transcribe. Recognition models write each word a fixed delay after it was said, and may detect
-pauses (`stt_config`, extra heads). A conversational model transcribes with its first extra head, and is kept silent.
+pauses (`stt_config`, extra heads). A conversational model transcribes with its first extra head, and says nothing.
 There are no clocks or threads here: `tick` advances every recording that has a frame.
 """
 
@@ -353,11 +353,10 @@ class Recogniser:
         self, due: list[Hearing], codes_BQ: np.ndarray, exec_B: np.ndarray
     ) -> Iterator[tuple[Hearing, Heard]]:
         out = self._streams.listen(codes_BQ, exec_B, self._allowed(due))
-        written_B = out.text_B
-        if not self.config.made_for_it:  # it is kept silent
-            written_B = np.full_like(written_B, self._lm.pad_id)
+        # A conversational model writes its answers, and never says them. If it wrote PAD, it would not know that
+        # a question has ended, and lose its last word.
         nothing_BQ = np.full((len(exec_B), self._lm.depth_steps), NO_INPUT, np.int64)
-        self._streams.speak(written_B, nothing_BQ, exec_B, depth=False)
+        self._streams.speak(out.text_B, nothing_BQ, exec_B, depth=False)
         for hearing in due:
             if not out.finite_B[hearing.slot]:
                 hearing.ended, hearing.error = True, "the model produced NaN or infinity"

@@ -208,6 +208,8 @@ class Line:
             if message["type"] == "websocket.disconnect":
                 self._code = message.get("code", 1006)
                 return
+            if self._socket is not websocket:  # given up: the client sends again what has not been counted
+                continue
             self._inbox.put_nowait(message.get("bytes") or message.get("text") or b"")
             self._received += 1
             await self._inbox.join()

@@ -58,6 +58,7 @@ class _Asked:
     form: str
     stream: bool
     granularities: list[str]
+    language: str  # as the client names it: models do not tell
 
 
 @dataclass
@@ -116,7 +117,7 @@ def _asked(form: Any) -> _Asked:
     granularities = [str(value) for value in form.getlist("timestamp_granularities[]")]
     if unknown := set(granularities) - {"word", "segment"}:
         raise Refused(f"{sorted(unknown)[0]!r} is not a granularity", "timestamp_granularities[]")
-    return _Asked(shape, stream, granularities)
+    return _Asked(shape, stream, granularities, str(form.get("language") or "english"))
 
 
 async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
@@ -134,7 +135,7 @@ def _whole(heard: _Heard, asked: _Asked, seconds: float) -> Response:
     if asked.form == "json":
         return JSONResponse({"text": text, "usage": usage})
     report: dict[str, Any] = {
-        "task": "transcribe", "language": "english", "duration": round(seconds, 2), "text": text, "usage": usage,
+        "task": "transcribe", "language": asked.language, "duration": round(seconds, 2), "text": text, "usage": usage,
     }  # fmt: skip
     if "word" in asked.granularities:
         report["words"] = as_json(heard.words)

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 WAIT_SECONDS = 1.0  # seconds for a client's own goodbye to arrive, once Ray says that the client has left
 AGAIN_SECONDS = 0.02  # seconds until a message that reached the wrong replica is sent again
 TRIES = 50  # how often it is sent
+FINDS = 3  # how often a holder is looked for: Ray asks another replica where that one is gone, and once in a while else
 AHEAD = 64  # messages that may be under way to another replica
 REPORT = 16  # messages after which that one reports that they are sent
 SENT = "relay.sent"  # the type of such a report
@@ -99,9 +100,12 @@ class Relay:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         holder = holder_of(scope)
         if holder not in ("", self._replica):
-            await self._pass_on(holder, scope, receive, send)
-        else:
-            await self._serve(scope, receive, send)
+            for _ in range(FINDS):
+                if await self._pass_on(holder, scope, receive, send):
+                    return
+                await asyncio.sleep(AGAIN_SECONDS)
+        # Where nobody holds the conversation any more, this replica says so in its protocol.
+        await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
@@ -125,7 +129,8 @@ class Relay:
 
     # In the replica that got the connection
 
-    async def _pass_on(self, holder: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, holder: str, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Pass a connection on to its end. Returns False if the holder was not reached."""
         name, handle = secrets.token_hex(8), self._handle.options(multiplexed_model_id=holder)
         plain = {key: scope[key] for key in PASSED_ON if key in scope}
         answers = handle.options(stream=True).carry.remote(name, holder, plain)
@@ -147,8 +152,7 @@ class Relay:
         finally:
             if hearing is not None:
                 self._keep(asyncio.create_task(_part(hearing, over, handle, name, lost(scope))))
-        if hearing is None:  # nobody holds this conversation any more: this replica says so in its protocol
-            await self._serve(scope, receive, send)
+        return hearing is not None
 
     async def _pass_in(self, handle: Any, name: str, receive: Receive) -> None:
         while True:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from duologue.audio.files import read_audio
+from duologue.cli import main
 from duologue.data.manifest import read_manifest, read_transcript
 from duologue.data.one_pass import OnePassSynth, Turn, two_channels
 from duologue.data.runner import run
@@ -74,6 +75,26 @@ def test_a_channel_is_cut_where_it_is_quietest() -> None:
     assert turns[1].words[0].start == pytest.approx(0.7, abs=0.011)
     with pytest.raises(InputError, match="of 1 turns 2 were spoken"):
         two_channels(wav_S[None], words, [Turn("user", "a b c d")])
+
+
+def test_as_it_is_typed(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr("duologue.weights.load", lambda *_: GoldenModel("lm_cond"))
+    synth = [
+        "data",
+        "synth",
+        str(tmp_path / "script.jsonl"),
+        str(tmp_path / "out"),
+        "--one-pass",
+        "--count",
+        "1",
+    ]
+    main([*synth, "--voice", "model", "--agent", AGENT_VOICE, "--users", ANN, BOB, "--format", "wav"])
+    [row] = read_manifest(tmp_path / "out")
+    assert Path(row["path"]).suffix == ".wav"
+    for given, text in (([], "--voice MODEL"), (["--voice", "model"], "--users")):
+        with pytest.raises(SystemExit):
+            main([*synth, *given])
+        assert text in capsys.readouterr().err
 
 
 def test_models_without_two_voices_are_refused(script: Script, tmp_path: Path) -> None:

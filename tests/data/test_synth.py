@@ -11,7 +11,7 @@ import tyro
 from duologue.audio.files import read_audio
 from duologue.cli.app import CONFIG
 from duologue.cli.data import Synth as SynthVerb
-from duologue.cli.data import select
+from duologue.data.drawn import select
 from duologue.data.manifest import read_manifest, read_transcript
 from duologue.data.options import Situations, Timing
 from duologue.data.script import Line, Script

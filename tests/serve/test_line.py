@@ -16,11 +16,12 @@ from duologue.cli.client import Answer, call
 from duologue.cli.screen import Screen
 from duologue.engine.backend import TorchBackend
 from duologue.engine.session import Session
+from duologue.lm.sampling import Sampling
 from duologue.serve import line
 from duologue.serve.link import Pcm16
 from duologue.serve.settings import Settings
 from duologue.weights import load
-from tests.engine.virtual import noise, seeded
+from tests.engine.virtual import Caller, EchoBackend, Room, noise, seeded
 from tests.serve.server import PATIENCE, Server, until
 
 CUTS = 50
@@ -297,3 +298,62 @@ def test_a_realtime_session_tells_what_had_arrived(server):
         assert over.value.rcvd.code == 1008
 
     asyncio.run(go())
+
+
+class Connection:
+    """An accepted connection whose messages are put in by hand; sending takes a while."""
+
+    def __init__(self):
+        self.incoming: asyncio.Queue = asyncio.Queue()
+        self.sent: list[bytes] = []
+
+    def say(self, *messages: bytes) -> None:
+        for message in messages:
+            self.incoming.put_nowait({"type": "websocket.receive", "bytes": message})
+
+    async def receive(self):
+        return await self.incoming.get()
+
+    async def send_bytes(self, message: bytes) -> None:
+        await asyncio.sleep(0.05)
+        self.sent.append(message)
+
+    async def close(self, code: int, reason: str) -> None: ...
+
+
+def test_what_arrives_late_on_the_old_connection_is_not_taken_twice():
+    """As when a link comes up again: the client has connected anew, and what it had sent before still arrives."""
+
+    async def go() -> list[bytes]:
+        kept, taken, old, new = line.Line(True), [], Connection(), Connection()
+        kept.announce = lambda received: b"%d" % received
+
+        async def converse() -> None:
+            while True:
+                taken.append(await kept.receive())
+
+        conversation = asyncio.create_task(converse())
+        first = asyncio.create_task(kept.serve(old, conversation))
+        old.say(b"a")
+        await asyncio.sleep(0.05)
+        old.say(b"b", b"c")
+        second = asyncio.create_task(kept.come_back(new, 0))
+        await asyncio.sleep(0.3)
+        new.say(*[b"a", b"b", b"c", b"d"][int(new.sent[0]) :])
+        await asyncio.sleep(0.1)
+        for task in (first, second, conversation):
+            task.cancel()
+        await asyncio.gather(first, second, conversation, return_exceptions=True)
+        return taken
+
+    assert asyncio.run(go()) == [b"a", b"b", b"c", b"d"]
+
+
+def test_a_patient_conversation_on_a_slow_machine_loses_no_frame():
+    here = Room(EchoBackend(1, takes=0.1), load("tiny").tokenizer)
+    session = here.batcher.open(Sampling(), lambda: None, patient=True)
+    caller = Caller(session, noise(100), here.clock.time)
+    here.callers.append(caller)
+    here.run(20.0)
+    assert np.array_equal([said.wav_S for said in caller.said], caller.user_TS)
+    assert session.counts().dropped == 0
