@@ -90,7 +90,6 @@ class Line:
         self._socket: WebSocket | None = None
         self._task: asyncio.Task | None = None
         self._given_up = asyncio.Event()  # set when the present connection is lost or replaced
-        self._pumping: asyncio.Task[None] | None = None  # takes the messages of the present connection
         self._expiry: asyncio.TimerHandle | None = None
         self._inbox: asyncio.Queue[Message | None] = asyncio.Queue()
         self._code = 1006
@@ -164,9 +163,6 @@ class Line:
         self._given_up = asyncio.Event()
         self._socket = None
         self._stop_waiting()
-        if self._pumping is not None:  # what it still takes from the old connection would be sent again
-            self._pumping.cancel()
-            await asyncio.gather(self._pumping, return_exceptions=True)
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await _write(websocket, self.announce(self._received))
@@ -182,7 +178,7 @@ class Line:
     async def _serve(self, websocket: WebSocket) -> None:
         assert self._task is not None
         given_up = self._given_up
-        pumping = self._pumping = asyncio.create_task(self._pump(websocket))
+        pumping = asyncio.create_task(self._pump(websocket))
         waiting = asyncio.create_task(given_up.wait())
         try:
             await asyncio.wait({pumping, waiting, self._task}, return_when=asyncio.FIRST_COMPLETED)
@@ -212,9 +208,7 @@ class Line:
             if message["type"] == "websocket.disconnect":
                 self._code = message.get("code", 1006)
                 return
-            if (
-                self._socket is not websocket
-            ):  # given up: the client has been told what had arrived, and sends the rest
+            if self._socket is not websocket:  # given up: the client sends again what has not been counted
                 continue
             self._inbox.put_nowait(message.get("bytes") or message.get("text") or b"")
             self._received += 1

@@ -56,10 +56,12 @@ class TestTranscriptions:
             file=QUESTION,
             model="x",
             response_format="verbose_json",
+            language="fr",
             timestamp_granularities=["word", "segment"],
         )
         assert full.text == plain.text
         assert full.duration == pytest.approx(1.6)
+        assert full.language == "fr"
         assert full.words
         assert full.segments
         assert " ".join(word.word for word in full.words).split() == plain.text.split()

@@ -1,6 +1,7 @@
 """https with a certificate of its own: the address for others, its QR code, and the way there from http."""
 
 import asyncio
+import base64
 import http.client
 import ipaddress
 import ssl
@@ -17,8 +18,8 @@ from duologue.serve import run, tls
 from duologue.serve.app import Service
 from duologue.serve.settings import Settings
 from duologue.weights import load
-from tests.engine.virtual import EchoBackend
-from tests.serve.server import PATIENCE, until
+from tests.engine.virtual import EchoBackend, noise
+from tests.serve.server import PATIENCE, pcm, until
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +102,28 @@ def test_on_a_terminal_the_address_is_a_qr_code_too(monkeypatch) -> None:
     code = run._greeting("nano", "0.0.0.0", 1, True).split("\n", 2)[2]
     assert code == tls.qr_code("https://10.1.2.3:1") and code != tls.qr_code("https://10.1.2.4:1")
     assert set(code) <= set("█▀▄ \n")
+
+
+def test_the_openai_client_talks_over_https(secure: SimpleNamespace) -> None:
+    openai = pytest.importorskip("openai", reason="the openai package is not installed")
+    hum = base64.b64encode(pcm(noise(12))).decode()
+
+    async def go() -> list[str]:
+        types: list[str] = []
+        async with (
+            asyncio.timeout(PATIENCE),
+            openai.AsyncOpenAI(api_key="none", base_url=f"https://localhost:{secure.port}/v1") as client,
+            client.realtime.connect(
+                model="any", websocket_connection_options={"ssl": secure.trusting}
+            ) as link,
+        ):
+            await link.input_audio_buffer.append(audio=hum)
+            async for event in link:
+                types.append(event.type)
+                if event.type == "response.done":
+                    break
+                if event.type == "response.output_audio.delta":
+                    await link.input_audio_buffer.append(audio=base64.b64encode(bytes(3840)).decode())
+        return types
+
+    assert asyncio.run(go())[0] == "session.created"

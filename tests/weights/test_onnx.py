@@ -14,10 +14,10 @@ pytest.importorskip("onnxscript", reason="needs the onnx extra")
 pytest.importorskip("onnxruntime", reason="needs the eval extra")
 
 from benchmarks.onnx import OnnxDuplex
-from duologue import Sampling, Session, presets
+from duologue import Sampling, Session
 from duologue.audio.files import read_mono
 from duologue.cli import main
-from duologue.config import CodecConfig
+from duologue.config import CodecConfig, DepthConfig
 from duologue.engine.session import AgentFrame
 from duologue.engine.words import Once
 from duologue.errors import InputError
@@ -27,13 +27,24 @@ from duologue.weights.model import ASSETS, TinyModel
 from duologue.weights.onnx_files import token_texts, write_onnx
 from tests.codec.two_encoders import CONFIG
 
+SPOKEN = 4  # codebooks
+
 
 class SmallModel(TinyModel):
-    """Of the shape that nano has (`presets.nano_lm`, `presets.nano_codec`), and as small as tiny."""
+    """Of the shape that nano has (`presets.nano_lm`, `presets.nano_codec`), with one layer of each kind: tracing takes
+    the time."""
 
     @property
     def codec_config(self) -> CodecConfig:
-        return CONFIG
+        assert CONFIG.whisper and CONFIG.acoustic and CONFIG.frames
+        return replace(
+            CONFIG,
+            codebooks=SPOKEN,
+            whisper=replace(CONFIG.whisper, layers=1),
+            acoustic=replace(CONFIG.acoustic, blocks=1),
+            frames=replace(CONFIG.frames, blocks=1),
+            transformer=replace(CONFIG.transformer, layers=1),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +54,9 @@ def small() -> Model:
     lm = replace(
         config.lm,
         temporal=replace(config.lm.temporal, context=7, layers=1),
-        depth=replace(presets.nano_lm().depth, dim=16, heads=2, layers=1, feedforward=66),
+        depth=DepthConfig(16, 2, 1, 66, (0, 1, 2, 2)),
+        audio_streams=2 * SPOKEN,
+        delays=(0, *(0, 1, 1, 1) * 2),
         second_text_stream=True,
         extra_heads=1,
         extra_heads_dim=config.lm.text_card,
