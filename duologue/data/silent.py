@@ -78,10 +78,11 @@ def timed(text: str, letters: float, rng: random.Random, voice: str = "") -> Sil
 class SilentSpeakers:
     """Users "0" to "7" of different paces, and the agent, who says the same text in the same time always."""
 
-    def __init__(self, script: Script):
-        self.settings = {"voice": "none"}
+    def __init__(self, script: Script, pace: float = 1.0):
+        """`pace`: as many times as fast as people speak."""
+        self.settings, self._pace = {"voice": "none"}, pace
         low, high = USER_LETTERS
-        self._paces = {str(k): low + (high - low) * k / 7 for k in range(8)}
+        self._paces = {str(k): pace * (low + (high - low) * k / 7) for k in range(8)}
         self._lines = lines_of(script)
         self._answers: dict[str, Utterance] = {}
 
@@ -99,5 +100,7 @@ class SilentSpeakers:
 
     def answer(self, text: str) -> Utterance:
         if text not in self._answers:
-            self._answers[text] = timed(text, AGENT_LETTERS_PER_SECOND, random.Random(text), "agent")
+            self._answers[text] = timed(
+                text, self._pace * AGENT_LETTERS_PER_SECOND, random.Random(text), "agent"
+            )
         return self._answers[text]

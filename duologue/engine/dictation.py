@@ -10,6 +10,7 @@ from duologue.lm.tokenizer import Tokenizer
 
 QUIET_FRAMES = 3  # frames of user silence before dictated words begin
 CUTS_IN_FRAMES = 6  # consecutive frames of user speech that interrupt: longer than "uh-huh"
+LONGEST_TOKENS = 4000  # tokens that may be dictated without a pause: some twenty minutes of speech
 LONGEST_HOLD_FRAMES = 150  # frames for which `hold` keeps the agent silent at most: 12 s
 
 
@@ -27,7 +28,7 @@ class Dictation:
         """Drop the rest of the text."""
         self._machine: MonologueMachine | None = None
         self._waiting: list[Entry] = []
-        self._step = self._held = 0
+        self._step = self._held = self._size = 0
 
     @property
     def active(self) -> bool:
@@ -38,10 +39,16 @@ class Dictation:
     def _due(self) -> bool:
         return bool(self._waiting) and self._quiet >= QUIET_FRAMES
 
-    def push(self, text: str) -> None:
-        """Append text. White space ends a word; so does the end of the text."""
+    def push(self, text: str) -> bool:
+        """Append text. White space ends a word; so does the end of the text. Words that are too many are left out;
+        returns whether there were none."""
         script = Script(self._tokenizer, between=0)
-        self._waiting += [*script.push(text), *script.finish()]
+        for entry in (*script.push(text), *script.finish()):
+            if self._size + _size(entry) > LONGEST_TOKENS:
+                return False
+            self._waiting.append(entry)
+            self._size += _size(entry)
+        return True
 
     def hold(self) -> None:
         """After the dictated text, keep the agent silent until more text comes or the user speaks."""
@@ -61,6 +68,7 @@ class Dictation:
                 self.cuts += 1
             else:
                 self._waiting = waiting  # not begun yet: it is said once the user is silent
+                self._size = sum(map(_size, waiting))
 
     def write(self, token: int) -> int:
         """The token to write in place of the model's choice `token`."""
@@ -78,3 +86,7 @@ class Dictation:
             self.stop()
             self._held = held
         return written
+
+
+def _size(entry: Entry) -> int:
+    return 1 + len(entry.tokens)

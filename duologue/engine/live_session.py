@@ -120,10 +120,11 @@ class LiveSession:
                 self._agent.clear()
                 self._lock.notify()
 
-    def dictate(self, text: str) -> None:
-        """Have the agent say this, after what it is told already, once the user is silent."""
+    def dictate(self, text: str) -> bool:
+        """Have the agent say this, after what it is told already, once the user is silent. Returns whether it will say
+        all of it: what is too much is left out."""
         with self._lock:
-            self._dictation.push(text)
+            return self._dictation.push(text)
 
     def hold(self) -> None:
         """Keep the agent silent, after what it is told, until it is told more or the user speaks; 12 s at most."""

@@ -247,8 +247,10 @@ class LiveSession(Exchange):
     async def _on_commentary_append(self, event: Event) -> None:
         content = self._content(event)
         if self._call is not None:
-            self._call.session.dictate(content)
+            taken = self._call.session.dictate(content)
             self._call.session.release()
+            if not taken:
+                raise Refused("too_much_to_say", "the agent has too much to say already", "content")
         await self._appended("commentary", event)
 
     async def _drop(self, what: str, event: Event) -> None:

@@ -1,6 +1,7 @@
 """Streaming synthesis in moshi-server's protocol: `/api/tts_streaming`, as WebSocket and as `POST`."""
 
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from duologue.audio.opus import OpusWriter
 from duologue.engine.batcher import Busy
 from duologue.engine.speak import Spoken
 from duologue.errors import InputError
-from duologue.serve.link import Pcm16, RateLimiter, first_to_end, in_time
+from duologue.serve.link import Pcm16, RateLimiter, first_to_end, in_time, read_body
 from duologue.serve.moshi_messages import (
     NO_CHANNEL,
     WAIT_SECONDS,
@@ -23,6 +24,7 @@ from duologue.serve.moshi_messages import (
     wav_header,
 )
 from duologue.serve.pool import Ended
+from duologue.serve.settings import MESSAGE
 from duologue.serve.speech import Failed, Mouth, Speaking
 
 MOST_TEXT = 1 << 20  # characters that one connection may send
@@ -144,11 +146,14 @@ class Tts:
 async def speak(request: Request, mouth: Mouth) -> Response:
     """`POST /api/tts_streaming`: a text in, a wav of unknown length out, as it is spoken."""
     try:
-        values = await request.json()
+        body = await read_body(request)
+        if len(body) > MESSAGE:
+            return JSONResponse({"error": "the body is too long"}, 413)
+        values = json.loads(body)
         text, name = values["text"], values.get("voice")
         if not isinstance(text, str) or not text.strip() or not isinstance(name, str | None):
             raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return JSONResponse({"error": "the body is a JSON object with a text, and perhaps a voice"}, 400)
     voice = mouth.voice
     with contextlib.suppress(InputError):

@@ -17,8 +17,9 @@ from duologue.engine.batcher import Busy
 from duologue.engine.subtitles import as_json, segments, srt, vtt
 from duologue.errors import InputError
 from duologue.serve.audio_files import LARGEST, MEDIA, NEEDS_PYAV, Encoder, TooBig, limited
-from duologue.serve.link import first_to_end, gone
+from duologue.serve.link import first_to_end, gone, read_body
 from duologue.serve.moshi_messages import wav_header
+from duologue.serve.settings import MESSAGE
 from duologue.serve.speech import Ears, Failed, Listening, Mouth, Speaking
 from duologue.types import Word
 
@@ -190,7 +191,7 @@ class _Wanted:
 async def speech(request: Request, mouth: Mouth) -> Response:
     """Speak a text; the response is streamed."""
     try:
-        wanted = _wanted(await request.body())
+        wanted = _wanted(await read_body(request))
         voice = mouth.voice
         with contextlib.suppress(InputError):  # OpenAI's voice names fall back to the model's default voice
             voice = await mouth.voice_of(wanted.voice)
@@ -207,6 +208,8 @@ async def speech(request: Request, mouth: Mouth) -> Response:
 
 
 def _wanted(body: bytes) -> _Wanted:
+    if len(body) > MESSAGE:
+        raise Refused("the body is too long", "input", 413)
     try:
         values = json.loads(body)
         text, speed = values["input"], values.get("speed", 1.0)

@@ -117,3 +117,11 @@ def test_the_agent_says_the_same_text_in_the_same_time(script):
 
     one, two = SilentSpeakers(Script.read(script)), SilentSpeakers(Script.read(script))
     assert one.answer("The capital of France is Paris.") == two.answer("The capital of France is Paris.")
+
+
+def test_pace_makes_words_shorter(script):
+    from duologue.data.script import Script
+
+    one, two = SilentSpeakers(Script.read(script)), SilentSpeakers(Script.read(script), pace=2.0)
+    slow, fast = (who.answer("The capital of France is Paris.").words for who in (one, two))
+    assert [(w.end - w.start) / 2 for w in slow] == pytest.approx([w.end - w.start for w in fast], abs=0.002)

@@ -5,7 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from duologue.engine.dictation import CUTS_IN_FRAMES, LONGEST_HOLD_FRAMES, QUIET_FRAMES, Dictation
+from duologue.engine.dictation import (
+    CUTS_IN_FRAMES,
+    LONGEST_HOLD_FRAMES,
+    LONGEST_TOKENS,
+    QUIET_FRAMES,
+    Dictation,
+)
 from duologue.engine.recorder import TRACE, Recorder, replay
 from duologue.engine.session import AgentFrame
 from duologue.interfaces import TextMarks
@@ -83,6 +89,17 @@ def test_an_agent_that_is_held_is_silent_until_it_is_told_more(tiny):
     told.push("now")
     assert any(token not in (PAD, EPAD) for token in run(told, 20))
     assert run(told, LONGEST_HOLD_FRAMES)[-1] == 99
+
+
+def test_of_too_much_text_the_rest_is_left_out(tiny):
+    told = dictation(tiny)
+    assert told.push(ANSWER)
+    assert not told.push("mountain " * LONGEST_TOKENS)
+    assert sum(len(entry.tokens) for entry in told._waiting) <= LONGEST_TOKENS
+    assert len(told._waiting) > LONGEST_TOKENS / 20
+    assert not told.push(ANSWER)
+    told.stop()
+    assert told.push(ANSWER)
 
 
 def test_others_say_bit_for_bit_what_they_say_when_nobody_is_dictated_to(tiny):

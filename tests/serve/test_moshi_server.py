@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from duologue.audio.opus import OpusReader, OpusWriter
 from duologue.engine.recognise import Recogniser
 from duologue.errors import InputError
-from duologue.serve.settings import MESSAGES_BURST, Settings
+from duologue.serve.settings import MESSAGE, MESSAGES_BURST, Settings
 from duologue.serve.speech import Mouth
 from tests.engine.speech_models import SPEECH, GoldenModel
 from tests.serve.server import PATIENCE, Server, until
@@ -398,3 +398,9 @@ class TestVoices:
             assert asked == ["x", "x"]
 
         asyncio.run(run())
+
+
+def test_a_body_that_is_too_long_is_not_read(server: Server) -> None:
+    body = json.dumps({"text": "x", "input": "x"}).encode().ljust(MESSAGE + 1)
+    assert post(server, "/api/tts_streaming", body)[0] == 413
+    assert post(server, "/v1/audio/speech", body)[0] == 413

@@ -81,7 +81,8 @@ def test_of_speech_alone_every_word_is_there() -> None:
     assert config.whole().user_speech_only
     crop = LMBatches(None, TOKENIZER, config).crop(sample, np.random.default_rng(0))  # type: ignore
     spoken = [*range(1, 25), *range(36, 49)]  # 0.1 to 2.0 s, 2.9 s to the end
-    assert (crop["codes"][:9] == -1).all()  # the agent
+    assert (crop["codes"][1:9] == -1).all()  # the agent
+    assert (crop["inputs"][0, : len(spoken)] == 3).all()  # its text: the user's is read in the same row
     assert (crop["codes"][9:, : len(spoken)] == sample["codes.npy"][1][:, spoken]).all()
     assert (crop["codes"][9:, len(spoken) :] == -1).all()
     assert [t for t in crop["heard"] if t > 3] == TOKENIZER.encode("hello") + TOKENIZER.encode("yes")
