@@ -189,9 +189,9 @@ def parallelize(
 
 
 def _copied(module: M, world: World) -> M:
-    """`module` on the device, with the weights that the first process has (those not yet sharded). One with a parameter
-    without memory (on "meta") stays as it is: it is sharded first, and gets its part of the memory by `to_empty`."""
-    if any(parameter.is_meta for parameter in module.parameters()):
+    """`module` on the device, with the weights that the first process has (those not yet sharded). One without memory
+    (on "meta") stays there: it is sharded first, and gets its part of the memory by `to_empty`."""
+    if all(parameter.is_meta for parameter in module.parameters()):
         return module
     module.to(world.device)
     if world.size > 1:
