@@ -44,6 +44,8 @@ PAUSE_SECONDS = 0.005  # seconds after a refused connection, so that a flood of 
 NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 TLS_HANDSHAKE = b"\x16"  # the first byte of a connection
+GOODBYE_SECONDS = 0.5  # for a close frame to arrive at a peer that is not read any more
+AFTER_CLOSE = 256 * 1024  # bytes that are read after a close frame was sent, in search of the answer to it
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -126,6 +128,7 @@ class Socket(WebSocketsSansIOProtocol):
         self._reads = False  # soon
         self._held_at = -math.inf  # when the peer was last not read
         self._frames = Budget(MESSAGES_PER_SECOND, MESSAGES_BURST)
+        self._left = AFTER_CLOSE
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -140,7 +143,7 @@ class Socket(WebSocketsSansIOProtocol):
 
     def _go_on(self) -> None:
         """Resume reading when all messages were taken."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._left < 0:
             return
         if self._unread and not self.read_paused and not self._reads:
             self._reads = True
@@ -153,9 +156,14 @@ class Socket(WebSocketsSansIOProtocol):
 
     def _read(self) -> None:
         self._reads = False
-        if self.transport.is_closing() or self.read_paused:
+        if self.transport.is_closing() or self.read_paused or self._left < 0:
             return
         piece, self._unread = self._unread[:PIECE], self._unread[PIECE:]
+        if self.close_sent:
+            self._left -= len(piece)
+            if self._left < 0:
+                self._leave()
+                return
         super().data_received(piece)
         self._go_on()
 
@@ -206,6 +214,13 @@ class Socket(WebSocketsSansIOProtocol):
     def _shun(self) -> None:
         if self.client:
             self.shun(self.client[0])
+        self._leave()
+
+    def _leave(self) -> None:
+        """Read nothing more, and end the connection soon: a peer that is told to go and sends on costs no time."""
+        self._unread, self._left = b"", -1
+        self.transport.pause_reading()
+        self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
 
 
 class Door:

@@ -58,8 +58,8 @@ PLANS = {
         lr=1e-3,
         rows=LMBatchConfig(
             user_frame_dropout=0.03,
-            codebook_dropout=0.3,
-            blur=0.2,
+            codebook_dropout=0.5,
+            blur=0.4,
             user_text_dropout=0.1,
             user_speech_only=True,
         ),

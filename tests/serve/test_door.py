@@ -334,6 +334,22 @@ def test_an_address_that_floods_the_server_is_not_let_in_for_a_while(server, mon
     assert let_in("127.0.0.1")
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["flood", "another reason"])
+def test_who_is_told_to_go_and_sends_on_is_cut_off(server, monkeypatch, told):
+    """Each message of a peer that stays costs time of all others, also when it is thrown away."""
+    if not told:
+        monkeypatch.setattr(door.Socket, "_shun", lambda self: None)
+    began = time.monotonic()
+    with contextlib.closing(connect(server, STRANGER, UPGRADE)) as link:
+        assert b" 101 " in link.recv(1000)
+        link.settimeout(0.01)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            while time.monotonic() - began < 9:
+                with contextlib.suppress(TimeoutError):
+                    link.sendall(b"\x82\x80abcd" * 1000)
+    assert time.monotonic() - began < 6
+
+
 def test_one_who_starts_over_all_the_time_is_ended(server):
     async def talk():
         async with dial(server, "format=pcm16&events=1") as link:
