@@ -7,9 +7,7 @@ always complete; sizes are recorded to detect later damage. `Saver` writes it wh
 """
 
 import json
-import math
 import os
-import pickle
 import random
 import re
 import shutil
@@ -24,14 +22,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.distributed.checkpoint import metadata, state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
 from duologue.errors import InputError
 from duologue.files import atomic_write
+from duologue.train.checkpoint_reader import TensorReader, last_line
 from duologue.train.parallel import World
 from duologue.types import StrPath
 
@@ -81,7 +79,7 @@ def save(root: StrPath, step: int, state: Mapping[str, Any], world: World, keep:
         try:
             action()
         except (OSError, RuntimeError, CheckpointException) as error:
-            problem = _line(error)
+            problem = last_line(error)
         problems = [p for p in world.gather(problem) if p is not None]
         if problems:
             if world.is_main:
@@ -147,7 +145,7 @@ def load(folder: StrPath, state: Mapping[str, Any], world: World) -> dict[str, A
     try:
         return _join(tensors, json.loads(place.read_text()))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"cannot read the checkpoint {folder}: {place.name}: {_line(error)}") from None
+        raise InputError(f"cannot read the checkpoint {folder}: {place.name}: {last_line(error)}") from None
 
 
 def latest(root: StrPath) -> Path | None:
@@ -200,7 +198,7 @@ def _read_pieces(paths: list[Path]) -> dict[str, Tensor]:
     try:
         found = {name: tensor for path in paths for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError) as error:
-        raise InputError(f"cannot read the weights in {paths[0].parent}: {_line(error)}") from None
+        raise InputError(f"cannot read the weights in {paths[0].parent}: {last_line(error)}") from None
     return {name: t.float() if t.is_floating_point() else t for name, t in found.items()}
 
 
@@ -249,61 +247,14 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-class _Reader(FileSystemReader):
-    """Reads a checkpoint of tensors without running code from its pickle."""
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        try:
-            with (Path(self.path) / ".metadata").open("rb") as file:
-                found = _Unpickler(file).load()
-            places = [info.relative_path for info in found.storage_data.values()]
-            if any(Path(place).name != place for place in places):
-                raise ValueError("it names files outside its folder")
-            found.storage_meta.load_id = self.load_id
-            tensors = [t for t in found.state_dict_metadata.values() if isinstance(t, TensorStorageMetadata)]
-            size = sum(math.prod(tensor.size) * tensor.properties.dtype.itemsize for tensor in tensors)
-            held = sum(file.stat().st_size for file in Path(self.path).iterdir())
-            if size > held or not all(isinstance(name, str) for name in found.state_dict_metadata):
-                raise ValueError(f"it names tensors of {size} bytes, its files hold {held}")
-        except Exception as error:  # damaged pickles raise anything
-            raise InputError(f"cannot read the checkpoint {self.path}: {_line(error)}") from None
-        return found
-
-
-class _Unpickler(pickle.Unpickler):
-    _ALLOWED = (
-        "torch.distributed.checkpoint.filesystem._StorageInfo",
-        "torch.serialization._get_layout",
-        "torch.Size",
-        "pathlib.PosixPath",
-        "pathlib._local.PosixPath",
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if f"{module}.{name}" in self._ALLOWED:
-            return super().find_class(module, name)
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
-            return getattr(torch, name)
-        # Its own classes, which only hold values; not what the module imports.
-        found = getattr(metadata, name, None) if module == metadata.__name__ else None
-        if isinstance(found, type) and found.__module__ == module:
-            return found
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which no checkpoint needs")
-
-
 def _read(folder: Path, tensors: dict[str, Tensor], alone: bool) -> None:
     """Fills `tensors`, by all processes together or by one alone."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it reads alone is meant
-            state_dict_loader.load(tensors, storage_reader=_Reader(folder), no_dist=alone)
+            state_dict_loader.load(tensors, storage_reader=TensorReader(folder), no_dist=alone)
     except (OSError, RuntimeError, CheckpointException) as error:
-        raise InputError(f"cannot read the checkpoint {folder}: {_line(error)}") from None
-
-
-def _line(error: BaseException) -> str:
-    """The message of an error in one line: the last, where those of several processes are collected."""
-    return (str(error).strip() or repr(error)).splitlines()[-1]
+        raise InputError(f"cannot read the checkpoint {folder}: {last_line(error)}") from None
 
 
 def _split(state: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -342,7 +293,7 @@ def _check_same_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _tensor_metadata(folder: Path) -> dict[str, TensorStorageMetadata]:
-    items = _Reader(folder).read_metadata().state_dict_metadata
+    items = TensorReader(folder).read_metadata().state_dict_metadata
     return {name: item for name, item in items.items() if isinstance(item, TensorStorageMetadata)}
 
 
@@ -353,7 +304,7 @@ def _damage(folder: Path) -> str | None:
             if (folder / name).stat().st_size != size:
                 return f"{name} is not of its size"
     except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return _line(error)
+        return last_line(error)
     return None
 
 
@@ -363,7 +314,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError("it is no object")
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot read {folder / _MANIFEST}: {_line(error)}") from None
+        raise InputError(f"cannot read {folder / _MANIFEST}: {last_line(error)}") from None
     return found
 
 
