@@ -15,6 +15,7 @@ import time
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from benchmarks.stranger import masked
 from duologue.serve import door
 from duologue.serve.link import Budget
 from duologue.serve.run import _Seldom
@@ -245,8 +246,9 @@ def test_what_a_library_says_is_logged_once_a_second():
     assert all(seldom.filter(record("duologue.serve.pool", logging.INFO, 1)) for _ in range(3))
 
 
+CHAT = b"/api/chat?format=pcm16&events=1"
 UPGRADE = (
-    b"GET /api/chat?format=pcm16&events=1 HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    b"GET " + CHAT + b" HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
     b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     b"Sec-WebSocket-Version: 13\r\n\r\n"
 )
@@ -255,13 +257,14 @@ FRAMES = PIECE // 6 + 1  # the smallest there are, that can be in what is read a
 
 
 @pytest.mark.parametrize(
-    ("frame", "at_once"),
-    [(b"\x89\x80abcd", FRAMES), (b"\x8a\x80abcd", FRAMES), (b"\x00\x80abcd", FRAMES),
-     (b"\x82\x80abcd", 3), (b"\x82\x81abcd\x00", 3), (b"\x81\x81abcd\x00", 3)],
-    ids=["pings", "pongs", "pieces", "empty", "unknown", "text"],
+    ("path", "frame", "at_once"),
+    [(CHAT, b"\x89\x80abcd", FRAMES), (CHAT, b"\x8a\x80abcd", FRAMES), (CHAT, b"\x00\x80abcd", FRAMES),
+     (CHAT, b"\x82\x80abcd", 3), (CHAT, b"\x82\x81abcd\x00", 3), (CHAT, b"\x81\x81abcd\x00", 3),
+     (b"/v1/twilio", masked(0x81, b'{"event": "mark"}'), 3)],
+    ids=["pings", "pongs", "pieces", "empty", "unknown", "text", "twilio"],
 )  # fmt: skip
 def test_messages_that_are_no_sound_are_counted_and_others_have_their_turn(
-    server, monkeypatch, frame, at_once
+    server, monkeypatch, path, frame, at_once
 ):
     """A stranger sends as many as it can: how many are worked on before something else is."""
     loop, counted, take = server.uvicorn.servers[0].loop, [0], Budget.take
@@ -275,9 +278,10 @@ def test_messages_that_are_no_sound_are_counted_and_others_have_their_turn(
             counted.append(0)
             loop.call_soon(something_else)
 
+    said = b"too many" if path == CHAT else b"flood"  # a telephone is only told why it ends
     done = False
     monkeypatch.setattr(Budget, "take", counting)
-    link = connect(server, STRANGER, UPGRADE)
+    link = connect(server, STRANGER, UPGRADE.replace(CHAT, path))
     assert b" 101 " in link.recv(1000)
     loop.call_soon_threadsafe(something_else)
     first = b"\x02\x80abcd" if frame[0] == 0 else b""
@@ -285,11 +289,11 @@ def test_messages_that_are_no_sound_are_counted_and_others_have_their_turn(
         link.sendall(first + frame * MANY)
     data = b""
     with contextlib.suppress(ConnectionError):
-        while b"too many" not in data.lower() and (piece := link.recv(1 << 16)):
+        while said not in data.lower() and (piece := link.recv(1 << 16)):
             data += piece
     link.close()
     done = True
-    assert b"too many" in data.lower()
+    assert said in data.lower()
     assert 0 < max(counted) <= at_once
     until(lambda: not server.uvicorn.server_state.connections)
 
