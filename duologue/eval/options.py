@@ -35,7 +35,7 @@ class EvalDuplex:
     set: Annotated[Path | None, arg(metavar="DIR")] = None
     """Clips of the agent and of users: a folder of clip folders or tars. Held-out voices are played."""
     script: Annotated[Path | None, arg(metavar="FILE")] = None
-    """The script of the questions and their right answers (.jsonl)."""
+    """The script of the questions and their right answers (.jsonl), or a folder of such files."""
     scenes: int = 100
     """Scenes of each kind; one ten-minute conversation for every 25."""
     kinds: tuple[str, ...] = (*KINDS, LONG)
@@ -75,7 +75,7 @@ class EvalQuantize:
     set: Annotated[Path | None, arg(metavar="DIR")] = None
     """Clips to ask questions with, as for `eval duplex`."""
     script: Annotated[Path | None, arg(metavar="FILE")] = None
-    """The script of the questions and their right answers (.jsonl)."""
+    """The script of the questions and their right answers (.jsonl), or a folder of such files."""
     scenes: int = 100
     """Questions to ask."""
     json: bool = False

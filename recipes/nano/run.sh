@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # nano from nothing: speech, codec, language model, figures. Every step goes on where it stopped.
 #   recipes/nano/run.sh CORPUS KOKORO WHISPER WHISPER_TINY RUNS
-# CORPUS: a folder of clip folders, created if it is not there; real people's (see duologue/data/split.py, HUMAN) may lie in
-# it; KOKORO: Kokoro-82M as ONNX, with its voices; WHISPER, WHISPER_TINY: Whisper base and tiny for CTranslate2.
-# On two cores: a day of synthesis, three days of training. RUNS/nano is the model.
+# CORPUS: a folder of clip folders, with those of real people (HUMAN in duologue/data/split.py; kathleen and
+# libri-walleclipse are needed for the background too); KOKORO: Kokoro-82M as ONNX, with its voices; WHISPER, WHISPER_TINY:
+# Whisper base and tiny for CTranslate2. RUNS/nano is the model. Not run as a whole yet.
 set -euo pipefail
 corpus=$1 kokoro=$2 whisper=$3 tiny=$4 runs=$5
 here="$(cd "$(dirname "$0")" && pwd)"

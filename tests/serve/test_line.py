@@ -24,6 +24,8 @@ from duologue.weights import load
 from tests.engine.virtual import Caller, EchoBackend, Room, noise, seeded
 from tests.serve.server import PATIENCE, Server, until
 
+pytestmark = pytest.mark.usefixtures("nobody_left")
+
 CUTS = 50
 SEED = 7
 
@@ -34,12 +36,6 @@ def server():
     server = Server(Settings(sessions=1, queue=0), TorchBackend(tiny, 1), sampling=tiny.sampling)
     yield server
     server.close()
-
-
-@pytest.fixture(autouse=True)
-def nobody_left(server):
-    yield
-    until(lambda: server.service.engine.used == 0)
 
 
 class Client:

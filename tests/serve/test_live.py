@@ -12,7 +12,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from duologue.serve.settings import Settings
 from duologue.weights import load
 from tests.engine.virtual import EchoBackend, noise
-from tests.serve.server import PATIENCE, Server, pcm, until
+from tests.serve.server import PATIENCE, Server, pcm
+
+pytestmark = pytest.mark.usefixtures("nobody_left")
 
 openai = pytest.importorskip("openai", reason="the openai package is not installed")
 
@@ -27,12 +29,6 @@ def server():
     server = Server(Settings(sessions=2, queue=0), backend)
     yield server
     server.close()
-
-
-@pytest.fixture(autouse=True)
-def nobody_left(server):
-    yield
-    until(lambda: server.service.engine.used == 0)
 
 
 def client(server) -> openai.AsyncOpenAI:

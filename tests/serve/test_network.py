@@ -12,24 +12,12 @@ from websockets.exceptions import ConnectionClosed
 
 from benchmarks.network import Line, Proxy, call
 from duologue.serve.link import Pcm16
-from duologue.serve.settings import Settings
-from tests.serve.server import PATIENCE, Server, until
+from tests.serve.server import PATIENCE, until
+
+pytestmark = pytest.mark.usefixtures("nobody_left")
 
 FRAMES = 50
 BAD = Line(delay=0.1, rate=100_000, loss=0.05)
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server(Settings(sessions=1, queue=0))
-    yield server
-    server.close()
-
-
-@pytest.fixture(autouse=True)
-def nobody_left(server):
-    yield
-    until(lambda: server.service.engine.used == 0)
 
 
 def ramp() -> list[np.ndarray]:

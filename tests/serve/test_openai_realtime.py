@@ -12,25 +12,14 @@ from duologue.audio.g711 import G711
 from duologue.serve.settings import Settings
 from duologue.weights import load
 from tests.engine.virtual import EchoBackend, noise
-from tests.serve.server import PATIENCE, Server, pcm, until
+from tests.serve.server import PATIENCE, Server, pcm
+
+pytestmark = pytest.mark.usefixtures("nobody_left")
 
 WORDS = load("tiny").tokenizer.encode("two and two")
 SILENCE = base64.b64encode(bytes(3840 * 10)).decode()
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 ASKED = {"type": "realtime", "audio": {"input": {"transcription": {"model": "any"}}}}
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server(Settings(sessions=1, queue=0))
-    yield server
-    server.close()
-
-
-@pytest.fixture(autouse=True)
-def nobody_left(server):
-    yield
-    until(lambda: server.service.engine.used == 0)
 
 
 def speech(frames: int) -> str:

@@ -16,21 +16,10 @@ from duologue.audio.g711 import G711
 from duologue.serve.settings import Settings
 from tests.serve.server import PATIENCE, Server, until
 
+pytestmark = pytest.mark.usefixtures("nobody_left")
+
 TOKEN = "12345"
 QUIET = b"\xff" * 160
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server(Settings(sessions=1, queue=0))
-    yield server
-    server.close()
-
-
-@pytest.fixture(autouse=True)
-def nobody_left(server):
-    yield
-    until(lambda: server.service.engine.used == 0)
 
 
 class Twilio:
