@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.network import Proxy
+from benchmarks.network import Line, Proxy
 from benchmarks.target import FRAME, Server
 from duologue.audio.framing import FRAME_SIZE
 from duologue.cli.client import call
@@ -138,7 +138,7 @@ def reset_link(server: Server, cuts: int, rng: random.Random) -> int:
     """The same with a proxy that resets the connection."""
 
     async def go() -> int:
-        async with Proxy(server, delay=0.01, rate=1e6) as proxy:
+        async with Proxy(server, Line(delay=0.01, rate=1e6, loss=0.0)) as proxy:
             process = await asyncio.to_thread(start, f"127.0.0.1:{proxy.port}", 0)
             await asyncio.sleep(1.0)
             for _ in range(cuts):

@@ -136,7 +136,7 @@ def _read_out(text: str) -> str:
     text = re.sub(r"(\d+)\s*[-–]\s*(\d+)(\s*=| is\b| equals\b)?", _between, text)
     text = re.sub(r"(?<![\w.])-(?=\d)", " minus ", text)
     text = re.sub(rf"({_NUMBER})\s?({'|'.join(_UNITS)})\b", lambda m: f"{m[1]} {_UNITS[m[2]]}", text)
-    text = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b", lambda m: _words(int(m[1]), "ordinal"), text)
+    text = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b", lambda m: ordinal_words(int(m[1])), text)
     text = re.sub(r"\b(\d{2}|\d{4})'?s\b", _decade, text)
     return re.sub(
         r"(?<![\d.,])(1[1-9]\d\d|20[1-9]\d)(?!\d|[.,]\d)", lambda m: _words(int(m[1]), "year"), text

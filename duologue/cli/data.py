@@ -4,7 +4,7 @@ Every verb writes OUT/manifest.jsonl with its files beside it (`align` adds to t
 it stopped, and lists what failed in a file ending in .errors.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
@@ -212,7 +212,8 @@ class Align:
             rows, label = read_manifest(self.source), "recordings"
             errors = self.source / "manifest.jsonl" if self.source.is_dir() else self.source
         engine = engine_of(self.stage, self.ray, self.device, self.threads)
-        run_in_place(self.stage(), rows, errors, label=label, engine=engine)
+        own = replace(self, device="cpu") if self.ray else self  # the workers load their own
+        run_in_place(own.stage(), rows, errors, label=label, engine=engine)
 
     @property
     def of_clips(self) -> bool:
@@ -315,7 +316,8 @@ class Encode:
         rows = read_manifest(self.source)
         if self.audio_only:
             rows = [row if sidecar(row["path"]).exists() else row | {"audio_only": True} for row in rows]
-        done = run(self.stage(), rows, in_folder(self.out), label="conversations", engine=engine)
+        own = replace(self, device="cpu") if self.ray else self  # the workers load their own
+        done = run(own.stage(), rows, in_folder(self.out), label="conversations", engine=engine)
         if rows and not done.rows:
             raise InputError(f"nothing could be encoded: see {self.out / 'manifest.errors'}")
         write_shards(self.out / "shards", encode.samples_of(done.rows), self.per_shard)

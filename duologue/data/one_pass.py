@@ -155,7 +155,8 @@ def two_channels(
             f"of {len(turns)} turns {len(groups)} were spoken: each needs a word that can be said"
         )
     rows = [int(turn.role == "user") for turn in turns]
-    found = [0, *(_cut(wav_CS.sum(0), *pair) for pair in pairwise(groups)), wav_CS.shape[1]]
+    level_N, samples = level_db(wav_CS.sum(0)), wav_CS.shape[1]
+    found = [0, *(_cut(level_N, samples, *pair) for pair in pairwise(groups)), samples]
     cuts = np.maximum.accumulate(found).tolist()
     out_CS = np.zeros((2, wav_CS.shape[1]), np.float32)
     if len(wav_CS) == 2:
@@ -173,13 +174,13 @@ def two_channels(
     return out_CS, placed
 
 
-def _cut(wav_S: np.ndarray, before: list[Word], after: list[Word]) -> int:
-    """The sample at the quietest moment between two turns."""
+def _cut(level_N: np.ndarray, samples: int, before: list[Word], after: list[Word]) -> int:
+    """The sample at the quietest moment between two turns; `level_N` in dB, each of 10 ms."""
     last, first = before[-1], after[0]
     lo = round(50 * (last.start + max(last.start, min(last.end, first.start))))
     hi = max(lo + 1, round(100 * (first.start + LATE_SECONDS)))
-    level = level_db(wav_S)[lo:hi]
-    return (lo + int(np.argmin(level))) * SAMPLE_RATE // 100 if level.size else len(wav_S)
+    level = level_N[lo:hi]
+    return (lo + int(np.argmin(level))) * SAMPLE_RATE // 100 if level.size else samples
 
 
 def _within(word: Word, span: tuple[float, float], speaker: str) -> Word:

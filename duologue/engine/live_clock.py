@@ -1,6 +1,7 @@
 """When the frames of a user are due: the clock of one conversation among many."""
 
-FRAME_SECONDS = 0.08
+from duologue.audio.framing import FRAME_SECONDS
+
 NEVER = float("inf")
 EARLY_SECONDS = 0.04  # how early a frame may be heard, so that the session catches up after a late one
 GRACE_SECONDS = 0.06  # how long a missing frame is waited for

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from duologue.audio.activity import rms_of
-from duologue.audio.framing import Framer
+from duologue.audio.framing import Framer, pad_to_frames
 from duologue.engine.options import DEFAULT, Options
 from duologue.engine.prompt import GAP_SECONDS, Prompt, PromptTokens
 from duologue.engine.script import FRAME_RATE, PAD, WORD
@@ -200,9 +200,9 @@ class Hearing:
         """Hear the prompt. The first step whose text is of the recording, and the time base that begins with it."""
         if prompt is None:
             return 0, config
-        frame_size = self._framer.frame_size
-        frames = -(-len(prompt.wav_S) // frame_size)
-        self.push(np.pad(prompt.wav_S, (0, frames * frame_size - len(prompt.wav_S))))
+        wav_S = pad_to_frames(prompt.wav_S, self._framer.frame_size)
+        frames = len(wav_S) // self._framer.frame_size
+        self.push(wav_S)
         self._silence(GAP_SECONDS)
         before = config.prefix + frames * FRAME_SECONDS + GAP_SECONDS
         return frames + int((config.delay + config.prefix) * FRAME_RATE) + 1, replace(config, prefix=before)

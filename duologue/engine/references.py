@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -14,6 +15,9 @@ class References:
     def __init__(self, encoder: ReferenceEncoder, encode: Callable[[str], list[int]]):
         self._encoder, self._encode = encoder, encode
         self._lock = threading.Lock()
+        self.thread = ThreadPoolExecutor(
+            1, "references"
+        )  # texts that wait here, not in a shared pool, can be cancelled
 
     def vectors(self, text: str) -> torch.Tensor:
         """Float32 `[T, D]`, on the CPU."""

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from duologue.audio.activity import LOUD, LOUD_USER
+from duologue.audio.framing import FRAME_SECONDS
 from duologue.lm.monologue import USER_TEXT_DELAY_FRAMES
 from duologue.lm.tokenizer import TextStream, Tokenizer
 from duologue.types import USER, Word
 
-FRAME_SECONDS = 0.08  # seconds
 AGAIN_FRAMES = 2  # frames within which a repeated token of the user's belongs to the same word
 PAD = 3  # as in every published vocabulary
 LONGEST_SECONDS = 1.0  # seconds, upper limit for a word of the user's

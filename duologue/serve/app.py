@@ -161,7 +161,7 @@ class Endpoints:
         """The recording of one of the model's example questions."""
         if response := self.refused(request):
             return response
-        card, number = self._service.about.card, int(request.path_params["number"])
+        card, number = self._service.about.card, request.path_params["number"]
         if card is None or number >= len(card.questions) or (sound := card.questions[number].sound) is None:
             return PlainTextResponse("not found\n", 404)
         return FileResponse(sound, headers=HEADERS)

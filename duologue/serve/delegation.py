@@ -157,7 +157,8 @@ class Delegation:
             log.warning("a delegate gave no answer: %s", error or "it took too long")
 
     async def _give(self, references: "References", text: str) -> None:
-        vectors_TD = await asyncio.to_thread(references.vectors, text[:LONGEST])
+        loop = asyncio.get_running_loop()
+        vectors_TD = await loop.run_in_executor(references.thread, references.vectors, text[:LONGEST])
         self._speaker.refer(vectors_TD.numpy())
 
     async def _answer(self) -> None:

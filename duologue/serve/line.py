@@ -161,6 +161,7 @@ class Line:
             raise TooOld
         self._given_up.set()
         self._given_up = asyncio.Event()
+        self._code = 1006
         self._socket = None
         self._stop_waiting()
         try:
@@ -178,7 +179,7 @@ class Line:
     async def _serve(self, websocket: WebSocket) -> None:
         assert self._task is not None
         given_up = self._given_up
-        pumping = asyncio.create_task(self._pump(websocket))
+        pumping = asyncio.create_task(self._pump(websocket, given_up))
         waiting = asyncio.create_task(given_up.wait())
         try:
             await asyncio.wait({pumping, waiting, self._task}, return_when=asyncio.FIRST_COMPLETED)
@@ -201,12 +202,13 @@ class Line:
         else:
             await self._disconnected(websocket)
 
-    async def _pump(self, websocket: WebSocket) -> None:
+    async def _pump(self, websocket: WebSocket, given_up: asyncio.Event) -> None:
         """Receive messages one at a time, each when the conversation has taken the one before, until disconnection."""
         while True:
             message = await websocket.receive()
             if message["type"] == "websocket.disconnect":
-                self._code = message.get("code", 1006)
+                if given_up is self._given_up:  # else the code is not of the present connection
+                    self._code = message.get("code", 1006)
                 return
             if self._socket is not websocket:  # given up: the client sends again what has not been counted
                 continue

@@ -84,6 +84,10 @@ class LMStage(Stage):
 
     def terms(self, batch: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Each loss as (weighted sum, sum of weights)."""
+        return self._terms(batch)[0]
+
+    def _terms(self, batch: dict[str, Tensor]) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
+        """`terms`, and what the temporal transformer gave, `[B, T, D]`."""
         lm, config = self.module, self.config
         early: list[Tensor] = []
         inputs_BKT = self._inputs(batch)
@@ -104,7 +108,7 @@ class LMStage(Stage):
             # The depth transformer reads the text as the step does: with the user's words, where the model reads them.
             codes_BKT = torch.cat([inputs_BKT[:, :1], batch["codes"][:, 1:]], 1)
             terms["audio"] = self._audio(z_BTD, lm.delayed(codes_BKT))
-        return terms
+        return terms, z_BTD
 
     def _inputs(self, batch: dict[str, Tensor]) -> Tensor:
         """What the model reads, with the user's words in the text row of a model that reads them."""
@@ -178,9 +182,9 @@ class LMStage(Stage):
         sums: dict[str, list[Tensor]] = {}
         right: dict[str, list[Tensor]] = {"text": [], "heard": []}
         for batch in self.valid:
-            for name, (value, weight) in self.terms(batch).items():
+            terms, z_BTD = self._terms(batch)
+            for name, (value, weight) in terms.items():
                 sums.setdefault(name, []).append(torch.stack([value, weight]))
-            z_BTD, _ = self.module.context(self._inputs(batch))
             if self.config.text:
                 right["text"].append(self._right(self.module.text_head(z_BTD), batch["codes"][:, 0]))
             if self.config.heard:

@@ -112,9 +112,8 @@ class LMBatches(PlacedData):
         read_T = misheard_row(sample, self.tokenizer, user_text_T, self.config.user_text_delay)
         if self.config.user_speech_only:
             spoken_T = _user_speaks(sample, rows_KT.shape[1])
-            rows_KT[0] = text_row(
-                [], rows_KT.shape[1]
-            )  # all PAD: without it the user's text has no row to go into
+            # All PAD: without this row the user's text has none to go into.
+            rows_KT[0] = text_row([], rows_KT.shape[1])
             rows_KT[1 : 1 + self.config.codebooks] = NO_INPUT
             rows_KT, user_text_T, read_T = rows_KT[:, spoken_T], user_text_T[spoken_T], read_T[spoken_T]
         frames, total = self.config.frames, rows_KT.shape[1]

@@ -16,6 +16,7 @@ def server():
 
 @pytest.fixture
 def nobody_left(server):
-    """After a test its seats are free again."""
+    """After a test its seats are free again, and nobody is in line or in a call."""
     yield
-    until(lambda: server.service.engine.used == 0)
+    service = server.service
+    until(lambda: service.engine.used == 0 and service.pool.waiting == 0 and not service.pool._calls)

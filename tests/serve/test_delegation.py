@@ -254,6 +254,8 @@ class Reader(EchoBackend):
 class Encoder:
     """Of references: the letters of a text."""
 
+    thread = None
+
     def vectors(self, text: str) -> torch.Tensor:
         return torch.tensor([[float(ord(letter))] for letter in text])
 

@@ -18,6 +18,8 @@ from duologue.serve.settings import Settings
 from tests.engine.virtual import noise
 from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read, until
 
+pytestmark = pytest.mark.usefixtures("nobody_left")
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
@@ -28,12 +30,6 @@ def server(tmp_path_factory):
     )
     yield server
     server.close()
-
-
-@pytest.fixture(autouse=True)
-def nobody_left(server):
-    yield
-    until(lambda: server.service.engine.used == 0 and not server.service.pool._calls)
 
 
 def get(server, path: str) -> tuple[int, bytes]:

@@ -17,18 +17,14 @@ from duologue.weights import load
 from tests.engine.virtual import EchoBackend, noise
 from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read, until
 
+pytestmark = pytest.mark.usefixtures("nobody_left")
+
 
 @pytest.fixture(scope="module")
 def server():
     server = Server(Settings(sessions=2, queue=1))
     yield server
     server.close()
-
-
-@pytest.fixture(autouse=True)
-def nobody_left(server):
-    yield
-    until(lambda: server.service.engine.used == 0 and server.service.pool.waiting == 0)
 
 
 def started(heard: Heard) -> bool:

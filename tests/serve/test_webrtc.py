@@ -25,6 +25,8 @@ from duologue.serve.settings import Settings  # noqa: E402
 from duologue.serve.webrtc import CHANNELS, EVENTS, PIECE, SLACK, AgentTrack, ice_server  # noqa: E402
 from tests.serve.server import PATIENCE, Server, until  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("nobody_left")
+
 RATE = 48_000
 
 
@@ -33,12 +35,6 @@ def server():
     server = Server(Settings(sessions=1, queue=0, origins=("https://talk.example.com",)))
     yield server
     server.close()
-
-
-@pytest.fixture(autouse=True)
-def nobody_left(server):
-    yield
-    until(lambda: server.service.engine.used == 0 and not server.service.pool._calls)
 
 
 class Hum(MediaStreamTrack):
