@@ -70,8 +70,8 @@ class Material:
 
 
 def read(options: argparse.Namespace, data: Path) -> Material:
-    books = PRESETS[options.preset]().depth_steps
-    rows = replace(PLANS[options.stage].rows, batch=options.batch, frames=options.frames, codebooks=books)
+    rows = replace(PLANS[options.stage].rows, batch=options.batch, frames=options.frames)
+    rows = rows.of(PRESETS[options.preset]())
     tokenizer, shards = Tokenizer(data / packed.TOKENIZER), sorted((data / packed.TRAIN).iterdir())
     valid = sorted((data / packed.VALID).iterdir()) if (data / packed.VALID).is_dir() else []
     return Material(

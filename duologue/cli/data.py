@@ -183,6 +183,49 @@ class Dialogues:
 
 
 @dataclass(frozen=True)
+class Utterances:
+    """Make shards of users' speech alone (OUT/shards), for `train lm --stage transcribe`: clips after one another,
+    each time in another order, at other speeds and with other disturbances."""
+
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The folder to write to."""
+    clips: tuple[Path, ...]
+    """Folders and tars of clips by users, with word times (`duologue data align`)."""
+    model: str
+    """The model whose codec to use."""
+    split: Literal["train", "voice", "phrasing"] = "train"
+    """Which clips: of training, by held-out voices, or of held-out phrasings."""
+    count: int = 1000
+    """Samples."""
+    seconds: float = 24.0
+    """How long each is."""
+    seed: int = 0
+    """The same seed gives the same samples."""
+    babble: tuple[Path, ...] = ()
+    """Folders and tars of speech to make background talk of."""
+    recipe: Recipe = field(default_factory=Recipe)
+    per_shard: int = 1024
+    """Samples in a shard."""
+
+    def run(self) -> None:
+        from duologue.data import utterances
+        from duologue.data.shards import write_shards
+        from duologue.data.voices import some_speech
+        from duologue.progress import progress
+        from duologue.weights import load
+
+        if self.count < 1 or self.seconds < 2:
+            raise InputError("--count is a number from 1 up, --seconds one from 2 up")
+        clips = utterances.user_clips(self.clips, self.split)
+        codec, babble = load(self.model).codec.eval(), some_speech(self.babble)
+        with progress("samples", self.count) as advance:
+            samples = utterances.utterances(
+                clips, codec, self.count, self.seconds, self.seed, self.recipe, babble
+            )
+            write_shards(self.out / "shards", _counted(samples, advance), self.per_shard)
+
+
+@dataclass(frozen=True)
 class Align:
     """Find when each word is spoken: NAME.json beside each recording, or "words" in the json of each clip."""
 
@@ -332,6 +375,7 @@ class Encode:
 Data: TypeAlias = (
     Annotated[Synth, subcommand("synth")]
     | Annotated[Dialogues, subcommand("dialogues")]
+    | Annotated[Utterances, subcommand("utterances")]
     | Annotated[Align, subcommand("align")]
     | Annotated[Diarize, subcommand("diarize")]
     | Annotated[Augment, subcommand("augment")]

@@ -152,7 +152,7 @@ class EvalBits(Measured):
         from duologue.weights import load
 
         model = load(self.model, "cpu")
-        rows = LMBatchConfig(frames=300, text_lead=self.text_lead).whole()
+        rows = LMBatchConfig(frames=300, text_lead=self.text_lead).of(model.lm.config).whole()
         data = iter(LMBatches(ShardReader(*self.shards, seed=1), model.tokenizer, rows))
         batches = [next(data)["codes"] for _ in range(self.batches)]
         silence = int(silent_codes(ShardReader(*self.shards, shuffle=False))[0])

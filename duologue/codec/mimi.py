@@ -1,6 +1,5 @@
 """The codec: 24 kHz speech to 12.5 frames of codes a second, and back (Mimi, section 3.3 of the Moshi paper)."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,10 +79,15 @@ class Codec(nn.Module):
 
     # Offline
 
-    def encode(self, wav_BS: Tensor) -> Tensor:
-        """Codes `[B, Q, ceil(S / frame_size)]` of whole waveforms; the last frame is filled with zeros."""
+    def encode(self, wav_BS: Tensor, codebooks: int | None = None) -> Tensor:
+        """Codes `[B, Q, ceil(S / frame_size)]` of whole waveforms; the last frame is filled with zeros. With
+        `codebooks`, the first ones alone."""
+        codebooks = codebooks or self.config.codebooks
         with torch.no_grad():
-            return self.quantizer.encode(self.to_latent(clean(wav_BS)), self.config.codebooks)
+            wav_BS = self._whole_frames(clean(wav_BS))
+            if isinstance(self.encoder, WhisperEncoder) and codebooks <= self.config.quantizer.semantic:
+                return self.quantizer.semantic.encode(self.encoder(wav_BS), codebooks)
+            return self.quantizer.encode(self.to_latent(wav_BS), codebooks)
 
     def decode(self, codes_BQT: Tensor) -> Tensor:
         """Waveforms `[B, T * frame_size]` of codes `[B, Q, T]`; the first Q codebooks are used."""
@@ -92,14 +96,15 @@ class Codec(nn.Module):
 
     def to_latent(self, wav_BS: Tensor) -> Tensor:
         """Latents before the quantiser, `[B, D, T]`; differentiable."""
-        frame = self.config.frame_size
-        short = math.ceil(wav_BS.shape[-1] / frame) * frame - wav_BS.shape[-1]
-        wav_BS = F.pad(wav_BS, (0, short))
+        wav_BS = self._whole_frames(wav_BS)
         if isinstance(self.encoder, WhisperEncoder):
             return torch.cat([self.encoder(wav_BS), self.acoustic_encoder(wav_BS)], 1)
         z_BDT = self.encoder(wav_BS[:, None])
         z_BDT = self.encoder_transformer(z_BDT.transpose(1, 2)).transpose(1, 2)
         return self.downsample(z_BDT)
+
+    def _whole_frames(self, wav_BS: Tensor) -> Tensor:
+        return F.pad(wav_BS, (0, -wav_BS.shape[-1] % self.config.frame_size))
 
     def to_wave(self, z_BDT: Tensor) -> Tensor:
         """Waveforms `[B, T * frame_size]` of latents after the quantiser; differentiable."""

@@ -25,7 +25,7 @@ def run_quantize(options: EvalQuantize) -> list[Row]:
     if options.set is not None and options.script is not None:
         library = read_library(options.set, Script.read(options.script))
     model = load(options.model, "cpu")
-    rows = LMBatchConfig(frames=FRAMES, text_lead=options.text_lead).whole()
+    rows = LMBatchConfig(frames=FRAMES, text_lead=options.text_lead).of(model.lm.config).whole()
     data = iter(LMBatches(ShardReader(*options.shards, seed=1), model.tokenizer, rows))
     batches = [next(data)["codes"] for _ in range(options.batches)]
     silence_Q = silent_codes(ShardReader(*options.shards, shuffle=False))

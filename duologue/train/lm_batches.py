@@ -2,13 +2,14 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 
+from duologue.config import LMConfig
 from duologue.data.manifest import CONTINUATION, CONTINUATION_SECONDS
 from duologue.data.shards import Sample, ShardReader
 from duologue.lm.model import NO_INPUT
@@ -57,22 +58,28 @@ class LMBatchConfig:
     """Cut out all frames in which the user does not speak, and hide the agent. In a conversation one frame in eight has
     a word of the user's to learn; a model that cannot read the codes yet needs them more often."""
 
-    codebooks: int = 8
-    """Of each speaker: rows of a conversation without sound, which has none of its own, hold nothing in so many."""
+    spoken: int = 8
+    """The agent's codebooks, as many as the model speaks."""
+    heard: int = 8
+    """The user's codebooks, as many as the model hears."""
 
     def whole(self) -> "LMBatchConfig":
         """From the start of each conversation, without dropout: for validation."""
         return LMBatchConfig(
             4, self.frames, 1.0, self.user_text_delay, self.text_lead, user_speech_only=self.user_speech_only,
-            codebooks=self.codebooks,
+            spoken=self.spoken, heard=self.heard,
         )  # fmt: skip
+
+    def of(self, lm: LMConfig) -> "LMBatchConfig":
+        """The same with the streams of this model."""
+        return replace(self, spoken=lm.depth_steps, heard=lm.heard)
 
 
 class LMBatches(PlacedData):
     """Endless batches over shards of conversations; resumes at the very next sample.
 
-    A batch: "codes" int64 [B, 1 + 2 Q, T] as the model predicts them (text, agent, user), "inputs" the same with
-    frames dropped here and there, "heard" int64 [B, T] (the user's words), "user_text" int64 [B, T] (the same as a
+    A batch: "codes" int64 [B, 1 + spoken + heard, T] as the model predicts them (text, agent, user), "inputs" the
+    same with frames dropped here and there, "heard" int64 [B, T] (the user's words), "user_text" int64 [B, T] (the same as a
     recogniser would have written them, to be read as a second text stream). -1 where there is nothing.
     """
 
@@ -107,14 +114,15 @@ class LMBatches(PlacedData):
     def crop(self, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """One crop of a conversation, cut or filled up to `frames`."""
         rows_KT, user_text_T = conversation_rows(
-            sample, self.tokenizer, self.config.user_text_delay, self.config.text_lead, self.config.codebooks
-        )
+            sample, self.tokenizer, self.config.user_text_delay, self.config.text_lead,
+            self.config.spoken, self.config.heard,
+        )  # fmt: skip
         read_T = misheard_row(sample, self.tokenizer, user_text_T, self.config.user_text_delay)
         if self.config.user_speech_only:
             spoken_T = _user_speaks(sample, rows_KT.shape[1])
             # All PAD: without this row the user's text has none to go into.
             rows_KT[0] = text_row([], rows_KT.shape[1])
-            rows_KT[1 : 1 + self.config.codebooks] = NO_INPUT
+            rows_KT[1 : 1 + self.config.spoken] = NO_INPUT
             rows_KT, user_text_T, read_T = rows_KT[:, spoken_T], user_text_T[spoken_T], read_T[spoken_T]
         frames, total = self.config.frames, rows_KT.shape[1]
         start = (
@@ -129,14 +137,14 @@ class LMBatches(PlacedData):
         user_text[: cut_KT.shape[1]] = read_T[start : start + frames]
         inputs_KT = self._drop(crop_KT, rng)
         user_text[rng.random(frames) < self.config.user_text_dropout] = NO_INPUT
-        if (inputs_KT[-(len(inputs_KT) // 2) :] == NO_INPUT).all():
+        if (inputs_KT[1 + self.config.spoken :] == NO_INPUT).all():
             heard[:] = NO_INPUT
         return {"codes": crop_KT, "inputs": inputs_KT, "heard": heard, "user_text": user_text}
 
     def _drop(self, crop_KT: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         inputs_KT, config = crop_KT.copy(), self.config
-        books, frames = (len(crop_KT) - 1) // 2, crop_KT.shape[1]
-        agent_QT, user_QT = inputs_KT[1 : 1 + books], inputs_KT[1 + books :]
+        frames = crop_KT.shape[1]
+        agent_QT, user_QT = inputs_KT[1 : 1 + config.spoken], inputs_KT[1 + config.spoken :]
         other_QT = user_QT[:, rng.permutation(frames)]
         mixed_QT = rng.random(user_QT.shape) < rng.uniform(0, config.blur)
         user_QT[mixed_QT] = other_QT[mixed_QT]
@@ -155,26 +163,28 @@ def conversation_rows(
     tokenizer: Tokenizer,
     user_text_delay: int = USER_TEXT_DELAY_FRAMES,
     ahead: int = 0,
-    codebooks: int = 8,
+    spoken: int = 8,
+    heard: int = 8,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The streams of a conversation, int64 [1 + 2 Q, T], and the user's words as they are written down, int64 [T].
+    """The streams of a conversation, int64 [1 + spoken + heard, T], and the user's words as they are written
+    down, int64 [T].
 
     Missing transcripts are unknown, not silence: without "alignments" there is no text, and a transcript without words
     of the user, as in many data sets, gives no targets for them. A sample without codes is a conversation without sound
-    (`data.dialogues`): its audio streams, `codebooks` for each speaker, hold nothing.
+    (`data.dialogues`): its audio streams hold nothing.
     """
     if "codes.npy" in sample:
         agent_QT, user_QT = sample["codes.npy"].astype(np.int64)
     else:
-        agent_QT, user_QT = np.full((2, codebooks, sample["json"]["frames"]), NO_INPUT, np.int64)
-    agent_QT = agent_QT[:, AS_HEARD:]
+        agent_QT, user_QT = np.full((2, max(spoken, heard), sample["json"]["frames"]), NO_INPUT, np.int64)
+    agent_QT, user_QT = agent_QT[:spoken, AS_HEARD:], user_QT[:heard]
     frames = agent_QT.shape[1]
     text_T = user_text_T = np.full(frames, NO_INPUT, np.int64)
     words = sample["json"].get("alignments")
     if words is not None:
         text_T = _agent_text(words, sample["json"].get("cuts", []), tokenizer, frames, ahead)
-        if heard := _user_words(words, tokenizer):
-            user_text_T = np.array(user_text_row(heard, frames, user_text_delay), np.int64)
+        if said := _user_words(words, tokenizer):
+            user_text_T = np.array(user_text_row(said, frames, user_text_delay), np.int64)
     return np.concatenate([text_T[None], agent_QT, user_QT[:, :frames]]), user_text_T
 
 

@@ -106,9 +106,9 @@ def held_out(
 
 def silent_codes(reader: ShardReader, samples: int = 20) -> Tensor:
     """The agent's most frequent code of each codebook, `[Q]`: those of digital silence, of which there is most."""
-    spoken = (sample for _ in range(len(reader)) if "codes.npy" in (sample := next(reader)))
-    found = [sample["codes.npy"][0] for sample in islice(spoken, samples)]
+    codes = (sample["codes.npy"][0] for _ in range(len(reader)) if "codes.npy" in (sample := next(reader)))
+    found = list(islice((codes_QT for codes_QT in codes if (codes_QT >= 0).any()), samples))
     if not found:
-        raise InputError("none of the conversations has any sound: give --shards with codes too")
+        raise InputError("none of the conversations has any sound of the agent: give --shards with codes too")
     codes_QT = np.concatenate(found, axis=1)
     return torch.tensor([int(np.bincount(row.clip(0)).argmax()) for row in codes_QT])

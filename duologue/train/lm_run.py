@@ -108,10 +108,10 @@ def _speech_text(
 def _conversations(
     options: TrainLM, plan: Plan, lm: LM, tokenizer: Tokenizer, optim: OptimConfig, world: World
 ) -> tuple[LMStage, Data]:
-    rows = replace(plan.rows, batch=options.batch, frames=options.frames, codebooks=lm.config.depth_steps)
+    rows = replace(plan.rows, batch=options.batch, frames=options.frames).of(lm.config)
     data = LMBatches(_reader(options, world), tokenizer, rows, options.run_config.seed, world.rank)
     valid = held_out(options.valid, tokenizer, rows)
-    silence = silent_codes(ShardReader(*options.shards, shuffle=False))
+    silence = silent_codes(ShardReader(*options.shards, shuffle=False)) if plan.losses.audio else None
     return LMStage(lm, plan.losses, optim, plan.depth_lr, silence, valid, world), data
 
 

@@ -279,7 +279,7 @@ def test_silent_frames_can_be_left_out(shards: Path) -> None:
 def test_a_conversation_without_sound_has_both_texts_and_no_codes() -> None:
     whole = conversation(0)
     sample = {"key": "text", "json": whole["json"] | {"frames": FRAMES}}
-    rows_KT, user_text_T = conversation_rows(sample, TOKENIZER, codebooks=8)
+    rows_KT, user_text_T = conversation_rows(sample, TOKENIZER)
     spoken_KT, spoken_T = conversation_rows(whole, TOKENIZER)
     assert rows_KT.shape == spoken_KT.shape and (rows_KT[1:] == -1).all()
     assert (rows_KT[0] == spoken_KT[0]).all() and (user_text_T == spoken_T).all()
