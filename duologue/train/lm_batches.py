@@ -79,8 +79,8 @@ class LMBatches(PlacedData):
     """Endless batches over shards of conversations; resumes at the very next sample.
 
     A batch: "codes" int64 [B, 1 + spoken + heard, T] as the model predicts them (text, agent, user), "inputs" the
-    same with frames dropped here and there, "heard" int64 [B, T] (the user's words), "user_text" int64 [B, T] (the same as a
-    recogniser would have written them, to be read as a second text stream). -1 where there is nothing.
+    same with frames dropped here and there, "heard" int64 [B, T] (the user's words), "user_text" int64 [B, T] (the same
+    as a recogniser would have written them, to be read as a second text stream). -1 where there is nothing.
     """
 
     def __init__(
@@ -125,9 +125,8 @@ class LMBatches(PlacedData):
             rows_KT[1 : 1 + self.config.spoken] = NO_INPUT
             rows_KT, user_text_T, read_T = rows_KT[:, spoken_T], user_text_T[spoken_T], read_T[spoken_T]
         frames, total = self.config.frames, rows_KT.shape[1]
-        start = (
-            0 if rng.random() < self.config.from_start else int(rng.integers(0, max(1, total - frames // 2)))
-        )
+        latest = total - frames // 2 if total > frames else 0
+        start = 0 if rng.random() < self.config.from_start else int(rng.integers(0, latest + 1))
         crop_KT = np.full((len(rows_KT), frames), NO_INPUT, np.int64)
         cut_KT = rows_KT[:, start : start + frames]
         crop_KT[:, : cut_KT.shape[1]] = cut_KT
