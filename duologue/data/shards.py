@@ -1,8 +1,8 @@
 """Training shards in WebDataset's tar layout, and a reader that goes on at the very next sample.
 
 A sample is the members of a tar that share a name up to the first dot: KEY.codes.npy (int16 [2, Q, T]: agent, user; -1
-is unknown)
-and KEY.json (transcript and whatever the manifest said). `shards.json` beside the tars has their sizes and hashes.
+is unknown) and KEY.json (transcript and whatever the manifest said). `shards.json` beside the tars has their sizes and
+hashes.
 """
 
 import io
