@@ -1,7 +1,8 @@
 """Training shards in WebDataset's tar layout, and a reader that goes on at the very next sample.
 
-A sample is the members of a tar that share a name up to the first dot: KEY.codes.npy (int16 [2, Q, T]: agent, user)
-and KEY.json (transcript and whatever the manifest said). `shards.json` beside the tars has their sizes and hashes.
+A sample is the members of a tar that share a name up to the first dot: KEY.codes.npy (int16 [2, Q, T]: agent, user; -1
+is unknown) and KEY.json (transcript and whatever the manifest said). `shards.json` beside the tars has their sizes and
+hashes.
 """
 
 import io
@@ -125,10 +126,10 @@ def check_sample(sample: Sample) -> None:
         or codes.dtype.kind not in "iu"
         or codes.shape[0] != 2
         or 0 in codes.shape
-        or codes.min() < 0
+        or codes.min() < -1
     ):
         raise ValueError(
-            f"codes are whole numbers [2, Q, T] from 0 up, these are {codes.dtype} {list(codes.shape)}"
+            f"codes are whole numbers [2, Q, T] from -1 (unknown) up, these are {codes.dtype} {list(codes.shape)}"
         )
     if "codes.npy" in sample and "json" in sample:
         if not isinstance(sample["json"], dict):

@@ -54,12 +54,12 @@ PLANS = {
     "speech-text": Plan(LMLossConfig(semantic=100.0), lr=3e-5, depth_lr=2e-4),
     # nano's: first to read the user's codes, then what to answer (half of the cost of all of it), then all of it
     "transcribe": Plan(
-        LMLossConfig(text=0.0, audio=0.0, heard=1.0, asr_intermediate=0.5, padding=0.2),
+        LMLossConfig(text=0.0, audio=0.0, heard=1.0, asr_intermediate=0.5, padding=0.2, own_user_text=0.25),
         lr=1e-3,
         rows=LMBatchConfig(
             user_frame_dropout=0.03,
-            codebook_dropout=0.5,
-            blur=0.4,
+            codebook_dropout=0.3,
+            blur=0.1,
             user_text_dropout=0.1,
             user_speech_only=True,
         ),

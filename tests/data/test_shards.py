@@ -180,7 +180,7 @@ CODES = npy_of(np.zeros((2, 8, 3), np.int16))
         ("a.codes.npy", npy_of(np.zeros((3, 8, 4), np.int16))),
         ("a.codes.npy", npy_of(np.zeros((2, 8, 0), np.int16))),
         ("a.codes.npy", npy_of(np.zeros((2, 8, 4)))),
-        ("a.codes.npy", npy_of(np.full((2, 8, 4), -1))),
+        ("a.codes.npy", npy_of(np.full((2, 8, 4), -2))),
         ("a.codes.npy", CODES[:-1]),
         ("b.json", b"[]"),
         ("b.json", b'{"alignments": [[" 42", [null, null], "SPEAKER_MAIN"]]}'),
