@@ -1,11 +1,11 @@
 """Make `nano.safetensors`: what the reference (`moshi==0.2.13`) says when it opens nano's language model.
 
-    duologue encode QUESTION-AND-SILENCE.wav tests/golden/nano-question.npz      # assets/question.opus, and 4 s of silence
-    duologue convert nano NANO --format pytorch      # nano is stored in 8 bits, which the reference cannot open on a CPU
+    duologue encode QUESTION.wav tests/golden/nano-question.npz      # assets/question.opus with 4 s of silence after it
+    duologue convert nano NANO --format pytorch      # the reference cannot open 8 bits on a CPU
     python tests/golden/make_nano.py NANO tests/golden
 
-Run the last in an environment that has the reference. Greedy, in float32. The user's words that the first extra head writes go back in as the second text stream, where the
-model reads them: in the reference that takes a hook.
+Run the last in an environment that has the reference. Greedy, in float32. The user's words that the first extra head
+writes go back in as the second text stream, where the model reads them: in the reference that takes a hook.
 """
 
 import json
