@@ -90,6 +90,7 @@ def test_the_spoken_score_is_the_weighted_likelihood_a_frame(tiny) -> None:
                 nll = -float(out.audio_BQTV[0, q, t].float().log_softmax(-1)[codes_QT[q, t]])
                 total += nll * (100 if q == 0 else 1)
     assert spoken_score(tiny.lm, codes_QT) == pytest.approx(total / 12, rel=1e-4)
+    assert spoken_score(tiny.lm, codes_QT, semantic=3) > 1.5 * total / 12  # two more that weigh 100
 
 
 def test_text_log_probs_are_teacher_forced(tiny) -> None:
