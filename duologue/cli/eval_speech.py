@@ -151,9 +151,9 @@ class EvalBits(Measured):
 
         model = load(self.model, "cpu")
         held_out = read_held_out(model, self.shards, self.batches, self.text_lead)
-        inputs, silence = [read for _, read in held_out.batches], int(held_out.silence_Q[0])
+        inputs = [read for _, read in held_out.batches]
         result = Result("bits", model.name)
-        score_bits(model.lm, inputs, silence, model.codec.config.frame_rate, result)
+        score_bits(model.lm, inputs, model.codec.config.frame_rate, result)
         show(result, self.json)
 
 
