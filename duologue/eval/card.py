@@ -195,6 +195,7 @@ def technical_facts(model: "Model") -> list[tuple[str, str]]:
         context = (
             "unbounded" if lm.temporal.context is None else f"{lm.temporal.context / codec.frame_rate:.0f} s"
         )
+        own = " (the user's words in it too)" if lm.reads_user_text else ""
         facts += [
             (
                 "language model",
@@ -202,7 +203,7 @@ def technical_facts(model: "Model") -> list[tuple[str, str]]:
             ),
             (
                 "streams",
-                f"{lm.streams}: text, {lm.depth_steps} codebooks said, {lm.audio_streams - lm.depth_steps} heard",
+                f"{lm.streams}: text{own}, {lm.spoken} codebooks said, {lm.heard} heard",
             ),
             ("context", context),
             ("vocabulary", f"{lm.text_card} pieces of text"),

@@ -1,11 +1,11 @@
-"""The recipe that measures nano: its commands are valid, and no evaluation is left out."""
+"""The recipes that measure nano and that make a text model: their commands are valid, and no evaluation is left out."""
 
 import json
 import os
 import shlex
 import subprocess
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import tyro
@@ -22,32 +22,45 @@ from duologue.eval.questions import read_questions
 from duologue.eval.safety import read_prompts
 from recipes.nano.evaluation_sets import HERE, write_sets
 
-RECIPE = Path(HERE) / "evaluate.sh"
+RECIPES = Path(HERE).parent
 
 
-def commands(folder: Path) -> list[list[str]]:
-    """What the recipe runs, with programs that only write down how they were called."""
+def commands(folder: Path, recipe: str, *arguments: str) -> list[list[str]]:
+    """What a recipe runs, with programs that only write down how they were called."""
     log, programs = folder / "calls", folder / "bin"
     programs.mkdir(exist_ok=True)
     for name in ("duologue", "python"):
         (programs / name).write_text(f'#!/bin/bash\nprintf "%q " {name} "$@" >> {log}; echo >> {log}\n')
         (programs / name).chmod(0o755)
     environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"}
-    place = [str(folder / name) for name in ("corpus", "whisper", "model", "results")]
-    subprocess.run(["bash", RECIPE, *place], env=environment, check=True, capture_output=True)
+    command = ["bash", str(RECIPES / recipe), *arguments]
+    subprocess.run(command, env=environment, cwd=folder, check=True, capture_output=True)
     calls = [shlex.split(line) for line in log.read_text().splitlines()]
     log.unlink()
     return calls
 
 
+def parsed(calls: list[list[str]]) -> list[Any]:
+    return [tyro.cli(Verb, args=call[1:], config=CONFIG) for call in calls if call[0] == "duologue"]
+
+
 def test_every_evaluation_is_run_and_only_once(tmp_path: Path):
-    calls = commands(tmp_path)
-    parsed = [tyro.cli(Verb, args=call[1:], config=CONFIG) for call in calls if call[0] == "duologue"]
+    arguments = ("corpus", "whisper", "model", "results")
+    calls = commands(tmp_path, "nano/evaluate.sh", *arguments)
     verbs = {call[2] for call in calls if call[:2] == ["duologue", "eval"]}
     assert verbs == {get_args(one)[1].name for one in get_args(Eval)}
-    assert type(parsed[-1]).__name__ == "Card" and len(parsed) > 20
-    again = commands(tmp_path)
+    assert [type(one).__name__ for one in parsed(calls)][-1] == "Card"
+    again = commands(tmp_path, "nano/evaluate.sh", *arguments)
     assert [call[:2] for call in again] == [["python", "-c"], ["duologue", "card"]]
+
+
+def test_a_text_model_is_made_and_read(tmp_path: Path):
+    calls = commands(tmp_path, "text/run.sh", "crawl.jsonl", "runs", "10", "books", "wikipedia")
+    assert [call[1:4] for call in calls[-2:]] == [
+        ["train", "export-lm", "--preset"],
+        ["eval", "text", "runs/packed/valid"],
+    ]
+    assert len(parsed(calls)) == 10
 
 
 def clip(folder: Path, name: str, text: str, **row: str) -> None:
