@@ -24,7 +24,7 @@ from duologue.serve.openai_realtime import ITEM, METADATA, Conversation
 from duologue.serve.pool import Ended
 from duologue.serve.settings import Settings
 from tests.engine.virtual import EchoBackend, noise
-from tests.serve.server import Heard, PATIENCE, Server, dial, get, pcm, read, until
+from tests.serve.server import PATIENCE, Heard, Server, dial, get, pcm, read, until
 from tests.serve.test_faults import handshaken, upgrade
 
 pytestmark = pytest.mark.usefixtures("nobody_left")
