@@ -22,6 +22,7 @@ from duologue.serve.pool import Ended
 from duologue.serve.speech import Ears, Failed, Listening
 
 MOST_MARKERS = 10_000  # that wait for the sound before them
+SHORTEST_SECONDS = 0.01  # seconds of sound in a message; one with less is counted, as one without
 PAUSE_SECONDS = 0.5, 1.0, 2.0, 3.0  # length of the pauses of the four probabilities
 
 
@@ -56,15 +57,15 @@ class Asr:
         await goodbye(self._socket, error)
 
     async def _receive(self) -> None:
-        limiter = RateLimiter()
+        self._limiter = RateLimiter()
         while True:
             data = await received(self._socket)
             if not isinstance(data, bytes):  # text frames are not part of the protocol
-                await limiter.message(len(data))
+                await self._limiter.message(len(data))
                 continue
             message = unpacked(data)
             if message["type"] not in ("Audio", "OggOpus"):  # backpressure limits sound
-                await limiter.message(len(data))
+                await self._limiter.message(len(data))
             if message["type"] == "Init":
                 await self._restart()
             elif message["type"] == "Marker":
@@ -84,6 +85,8 @@ class Asr:
                 wav_S = self._opus.push(bytes(message["data"]))
         except (KeyError, ValueError, TypeError):
             raise Ended("invalid", f"{message['type']} holds no sound") from None
+        if wav_S.size < SHORTEST_SECONDS * self._ears.rate:
+            await self._limiter.message(0)
         self._user.push(wav_S)
         await self._listening.push(wav_S)
 

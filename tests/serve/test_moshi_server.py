@@ -314,8 +314,9 @@ def test_a_model_that_cannot_is_refused_before_the_server_starts() -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [("/api/asr-streaming", "a text"), ("/api/asr-streaming", msgpack.packb({"type": "Marker", "id": 1})),
+     ("/api/asr-streaming", msgpack.packb({"type": "Audio", "pcm": []})),
      ("/api/tts_streaming?format=PcmMessagePack", b"")],
-    ids=["text", "markers", "empty"],
+    ids=["text", "markers", "no samples", "empty"],
 )  # fmt: skip
 def test_messages_that_are_no_sound_are_counted(server: Server, path: str, message: Any) -> None:
     async def talk() -> bytes:
