@@ -140,6 +140,8 @@ class LMBatches(PlacedData):
         user_text = np.full(frames, NO_INPUT, np.int64)
         user_text[: cut_KT.shape[1]] = read_T[start : start + frames]
         inputs_KT = self._drop(crop_KT, rng)
+        if "codes.npy" in sample and (sample["codes.npy"][0] < 0).all():
+            crop_KT[0] = NO_INPUT  # a user's speech alone: what the agent would have said is unknown
         user_text[rng.random(frames) < self.config.user_text_dropout] = NO_INPUT
         if (inputs_KT[1 + self.config.spoken :] == NO_INPUT).all():
             heard[:] = NO_INPUT

@@ -35,13 +35,12 @@ class Plan:
         return OptimConfig(lr or self.lr, schedule=self.schedule, warmup=warmup, steps=steps, floor=0.05)
 
 
-# A small model takes the easy way: it hears the answer in its own voice, and knows users by theirs. So it must do
-# without, now and then.
+# A small model takes the easy way: it reads the answer off its own voice. So it must do without, now and then.
 NANO_ROWS = LMBatchConfig(
     text_lead=3,
-    user_frame_dropout=0.1,
-    codebook_dropout=0.6,
-    blur=0.5,
+    user_frame_dropout=0.05,
+    codebook_dropout=0.3,
+    blur=0.1,
     agent_frame_dropout=0.2,
     agent_stream_dropout=0.6,
     user_stream_dropout=0.08,
@@ -64,7 +63,9 @@ PLANS = {
             user_speech_only=True,
         ),
     ),
-    "listen": Plan(LMLossConfig(audio=0.0, heard=1.0, own_user_text=0.25), lr=1e-3, rows=NANO_ROWS),
+    "listen": Plan(
+        LMLossConfig(audio=0.0, heard=1.0, asr_intermediate=0.5, own_user_text=0.25), lr=1e-3, rows=NANO_ROWS
+    ),
     "duplex": Plan(
         LMLossConfig(
             text=10.0,

@@ -39,7 +39,10 @@ train() { # STAGE and options
     duologue train lm --tokenizer "$runs/text.model" --codec "$codec" --shards "$runs/train-codes/shards" \
         --valid "$runs/valid-voice-codes/shards" "$runs/valid-phrasing-codes/shards" "${@:2}" --stage "$1"
 }
-train transcribe --out "$runs/transcribe" --steps 2000
-train listen --start "$runs/transcribe" --out "$runs/listen" --steps 2000 --shards "$runs"/{train-codes,words}/shards
+# To hear takes more speech than that: new at every step, and quick to make.
+duologue data utterances "$runs/speech" --clips "$corpus"/user-* "$runs/user-human" --model "$codec" --count 10000 --seed 1 \
+    --babble "$corpus"/{kathleen,libri-walleclipse}
+train transcribe --out "$runs/transcribe" --steps 2500 --shards "$runs/speech/shards"
+train listen --start "$runs/transcribe" --out "$runs/listen" --steps 2000 --shards "$runs"/{train-codes,words,speech}/shards
 train duplex --start "$runs/listen" --out "$runs/duplex" --steps 8000 --shards "$runs"/{train-codes,words}/shards
 duologue train export-lm --start "$runs/duplex" --codec "$codec" --tokenizer "$runs/text.model" --out "$runs/nano" --store int8 --temperature 0

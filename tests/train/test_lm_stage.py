@@ -90,6 +90,17 @@ def test_of_speech_alone_every_word_is_there() -> None:
     assert crop["heard"][17 - 1] == TOKENIZER.encode("hello")[0]  # 1.2 s is frame 15, two frames later
 
 
+def test_beside_a_users_speech_alone_the_agent_has_no_text_to_learn() -> None:
+    sample = conversation(0)
+    sample["json"]["alignments"] = [[" hello", [0.4, 1.2], "SPEAKER_USER"]]
+    assert (whole_piece(sample)["codes"][0] == 3).all()  # it says nothing
+    sample["codes.npy"] = sample["codes.npy"].copy()
+    sample["codes.npy"][0] = -1
+    crop = whole_piece(sample)
+    assert (crop["codes"][:9] == -1).all() and (crop["inputs"][0] == 3).all()
+    assert (crop["codes"][9:] >= 0).all() and (crop["heard"] > 3).any()
+
+
 def whole_piece(sample: dict) -> dict[str, np.ndarray]:
     batches = LMBatches(None, TOKENIZER, LMBatchConfig(batch=1, frames=40, from_start=1.0))  # type: ignore
     return batches.crop(sample, np.random.default_rng(0))

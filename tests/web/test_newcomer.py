@@ -102,6 +102,23 @@ def test_figures_are_folded_away_and_stay_as_they_were_left(page: Page):
     expect(figures).to_be_visible()
 
 
+def test_figures_unfold_although_they_change_all_the_time(page: Page):
+    """The browser tells of the unfolding in a task of its own, before which blocks of sound may come."""
+    press(page, "Start talking")
+    expect(page.get_by_text("Figures", exact=True)).to_be_visible()
+    unfolded = page.evaluate(
+        """async () => {
+          const details = document.querySelector("details");
+          const busyUntil = performance.now() + 300;  // blocks of 20 ms queue up
+          while (performance.now() < busyUntil);
+          details.querySelector("summary").click();
+          await new Promise((done) => setTimeout(done, 500));
+          return details.open;
+        }"""
+    )
+    assert unfolded
+
+
 def test_push_to_talk(page: Page, server: StandIn):
     press(page, "Settings")
     page.get_by_label("Push to talk").check()
@@ -142,6 +159,17 @@ def test_it_says_when_the_computer_is_too_slow_and_takes_it_back(page: Page, ser
     assert "This computer is too slow for now" in notice(page, "slow-server")
     server.late = 0.0
     expect(page.locator("[data-notice=slow-server]")).to_have_count(0)
+
+
+def test_nothing_moves_when_a_remark_comes(page: Page, server: StandIn):
+    """It would be missed by a pointer that is on its way to it."""
+    press(page, "Start talking")
+    buttons = [page.get_by_text("Figures", exact=True), page.get_by_role("button", name="End")]
+    expect(buttons[0]).to_be_visible()
+    before = [button.bounding_box() for button in buttons]
+    server.late = 0.9
+    notice(page, "slow-server")
+    assert [button.bounding_box() for button in buttons] == before
 
 
 def test_it_says_that_it_did_not_catch_that(page: Page, server: StandIn):
