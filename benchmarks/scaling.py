@@ -1,9 +1,9 @@
 """Replicas come and go with the slots in use, and cut no conversation: `python -m benchmarks.scaling`.
 
-Starts `serve --ray` with one replica of four slots, and up to three, on a local Ray instance (needs the extra `ray`); the
-model says what it hears. Four clients talk: half of the slots are to be free, so a second replica must come. Four more
-talk, of whom some are on it. Then all leave but one on each replica: one replica is enough, so the other must go, but
-only when its conversation is over. Prints, and exits with 1 where something did not happen,
+Starts `serve --ray` with one replica of four slots, and up to three, on a local Ray instance (needs the extra `ray`).
+The model says what it hears. Four clients talk: half of the slots are to be free, so a second replica must come. Four
+more talk, of whom some are on it. Then all leave but one on each replica: one replica is enough, so the other must go,
+but only when its conversation is over. Prints, and exits with 1 where something did not happen,
 
     added_after_s     from the four clients on until the second replica runs
     used              clients that each replica has when eight talk

@@ -106,7 +106,9 @@ def test_words_are_aligned_on_ray(tmp_path: Path) -> None:
         flags = ["--whisper", str(WHISPER), "--threads", "1", *(["--ray"] if place == "ray" else [])]
         done = started("-m", "duologue", "data", "align", str(folder / "manifest.jsonl"), *flags)
         assert "2.wav" in (folder / "manifest.errors").read_text(), done.stderr[-3000:]
-    here, there = ([(tmp_path / place / f"{i}.json").read_bytes() for i in (0, 1)] for place in ("here", "ray"))
+    here, there = (
+        [(tmp_path / place / f"{i}.json").read_bytes() for i in (0, 1)] for place in ("here", "ray")
+    )
     assert here == there
     heard, said = (read_transcript(tmp_path / "ray" / f"{i}.wav").words for i in (0, 1))
     assert heard and [word.text for word in said] == ["What", "is", "the", "capital?"]

@@ -3,6 +3,9 @@
 import pytest
 
 from duologue.serve.settings import Settings
+from duologue.weights import load
+from tests.engine.virtual import EchoBackend
+from tests.serve.realtime_client import QUESTION, WORDS
 from tests.serve.server import Server, until
 
 
@@ -10,6 +13,22 @@ from tests.serve.server import Server, until
 def server():
     """One seat, no queue."""
     server = Server(Settings(sessions=1, queue=0))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def listening():
+    """A server whose model writes down "two and two", whoever speaks."""
+    server = Server(Settings(sessions=1), EchoBackend(1, heard=WORDS))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def asking():
+    """A server whose model writes down a question, whoever speaks."""
+    server = Server(Settings(sessions=1), EchoBackend(1, heard=load("tiny").tokenizer.encode(QUESTION)))
     yield server
     server.close()
 
