@@ -50,8 +50,39 @@ def test_numbers_are_read_out(number, words):
             "Call 555-0199 or 12/5!",
             "Call five hundred and fifty five one hundred and ninety nine or twelve five!",
         ),
+        ("50 😀 %", "fifty percent"),
         ("- … 😀", ""),
+        ("$2.5, $0.99 or $1.01", "two dollars and fifty cents, ninety nine cents or one dollar and one cent"),
+        ("$2.5 million, £0.01, ¥500, 5 €, 50¢", "two point five million dollars, one penny, five hundred yen, five "
+         "euros, fifty cents"),
+        ("$5-10, $5M and $2.999", "five to ten dollars, five million dollars and two point nine nine nine dollars"),
+        ("½ of 1½ or 2 1/2, ⅔ or 3/8.", "one half of one and a half or two and a half, two thirds or three eighths."),
+        ("m², 5 km², 10⁶, 10⁻³, x³", "m squared, five square kilometers, ten to the sixth, ten to the minus three, x "
+         "cubed"),
+        ("1 km at 90 km/h, 1 ft, 5ft", "one kilometer at ninety kilometers per hour, one foot, five feet"),
+        ("20°C, 1 °F, ℃; -5 or −.5", "twenty degrees Celsius, one degree Fahrenheit, degrees Celsius; minus five or "
+         "minus zero point five"),
+        ("50 % or 5‰ of 4 + 5 = 9", "fifty percent or five per mille of four plus five equals nine"),
+        ("10–15 or 1.5-2.5, but 3-2", "ten to fifteen or one point five to two point five, but three two"),
+        ("5:00 or 5:00 pm, 5:05, 17:30", "five o'clock or five pm, five oh five, seventeen thirty"),
+        ("3x4, 3 × 4, #5", "three times four, three times four, number five"),
+        ("covid-19, A4, 24/7", "covid-nineteen, A four, twenty four seven"),
+        ("Wait - what … no–no!", "Wait what... no no!"),
     ],
-)
+)  # fmt: skip
 def test_read_aloud(text: str, said: str) -> None:
     assert read_aloud(text) == said
+    assert read_aloud(said) == said
+
+
+def test_training_text_has_the_words_of_its_sound() -> None:
+    said = "the twenty first cafe two dollars and fifty cents for one half"
+    assert " ".join(spoken_words("The 21st café: $2.50 for ½")) == said
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 50_000, "1" + ",111" * 20_000, "9 " * 30_000, "9:59-" * 10_000, "½" * 20_000]
+)
+def test_digits_without_end_are_read_in_time_that_grows_with_them(text: str) -> None:
+    """A long one is read digit by digit."""
+    assert len(read_aloud(text).split()) >= len(text) / 5

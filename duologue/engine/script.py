@@ -20,8 +20,12 @@ BREAK = re.compile(r'<break\s+time="([0-9]+(?:\.[0-9]*)?)s"\s*/?>')
 END = re.compile(BREAK.pattern + r"|\s")  # of a word
 LONGEST_BREAK_SECONDS = 60.0  # seconds
 LEAD_FRAMES = 8  # frames by which the text may be ahead of the voice, for conversational models
+LAST_NUMBER = re.compile(
+    r"(?<!\S)(?:\S{0,40}\d\s{1,9}){1,2}$"
+)  # what it counts follows: "$2.5 million", "2 1/2 km"
 # Estimated duration of a word in frames: by its letters and its final punctuation.
 PER_WORD, PER_LETTER, PER_MARK = 0.9, 0.67, 1.6
+RANGE = re.compile(r"(?<=\d)–(?=\d)")
 REPLACED = str.maketrans({"’": "'", ":": " ", "(": "", ")": "", "–": ""})
 
 
@@ -37,7 +41,8 @@ class Entry:
 
 
 class Script:
-    """Splits text into entries incrementally; a word is complete at white space. `<break time="0.5s"/>` is a pause.
+    """Splits text into entries incrementally; a word is complete at white space, a number that is read out at the end
+    of the word after it. `<break time="0.5s"/>` is a pause.
 
     `speakers`: where the speaker changes, the first word carries a token that names one of two voices; turns alternate.
     `between` is the minimum number of frames between words, beyond their tokens. `aloud`: numbers and signs are read
@@ -66,6 +71,8 @@ class Script:
         whole = 0
         for end in END.finditer(text, 0, tag if unfinished else len(text)):
             whole = end.end()
+        number = LAST_NUMBER.search(text, max(0, whole - 120), whole) if self._aloud else None
+        whole = whole if number is None else number.start()
         self._rest = text[whole:]
         return self._entries(text[:whole])
 
@@ -81,10 +88,8 @@ class Script:
                 seconds = min(float(part), LONGEST_BREAK_SECONDS)
                 entries.append(Entry((), "", round(seconds * FRAME_RATE)))
             else:
-                words = part.translate(REPLACED).split()
-                if self._aloud:
-                    words = [said for word in words for said in read_aloud(word).split()]
-                entries += [self._word(word) for word in words]
+                said = read_aloud(part) if self._aloud else RANGE.sub("-", part)
+                entries += [self._word(word) for word in said.translate(REPLACED).split()]
         return entries
 
     def _word(self, word: str) -> Entry:

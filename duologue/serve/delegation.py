@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from duologue.engine.batcher import Busy
 from duologue.engine.session import AgentFrame
 from duologue.serve.delegates import Delegate, DelegateError
 from duologue.serve.questions import EVERY_QUESTION, Asks, Questions
 
 if TYPE_CHECKING:
     from duologue.engine.references import References
-    from duologue.serve.speech import Ears, Listening
+    from duologue.serve.speech import Ears
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,6 @@ FILLER = "let me see"
 SORRY = "I could not find that out"
 ANSWER_SECONDS = 20.0  # timeout of a whole answer
 LONGEST = 1200  # characters of an answer, after which it is cut off
-OVERHEARD_SECONDS = 5.0  # seconds of the user's sound that may wait for a recogniser
 
 
 class Speaker(Protocol):
@@ -65,40 +63,6 @@ class Help:
 NO_HELP = Help()
 
 
-class Overheard:
-    """The user's words in one conversation, by a recogniser of their own. Without a free slot there are none."""
-
-    def __init__(self, ears: "Ears"):
-        self._text = ""
-        self._listening: Listening | None = None
-        self._most = OVERHEARD_SECONDS * ears.rate
-        try:
-            self._listening = ears.listen()
-        except Busy:
-            log.warning("no slot of the recogniser is free: the user's words are not known")
-            return
-        self._task = asyncio.create_task(self._read(self._listening))
-
-    def push(self, wav_S: np.ndarray) -> None:
-        listening = self._listening
-        if listening is not None and listening.item.waiting < self._most:
-            listening.post(lambda: listening.item.push(wav_S))
-
-    def take(self) -> str:
-        """The words since the last call."""
-        text, self._text = self._text, ""
-        return text
-
-    def close(self) -> None:
-        if self._listening is not None:
-            self._listening.close()
-            self._task.cancel()
-
-    async def _read(self, listening: "Listening") -> None:
-        async for heard in listening:
-            self._text += heard.text
-
-
 class Delegation:
     """Delegates what is asked in one conversation. Call `hear` with the user's sound, `follow` in every frame and
     `close` at the end."""
@@ -106,7 +70,7 @@ class Delegation:
     def __init__(self, speaker: Speaker, delegate: Delegate, help: Help = NO_HELP):
         self._speaker, self._delegate, self._references = speaker, delegate, help.references
         self._questions = Questions(help.asks)
-        self._overheard = None if help.ears is None else Overheard(help.ears)
+        self._overheard = None if help.ears is None else help.ears.overhear()
         self._task: asyncio.Task[None] | None = None
 
     def hear(self, wav_S: np.ndarray) -> None:

@@ -29,6 +29,8 @@ VOICE_SECONDS = 3.0  # seconds that a client waits for a voice: those that hear 
 VOICE_RETRY_SECONDS = 60.0  # seconds after which a voice that was not found is looked for again
 VOICES_AT_ONCE, VOICES_KEPT = 4, 64  # voices that are being fetched, and that are kept
 RETRY_SECONDS = 0.1  # seconds between attempts to get a slot
+OVERHEARD_SECONDS = 5.0  # seconds of the user's sound that may wait for a recogniser
+FREE_SECONDS = 60.0  # seconds that the user's words wait for a slot of the recogniser
 T = TypeVar("T", bound=Item)
 
 
@@ -94,6 +96,9 @@ class Ears:
         """As `listen`, but waits for a slot. Raises Busy after `seconds`."""
         return await _in_line(self.listen, seconds)
 
+    def overhear(self) -> "Overheard":
+        return Overheard(self)
+
     async def hear(self, recording: Received, seconds: float) -> "Listening":
         """As `wait`, and listens to a whole recording, which is removed in any case."""
         try:
@@ -119,8 +124,12 @@ class Listening(Stream[Hearing]):
 
     async def push(self, wav_S: np.ndarray) -> None:
         """Add sound; waits while too much is queued."""
-        while self._waiting > AHEAD_SECONDS * self._ears.rate and not self.item.ended:
+        while self.waiting > AHEAD_SECONDS * self._ears.rate and not self.item.ended:
             await asyncio.sleep(0.02)
+        self.put(wav_S)
+
+    def put(self, wav_S: np.ndarray) -> None:
+        """Add sound at once, however much is queued."""
         self._pushed += len(wav_S)
 
         def take() -> None:
@@ -130,7 +139,7 @@ class Listening(Stream[Hearing]):
         self.post(take)
 
     @property
-    def _waiting(self) -> int:
+    def waiting(self) -> int:
         """Samples that the model has not heard yet, nor perhaps its worker taken."""
         return self._pushed - self._taken + self.item.waiting
 
@@ -154,6 +163,49 @@ class Listening(Stream[Hearing]):
 
     def finish(self) -> None:
         self.post(self.item.finish)
+
+
+class Overheard:
+    """The user's words in one conversation, by a recogniser of their own. There are none without a free slot, nor
+    while the recogniser is broken; then it listens again."""
+
+    def __init__(self, ears: Ears):
+        self._ears, self._text = ears, ""
+        self._listening: Listening | None = None
+        with suppress(Busy):
+            self._listening = ears.listen()
+        self._task = asyncio.create_task(self._read())
+
+    def push(self, wav_S: np.ndarray) -> None:
+        if self._listening is not None and self._listening.waiting < OVERHEARD_SECONDS * self._ears.rate:
+            self._listening.put(wav_S)
+
+    def take(self) -> str:
+        """The words since the last call."""
+        text, self._text = self._text, ""
+        return text
+
+    def close(self) -> None:
+        self._task.cancel()
+        if self._listening is not None:
+            self._listening.close()
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                self._listening = self._listening or await self._ears.wait(FREE_SECONDS)
+                await self._collect(self._listening)
+                self._listening = None
+        except Busy:
+            log.warning("no slot of the recogniser is free: the user's words are not known")
+
+    async def _collect(self, listening: Listening) -> None:
+        """The words of one recording, until it ends or fails."""
+        try:
+            async for heard in listening:
+                self._text += heard.text
+        except Failed as error:
+            log.warning("the user's words are not known for a moment: %s", error)
 
 
 class Mouth:

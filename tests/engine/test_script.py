@@ -3,6 +3,7 @@
 import pytest
 
 from duologue.engine.script import MonologueMachine, Script, WordMachine
+from duologue.spoken_text import read_aloud
 from tests.golden.speech_cases import TEXT_CARD, Letters
 
 PAD, EPAD = 3, 0
@@ -21,6 +22,7 @@ def test_words_are_whole_at_white_space() -> None:
     assert entries(*"Hello, it’s me") == expected
     assert entries("Hel", "lo, it’s m", "e ") == expected
     assert entries("a: b(c)–d", between=0) == [("a", 1, 0), ("bcd", 3, 0)]
+    assert [word for word, _, _ in entries("10–15")] == ["10-15"]
     assert entries("a < b") == entries(*"a < b") == [("a", 1, 1), ("<", 1, 1), ("b", 1, 1)]
     assert entries("  ", "") == []
 
@@ -100,3 +102,11 @@ def test_what_is_read_out_or_left_out() -> None:
     assert [entry.text for entry in Script(Letters()).push(f"{text} ")] == text.split()
     said = [entry.text for entry in Script(Letters(), aloud=True).push(f"{text} ")]
     assert said == ["Well", "it's", "five", "dollars,", "no!"]
+
+
+@pytest.mark.parametrize("text", ["$2.5 million, 5 km and 2 1/2", "10–15 % of 3"])
+def test_a_number_is_read_with_what_it_counts_also_word_by_word(text: str) -> None:
+    script = Script(Letters(), aloud=True)  # pyright: ignore[reportArgumentType]
+    said = [entry.text for word in text.split() for entry in script.push(f"{word} ")]
+    said += [entry.text for entry in script.finish()]
+    assert " ".join(said) == read_aloud(text)

@@ -21,7 +21,7 @@ from duologue.serve.delegation import FILLER, SORRY, Help
 from duologue.serve.openai_session import DEFAULT
 from duologue.serve.questions import Asks, Questions, asks
 from duologue.serve.settings import Settings
-from duologue.serve.speech import Ears
+from duologue.serve.speech import OVERHEARD_SECONDS, Ears
 from duologue.weights import load
 from tests.engine.virtual import EchoBackend, listening, noise
 from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read, until
@@ -294,10 +294,16 @@ def test_a_model_that_reads_references_is_given_the_answer_as_one(chat):
     assert chat.asked[0]["messages"][-1] == {"role": "user", "content": QUESTION}
 
 
-def test_the_words_of_the_user_may_come_from_a_recogniser_beside_it(chat):
-    """Of a model that writes down none."""
+@pytest.fixture
+def ears():
     ears = Ears(listening(), 1)
     ears.worker.start()
+    yield ears
+    ears.worker.close()
+
+
+def test_the_words_of_the_user_may_come_from_a_recogniser_beside_it(chat, ears):
+    """Of a model that writes down none."""
     help = Help(ChatDelegate(chat.url), Asks(token=Reader.ASKS), Encoder(), ears)
     backend = Reader(60, [])
     backend.heard = None
@@ -317,6 +323,57 @@ def test_the_words_of_the_user_may_come_from_a_recogniser_beside_it(chat):
         until(lambda: ears.worker.used == 0)  # its slot is free again
     finally:
         server.close()
-        ears.worker.close()
     assert backend.given
     assert chat.asked[0]["messages"][-1]["role"] == "user" and chat.asked[0]["messages"][-1]["content"]
+
+
+def test_sound_for_a_recogniser_that_hangs_is_bounded(ears):
+    """In a step that does not return, its worker takes nothing of what waits for it."""
+    steps, goes_on = threading.Event(), threading.Event()
+    tick = ears.worker.engine.tick
+
+    def hang():
+        steps.set()
+        assert goes_on.wait(PATIENCE)
+        return tick()
+
+    ears.worker.engine.tick = hang
+
+    async def go() -> int:
+        overheard = ears.overhear()
+        overheard.push(noise(1).ravel())
+        assert await asyncio.to_thread(steps.wait, PATIENCE)
+        for _ in range(1000):
+            overheard.push(noise(1).ravel())
+        kept = len(ears.worker._actions)
+        goes_on.set()
+        overheard.close()
+        return kept
+
+    assert asyncio.run(go()) <= OVERHEARD_SECONDS / 0.08
+
+
+def test_after_a_failure_of_the_recogniser_the_users_words_come_again(ears, caplog):
+    tick, fails = ears.worker.engine.tick, [True]
+
+    def fail_once():
+        if fails:
+            fails.clear()
+            raise RuntimeError("no memory")
+        return tick()
+
+    ears.worker.engine.tick = fail_once
+
+    async def go() -> str:
+        overheard, text, frames = ears.overhear(), "", iter(noise(1000))
+        async with asyncio.timeout(PATIENCE):
+            while not text:
+                overheard.push(next(frames))
+                await asyncio.sleep(0.01)
+                text = overheard.take()
+        overheard.close()
+        return text
+
+    assert asyncio.run(go())
+    until(lambda: ears.worker.used == 0)
+    assert "the model failed" in caplog.text and not fails
