@@ -96,8 +96,7 @@ def test_the_openai_client_comes_back_to_a_realtime_session(server):
 
     async def script(link):
         sound, resumed = b"", False
-        while len(sound) < len(sent):
-            event = await link.recv()
+        async for event in link:
             again = getattr(event, "received", None) is not None
             state["received"] += not again
             resumed |= again
@@ -108,6 +107,8 @@ def test_the_openai_client_comes_back_to_a_realtime_session(server):
                 sound += base64.b64decode(event.delta)
                 if len(sound) == 5 * 3840:
                     link._connection.transport.abort()
+            if len(sound) >= len(sent):
+                await link.close()
         return sound, resumed
 
     options = {"extra_query": {"resume": "1"}, "on_reconnecting": back, "initial_delay": 0.05}
