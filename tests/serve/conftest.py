@@ -3,9 +3,8 @@
 import pytest
 
 from duologue.serve.settings import Settings
-from duologue.weights import load
-from tests.engine.virtual import EchoBackend
-from tests.serve.realtime_client import QUESTION, WORDS
+from duologue.serve.speech import Ears
+from tests.engine.virtual import listening
 from tests.serve.server import Server, until
 
 
@@ -17,25 +16,18 @@ def server():
     server.close()
 
 
-@pytest.fixture(scope="module")
-def listening():
-    """A server whose model writes down "two and two", whoever speaks."""
-    server = Server(Settings(sessions=1), EchoBackend(1, heard=WORDS))
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def asking():
-    """A server whose model writes down a question, whoever speaks."""
-    server = Server(Settings(sessions=1), EchoBackend(1, heard=load("tiny").tokenizer.encode(QUESTION)))
-    yield server
-    server.close()
-
-
 @pytest.fixture
 def nobody_left(server):
     """After a test its seats are free again, and nobody is in line or in a call."""
     yield
     service = server.service
     until(lambda: service.engine.used == 0 and service.pool.waiting == 0 and not service.pool._calls)
+
+
+@pytest.fixture
+def ears():
+    """A recogniser that runs, with one slot."""
+    ears = Ears(listening(), 1)
+    ears.worker.start()
+    yield ears
+    ears.worker.close()

@@ -1,28 +1,21 @@
-"""A client of the Realtime protocol that sends what it is told to, and keeps all events."""
+"""Clients of the OpenAI Realtime protocol: one that keeps all events, and the openai package."""
 
 import asyncio
 import base64
 import json
 
+import pytest
 from websockets.asyncio.client import connect
 
-from duologue.weights import load
 from tests.engine.virtual import noise
 from tests.serve.server import PATIENCE, pcm
 
-WORDS = load("tiny").tokenizer.encode("two and two")
-QUESTION, FACT = "what is the tallest mountain", "the tallest mountain is Everest"
-TOOL = {
-    "type": "function",
-    "name": "look_up",
-    "parameters": {
-        "type": "object",
-        "properties": {"question": {"type": "string"}},
-        "required": ["question"],
-    },
-}
 SILENCE = base64.b64encode(bytes(3840 * 10)).decode()
+
+
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
+
+
 ASKED = {"type": "realtime", "audio": {"input": {"transcription": {"model": "any"}}}}
 
 
@@ -60,3 +53,26 @@ def run(server, script):
             return client
 
     return asyncio.run(go())
+
+
+def talk(server, script, **options):
+    """What a script gives that is run with a connection of the openai package."""
+    openai = pytest.importorskip("openai", reason="the openai package is not installed")
+
+    async def go():
+        client = openai.AsyncOpenAI(
+            api_key="none",
+            base_url=f"http://{server.address}/v1",
+            websocket_base_url=f"ws://{server.address}/v1",
+        )
+        async with asyncio.timeout(PATIENCE), client, client.realtime.connect(model="any", **options) as link:
+            return await script(link)
+
+    return asyncio.run(go())
+
+
+async def until(link, type: str):
+    """The next event of a type on a connection of the openai package."""
+    while (event := await link.recv()).type != type:
+        pass
+    return event

@@ -24,8 +24,8 @@ from duologue.serve.openai_realtime import ITEM, METADATA, Conversation
 from duologue.serve.pool import Ended
 from duologue.serve.settings import Settings
 from tests.engine.virtual import EchoBackend, noise
-from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read, until
-from tests.serve.test_faults import get, handshaken, upgrade
+from tests.serve.server import PATIENCE, Heard, Server, dial, get, pcm, read, until
+from tests.serve.test_faults import handshaken, upgrade
 
 pytestmark = pytest.mark.usefixtures("nobody_left")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from duologue.serve.live import SIDEBANDS
 from duologue.serve.settings import Settings
 from duologue.weights import load
 from tests.engine.virtual import EchoBackend, noise
@@ -271,6 +273,19 @@ def test_a_sideband_watches_and_commands(server):
     run(server, script)
 
 
+def test_sidebands_are_limited(server):
+    async def script(ours, link, started):
+        url = f"ws://{server.address}/v1/live/sessions/{started.session.id}/attach"
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(SIDEBANDS):
+                await (await stack.enter_async_context(connect(url))).recv()
+            with pytest.raises(InvalidStatus) as refused:
+                await stack.enter_async_context(connect(url))
+        assert refused.value.response.status_code == 429
+
+    run(server, script)
+
+
 def test_a_session_is_hung_up_by_its_id(server):
     async def script(ours, link, started):
         await ours.live.sessions.hangup(started.session.id)
@@ -298,7 +313,7 @@ def test_a_full_server_says_so(server):
 
 def test_a_session_over_webrtc(server):
     pytest.importorskip("aiortc", reason="the extra webrtc is not installed")
-    from tests.serve.test_webrtc import Client, aiortc
+    from tests.serve.webrtc_client import Client, aiortc
 
     async def go():
         page = Client()

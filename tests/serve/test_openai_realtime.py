@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from duologue.audio.g711 import G711
 from duologue.serve.settings import Settings
 from tests.engine.virtual import EchoBackend, noise
-from tests.serve.realtime_client import ASKED, SILENCE, TRANSCRIPTION, WORDS, Client, run, speech
+from tests.serve.realtime_client import SILENCE, Client, run, speech
 from tests.serve.server import Server, pcm
 
 pytestmark = pytest.mark.usefixtures("nobody_left")
@@ -57,61 +57,6 @@ def test_the_users_turn_is_told_and_committed(server):
 
     types = run(server, script).types
     assert "input_audio_buffer.speech_stopped" in types
-
-
-def test_the_users_words_are_events_of_the_users_item(listening):
-    async def script(client):
-        await client.send("session.update", session=ASKED)
-        await client.send("input_audio_buffer.append", audio=speech(6))
-        await client.send("input_audio_buffer.append", audio=SILENCE)
-        done = await client.until(f"{TRANSCRIPTION}.completed")
-        await client.send("conversation.item.retrieve", item_id=done["item_id"])
-        await client.until("conversation.item.retrieved")
-
-    client = run(listening, script)
-    found = {kind: [e for e in client.events if e["type"] == kind] for kind in client.types}
-    deltas, (done,) = found[f"{TRANSCRIPTION}.delta"], found[f"{TRANSCRIPTION}.completed"]
-    assert "".join(event["delta"] for event in deltas) == done["transcript"] == "two and two"
-    (committed,), (started,) = (
-        found["input_audio_buffer.committed"],
-        found["input_audio_buffer.speech_started"],
-    )
-    ids = {event["item_id"] for event in (*deltas, done, committed, started)}
-    assert len(ids) == 1
-    assert {event["content_index"] for event in (*deltas, done)} == {0}
-    assert done["usage"]["type"] == "duration" and done["usage"]["seconds"] == pytest.approx(1.28)
-    types = client.types
-    assert types.index("conversation.item.done") < types.index(f"{TRANSCRIPTION}.completed")
-    assert client.events[-1]["item"]["content"] == [{"type": "input_audio", "transcript": "two and two"}]
-
-
-def test_words_that_come_after_a_client_commits_are_of_that_item(listening):
-    async def script(client):
-        await client.send("session.update", session=ASKED)
-        await client.until("session.updated")
-        await client.send("input_audio_buffer.append", audio=speech(4))
-        for _ in WORDS[:-3]:
-            await client.until(f"{TRANSCRIPTION}.delta")
-        await client.send("input_audio_buffer.commit")
-        await client.until(f"{TRANSCRIPTION}.completed")
-
-    events = run(listening, script).events
-    committed = next(e for e in events if e["type"] == "input_audio_buffer.committed")
-    assert (events[-1]["item_id"], events[-1]["transcript"]) == (committed["item_id"], "two and two")
-
-
-@pytest.mark.parametrize("which", ["not asked for", "not written down"])
-def test_no_words_of_the_user(server, listening, which):
-    async def script(client):
-        if which == "not written down":
-            await client.send("session.update", session=ASKED)
-        for _ in range(2):
-            await client.send("input_audio_buffer.append", audio=speech(6))
-            await client.send("input_audio_buffer.append", audio=SILENCE)
-            await client.until("input_audio_buffer.committed")
-
-    client = run(server if which == "not written down" else listening, script)
-    assert not [kind for kind in client.types if kind.startswith(TRANSCRIPTION)]
 
 
 def test_response_create_echoes_its_metadata_and_cancel_ends_it(server):
