@@ -1,9 +1,10 @@
-"""A client of the OpenAI Realtime protocol."""
+"""Clients of the OpenAI Realtime protocol: one that keeps all events, and the openai package."""
 
 import asyncio
 import base64
 import json
 
+import pytest
 from websockets.asyncio.client import connect
 
 from tests.engine.virtual import noise
@@ -52,3 +53,26 @@ def run(server, script):
             return client
 
     return asyncio.run(go())
+
+
+def talk(server, script, **options):
+    """What a script gives that is run with a connection of the openai package."""
+    openai = pytest.importorskip("openai", reason="the openai package is not installed")
+
+    async def go():
+        client = openai.AsyncOpenAI(
+            api_key="none",
+            base_url=f"http://{server.address}/v1",
+            websocket_base_url=f"ws://{server.address}/v1",
+        )
+        async with asyncio.timeout(PATIENCE), client, client.realtime.connect(model="any", **options) as link:
+            return await script(link)
+
+    return asyncio.run(go())
+
+
+async def until(link, type: str):
+    """The next event of a type on a connection of the openai package."""
+    while (event := await link.recv()).type != type:
+        pass
+    return event

@@ -104,6 +104,21 @@ def test_commentary_is_spoken_and_thinking_is_not(server):
     run(server, script)
 
 
+def test_the_users_voice_stops_commentary(server):
+    """0.5 s of it; what had been said by then stays."""
+
+    async def script(_, link, started):
+        await link.session.commentary.append(content=f"{FACT} " * 12, delegation_id=None, event_id="b")
+        said = (await until_event(link, "session.output_transcript.delta")).delta
+        await link.session.input_audio.append(audio=sound(12))
+        for _ in range(60):  # frames, in which all of it could have been said
+            event = await until_event(link, "session.output_audio.delta", "session.output_transcript.delta")
+            said += event.delta if event.type == "session.output_transcript.delta" else ""
+        assert 0 < len(said) < 6 * len(FACT)
+
+    run(server, script)
+
+
 def test_a_muted_user_is_silent_to_the_model(server):
     async def script(_, link, started):
         await link.session.input_audio.mute(event_id="m")

@@ -1,16 +1,20 @@
-"""The OpenAI Realtime protocol, by its own client where that is installed."""
+"""The OpenAI Realtime protocol, message by message."""
 
 import asyncio
 import base64
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from duologue.audio.g711 import G711
-from tests.engine.virtual import noise
+from duologue.serve.settings import Settings
+from tests.engine.virtual import EchoBackend, noise
 from tests.serve.realtime_client import SILENCE, Client, run, speech
-from tests.serve.server import pcm
+from tests.serve.server import Server, pcm
 
 pytestmark = pytest.mark.usefixtures("nobody_left")
 
@@ -164,6 +168,64 @@ def test_without_automatic_responses_the_agent_is_heard_when_asked_for(server, d
         await client.send("input_audio_buffer.clear")
         await client.until("input_audio_buffer.cleared")
         assert not any(t.startswith("response") for t in client.types[before:])
+
+    run(server, script)
+
+
+class Yielding(EchoBackend):
+    """Falls silent after 8 frames, whoever speaks on: the agent yields."""
+
+    def step(self, wav_BS, exec_B, rewrite=None):
+        frames = super().step(wav_BS, exec_B, rewrite)
+        return replace(frames, wav_BS=frames.wav_BS * (self.since_B <= 8)[:, None])
+
+
+@pytest.fixture(scope="module")
+def yielding():
+    server = Server(Settings(sessions=1, queue=0), Yielding(1))
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("interrupts", "ends"), [(True, ("cancelled", "turn_detected")), (False, ("completed", None))]
+)
+def test_the_users_voice_cancels_a_response_if_it_may(yielding, interrupts, ends):
+    detection = {"type": "semantic_vad", "interrupt_response": interrupts}
+
+    async def script(client):
+        await client.send("session.update", session={"audio": {"input": {"turn_detection": detection}}})
+        session = (await client.until("session.updated"))["session"]
+        assert session["audio"]["input"]["turn_detection"]["interrupt_response"] is interrupts
+        await client.send("input_audio_buffer.append", audio=speech(24))
+        response = (await client.until("response.done"))["response"]
+        assert response["output"]  # it was heard
+        assert (response["status"], (response["status_details"] or {}).get("reason")) == ends
+        assert "input_audio_buffer.speech_stopped" not in client.types  # the user speaks on
+
+    run(yielding, script)
+
+
+def test_settings_may_have_a_mebibyte_in_bytes_as_they_are_sent(server):
+    """Not as they would be escaped: "é" is two bytes."""
+    text = {"type": "object", "properties": {"question": {"type": "string"}}}
+
+    def update(size: int) -> str:
+        tool = {"type": "function", "name": "ask", "description": "", "parameters": text}
+        empty = json.dumps({"type": "session.update", "session": {"tools": [tool]}}, ensure_ascii=False)
+        letters = "é" * ((size - len(empty)) // 2) + "e" * ((size - len(empty)) % 2)
+        message = empty.replace('"description": ""', f'"description": "{letters}"')
+        assert len(message.encode()) == size
+        return message
+
+    async def script(client):
+        await client.link.send(update(1 << 20))
+        session = (await client.until("session.updated"))["session"]
+        assert session["tools"][0]["description"].count("é") > 500_000
+        await client.link.send(update((1 << 20) + 1))
+        with pytest.raises(ConnectionClosed):
+            await client.until("session.updated")
+        assert client.link.close_code == 1009  # message too big
 
     run(server, script)
 

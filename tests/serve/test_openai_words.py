@@ -1,6 +1,5 @@
 """The OpenAI Realtime protocol with a model that writes down the user's words, and functions that answer them."""
 
-import asyncio
 import base64
 import json
 
@@ -9,8 +8,8 @@ import pytest
 from duologue.serve.settings import Settings
 from duologue.weights import load
 from tests.engine.virtual import EchoBackend
-from tests.serve.realtime_client import ASKED, SILENCE, TRANSCRIPTION, run, speech
-from tests.serve.server import PATIENCE, Server
+from tests.serve.realtime_client import ASKED, SILENCE, TRANSCRIPTION, run, speech, talk, until
+from tests.serve.server import Server
 
 pytestmark = pytest.mark.usefixtures("nobody_left")
 
@@ -82,37 +81,26 @@ def test_no_words_of_the_user(server, listening, which):
 
 
 def test_the_openai_client_talks(listening):
-    openai = pytest.importorskip("openai", reason="the openai package is not installed")
-
-    async def talk():
-        client = openai.AsyncOpenAI(
-            api_key="none",
-            base_url=f"http://{listening.address}/v1",
-            websocket_base_url=f"ws://{listening.address}/v1",
-        )
+    async def script(link):
         text, sound, types = "", b"", []
-        async with client.realtime.connect(model="duologue") as link:
-            await link.session.update(session={**ASKED, "instructions": "hello"})
-            await link.input_audio_buffer.append(audio=speech(6))
-            await link.input_audio_buffer.append(audio=SILENCE)
-            async with asyncio.timeout(PATIENCE):
-                async for event in link:
-                    types.append(event.type)
-                    if event.type == "response.output_audio.delta":
-                        sound += base64.b64decode(event.delta)
-                    elif event.type == "response.output_audio_transcript.delta":
-                        text += event.delta
-                    elif event.type == "response.done":
-                        assert event.response.usage.total_tokens > 0
-                    elif event.type == f"{TRANSCRIPTION}.completed":
-                        assert event.transcript == "two and two"
-                        assert event.usage.type == "duration"
-                    if {"response.done", f"{TRANSCRIPTION}.completed"} <= set(types):
-                        break
-        await client.close()
+        await link.session.update(session={**ASKED, "instructions": "hello"})
+        await link.input_audio_buffer.append(audio=speech(6))
+        await link.input_audio_buffer.append(audio=SILENCE)
+        while not {"response.done", f"{TRANSCRIPTION}.completed"} <= set(types):
+            event = await link.recv()
+            types.append(event.type)
+            if event.type == "response.output_audio.delta":
+                sound += base64.b64decode(event.delta)
+            elif event.type == "response.output_audio_transcript.delta":
+                text += event.delta
+            elif event.type == "response.done":
+                assert event.response.usage.total_tokens > 0
+            elif event.type == f"{TRANSCRIPTION}.completed":
+                assert event.transcript == "two and two"
+                assert event.usage.type == "duration"
         return sound, types
 
-    sound, types = asyncio.run(talk())
+    sound, types = talk(listening, script)
     assert types[:2] == ["session.created", "session.updated"]
     assert len(sound) >= 6 * 3840
 
@@ -175,3 +163,18 @@ def test_a_function_gets_the_question_and_its_output_is_spoken(asking):
         assert (await client.until("error"))["error"]["code"] == "invalid_value"
 
     run(asking, script)
+
+
+def test_the_openai_clients_function_is_called(asking):
+    async def script(link):
+        await link.session.update(session={"type": "realtime", "tools": [TOOL]})
+        await link.input_audio_buffer.append(audio=speech(4))
+        called = await until(link, "response.function_call_arguments.done")
+        assert json.loads(called.arguments) == {"question": QUESTION}
+        answer = {"type": "function_call_output", "call_id": called.call_id, "output": FACT}
+        await link.conversation.item.create(item=answer)
+        said = ""
+        while FACT not in said:
+            said += (await until(link, "response.output_audio_transcript.delta")).delta
+
+    talk(asking, script)
