@@ -11,11 +11,9 @@ more than 2 s after the server's first words, in the median.
 
 import argparse
 import asyncio
-import http.server
 import json
 import re
 import sys
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +25,7 @@ from duologue.audio.framing import FRAME_SIZE, pad_to_frames
 from duologue.data.voices import Kokoro
 from duologue.serve.delegation import FILLER
 from duologue.serve.kyutai import Kind
+from tests.serve.chat_server import ChatServer
 
 FACTS = [  # a question, its answer, and the word of it that matters
     ("What is the tallest mountain in the world?", "The tallest mountain is Everest", "Everest"),
@@ -43,46 +42,6 @@ FACTS = [  # a question, its answer, and the word of it that matters
 VOICES = "af_bella", "am_michael", "bf_emma", "am_puck"
 FIRST_WORDS_SECONDS, LIMIT_SECONDS, LISTEN_SECONDS = 0.3, 2.0, 14.0
 EVERY_CUT = 4  # scenes, of which one is interrupted
-
-
-class Chat:
-    """A server of OpenAI's chat completions that knows the answers."""
-
-    def __init__(self):
-        self.began: list[float] = []  # when the first words of each answer were sent
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def log_message(self, *_):
-                pass
-
-            def do_GET(self):
-                body = json.dumps({"data": [{"id": "facts"}]}).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_POST(self):
-                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"][-1][
-                    "content"
-                ]
-                self.send_response(200)
-                self.end_headers()
-                time.sleep(FIRST_WORDS_SECONDS)
-                outer.began.append(time.monotonic())
-                for word in answer_to(asked).split():
-                    delta = {"choices": [{"delta": {"content": f"{word} "}}]}
-                    self.wfile.write(f"data: {json.dumps(delta)}\n\n".encode())
-                self.wfile.write(b"data: [DONE]\n\n")
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 def words(text: str) -> list[str]:
@@ -163,7 +122,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--scenes", type=int, default=100)
     options = parser.parse_args()
-    speaker, chat = Kokoro(options.kokoro), Chat()
+    speaker, chat = Kokoro(options.kokoro), ChatServer(answer_to, FIRST_WORDS_SECONDS)
     server = Server(["--model", options.model, "--sessions", "1", "--delegate", chat.url])
     judged = []
     try:

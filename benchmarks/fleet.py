@@ -26,6 +26,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -45,11 +47,13 @@ SOUND = (
     + (0.05 * 32767 * np.random.default_rng(0).standard_normal(FRAME_SIZE)).astype("<i2").tobytes()
 )
 STARTED = time.time()
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class Benchmark:
     model: str = "tiny"
+    """The model; "echo" for none, which costs nothing."""
     clients: int = 8
     seconds: float = 20.0
     """Length of the conversations."""
@@ -224,39 +228,51 @@ def figures(course: Course) -> dict:
     }
 
 
-def main(options: Benchmark) -> None:
+@dataclass
+class Served:
+    url: str
+    log: Path
+    stopped_after: float = 0.0
+    exit_code: int = 0
+
+
+@contextmanager
+def served(model: str, *options: str, **environment: str) -> Iterator[Served]:
+    """`duologue serve --ray` with these options, once all replicas are ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "duologue",
-        "serve",
-        "--ray",
-        "--model",
-        options.model,
-        "--port",
-        str(port),
-    ]
-    command += ["--replicas", str(options.replicas), "--sessions", str(options.clients), "--queue", "0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    module = ["benchmarks.echo"] if model == "echo" else ["duologue"]
+    command = [sys.executable, "-m", *module, "serve", "--ray", "--port", str(port), *options]
+    command += [] if model == "echo" else ["--model", model]
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment}
     with tempfile.NamedTemporaryFile("w+") as log:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         assert server.stdout is not None
         if not any("listen at" in line for line in server.stdout):
             sys.exit(f"the server did not start: {Path(log.name).read_text()[-2000:]}")
-        url = f"ws://127.0.0.1:{port}/api/chat?format=pcm16&events=1"
+        found = Served(f"ws://127.0.0.1:{port}/api/chat?format=pcm16&events=1", Path(log.name))
         try:
-            course = asyncio.run(crowd(options, url, Path(log.name)))
+            yield found
         finally:
             began = time.monotonic()
             server.terminate()
-            code = server.wait()
+            found.exit_code = server.wait()
+            found.stopped_after = time.monotonic() - began
+
+
+def main(options: Benchmark) -> None:
+    flags = ["--replicas", str(options.replicas), "--sessions", str(options.clients), "--queue", "0"]
+    with served(options.model, *flags) as server:
+        course = asyncio.run(crowd(options, server.url, server.log))
     for number, client in enumerate(course.clients):
         course_s = ", ".join(f"{event} {at - course.killed:+.2f}" for at, event in client.events)
         print(f"client {number}, seconds from the kill: {course_s}")
-    report = figures(course) | {"stopped_after_s": round(time.monotonic() - began, 1), "exit_code": code}
+    report = figures(course) | {
+        "stopped_after_s": round(server.stopped_after, 1),
+        "exit_code": server.exit_code,
+    }
     print("  ".join(f"{name} {value}" for name, value in report.items()))
     if options.json:
         print(json.dumps(report))

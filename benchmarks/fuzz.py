@@ -11,24 +11,19 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from benchmarks import hostile
 from benchmarks.target import NOISE, Server
-from tests.serve.test_fuzz import kyutai, mutated, openai, twilio
+from tests.serve.test_fuzz import TALKING, live, mutated
 
 AT_ONCE = 4
-PROTOCOLS = (
-    ("/api/chat?events=1", kyutai, False),
-    ("/v1/realtime", openai, True),
-    ("/v1/twilio", twilio, True),
-)
 
 
 async def messages(options: Any, server: Server) -> tuple[str, bool]:
-    """messages of three protocols that were good until something happened to them | slots free, memory + <= 20 MB"""
+    """messages of four protocols that were good until something happened to them | slots free, memory + <= 20 MB"""
     sent = 0
 
     async def visit(seed: int, count: int) -> None:
         nonlocal sent
         rng, mine = np.random.default_rng(seed), 0
-        path, messages, as_text = PROTOCOLS[seed % len(PROTOCOLS)]
+        path, messages, as_text = TALKING[seed % len(TALKING)]
         good = messages()
         while mine < count:
             with contextlib.suppress(WebSocketException, OSError, EOFError):
@@ -66,6 +61,9 @@ async def _visit(server: Server, path: str, rng: np.random.Generator) -> None:
         async with connect(f"ws://{server.address}{path}", compression=None) as link:
             if phase > 1 and "twilio" in path:
                 await link.send('{"event": "start", "start": {"streamSid": "M"}}')
+            elif phase > 1 and "live" in path:
+                await link.send(live()[0].decode())
+                await link.recv()
             elif phase > 1:
                 await link.recv()
             if phase > 2:
@@ -83,7 +81,7 @@ async def visits(options: Any, server: Server) -> tuple[str, bool]:
             for _ in range(count // AT_ONCE):
                 await _visit(server, path, rng)
 
-        await asyncio.gather(*[some(path) for path, _, _ in PROTOCOLS for _ in range(AT_ONCE)])
+        await asyncio.gather(*[some(path) for path, _, _ in TALKING for _ in range(AT_ONCE)])
 
     async def calls(count: int) -> None:
         for _ in range(count):

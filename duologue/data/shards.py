@@ -131,11 +131,13 @@ def check_sample(sample: Sample) -> None:
         raise ValueError(
             f"codes are whole numbers [2, Q, T] from -1 (unknown) up, these are {codes.dtype} {list(codes.shape)}"
         )
-    if "codes.npy" in sample and "json" in sample:
-        if not isinstance(sample["json"], dict):
-            raise ValueError("its json is no object")
-        if "alignments" in sample["json"]:
-            parse_transcript(sample["json"])
+    body = sample.get("json")
+    if isinstance(body, dict):
+        for words in ("alignments", "misheard"):
+            if words in body:
+                parse_transcript(body | {"alignments": body[words]})
+    elif codes is not None and "json" in sample:
+        raise ValueError("its json is no object")
 
 
 def _decode(extension: str, body: bytes) -> Any:

@@ -19,6 +19,7 @@ NO_TEXT = -1  # of the second text stream
 BREAK = re.compile(r'<break\s+time="([0-9]+(?:\.[0-9]*)?)s"\s*/?>')
 END = re.compile(BREAK.pattern + r"|\s")  # of a word
 LONGEST_BREAK_SECONDS = 60.0  # seconds
+LONGEST_WORD = 1000  # letters, after which one without an end is cut
 LEAD_FRAMES = 8  # frames by which the text may be ahead of the voice, for conversational models
 LAST_NUMBER = re.compile(
     r"(?<!\S)(?:\S{0,40}\d\s{1,9}){1,2}$"
@@ -38,6 +39,12 @@ class Entry:
     text: str
     padding: int = 0
     turn: int = 0
+
+
+def before_numbers(text: str, end: int) -> int:
+    """`end`, or where the numbers just before it begin, which are read with the word after them."""
+    number = LAST_NUMBER.search(text, max(0, end - 120), end)
+    return end if number is None else number.start()
 
 
 class Script:
@@ -71,8 +78,10 @@ class Script:
         whole = 0
         for end in END.finditer(text, 0, tag if unfinished else len(text)):
             whole = end.end()
-        number = LAST_NUMBER.search(text, max(0, whole - 120), whole) if self._aloud else None
-        whole = whole if number is None else number.start()
+        if len(text) - whole > LONGEST_WORD:
+            whole = len(text)
+        if self._aloud:
+            whole = before_numbers(text, whole)
         self._rest = text[whole:]
         return self._entries(text[:whole])
 

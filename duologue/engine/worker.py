@@ -21,6 +21,7 @@ from duologue.engine.batcher import (
 log = logging.getLogger(__name__)
 Sink = Callable[[Any], object]  # gets the outputs of an item, and None at its end
 CLOSE_SECONDS = 5.0  # seconds that `close` waits for a tick
+ACT_SECONDS = 0.02  # seconds of posted functions between two ticks
 
 
 class Item(Protocol):
@@ -132,7 +133,8 @@ class Worker(Generic[T]):
                 self._fail()
                 continue
             self._end_those_that_are()
-            self._news.wait(1.0)
+            if not self._actions:
+                self._news.wait(1.0)
 
     def _compute(self, action: Callable[[], object], most: float) -> None:
         self._busy = time.monotonic(), most
@@ -155,7 +157,8 @@ class Worker(Generic[T]):
             time.sleep(min(RETRY_SECONDS[0] * 2 ** (self._failures - 2), RETRY_SECONDS[1]))
 
     def _act(self) -> None:
-        while self._actions:
+        until = time.monotonic() + ACT_SECONDS
+        while self._actions and time.monotonic() < until:
             action = self._actions.popleft()
             try:
                 action()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from duologue.errors import InputError
 from duologue.eval.result import Figure, Result, read_result
+from duologue.weights.card_files import ABOUT
 
 if TYPE_CHECKING:
     from duologue.weights import Model
@@ -28,11 +29,10 @@ TITLES = {
     "out_of_scope": "Out-of-scope use", "bias": "Bias", "limitations": "Limitations", "safety": "Safety",
     "training_data": "Training data", "training_procedure": "Training procedure", "compute": "Compute",
 }  # fmt: skip
-FILE = "card.toml"
 DUPLEX_0 = {  # (evaluation, figure): (title, what Trelis/duplex-0 reports of itself)
     ("turns", "confirmed words"): ("words a minute that a recogniser confirms", "60-68"),
-    ("bits", "codebook 0, with the text row"): ("codebook 0, with the text row", "not in its summary"),
-    ("bits", "codebook 0, without"): ("codebook 0, without the text row", "not in its summary"),
+    ("bits", "codebook 0, with the text row"): ("codebook 0, with the text row", "-"),
+    ("bits", "codebook 0, without"): ("codebook 0, without the text row", "-"),
     ("bits", "saved by the text row"): ("saved by the text row", "12-14 %"),
 }
 
@@ -51,13 +51,8 @@ def read_about(path: Path) -> dict[str, str]:
 def about_of(model: "Model", place: Path | None = None) -> dict[str, str]:
     """The texts of `place`, or of the card.toml among the model's files; none if there is neither."""
     if place is None:
-        try:
-            place = model.files.find(FILE)
-        except InputError:
-            return {}
-        if not place.is_file():
-            return {}
-    return read_about(place)
+        place = model.files.optional(ABOUT)
+    return read_about(place) if place else {}
 
 
 def read_results(places: Sequence[Path]) -> list[Result]:
@@ -107,7 +102,7 @@ def write_card(
             if key in about:
                 parts.append(f"**{TITLES[key]}.** {about[key].strip()}")
         if not any(key in about for key in names):
-            parts.append(f"Not stated: add {', '.join(names)} to {FILE} beside the model's config.json.")
+            parts.append(f"Not stated: add {', '.join(names)} to {ABOUT} beside the model's config.json.")
         if title == "Model details":
             rows = [f"| {key} | {value} |" for key, value in technical]
             parts.append("\n".join(["| | |", "|---|---|", *rows]))

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from duologue.errors import InputError
+from duologue.weights.card_files import CARD
 from duologue.weights.fields import Fields, read_json
-from duologue.weights.files import Missing, ModelFiles
+from duologue.weights.files import ModelFiles
 
-FILE = "card.json"
 LONGEST = 200  # characters of a text
 MOST = 24  # topics, and questions
 
@@ -68,11 +68,7 @@ NOBODY = About()
 
 def read_card(files: ModelFiles) -> Card | None:
     """The card of a model; None if it has none. Raises InputError if it is damaged."""
-    try:
-        path = files.find(FILE)
-    except Missing:
-        return None
-    if not path.is_file():
+    if (path := files.optional(CARD)) is None:
         return None
     fields = Fields(read_json(path), str(path))
     card = Card(

@@ -29,7 +29,9 @@ from duologue.serve.settings import CONNECTIONS, Settings
 NAME = "duologue"
 TARGET = 0.5
 """Target share of used slots. It leaves room because a new replica takes minutes to start and load comes in bursts."""
-HEALTH_PERIOD_SECONDS, HEALTH_TIMEOUT_SECONDS = 2.0, 10.0  # seconds
+HEALTH_PERIOD_SECONDS, HEALTH_TIMEOUT_SECONDS = 2.0, 10.0
+UPSCALE_SECONDS, DOWNSCALE_SECONDS = 5.0, 300.0
+"""How long more, or fewer, replicas must have been needed before one is added or removed."""
 NOT_GIVEN = (
     "keys",
     "twilio_token",
@@ -162,8 +164,8 @@ def autoscaling(fleet: Fleet, settings: Settings) -> dict[str, Any]:
         "min_replicas": fleet.replicas,
         "max_replicas": fleet.most,
         "target_ongoing_requests": TARGET * settings.sessions,
-        "upscale_delay_s": 5.0,
-        "downscale_delay_s": 300.0,
+        "upscale_delay_s": UPSCALE_SECONDS,
+        "downscale_delay_s": DOWNSCALE_SECONDS,
         "metrics_interval_s": 2.0,
         "look_back_period_s": 10.0,
         "policy": {"policy_function": "duologue.serve.fleet:enough_replicas"},

@@ -33,6 +33,7 @@ FRAME_MS = 80
 USAGE_FRAMES = 188  # frames between two usage events: 15 s
 DELEGATIONS = 100  # the latest ids, which a client may refer to
 LONGEST = 500  # tokens in one appended text
+SIDEBANDS = 8  # of one session: each is sent all of its sound
 WAITING = 400  # events queued for a sideband; a slower reader is disconnected
 PRIMARY = "session.start", "session.input_audio.append"  # events that a sideband must not send
 REASONS = {"close_requested": "close_requested", "time_limit": "expired", "gone": "remote_hangup"}
@@ -282,6 +283,11 @@ class LiveSession(Exchange):
         self.hang_up("close_requested")
 
     # Sidebands
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it has as many sidebands as it may have."""
+        return len(self._observers) >= SIDEBANDS
 
     def attach(self, observer: "Sideband") -> None:
         """Send all events to this sideband too, from now on."""

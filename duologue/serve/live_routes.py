@@ -72,6 +72,10 @@ class LiveSessions:
         if session is None or not session.begun:
             await websocket.send_denial_response(_no_session())
             return
+        if session.crowded:
+            text = "this session has as many sidebands as it may have"
+            await websocket.send_denial_response(_error(429, "too_many_sidebands", text))
+            return
         await websocket.accept()
         await Sideband(session, SocketWire(websocket)).run()
 

@@ -21,6 +21,8 @@ from duologue.serve.moshi_messages import NO_CHANNEL, WAIT_SECONDS, goodbye, pac
 from duologue.serve.pool import Ended
 from duologue.serve.speech import Ears, Failed, Listening
 
+MOST_MARKERS = 10_000  # that wait for the sound before them
+SHORTEST_SECONDS = 0.01  # seconds of sound in a message; one with less is counted, as one without
 PAUSE_SECONDS = 0.5, 1.0, 2.0, 3.0  # length of the pauses of the four probabilities
 
 
@@ -31,7 +33,8 @@ class Asr:
         self._socket, self._ears = websocket, ears
         self._listening: Listening | None = None
         self._opus = OpusReader(ears.rate)
-        self._markers: deque[tuple[int, Any]] = deque()  # (the step after which it is due, its id)
+        self._markers: deque[tuple[int, int]] = deque()  # (the step after which it is due, its id)
+        self._marked = 0  # how many wait, those that the worker has not taken yet among them
         self._restarted = asyncio.Event()
         self._user = VoiceActivity(LOUD_USER)
 
@@ -54,15 +57,15 @@ class Asr:
         await goodbye(self._socket, error)
 
     async def _receive(self) -> None:
-        limiter = RateLimiter()
+        self._limiter = RateLimiter()
         while True:
             data = await received(self._socket)
             if not isinstance(data, bytes):  # text frames are not part of the protocol
-                await limiter.message(len(data))
+                await self._limiter.message(len(data))
                 continue
             message = unpacked(data)
             if message["type"] not in ("Audio", "OggOpus"):  # backpressure limits sound
-                await limiter.message(len(data))
+                await self._limiter.message(len(data))
             if message["type"] == "Init":
                 await self._restart()
             elif message["type"] == "Marker":
@@ -82,6 +85,8 @@ class Asr:
                 wav_S = self._opus.push(bytes(message["data"]))
         except (KeyError, ValueError, TypeError):
             raise Ended("invalid", f"{message['type']} holds no sound") from None
+        if wav_S.size < SHORTEST_SECONDS * self._ears.rate:
+            await self._limiter.message(0)
         self._user.push(wav_S)
         await self._listening.push(wav_S)
 
@@ -90,20 +95,26 @@ class Asr:
         old, self._listening = self._listening, None
         if old is not None:
             old.close()
-        self._markers.clear()
+        self._markers, self._marked = deque(), 0
         self._listening = await self._ears.wait(1.0)
         self._restarted.set()
 
     def _mark(self, marker: Any) -> None:
         """Answer it after all sound before it was transcribed."""
+        if type(marker) is not int:
+            raise Ended("invalid", "a marker's id is a number")
+        if self._marked >= MOST_MARKERS:
+            raise Ended("invalid", f"more than {MOST_MARKERS} markers wait for sound")
         listening, config, frame_size = self._listening, self._ears.config, self._ears.frame_size
+        markers = self._markers
         assert listening is not None
+        self._marked += 1
         delay = config.delay_frames if config.made_for_it else round(config.delay * 12.5)
 
         def due() -> None:
             hearing = listening.item
             heard = hearing.steps or int(config.made_for_it)  # the first frame takes two steps
-            self._markers.append((heard + hearing.waiting // frame_size + delay, marker))
+            markers.append((heard + hearing.waiting // frame_size + delay, marker))
 
         listening.post(due)
 
@@ -135,6 +146,7 @@ class Asr:
                 await self._tell("Word", text=word.text, start_time=word.start)
                 await self._tell("EndWord", stop_time=word.end)
         while self._markers and heard.step >= self._markers[0][0]:
+            self._marked -= 1
             await self._tell("Marker", id=self._markers.popleft()[1])
 
     def _pauses(self, heard: Heard) -> list[float]:

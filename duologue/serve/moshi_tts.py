@@ -27,7 +27,7 @@ from duologue.serve.pool import Ended
 from duologue.serve.settings import MESSAGE
 from duologue.serve.speech import Failed, Mouth, Speaking
 
-MOST_TEXT = 1 << 20  # characters that one connection may send
+MOST_TEXT = 1 << 17  # characters that one connection may send: two hours of speech
 FORMATS = "OggOpus", "OggOpusMessagePack", "Pcm", "PcmMessagePack"
 
 
@@ -153,6 +153,8 @@ async def speak(request: Request, mouth: Mouth) -> Response:
         text, name = values["text"], values.get("voice")
         if not isinstance(text, str) or not text.strip() or not isinstance(name, str | None):
             raise ValueError
+        if len(text) > MOST_TEXT:
+            return JSONResponse({"error": f"a text has at most {MOST_TEXT} characters"}, 413)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return JSONResponse({"error": "the body is a JSON object with a text, and perhaps a voice"}, 400)
     voice = mouth.voice

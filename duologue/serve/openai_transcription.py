@@ -30,6 +30,7 @@ from duologue.serve.settings import IDLE_SECONDS
 from duologue.serve.speech import Ears, Failed, Listening
 
 SETTLE_FRAMES = 2  # frames after which a turn's last word should be transcribed
+SETTINGS = 1 << 16  # bytes of JSON, of all updates together
 MOST_WAITING = 100  # turns whose transcripts are incomplete
 
 
@@ -164,11 +165,12 @@ class Session:
 
     async def _update(self, event: Event) -> None:
         wanted = event["session"]
-        if len(json.dumps(wanted)) > 1 << 16:
-            raise ValueError
         if wanted.get("type", "transcription") != "transcription":
             raise ValueError
         session = merged(self._session, wanted)
+        detection = session["audio"]["input"]["turn_detection"] or {}
+        if len(json.dumps(session)) > SETTINGS or type(detection.get("silence_duration_ms") or 0) is not int:
+            raise ValueError
         self._reads = sound_of(session["audio"]["input"]["format"])
         kept = {key: self._session[key] for key in ("id", "object", "type", "expires_at")}
         self._session = session | kept

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from secrets import randbits
 from typing import Any, Generic, TypeVar
@@ -28,6 +29,7 @@ UNREAD_FRAMES = 250  # frames of speech that may wait for a slow reader: 20 s
 VOICE_SECONDS = 3.0  # seconds that a client waits for a voice: those that hear nothing for longer give up
 VOICE_RETRY_SECONDS = 60.0  # seconds after which a voice that was not found is looked for again
 VOICES_AT_ONCE, VOICES_KEPT = 4, 64  # voices that are being fetched, and that are kept
+PIECE = 1000  # characters that are read at a time
 RETRY_SECONDS = 0.1  # seconds between attempts to get a slot
 OVERHEARD_SECONDS = 5.0  # seconds of the user's sound that may wait for a recogniser
 FREE_SECONDS = 60.0  # seconds that the user's words wait for a slot of the recogniser
@@ -282,7 +284,9 @@ class Speaking(Stream[Utterance]):
         self.post(lambda: synthesiser.add(self.item))
 
     def push(self, text: str) -> None:
-        self.post(lambda: self.item.push(text))
+        """In pieces, so that a long text keeps no other utterance waiting."""
+        for at in range(0, len(text), PIECE):
+            self.post(partial(self.item.push, text[at : at + PIECE]))
 
     def finish(self) -> None:
         self.post(self.item.finish)

@@ -12,6 +12,7 @@ import torch
 from duologue.config import LMConfig
 from duologue.data.manifest import CONTINUATION, CONTINUATION_SECONDS
 from duologue.data.shards import Sample, ShardReader
+from duologue.errors import InputError
 from duologue.lm.model import NO_INPUT
 from duologue.lm.monologue import FRAME_RATE, USER_TEXT_DELAY_FRAMES, lead_text, text_row, user_text_row
 from duologue.lm.tokenizer import Tokenizer
@@ -21,6 +22,10 @@ from duologue.types import AGENT, USER
 AS_HEARD = 1
 """Frames between the step that says something and its playback: recordings contain the agent as played, so the model's
 streams are one frame earlier than in the recording."""
+
+
+LONGEST_FRAMES = 180_000
+"""Upper limit of a conversation without sound: four hours."""
 
 
 @dataclass(frozen=True)
@@ -177,16 +182,31 @@ def conversation_rows(
     if "codes.npy" in sample:
         agent_QT, user_QT = sample["codes.npy"].astype(np.int64)
     else:
-        agent_QT, user_QT = np.full((2, max(spoken, heard), sample["json"]["frames"]), NO_INPUT, np.int64)
+        frames = _frames_of(sample)
+        agent_QT, user_QT = np.full((2, max(spoken, heard), frames), NO_INPUT, np.int64)
     agent_QT, user_QT = agent_QT[:spoken, AS_HEARD:], user_QT[:heard]
     frames = agent_QT.shape[1]
     text_T = user_text_T = np.full(frames, NO_INPUT, np.int64)
-    words = sample["json"].get("alignments")
+    words = _body(sample).get("alignments")
     if words is not None:
-        text_T = _agent_text(words, sample["json"].get("cuts", []), tokenizer, frames, ahead)
+        text_T = _agent_text(words, _body(sample).get("cuts", []), tokenizer, frames, ahead)
         if said := _user_words(words, tokenizer):
             user_text_T = np.array(user_text_row(said, frames, user_text_delay), np.int64)
     return np.concatenate([text_T[None], agent_QT, user_QT[:, :frames]]), user_text_T
+
+
+def _frames_of(sample: Sample) -> int:
+    """The length of a conversation without sound. Raises InputError for a sample that is none."""
+    frames = _body(sample).get("frames")
+    if type(frames) is not int or not 1 < frames <= LONGEST_FRAMES:
+        wanted = f"so it must have from 2 to {LONGEST_FRAMES} frames, not {frames!r:.40}"
+        raise InputError(f"the sample {sample['key']} has no codes, {wanted}")
+    return frames
+
+
+def _body(sample: Sample) -> dict[str, Any]:
+    body = sample.get("json")
+    return body if isinstance(body, dict) else {}
 
 
 def misheard_row(
@@ -197,7 +217,7 @@ def misheard_row(
 ) -> np.ndarray:
     """The user's words as a recogniser would have written them, int64 [T]: those of "misheard", where a sample has it,
     or else the true ones."""
-    words = sample["json"].get("misheard")
+    words = _body(sample).get("misheard")
     if words is None:
         return user_text_T
     row = user_text_row(_user_words(words, tokenizer), len(user_text_T), user_text_delay)
@@ -208,7 +228,7 @@ def _user_speaks(sample: Sample, frames: int) -> np.ndarray:
     """Which frames belong to the user's speech, with 0.3 s before each word and 0.8 s after it, in which it is written
     down; bool [T]."""
     spoken_T = np.zeros(frames, bool)
-    for _, (start, end), who in sample["json"].get("alignments") or []:
+    for _, (start, end), who in _body(sample).get("alignments") or []:
         if who == USER:
             spoken_T[max(0, int((start - 0.3) * FRAME_RATE)) : int((end + 0.8) * FRAME_RATE)] = True
     return spoken_T

@@ -163,12 +163,14 @@ class MixedBatches:
     def crop(self, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """One speaker of a conversation from a random place on, cut or filled up to `frames`."""
         who = int(rng.integers(2))
+        if "codes.npy" not in sample:
+            raise InputError(f"the sample {sample['key']} has no codes: this stage trains on sound")
         codes_QT = sample["codes.npy"][who].astype(np.int64)
         books, total = codes_QT.shape
         shift = rng.uniform(-self.config.jitter, self.config.jitter)
         words = [
             (self.tokenizer.encode_word(text.strip()), max(0.0, start + shift))
-            for text, (start, _), speaker in sample["json"].get("alignments", [])
+            for text, (start, _), speaker in sample.get("json", {}).get("alignments", [])
             if speaker == (AGENT, USER)[who]
         ]
         frames = self.config.frames

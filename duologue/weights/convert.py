@@ -17,6 +17,7 @@ from duologue.config import CodecConfig
 from duologue.errors import InputError
 from duologue.lm import LM
 from duologue.lm.tokenizer import Tokenizer
+from duologue.weights.card_files import copy_card
 from duologue.weights.hf_config import hf_codec_json, hf_model_json, hf_recording_json
 from duologue.weights.hf_names import CODEC_PREFIX
 from duologue.weights.layouts import hf_codec_layout, lm_layout
@@ -68,7 +69,8 @@ def convert(
     """Write the model `source` (anything `load` opens) as the new folder `target`; returns the files in it.
 
     Weights keep their exact values and precision, unless `quantize` is given; those packed in another way become
-    float32. An adapter is merged. Language model, codec and tokenizer are converted as far as the source has them.
+    float32. An adapter is merged. Language model, codec and tokenizer are converted as far as the source has them; its
+    card and the recordings that the card names are copied.
     Raises InputError if the format has no place for the model, and leaves nothing behind.
     """
     target = _new_folder(target)
@@ -80,6 +82,7 @@ def convert(
             write_onnx(job.model, job.quantize, temporary)
         else:
             (_write_hf if format == "hf" else _write_published)(job, temporary)
+            copy_card(job.model.files, temporary)
         os.replace(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

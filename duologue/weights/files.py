@@ -38,6 +38,14 @@ class ModelFiles:
     config: ModelConfig
     find: Callable[[str], Path]
 
+    def optional(self, name: str) -> Path | None:
+        """A file that the model may do without; None if it has none, or if the hub cannot be asked."""
+        try:
+            path = self.find(name)
+        except (Missing, Unreachable):
+            return None
+        return path if path.is_file() else None
+
 
 def locate(model: str, weights: str | None = None) -> ModelFiles:
     """The files of `model`: a folder, or `hf://owner/repo` with an optional `@revision`. `weights`: the file in the
@@ -138,6 +146,10 @@ class Missing(InputError):
     """A model does not have a file."""
 
 
+class Unreachable(InputError):
+    """A file is not in the cache, and the hub cannot be reached."""
+
+
 def read_config(path: Path, where: str) -> ModelConfig:
     """A `config.json`, the published one or that of a Hugging Face port."""
     values = read_json(path)
@@ -186,7 +198,7 @@ def download(repository: str, name: str, revision: str | None, where: str = "") 
             raise Missing(f"{where}: the repository has no file {name}") from error
         offline = isinstance(error.__cause__, errors.OfflineModeIsEnabled)
         reason = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached"
-        raise InputError(f"{where}: {reason} and {name} is not in the cache") from error
+        raise Unreachable(f"{where}: {reason} and {name} is not in the cache") from error
     except errors.EntryNotFoundError as error:
         raise Missing(f"{where}: the repository has no file {name}") from error
     except errors.GatedRepoError as error:

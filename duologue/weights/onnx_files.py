@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from torch import Tensor
 
 from duologue.errors import InputError
 from duologue.lm.tokenizer import Tokenizer
-from duologue.weights.fields import read_json
-from duologue.weights.files import Missing
+from duologue.weights.card_files import copy_card
 from duologue.weights.model import Model
 from duologue.weights.onnx_steps import Part, Step, parts
 from duologue.weights.packed import INT8_LEVELS, Int8Rows, Packed, quantize_int8
@@ -59,18 +57,11 @@ def write_onnx(model: Model, quantize: str | None, folder: Path) -> None:
 
 
 def _card(model: Model, folder: Path) -> dict[str, Any] | None:
-    """What the model says of itself, if it does; recordings of its questions are copied."""
-    try:
-        path = model.files.find("card.json")
-    except Missing:
-        return None
-    if not path.is_file():
-        return None
-    card: dict[str, Any] = read_json(path)
-    for question in card.get("questions", []):
+    """What the model says of itself, if it does. The page finds the recordings of its questions below "model/"."""
+    card = copy_card(model.files, folder)
+    for question in card.get("questions", []) if card else []:
         if name := question.get("sound"):
-            shutil.copyfile(model.files.find(name), folder / Path(name).name)
-            question["sound"] = f"model/{Path(name).name}"
+            question["sound"] = f"model/{name}"
     return card
 
 

@@ -36,7 +36,7 @@ from duologue.eval.recognition import read_utterances
 from duologue.eval.safety import read_prompts
 from duologue.lm.tokenizer import Tokenizer
 from duologue.train import checkpoint
-from duologue.train.lm_batches import conversation_rows
+from duologue.train.lm_batches import conversation_rows, misheard_row
 from duologue.train.lm_text_batches import texts_of
 from duologue.train.parallel import World
 from duologue.types import Word
@@ -104,8 +104,16 @@ def shard(folder: Path) -> Path:
 
 def learn(samples: list[dict]) -> None:
     for one in samples:
-        if "codes.npy" in one and "json" in one:
-            conversation_rows(one, TOKENIZER, ahead=3)
+        if "json" in one:
+            _, user_text_T = conversation_rows(one, TOKENIZER, ahead=3)
+            misheard_row(one, TOKENIZER, user_text_T)
+
+
+def transcripts(folder: Path) -> Path:
+    """Conversations without sound."""
+    words = [[" yes", [0.1, 0.4], "SPEAKER_MAIN"], [" no", [0.5, 0.6], "SPEAKER_USER"]]
+    body = {"alignments": words, "misheard": words[1:], "frames": 20, "cuts": []}
+    return write_shards(folder, [{"key": "0", "json": body}])[0]
 
 
 def learn_all(folder: Path) -> None:
@@ -210,6 +218,7 @@ READERS = {name: audio(name) for name in AUDIO} | {
         lambda folder: shard(folder).with_name("shards.json"), lambda path: learn_all(path.parent)
     ),
     "shard": Reader(shard, lambda path: learn(read_shard(path))),
+    "transcripts": Reader(transcripts, lambda path: learn(read_shard(path))),
     "clips": Reader(clips, lambda path: [read_clip(row) for row in read_index(path)]),
     "clip": Reader(
         lambda folder: clips(folder).with_name("clips") / "hi-0.json", lambda path: read_index(path.parent)

@@ -93,7 +93,8 @@ def test_every_clip_is_used_before_any_is_used_again(clips: Path):
 def test_the_same_seed_gives_the_same_samples(clips: Path):
     first, second, other = made(clips), made(clips), made(clips, seed=2)
     assert all(
-        (a["codes.npy"] == b["codes.npy"]).all() and a["json"] == b["json"] for a, b in zip(first, second)
+        (a["codes.npy"] == b["codes.npy"]).all() and a["json"] == b["json"]
+        for a, b in zip(first, second, strict=True)
     )
     assert [s["json"]["alignments"] for s in first] != [s["json"]["alignments"] for s in other]
 

@@ -9,16 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from duologue.audio.files import write_audio
-from duologue.data.manifest import Transcript, write_manifest, write_transcript
+from duologue.audio.files import read_mono, write_audio
+from duologue.data.manifest import Transcript, read_transcript, write_manifest, write_transcript
 from duologue.errors import InputError
 from duologue.types import Word
+from duologue.weights.model import ASSETS
 
 from .sounds import buzz
 
 HAS_RAY = all(importlib.util.find_spec(name) for name in ("ray", "pandas", "pyarrow"))
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed (the extra `ray`)")
 HERE = Path(__file__).parent
+WHISPER = os.environ.get("DUOLOGUE_WHISPER")
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,38 @@ def test_the_commands_do_the_same_on_ray(recordings: Path, tmp_path: Path) -> No
             assert done.returncode == 0, done.stderr[-3000:]
     here, there = (files_of(tmp_path / place, tmp_path) for place in ("here", "ray"))
     assert here == there and len(there) > 12
+
+
+@needs_ray
+@pytest.mark.skipif(
+    not (WHISPER and importlib.util.find_spec("faster_whisper")),
+    reason="DUOLOGUE_WHISPER names no folder with an ASR",
+)
+def test_words_are_aligned_on_ray(tmp_path: Path) -> None:
+    """The transcripts lie beside the recordings; one of these is damaged."""
+    question_S = read_mono(ASSETS / "question.opus")
+    for place in ("here", "ray"):
+        folder = tmp_path / place
+        folder.mkdir()
+        rows = []
+        for number in range(3):
+            write_audio(folder / f"{number}.wav", np.stack([0 * question_S, question_S]))
+            path = str(folder / f"{number}.wav")
+            rows.append({"path": path, "id": str(number), "duration": len(question_S) / 24_000})
+        turn = {"role": "user", "said": "What is the capital?", "start": 0.0, "end": rows[1]["duration"]}
+        rows[1]["turns"] = [turn]
+        (folder / "2.wav").write_bytes(b"nothing")
+        write_manifest(folder / "manifest.jsonl", rows)
+        flags = ["--whisper", str(WHISPER), "--threads", "1", *(["--ray"] if place == "ray" else [])]
+        done = started("-m", "duologue", "data", "align", str(folder / "manifest.jsonl"), *flags)
+        assert "2.wav" in (folder / "manifest.errors").read_text(), done.stderr[-3000:]
+    here, there = (
+        [(tmp_path / place / f"{i}.json").read_bytes() for i in (0, 1)] for place in ("here", "ray")
+    )
+    assert here == there
+    heard, said = (read_transcript(tmp_path / "ray" / f"{i}.wav").words for i in (0, 1))
+    assert heard and [word.text for word in said] == ["What", "is", "the", "capital?"]
+    assert not (tmp_path / "ray" / "2.json").exists()
 
 
 @pytest.mark.skipif(HAS_RAY, reason="Ray is installed")

@@ -1,118 +1,19 @@
-import time
+"""Conversations in virtual time: when frames are stepped, and who holds a slot."""
+
 from threading import Event
 
 import numpy as np
 import pytest
 
-from duologue.engine import batcher as engine
-from duologue.engine.batcher import BATCH_SECONDS, TRIES, WELL_SECONDS, Batcher, Busy, Down
+from duologue.engine.batcher import BATCH_SECONDS, Batcher, Busy, Down
 from duologue.engine.live_clock import EARLY_SECONDS, FRAME_SECONDS, GRACE_SECONDS
 from duologue.engine.live_queues import BACKLOG_FRAMES, BEHIND_SECONDS, UNREAD_FRAMES
-from duologue.engine.session import Session
 from duologue.lm.sampling import Sampling
-from duologue.weights import load
-from tests.engine.virtual import EchoBackend, Room, noise, room, rounding, seeded
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load("tiny")
-
-
-@pytest.fixture(scope="module")
-def nano():
-    """Its weights have 16 bits: so what it says has the same bits in any company."""
-    return load("nano")
-
-
-@pytest.fixture
-def echo(tiny):
-    return Room(EchoBackend(4), tiny.tokenizer)
-
-
-def alone(tiny, user_TS, seed):
-    session = Session(tiny, seeded(tiny, seed))
-    return [session.push(frame_S) for frame_S in user_TS]
+from tests.engine.virtual import EchoBackend, Room, noise, room, seeded
 
 
 def heard(caller, echo=True):
     return [said.wav_S for said in caller.said]
-
-
-def assert_same_sound(mine, theirs):
-    np.testing.assert_allclose([s.wav_S for s in mine], [s.wav_S for s in theirs], rtol=0, atol=rounding())
-
-
-def test_a_conversation_in_a_batch_says_what_it_says_alone(nano):
-    here = room(nano, 2)
-    users = [noise(6, seed) for seed in range(2)]
-    callers = [here.call(user, seeded(nano, 7 + i), after=0.013 * i) for i, user in enumerate(users)]
-    here.run(0.5)
-    for i, (caller, user) in enumerate(zip(callers, users, strict=True)):
-        expected = alone(nano, user, 7 + i)
-        offset = next(k for k, said in enumerate(caller.said) if said.frame == 1)
-        got = caller.said[offset : offset + 6]
-        assert not caller.session.counts().missing
-        assert [s.token for s in got] == [s.token for s in expected]
-        assert_same_sound(got, expected)
-
-
-def test_seeded_conversations_are_not_touched_by_those_who_come_and_go(nano):
-    def run(crowded: bool):
-        here = room(nano, 4)
-        kept = here.call(noise(12, 1), seeded(nano, 5))
-        for i in range(4):
-            if crowded:
-                others = [here.call(noise(5, i), seeded(nano, i), after=0.01 * k) for k in range(i % 4)]
-            here.run(0.24)
-            if crowded:
-                for other in others:
-                    other.session.end("gone")
-                    here.callers.remove(other)
-        return kept.said
-
-    quiet, crowded = run(False), run(True)
-    assert [s.token for s in quiet[:30]] == [s.token for s in crowded[:30]]
-    assert_same_sound(quiet[:30], crowded[:30])
-
-
-@pytest.mark.parametrize(("frames", "joins"), [(8, 80), pytest.param(20, 1000, marks=pytest.mark.slow)])
-def test_eight_seeded_conversations_do_not_notice_who_comes_and_goes(nano, frames, joins):
-    users = [noise(frames, seed) for seed in range(8)]
-
-    def alone_in_the_room(seed: int):
-        here = room(nano, 12)
-        caller = here.call(users[seed], seeded(nano, seed))
-        here.run(frames * FRAME_SECONDS)
-        return caller.said
-
-    here = room(nano, 12)
-    kept = [here.call(user, seeded(nano, seed)) for seed, user in enumerate(users)]
-    for first in range(0, joins, 4):
-        others = [here.call(noise(1, k), seeded(nano, k)) for k in range(first, first + 4)]
-        here.run(4 * frames * FRAME_SECONDS / joins)
-        for other in others:
-            other.session.end("gone")
-            here.callers.remove(other)
-    for seed, caller in enumerate(kept):
-        solo = alone_in_the_room(seed)
-        assert len(caller.said) >= frames - 1
-        both = min(len(solo), len(caller.said))
-        mine, theirs = solo[:both], caller.said[:both]
-        assert [(s.frame, s.token) for s in mine] == [(s.frame, s.token) for s in theirs]
-        assert_same_sound(mine, theirs)
-
-
-def test_the_same_slot_starts_as_new(tiny):
-    here = room(tiny, 1)
-    first = here.call(noise(4, 1), seeded(tiny, 3))
-    here.run(0.4)
-    first.session.end("gone")
-    here.callers.clear()
-    second = here.call(noise(5, 2), seeded(tiny, 4))
-    here.run(0.48)
-    expected = alone(tiny, noise(5, 2), 4)
-    assert [s.token for s in second.said[:5]] == [s.token for s in expected]
 
 
 def test_a_frame_is_answered_at_once(echo):
@@ -238,172 +139,6 @@ def test_pieces_of_any_length_make_frames(echo):
     assert np.array_equal(got_S[got_S != 0], wav_S[wav_S != 0])
 
 
-@pytest.mark.parametrize("poison", [np.nan, -np.inf, 1e30])
-def test_poisoned_sound_stays_in_its_slot_and_its_conversation(tiny, poison):
-    here = room(tiny, 2)
-    bad_TS = noise(5, 1)
-    bad_TS[1:3] = poison
-    bad, good = here.call(bad_TS, seeded(tiny, 1)), here.call(noise(5, 2), seeded(tiny, 2))
-    here.run(0.48)
-    expected = alone(tiny, noise(5, 2), 2)
-    assert [s.token for s in good.said[:5]] == [s.token for s in expected]
-    assert all(np.isfinite(s.wav_S).all() for s in bad.said)
-    assert not bad.session.ended
-
-
-def test_a_conversation_without_numbers_ends_alone_and_leaves_nothing(echo):
-    one, two = echo.call(noise(30)), echo.call(noise(30, 1))
-    echo.run(0.5)
-    echo.backend.nan.add(one.session.slot)
-    echo.run(0.5)
-    assert (one.session.ended, two.session.ended) == ("error", None)
-    assert echo.batcher.ready
-    three = echo.call(noise(5, 3))
-    echo.run(0.5)
-    assert np.array_equal(three.said[0].wav_S, noise(5, 3)[0])
-
-
-def test_a_start_that_fails_ends_one_conversation(echo):
-    one = echo.call(noise(30))
-    echo.run(0.2)
-    echo.backend.bad = {0, 1, 2, 3}
-    two = echo.call(noise(3))
-    echo.run(0.2)
-    assert (one.session.ended, two.session.ended) == (None, "error")
-
-
-def test_a_tap_that_fails_ends_one_conversation(echo):
-    def sink(*_):
-        raise OSError("no")
-
-    one, two = echo.call(noise(30), sink=sink), echo.call(noise(30))
-    echo.run(0.5)
-    assert (one.session.ended, two.session.ended) == ("error", None)
-
-
-def test_a_step_that_fails_ends_all_and_the_engine_is_back(echo):
-    for _ in range(50):
-        callers = [echo.call(noise(10, k)) for k in range(4)]
-        echo.run(0.2)
-        echo.backend.faults = [RuntimeError("boom")]
-        before = echo.clock.time
-        echo.run(0.2)
-        assert [c.session.ended for c in callers] == ["error"] * 4
-        while not echo.batcher.ready:
-            echo.run(0.05)
-        assert echo.clock.time - before < 1
-        echo.callers.clear()
-        echo.run(WELL_SECONDS)
-    assert echo.batcher.restarts == 50
-    assert not echo.batcher.gave_up
-    assert echo.batcher.used == 0
-
-
-def test_an_engine_that_cannot_recover_keeps_trying_and_says_so(echo):
-    echo.call(noise(3))
-    echo.backend.faults = [RuntimeError("boom")] * 5
-    echo.run(0.1)
-    assert not echo.batcher.ready
-    with pytest.raises(Down):
-        echo.call(noise(1))
-    echo.run(0.3)
-    assert not echo.batcher.ready
-    echo.run(12)
-    assert echo.batcher.ready
-
-
-class Panic(BaseException):
-    """As a panic in a library written in Rust arrives: it is no Exception."""
-
-
-@pytest.mark.parametrize("fault", [RuntimeError("boom"), Panic("boom"), SystemExit(0)])
-def test_whatever_a_step_raises_the_engine_is_back(echo, fault):
-    caller = echo.call(noise(10))
-    echo.run(0.2)
-    echo.backend.faults = [fault]
-    echo.run(1.0)
-    assert caller.session.ended == "error"
-    assert echo.batcher.ready
-
-
-def test_an_error_in_planning_is_a_failure_as_any_other(echo):
-    caller = echo.call(noise(10))
-    echo.run(0.2)
-    caller.session.clock.next = None  # nothing can be compared with it
-    echo.run(1.0)
-    assert caller.session.ended == "error"
-    assert echo.batcher.ready
-    assert echo.batcher.restarts == 1
-
-
-def test_failures_in_a_row_wait_longer_each_time_until_the_engine_gives_up(echo):
-    failed = []
-    for _ in range(TRIES):
-        assert not echo.batcher.gave_up
-        while not echo.batcher.ready:
-            echo.run(0.05)
-        echo.call(noise(10))
-        echo.backend.faults = [RuntimeError("boom")]
-        echo.run(0.1)
-        failed.append(echo.clock.time)
-        echo.callers.clear()
-    assert echo.batcher.gave_up
-    waits = np.diff(failed)
-    assert waits[0] < 0.5
-    assert all(waits[1:4] * 1.3 < waits[2:5])
-    assert waits[-1] < 5
-
-
-def test_who_comes_in_the_middle_of_a_failure_is_told(echo):
-    """A new session is found by the failure, or is refused: never forgotten."""
-    later = []
-
-    def wake():
-        try:
-            later.append(echo.batcher.open(Sampling(), lambda: None))
-        except Down:
-            later.append(None)
-
-    echo.batcher.open(Sampling(), wake)
-    echo.backend.faults = [RuntimeError("boom")]
-    echo.run(1.0)
-    assert later
-    assert all(session is None or session.ended for session in later)
-
-
-def test_a_thread_that_has_died_is_no_engine(tiny, monkeypatch):
-    monkeypatch.setattr(Batcher, "_run", lambda self: None)
-    batcher = Batcher(EchoBackend(1), tiny.tokenizer)
-    assert batcher.ready
-    batcher.start()
-    batcher._thread.join()
-    assert (batcher.ready, batcher.stuck, batcher.gave_up) == (False, True, True)
-    with pytest.raises(Down):
-        batcher.open(tiny.sampling, lambda: None)
-    batcher.close()
-
-
-@pytest.mark.parametrize("hangs", ["step", "start"])
-def test_a_step_that_hangs_is_known(tiny, monkeypatch, hangs):
-    monkeypatch.setattr(engine, "STUCK_SECONDS", 0.1)
-    monkeypatch.setattr(engine, "HUNG_SECONDS", 0.4)
-    backend, go_on = EchoBackend(1), Event()
-    monkeypatch.setattr(backend, hangs, lambda *_: go_on.wait(30))
-    batcher = Batcher(backend, tiny.tokenizer)
-    batcher.start()
-    batcher.open(tiny.sampling, lambda: None)
-    began = time.monotonic()
-    while not batcher.stuck:
-        assert time.monotonic() - began < 30
-    assert not batcher.ready
-    assert not batcher.gave_up
-    while not batcher.gave_up:
-        assert time.monotonic() - began < 30
-    assert time.monotonic() - began >= 0.4
-    go_on.set()
-    batcher.close()
-
-
 def test_starting_over_all_the_time_keeps_nobody_waiting(echo):
     """A start takes a while, and one client starts over whenever it can."""
     speaker, other = echo.call(noise(50)), echo.call(noise(0))
@@ -519,36 +254,6 @@ def test_a_reader_who_was_away_gets_the_last_two_seconds_and_every_word(tiny):
     assert "".join(said.text for said in got) == "".join(said.text for said in other.said)
     assert away.session.counts().dropped == len(other.said) - UNREAD_FRAMES
     assert away.session.ended is None
-
-
-def test_pause_keeps_the_conversation(tiny):
-    here = room(tiny, 1)
-    caller = here.call(noise(5, 1), seeded(tiny, 2))
-    here.run(5 * FRAME_SECONDS + 0.02)
-    assert len(caller.said) == 5
-    caller.session.pause()
-    caller.session.push(noise(1, 8)[0])
-    here.run(2.0)
-    assert len(caller.said) == 5
-    caller.session.resume()
-    caller.user_TS, caller.sent, caller.begins = noise(5, 3), 0, here.clock.time
-    here.run(5 * FRAME_SECONDS + 0.02)
-    expected = alone(tiny, np.concatenate([noise(5, 1), noise(5, 3)]), 2)
-    assert [s.token for s in caller.said[:10]] == [s.token for s in expected]
-    assert caller.session.counts().missing == 0
-
-
-def test_restart_begins_anew_in_the_same_seat(tiny):
-    here = room(tiny, 1)
-    caller = here.call(noise(5, 1), seeded(tiny, 2))
-    here.run(0.5)
-    caller.session.restart(seeded(tiny, 6))
-    here.run(0.03)
-    caller.said.clear()
-    caller.user_TS, caller.sent, caller.begins = noise(5, 3), 0, here.clock.time
-    here.run(0.5)
-    assert caller.said[0].frame == 1
-    assert [s.token for s in caller.said[:5]] == [s.token for s in alone(tiny, noise(5, 3), 6)]
 
 
 def test_a_stall_of_the_machine_does_not_make_the_conversation_late(echo):

@@ -48,6 +48,21 @@ def hear(recogniser: Recogniser, *recordings: np.ndarray, chunk: int | None = No
     return [heard[id(h)] for h in hearings]
 
 
+def on_codes(codes_TBQ: np.ndarray, backend: Any) -> tuple[Recogniser, list[np.ndarray]]:
+    """A recogniser of two recordings that hears these codes, whatever is pushed; and the tokens that it writes."""
+    recogniser, tokens = Recogniser(model(), 2, Options(backend)), []
+    streams, frames = recogniser._streams, iter(codes_TBQ)
+    inner = streams.listen
+
+    def listen(*given: Any) -> Any:
+        tokens.append((out := inner(*given)).text_B)
+        return out
+
+    streams.encode = lambda wav_BS, exec_B: next(frames)  # pyright: ignore[reportAttributeAccessIssue]
+    streams.listen = listen  # pyright: ignore[reportAttributeAccessIssue]
+    return recogniser, tokens
+
+
 @pytest.mark.parametrize("backend", ["torch", "mlx"])
 def test_it_writes_what_the_reference_writes(backend: Any) -> None:
     """On the same codes: text tokens, and what the heads say of pauses, from the doubled frame 0 on."""
@@ -55,17 +70,7 @@ def test_it_writes_what_the_reference_writes(backend: Any) -> None:
         pytest.importorskip("mlx.core")
     io = load_file(SPEECH / "io.safetensors")
     codes_TBQ = io["stt.codes"].numpy().astype(np.int64).transpose(2, 0, 1)
-    recogniser = Recogniser(model(), 2, Options(backend))
-    streams, frames = recogniser._streams, iter(codes_TBQ)
-    streams.encode = lambda wav_BS, exec_B: next(frames)  # pyright: ignore[reportAttributeAccessIssue]
-    tokens: list[np.ndarray] = []
-    inner = streams.listen
-
-    def listen(*given: Any) -> Any:
-        tokens.append((out := inner(*given)).text_B)
-        return out
-
-    streams.listen = listen  # pyright: ignore[reportAttributeAccessIssue]
+    recogniser, tokens = on_codes(codes_TBQ, backend)
     hearings = [recogniser.open(Sampling.greedy()) for _ in range(2)]
     for hearing in hearings:
         hearing.push(np.zeros(FRAME_SIZE * len(codes_TBQ), np.float32))
@@ -87,17 +92,7 @@ def test_after_a_prompt_it_writes_what_the_reference_writes(backend: Any) -> Non
         pytest.importorskip("mlx.core")
     io = load_file(SPEECH / "io.safetensors")
     codes_TBQ = io["prompt.codes"].numpy().astype(np.int64).transpose(2, 0, 1).repeat(2, 1)
-    recogniser = Recogniser(model(), 2, Options(backend))
-    streams, frames = recogniser._streams, iter(codes_TBQ)
-    streams.encode = lambda wav_BS, exec_B: next(frames)  # pyright: ignore[reportAttributeAccessIssue]
-    tokens: list[np.ndarray] = []
-    inner = streams.listen
-
-    def listen(*given: Any) -> Any:
-        tokens.append((out := inner(*given)).text_B)
-        return out
-
-    streams.listen = listen  # pyright: ignore[reportAttributeAccessIssue]
+    recogniser, tokens = on_codes(codes_TBQ, backend)
     free, prompted = (recogniser.open(Sampling.greedy()) for _ in range(2))
     prompted.prompt = PromptTokens(SimpleNamespace(encode=lambda text: PROMPT), "said")  # pyright: ignore
     prompted._first = len(codes_TBQ) + 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from duologue.engine.script import MonologueMachine, Script, WordMachine
+from duologue.engine.script import LONGEST_WORD, MonologueMachine, Script, WordMachine
 from duologue.spoken_text import read_aloud
 from tests.golden.speech_cases import TEXT_CARD, Letters
 
@@ -102,6 +102,14 @@ def test_what_is_read_out_or_left_out() -> None:
     assert [entry.text for entry in Script(Letters()).push(f"{text} ")] == text.split()
     said = [entry.text for entry in Script(Letters(), aloud=True).push(f"{text} ")]
     assert said == ["Well", "it's", "five", "dollars,", "no!"]
+
+
+def test_a_word_without_end_is_cut() -> None:
+    script, said = Script(Letters()), []  # pyright: ignore[reportArgumentType]
+    for _ in range(3 * LONGEST_WORD):
+        said += script.push("x")
+        assert len(script._rest) <= LONGEST_WORD
+    assert sum(len(entry.text) for entry in said + script.finish()) == 3 * LONGEST_WORD
 
 
 @pytest.mark.parametrize("text", ["$2.5 million, 5 km and 2 1/2", "10–15 % of 3"])

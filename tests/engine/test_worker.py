@@ -93,6 +93,21 @@ def test_each_gets_its_own_to_the_end(worker: Worker[Counter]) -> None:
     assert worker.used == 0
 
 
+def test_what_is_posted_does_not_keep_those_waiting_who_are_under_way(worker: Worker[Counter]) -> None:
+    item, _, _ = run(worker, 10**9)
+    seen: list[int] = []
+
+    def slow() -> None:
+        seen.append(item.now)
+        time.sleep(0.005)
+
+    for _ in range(40):
+        worker.post(slow)
+    until(lambda: len(seen) == 40)
+    worker.drop(item)
+    assert len(set(seen)) > 3
+
+
 def test_no_more_than_its_slots(worker: Worker[Counter]) -> None:
     items = [run(worker, 10**9) for _ in range(2)]
     with pytest.raises(Busy):

@@ -9,7 +9,7 @@ from duologue.engine.backend import TorchBackend
 from duologue.engine.batcher import Batcher
 from duologue.engine.live_clock import FRAME_SECONDS
 from duologue.engine.live_session import LiveSession
-from duologue.engine.session import AgentFrame
+from duologue.engine.session import AgentFrame, Session
 from duologue.interfaces import Frames, TextMarks
 from duologue.lm.sampling import Sampling
 from duologue.nn.linear import by_half
@@ -162,3 +162,9 @@ def rounding() -> float:
     products = [by_half(matrix, None, rows)(x[:rows]) for rows in range(1, 6)]
     alike = all(torch.equal(products[-1][:rows], y) for rows, y in enumerate(products, 1))
     return 0.0 if alike else 1e-5
+
+
+def alone(model: Model, user_TS: np.ndarray, seed: int) -> list[AgentFrame]:
+    """What the model says to a user who is its only one."""
+    session = Session(model, seeded(model, seed))
+    return [session.push(frame_S) for frame_S in user_TS]

@@ -56,7 +56,7 @@ stand_in("xformers.ops.fmha", memory_efficient_attention=attention)
 stand_in("xformers.ops.fmha.attn_bias", BlockDiagonalMask=OneText, BlockDiagonalCausalMask=OneText)
 stand_in("transformers", T5EncoderModel=None, T5Tokenizer=None, AutoTokenizer=None)
 
-from make_reference import randomised  # noqa: E402  # pyright: ignore[reportMissingImports]
+from drawn_weights import randomised  # noqa: E402  # pyright: ignore[reportMissingImports]
 from moshi.conditioners import ConditionAttributes, arc_encoder  # noqa: E402  # pyright: ignore
 from moshi.models import lm as reference  # noqa: E402  # pyright: ignore[reportMissingImports]
 from moshi.models import loaders  # noqa: E402  # pyright: ignore[reportMissingImports]

@@ -3,6 +3,8 @@
 import pytest
 
 from duologue.serve.settings import Settings
+from duologue.serve.speech import Ears
+from tests.engine.virtual import listening
 from tests.serve.server import Server, until
 
 
@@ -20,3 +22,12 @@ def nobody_left(server):
     yield
     service = server.service
     until(lambda: service.engine.used == 0 and service.pool.waiting == 0 and not service.pool._calls)
+
+
+@pytest.fixture
+def ears():
+    """A recogniser that runs, with one slot."""
+    ears = Ears(listening(), 1)
+    ears.worker.start()
+    yield ears
+    ears.worker.close()

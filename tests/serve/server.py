@@ -1,6 +1,7 @@
 """A real server on a real socket, in a thread, with a model that only echoes; and a client of /api/chat."""
 
 import asyncio
+import http.client
 import json
 import threading
 import time
@@ -37,6 +38,7 @@ class Server:
         about=NOBODY,
         help=None,
         tracer=None,
+        pair=None,
     ):
         tiny = load("tiny")
         self.backend = backend or EchoBackend(settings.sessions)
@@ -54,7 +56,7 @@ class Server:
         )
         self.socket = listen("127.0.0.1", 0)
         self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
-        self.uvicorn = web_server(self.service, ping=ping, pong=ping)
+        self.uvicorn = web_server(self.service, pair, ping, ping)
         self.thread = threading.Thread(target=self.uvicorn.run, args=([self.socket],), daemon=True)
         self.thread.start()
         until(lambda: self.uvicorn.started)
@@ -67,6 +69,16 @@ class Server:
         self.uvicorn.should_exit = True
         self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
+
+
+def get(server, path: str, **headers: str) -> tuple[int, bytes]:
+    """Status and body."""
+    link = http.client.HTTPConnection(server.address, timeout=PATIENCE)
+    link.request("GET", path, headers=headers)
+    response = link.getresponse()
+    body = response.read()
+    link.close()
+    return response.status, body
 
 
 def until(condition, seconds: float = PATIENCE) -> None:

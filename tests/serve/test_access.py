@@ -8,7 +8,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from duologue.serve.settings import BAD_KEYS_PER_MINUTE, Settings
-from tests.serve.server import PATIENCE, Heard, Server, read
+from tests.serve.server import PATIENCE, Heard, Server, get, read
 
 
 @pytest.fixture(scope="module")
@@ -110,17 +110,11 @@ def test_a_host_or_origin_that_cannot_be_is_refused(server, bad, caplog):
 )
 def test_a_name_that_is_not_ours_is_refused(server, path, host, code):
     """A page of another site may have made its own name lead to this machine."""
-    link = http.client.HTTPConnection(server.address, timeout=PATIENCE)
-    link.request("GET", path, headers={"Host": host})
-    assert link.getresponse().status == code
-    link.close()
+    assert get(server, path, Host=host)[0] == code
 
 
 def test_a_load_balancer_may_call_us_anything(server):
-    link = http.client.HTTPConnection(server.address, timeout=PATIENCE)
-    link.request("GET", "/healthz", headers={"Host": "10-0-0-7.pod.example.com"})
-    assert link.getresponse().status == 200
-    link.close()
+    assert get(server, "/healthz", Host="10-0-0-7.pod.example.com")[0] == 200
 
 
 def test_a_short_lived_key_opens_a_realtime_session_and_no_more(server):

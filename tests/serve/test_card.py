@@ -1,6 +1,5 @@
 """A model's card: what the page is told of it, and what is no card."""
 
-import http.client
 import json
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from duologue.serve.card import About, read_card
 from duologue.serve.settings import Settings
 from duologue.weights import load
 from duologue.weights.files import Missing, ModelFiles
-from tests.serve.server import PATIENCE, Server
+from tests.serve.server import Server, get
 
 CARD = {
     "title": "Tidal",
@@ -34,15 +33,6 @@ def write(folder: Path, card: object) -> ModelFiles:
     (folder / "card.json").write_text(json.dumps(card))
     (folder / "when.wav").write_bytes(b"RIFF of a kind")
     return files(folder)
-
-
-def get(server: Server, path: str) -> tuple[int, bytes]:
-    link = http.client.HTTPConnection(server.address, timeout=PATIENCE)
-    link.request("GET", path)
-    response = link.getresponse()
-    body = response.read()
-    link.close()
-    return response.status, body
 
 
 def test_the_page_is_told_what_the_card_says(tmp_path: Path) -> None:

@@ -2,11 +2,8 @@
 
 import asyncio
 import base64
-import http.server
 import json
 import sys
-import threading
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -21,9 +18,9 @@ from duologue.serve.delegation import FILLER, SORRY, Help
 from duologue.serve.openai_session import DEFAULT
 from duologue.serve.questions import Asks, Questions, asks
 from duologue.serve.settings import Settings
-from duologue.serve.speech import OVERHEARD_SECONDS, Ears
 from duologue.weights import load
-from tests.engine.virtual import EchoBackend, listening, noise
+from tests.engine.virtual import EchoBackend, noise
+from tests.serve.chat_server import ChatServer
 from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read, until
 
 QUESTION = "what is the tallest mountain"
@@ -36,45 +33,9 @@ TOOL = {
 }
 
 
-class ChatServer:
-    """A small server of OpenAI's chat completions: it streams a fact, word by word."""
-
-    def __init__(self, wait: float = 0.0, status: int = 200):
-        self.asked: list[dict] = []
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def log_message(self, *_):
-                pass
-
-            def do_GET(self):
-                self._reply(json.dumps({"data": [{"id": "small"}]}).encode())
-
-            def do_POST(self):
-                outer.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                time.sleep(wait)
-                words = [{"choices": [{"delta": {"content": f"{word} "}}]} for word in FACT.split()]
-                lines = [f"data: {json.dumps(each)}\n\n" for each in words]
-                self._reply("".join([*lines, "data: [DONE]\n\n"]).encode())
-
-            def _reply(self, body: bytes):
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
 @pytest.fixture
 def chat():
-    server = ChatServer()
+    server = ChatServer(lambda question: FACT)
     yield server
     server.close()
 
@@ -112,6 +73,17 @@ def test_a_question_is_answered_by_a_chat_server_after_a_filler(chat):
     assert chat.asked[0]["model"] == "small" and messages[-1] == {"role": "user", "content": QUESTION}
 
 
+def test_numbers_of_an_answer_are_read_out_with_what_they_count():
+    """Although they come word by word."""
+    rich = ChatServer(lambda question: "it is $2.5 million a day")
+    settings = Settings(sessions=1, delegate=rich.url)
+    try:
+        heard = conversation(settings, lambda heard: "day" in heard.text)
+    finally:
+        rich.close()
+    assert "it is two point five million dollars a day" in heard.text
+
+
 def test_a_command_answers_too():
     script = "import json, sys; print(json.load(sys.stdin)[-1]['content'].split()[-1], 'is Everest')"
     settings = Settings(sessions=1, delegate_command=f'{sys.executable} -c "{script}"')
@@ -125,7 +97,7 @@ def test_the_users_voice_stops_an_answer(chat):
 
 
 def test_a_delegate_that_fails_is_owned_up_to():
-    broken = ChatServer(status=500)
+    broken = ChatServer(lambda question: FACT, status=500)
     settings = Settings(sessions=1, delegate=broken.url)
     try:
         assert SORRY in conversation(settings, lambda heard: SORRY in heard.text).text
@@ -294,14 +266,6 @@ def test_a_model_that_reads_references_is_given_the_answer_as_one(chat):
     assert chat.asked[0]["messages"][-1] == {"role": "user", "content": QUESTION}
 
 
-@pytest.fixture
-def ears():
-    ears = Ears(listening(), 1)
-    ears.worker.start()
-    yield ears
-    ears.worker.close()
-
-
 def test_the_words_of_the_user_may_come_from_a_recogniser_beside_it(chat, ears):
     """Of a model that writes down none."""
     help = Help(ChatDelegate(chat.url), Asks(token=Reader.ASKS), Encoder(), ears)
@@ -325,55 +289,3 @@ def test_the_words_of_the_user_may_come_from_a_recogniser_beside_it(chat, ears):
         server.close()
     assert backend.given
     assert chat.asked[0]["messages"][-1]["role"] == "user" and chat.asked[0]["messages"][-1]["content"]
-
-
-def test_sound_for_a_recogniser_that_hangs_is_bounded(ears):
-    """In a step that does not return, its worker takes nothing of what waits for it."""
-    steps, goes_on = threading.Event(), threading.Event()
-    tick = ears.worker.engine.tick
-
-    def hang():
-        steps.set()
-        assert goes_on.wait(PATIENCE)
-        return tick()
-
-    ears.worker.engine.tick = hang
-
-    async def go() -> int:
-        overheard = ears.overhear()
-        overheard.push(noise(1).ravel())
-        assert await asyncio.to_thread(steps.wait, PATIENCE)
-        for _ in range(1000):
-            overheard.push(noise(1).ravel())
-        kept = len(ears.worker._actions)
-        goes_on.set()
-        overheard.close()
-        return kept
-
-    assert asyncio.run(go()) <= OVERHEARD_SECONDS / 0.08
-
-
-def test_after_a_failure_of_the_recogniser_the_users_words_come_again(ears, caplog):
-    tick, fails = ears.worker.engine.tick, [True]
-
-    def fail_once():
-        if fails:
-            fails.clear()
-            raise RuntimeError("no memory")
-        return tick()
-
-    ears.worker.engine.tick = fail_once
-
-    async def go() -> str:
-        overheard, text, frames = ears.overhear(), "", iter(noise(1000))
-        async with asyncio.timeout(PATIENCE):
-            while not text:
-                overheard.push(next(frames))
-                await asyncio.sleep(0.01)
-                text = overheard.take()
-        overheard.close()
-        return text
-
-    assert asyncio.run(go())
-    until(lambda: ears.worker.used == 0)
-    assert "the model failed" in caplog.text and not fails

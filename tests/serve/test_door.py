@@ -21,7 +21,7 @@ from duologue.serve.link import Budget
 from duologue.serve.run import _Seldom
 from duologue.serve.settings import MESSAGES_BURST, PIECE, Settings
 from tests.engine.virtual import noise
-from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read, until
+from tests.serve.server import PATIENCE, Heard, Server, dial, get, pcm, read, until
 
 STRANGER = "127.0.0.2"  # an address of this machine that is no trusted proxy
 LONG = 20_000
@@ -65,14 +65,10 @@ def said(link: socket.socket) -> bytes:
 
 
 def healthy(server) -> bool:
-    link = http.client.HTTPConnection(server.address, timeout=PATIENCE)
     try:
-        link.request("GET", "/healthz")
-        return link.getresponse().status == 200
+        return get(server, "/healthz")[0] == 200
     except (ConnectionError, http.client.HTTPException):
         return False
-    finally:
-        link.close()
 
 
 GET = f"GET /api/status HTTP/1.1\r\nHost: localhost\r\nX: {'x' * 20}".encode()

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from duologue.engine.live_queues import BACKLOG_FRAMES
 from duologue.serve.settings import Settings
 from tests.engine.virtual import noise
-from tests.serve.server import PATIENCE, Heard, Server, dial, pcm, read, until
+from tests.serve.server import PATIENCE, Heard, Server, dial, get, pcm, read, until
 
 pytestmark = pytest.mark.usefixtures("nobody_left")
 
@@ -30,15 +30,6 @@ def server(tmp_path_factory):
     )
     yield server
     server.close()
-
-
-def get(server, path: str) -> tuple[int, bytes]:
-    link = http.client.HTTPConnection(server.address, timeout=PATIENCE)
-    link.request("GET", path)
-    response = link.getresponse()
-    body = response.read()
-    link.close()
-    return response.status, body
 
 
 def handshaken(heard: Heard) -> bool:

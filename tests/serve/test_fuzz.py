@@ -6,6 +6,7 @@ import contextlib
 import gc
 import json
 
+import msgpack
 import numpy as np
 import psutil
 import pytest
@@ -17,6 +18,7 @@ from duologue.audio.opus import OpusWriter
 from duologue.serve.settings import Settings
 from tests.engine.virtual import noise
 from tests.serve.server import Server, pcm, until
+from tests.serve.speech_server import speech_server
 
 MANY = pytest.mark.parametrize("count", [600, pytest.param(100_000, marks=pytest.mark.slow)])
 AT_ONCE = 4
@@ -25,6 +27,13 @@ AT_ONCE = 4
 @pytest.fixture(scope="module")
 def server():
     server = Server(Settings(sessions=AT_ONCE, queue=AT_ONCE))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def speaking():
+    server = speech_server(slots=AT_ONCE)
     yield server
     server.close()
 
@@ -80,6 +89,75 @@ def twilio() -> list[bytes]:
     return [json.dumps(event).encode() for event in events]
 
 
+def live() -> list[bytes]:
+    speech = base64.b64encode(pcm(noise(1))).decode()
+    form = {"type": "audio/pcm", "rate": 24_000}
+    session = {
+        "model": "any",
+        "audio": {"format": form},
+        "delegation": {"type": "client"},
+        "instructions": "x",
+    }
+    events = [
+        {"type": "session.start", "session": session, "event_id": "a"},
+        *[{"type": "session.input_audio.append", "audio": speech}] * 3,
+        {
+            "type": "session.update",
+            "session": {"delegation": {"type": "client", "acknowledgement_delay_ms": 80}},
+        },
+        {"type": "session.input_audio.mute"},
+        {"type": "session.input_audio.unmute"},
+        {"type": "session.commentary.append", "content": "hello", "delegation_id": None},
+        {"type": "session.thinking.append", "content": "hello"},
+        {"type": "session.close"},
+    ]
+    return [json.dumps(event).encode() for event in events]
+
+
+def recognition() -> list[bytes]:
+    """To moshi-server's protocol."""
+    messages = [
+        {"type": "Audio", "pcm": noise(1)[0].tolist()},
+        {"type": "Audio", "pcm": noise(2).ravel()[:700].tolist()},
+        {"type": "OggOpus", "data": OpusWriter().push(noise(4).ravel())},
+        {"type": "Marker", "id": 7},
+        {"type": "Init"},
+    ]
+    return [msgpack.packb(message, use_single_float=True) for message in messages]
+
+
+def synthesis() -> list[bytes]:
+    """To moshi-server's protocol."""
+    voice = {"type": "Voice", "embeddings": [0.1] * 8, "shape": [1, 2, 4]}
+    messages = [{"type": "Text", "text": "go on"}, voice, {"type": "Text", "text": "2.5 km"}, {"type": "Eos"}]
+    return [msgpack.packb(message) for message in messages]
+
+
+def transcription() -> list[bytes]:
+    speech = base64.b64encode(pcm(noise(1))).decode()
+    audio = {"input": {"format": {"type": "audio/pcm", "rate": 24_000}, "transcription": {"model": "any"}}}
+    events = [
+        {"type": "session.update", "session": {"type": "transcription", "audio": audio}},
+        *[{"type": "input_audio_buffer.append", "audio": speech}] * 3,
+        {"type": "input_audio_buffer.commit"},
+        {"type": "input_audio_buffer.clear"},
+    ]
+    return [json.dumps(event).encode() for event in events]
+
+
+TALKING = [
+    ("/api/chat?events=1", kyutai, False),
+    ("/v1/realtime", openai, True),
+    ("/v1/twilio", twilio, True),
+    ("/v1/live/sessions", live, True),
+]
+SPEECH = [
+    ("/api/asr-streaming", recognition, False),
+    ("/api/tts_streaming?format=PcmMessagePack", synthesis, False),
+    ("/v1/realtime?intent=transcription", transcription, True),
+]
+
+
 def mutated(message: bytes, rng: np.random.Generator) -> bytes:
     """Bytes changed, dropped, doubled or put in; a value of JSON replaced by another kind of value."""
     data = bytearray(message)
@@ -103,13 +181,8 @@ def mutated(message: bytes, rng: np.random.Generator) -> bytes:
     return bytes(data)
 
 
-@MANY
-@pytest.mark.parametrize(
-    ("path", "messages", "as_text"),
-    [("/api/chat?events=1", kyutai, False), ("/v1/realtime", openai, True), ("/v1/twilio", twilio, True)],
-    ids=["kyutai", "openai", "twilio"],
-)
-def test_mutated_messages_leave_nothing(server, path, messages, as_text, count):
+def leave_nothing(server: Server, path: str, messages, as_text: bool, count: int) -> None:
+    """Send mutated messages over many connections: afterwards the server is as it was."""
     good = messages()
 
     async def visit(rng: np.random.Generator, count: int) -> None:
@@ -142,3 +215,21 @@ def test_mutated_messages_leave_nothing(server, path, messages, as_text, count):
     assert server.service.engine.ready
     assert server.service.engine.restarts == 0
     assert not server.service.pool._calls
+
+
+@MANY
+@pytest.mark.parametrize(("path", "messages", "as_text"), TALKING)
+def test_mutated_messages_leave_nothing(server, path, messages, as_text, count):
+    leave_nothing(server, path, messages, as_text, count)
+
+
+@MANY
+@pytest.mark.parametrize(("path", "messages", "as_text"), SPEECH)
+def test_mutated_messages_to_recognition_and_synthesis_leave_nothing(
+    speaking, path, messages, as_text, count
+):
+    leave_nothing(speaking, path, messages, as_text, count)
+    speech = speaking.service.speech
+    workers = [speech.ears.worker, speech.mouth.worker]
+    until(lambda: not any(worker.used for worker in workers))
+    assert all(worker.ready and worker._failures == 0 for worker in workers)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from duologue.serve.live import SIDEBANDS
 from duologue.serve.settings import Settings
 from duologue.weights import load
 from tests.engine.virtual import EchoBackend, noise
@@ -98,6 +100,21 @@ def test_commentary_is_spoken_and_thinking_is_not(server):
             said += (await until_event(link, "session.output_transcript.delta", seen=seen)).delta
         assert "secret" not in said
         assert "text_not_read" in [event.code for event in seen if event.type == "info"]
+
+    run(server, script)
+
+
+def test_the_users_voice_stops_commentary(server):
+    """0.5 s of it; what had been said by then stays."""
+
+    async def script(_, link, started):
+        await link.session.commentary.append(content=f"{FACT} " * 12, delegation_id=None, event_id="b")
+        said = (await until_event(link, "session.output_transcript.delta")).delta
+        await link.session.input_audio.append(audio=sound(12))
+        for _ in range(60):  # frames, in which all of it could have been said
+            event = await until_event(link, "session.output_audio.delta", "session.output_transcript.delta")
+            said += event.delta if event.type == "session.output_transcript.delta" else ""
+        assert 0 < len(said) < 6 * len(FACT)
 
     run(server, script)
 
@@ -256,6 +273,19 @@ def test_a_sideband_watches_and_commands(server):
     run(server, script)
 
 
+def test_sidebands_are_limited(server):
+    async def script(ours, link, started):
+        url = f"ws://{server.address}/v1/live/sessions/{started.session.id}/attach"
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(SIDEBANDS):
+                await (await stack.enter_async_context(connect(url))).recv()
+            with pytest.raises(InvalidStatus) as refused:
+                await stack.enter_async_context(connect(url))
+        assert refused.value.response.status_code == 429
+
+    run(server, script)
+
+
 def test_a_session_is_hung_up_by_its_id(server):
     async def script(ours, link, started):
         await ours.live.sessions.hangup(started.session.id)
@@ -283,7 +313,7 @@ def test_a_full_server_says_so(server):
 
 def test_a_session_over_webrtc(server):
     pytest.importorskip("aiortc", reason="the extra webrtc is not installed")
-    from tests.serve.test_webrtc import Client, aiortc
+    from tests.serve.webrtc_client import Client, aiortc
 
     async def go():
         page = Client()

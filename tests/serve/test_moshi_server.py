@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import io
 import json
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -21,11 +20,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from duologue.audio.opus import OpusReader, OpusWriter
 from duologue.engine.recognise import Recogniser
 from duologue.errors import InputError
+from duologue.serve.moshi_tts import MOST_TEXT
 from duologue.serve.settings import MESSAGE, MESSAGES_BURST, Settings
-from duologue.serve.speech import Mouth
-from tests.engine.speech_models import SPEECH, GoldenModel
+from tests.engine.speech_models import SPEECH
 from tests.serve.server import PATIENCE, Server, until
-from tests.serve.speech_server import FRAME_SIZE, RATE, VOICE, speech_server
+from tests.serve.speech_server import FRAME_SIZE, RATE, speech_server
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +176,20 @@ class TestRecognition:
         assert post(server, "/api/asr-streaming", b"no sound")[0] == 400
         assert post(server, "/api/asr-streaming", b"")[0] == 400
 
+    @pytest.mark.parametrize(
+        ("ids", "why"), [(["x" * 1000], "is a number"), ([1, 2, 3], "more than 2 markers")]
+    )
+    def test_what_waits_for_sound_is_bounded(self, server: Server, monkeypatch, ids: list, why: str) -> None:
+        monkeypatch.setattr("duologue.serve.moshi_asr.MOST_MARKERS", 2)
+
+        async def run() -> list[dict[str, Any]]:
+            async with dial(server, "/api/asr-streaming") as link:
+                for id in ids:
+                    await say(link, "Marker", id=id)
+                return await read(link)
+
+        assert why in asyncio.run(run())[-1]["message"]
+
 
 class TestSynthesis:
     async def speak(self, server: Server, form: str, texts: list[str], end: Any = b"\0") -> list[Any]:
@@ -290,7 +303,6 @@ def test_keys() -> None:
 
 def test_a_model_that_cannot_is_refused_before_the_server_starts() -> None:
     from duologue.engine.options import DEFAULT
-    from duologue.errors import InputError
     from duologue.serve.run import _speech
 
     with pytest.raises(InputError, match="tiny does not transcribe speech"):
@@ -302,8 +314,9 @@ def test_a_model_that_cannot_is_refused_before_the_server_starts() -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [("/api/asr-streaming", "a text"), ("/api/asr-streaming", msgpack.packb({"type": "Marker", "id": 1})),
+     ("/api/asr-streaming", msgpack.packb({"type": "Audio", "pcm": []})),
      ("/api/tts_streaming?format=PcmMessagePack", b"")],
-    ids=["text", "markers", "empty"],
+    ids=["text", "markers", "no samples", "empty"],
 )  # fmt: skip
 def test_messages_that_are_no_sound_are_counted(server: Server, path: str, message: Any) -> None:
     async def talk() -> bytes:
@@ -345,59 +358,16 @@ def test_a_client_that_is_ahead_of_a_slow_model_is_not_taken_for_gone(monkeypatc
         server.close()
 
 
-class TestVoices:
-    """A voice that is fetched from afar must not keep a client waiting: it hears nothing meanwhile, and gives up."""
+def test_a_text_is_bounded(server: Server) -> None:
+    long = "a " * MOST_TEXT
 
-    def test_one_that_takes_long_is_the_usual_one_until_it_is_there(self, monkeypatch) -> None:
-        mouth = Mouth(GoldenModel("lm_cond"), 1, voice=[VOICE])
-        there, asked, found = threading.Event(), [], object()
+    async def run() -> list[dict[str, Any]]:
+        async with dial(server, "/api/tts_streaming?format=PcmMessagePack") as link:
+            await link.send(long)
+            return await read(link)
 
-        def slowly(_: Any, names: list[str]) -> Any:
-            asked.append(names[0])
-            there.wait(PATIENCE)
-            return found
-
-        monkeypatch.setattr("duologue.serve.speech.read_voice", slowly)
-        monkeypatch.setattr("duologue.serve.speech.VOICE_SECONDS", 0.01)
-
-        async def ask() -> Any:
-            with pytest.raises(InputError, match="'far.wav' is still being fetched"):
-                await mouth.voice_of("far.wav")
-            for other in ("b", "c", "d"):
-                with pytest.raises(InputError, match="still being fetched"):
-                    await mouth.voice_of(other)
-            with pytest.raises(InputError, match="too many voices"):
-                await mouth.voice_of("e")
-            there.set()
-            monkeypatch.setattr("duologue.serve.speech.VOICE_SECONDS", PATIENCE)
-            return await mouth.voice_of("far.wav")
-
-        assert asyncio.run(ask()) is found
-        assert asked.count("far.wav") == 1
-
-    def test_one_that_is_not_found_is_not_looked_for_each_time(self, monkeypatch) -> None:
-        mouth, asked = Mouth(GoldenModel("lm_cond"), 1, voice=[VOICE]), []
-
-        def nowhere(_: Any, names: list[str]) -> Any:
-            asked.append(names[0])
-            raise InputError("there is no such voice")
-
-        monkeypatch.setattr("duologue.serve.speech.read_voice", nowhere)
-        monkeypatch.setattr("duologue.serve.speech.VOICE_RETRY_SECONDS", 0.05)
-
-        async def ask(times: int) -> None:
-            for _ in range(times):
-                with pytest.raises(InputError, match="no such voice"):
-                    await mouth.voice_of("x")
-
-        async def run() -> None:
-            await ask(3)
-            assert asked == ["x"]
-            await asyncio.sleep(0.2)
-            await ask(1)
-            assert asked == ["x", "x"]
-
-        asyncio.run(run())
+    assert "too much text" in asyncio.run(run())[-1]["message"]
+    assert post(server, "/api/tts_streaming", json.dumps({"text": long}).encode())[0] == 413
 
 
 def test_a_body_that_is_too_long_is_not_read(server: Server) -> None:

@@ -5,19 +5,14 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from duologue.lm.sampling import Sampling
-from duologue.serve import run, tls
-from duologue.serve.app import Service
+from duologue.serve import tls
 from duologue.serve.settings import Settings
-from duologue.weights import load
-from tests.engine.virtual import EchoBackend
-from tests.serve.server import PATIENCE, until
+from tests.serve.server import PATIENCE, Server, until
 
 FOLDER = os.environ.get("DUOLOGUE_NODE_CLIENTS")
 pytestmark = pytest.mark.skipif(
@@ -29,17 +24,11 @@ pytestmark = pytest.mark.skipif(
 def address(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, str]]]:
     """Of a server over http or https, and the environment of a client that trusts its certificate."""
     with tls.self_signed("127.0.0.1") as pair:
-        listening = run.listen("127.0.0.1", 0)
-        service = Service(EchoBackend(1), load("tiny").tokenizer, Sampling(), "echo", Settings(sessions=1))
-        server = run.web_server(service, pair if request.param == "https" else None)
-        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-        thread.start()
-        until(lambda: server.started)
+        server = Server(Settings(sessions=1), pair=pair if request.param == "https" else None)
         environment = os.environ | {"NODE_EXTRA_CA_CERTS": str(pair[0])}
-        yield f"{request.param}://localhost:{listening.getsockname()[1]}", environment
-        until(lambda: service.engine.used == 0)
-        server.should_exit = True
-        thread.join(PATIENCE)
+        yield f"{request.param}://{server.address.replace('127.0.0.1', 'localhost')}", environment
+        until(lambda: server.service.engine.used == 0)
+        server.close()
 
 
 @pytest.mark.parametrize(

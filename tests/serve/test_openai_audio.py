@@ -16,6 +16,7 @@ import numpy as np
 import openai
 import pytest
 import soundfile
+from websockets.asyncio.client import connect
 
 from duologue.audio.files import read_mono
 from duologue.audio.opus import OpusReader
@@ -224,6 +225,27 @@ def test_a_transcription_session(server: Server) -> None:
         assert "".join(deltas).strip() == event.transcript
     assert events[-1].type == "error"
     assert events[-1].error.code == "input_audio_buffer_commit_empty"
+
+
+def test_settings_of_a_transcription_are_bounded_and_checked(server: Server) -> None:
+    """All updates together; what is refused changes nothing."""
+    detection = {"type": "server_vad", "silence_duration_ms": "soon"}
+    updates = [
+        {"a": "x" * 40_000},
+        {"b": "x" * 40_000},
+        {"audio": {"input": {"turn_detection": detection}}},
+        {},
+    ]
+
+    async def run() -> list[dict[str, Any]]:
+        async with connect(f"ws://{server.address}/v1/realtime?intent=transcription") as link:
+            for session in updates:
+                await link.send(json.dumps({"type": "session.update", "session": session}))
+            return [json.loads(await link.recv()) for _ in range(1 + len(updates))]
+
+    _, first, second, third, last = asyncio.run(run())
+    assert [event["type"] for event in (first, second, third)] == ["session.updated", "error", "error"]
+    assert "b" not in last["session"] and last["session"]["audio"] == first["session"]["audio"]
 
 
 def test_a_server_whose_recognition_is_down_is_not_ready(

@@ -1,61 +1,22 @@
-"""The OpenAI Realtime protocol, by its own client where that is installed."""
+"""The OpenAI Realtime protocol, message by message."""
 
 import asyncio
 import base64
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from duologue.audio.g711 import G711
 from duologue.serve.settings import Settings
-from duologue.weights import load
 from tests.engine.virtual import EchoBackend, noise
-from tests.serve.server import PATIENCE, Server, pcm
+from tests.serve.realtime_client import SILENCE, Client, run, speech
+from tests.serve.server import Server, pcm
 
 pytestmark = pytest.mark.usefixtures("nobody_left")
-
-WORDS = load("tiny").tokenizer.encode("two and two")
-SILENCE = base64.b64encode(bytes(3840 * 10)).decode()
-TRANSCRIPTION = "conversation.item.input_audio_transcription"
-ASKED = {"type": "realtime", "audio": {"input": {"transcription": {"model": "any"}}}}
-
-
-def speech(frames: int) -> str:
-    return base64.b64encode(pcm(noise(frames))).decode()
-
-
-class Client:
-    def __init__(self, link):
-        self.link, self.events = link, []
-
-    async def send(self, type: str, **fields) -> None:
-        await self.link.send(json.dumps({"type": type, **fields}))
-
-    async def until(self, type: str) -> dict:
-        """The next event of a type."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                self.events.append(json.loads(await self.link.recv()))
-                if self.events[-1]["type"] == type:
-                    return self.events[-1]
-
-    @property
-    def types(self) -> list[str]:
-        return [event["type"] for event in self.events]
-
-
-def run(server, script):
-    async def go():
-        url = f"ws://{server.address}/v1/realtime?model=any"
-        async with connect(url, max_size=None, compression=None) as link:
-            client = Client(link)
-            await client.until("session.created")
-            await script(client)
-            return client
-
-    return asyncio.run(go())
 
 
 def test_an_utterance_is_a_response_from_created_to_done(server):
@@ -96,69 +57,6 @@ def test_the_users_turn_is_told_and_committed(server):
 
     types = run(server, script).types
     assert "input_audio_buffer.speech_stopped" in types
-
-
-@pytest.fixture(scope="module")
-def listening():
-    """A server whose model writes down "two and two", whoever speaks."""
-    server = Server(Settings(sessions=1), EchoBackend(1, heard=WORDS))
-    yield server
-    server.close()
-
-
-def test_the_users_words_are_events_of_the_users_item(listening):
-    async def script(client):
-        await client.send("session.update", session=ASKED)
-        await client.send("input_audio_buffer.append", audio=speech(6))
-        await client.send("input_audio_buffer.append", audio=SILENCE)
-        done = await client.until(f"{TRANSCRIPTION}.completed")
-        await client.send("conversation.item.retrieve", item_id=done["item_id"])
-        await client.until("conversation.item.retrieved")
-
-    client = run(listening, script)
-    found = {kind: [e for e in client.events if e["type"] == kind] for kind in client.types}
-    deltas, (done,) = found[f"{TRANSCRIPTION}.delta"], found[f"{TRANSCRIPTION}.completed"]
-    assert "".join(event["delta"] for event in deltas) == done["transcript"] == "two and two"
-    (committed,), (started,) = (
-        found["input_audio_buffer.committed"],
-        found["input_audio_buffer.speech_started"],
-    )
-    ids = {event["item_id"] for event in (*deltas, done, committed, started)}
-    assert len(ids) == 1
-    assert {event["content_index"] for event in (*deltas, done)} == {0}
-    assert done["usage"]["type"] == "duration" and done["usage"]["seconds"] == pytest.approx(1.28)
-    types = client.types
-    assert types.index("conversation.item.done") < types.index(f"{TRANSCRIPTION}.completed")
-    assert client.events[-1]["item"]["content"] == [{"type": "input_audio", "transcript": "two and two"}]
-
-
-def test_words_that_come_after_a_client_commits_are_of_that_item(listening):
-    async def script(client):
-        await client.send("session.update", session=ASKED)
-        await client.until("session.updated")
-        await client.send("input_audio_buffer.append", audio=speech(4))
-        for _ in WORDS[:-3]:
-            await client.until(f"{TRANSCRIPTION}.delta")
-        await client.send("input_audio_buffer.commit")
-        await client.until(f"{TRANSCRIPTION}.completed")
-
-    events = run(listening, script).events
-    committed = next(e for e in events if e["type"] == "input_audio_buffer.committed")
-    assert (events[-1]["item_id"], events[-1]["transcript"]) == (committed["item_id"], "two and two")
-
-
-@pytest.mark.parametrize("which", ["not asked for", "not written down"])
-def test_no_words_of_the_user(server, listening, which):
-    async def script(client):
-        if which == "not written down":
-            await client.send("session.update", session=ASKED)
-        for _ in range(2):
-            await client.send("input_audio_buffer.append", audio=speech(6))
-            await client.send("input_audio_buffer.append", audio=SILENCE)
-            await client.until("input_audio_buffer.committed")
-
-    client = run(server if which == "not written down" else listening, script)
-    assert not [kind for kind in client.types if kind.startswith(TRANSCRIPTION)]
 
 
 def test_response_create_echoes_its_metadata_and_cancel_ends_it(server):
@@ -270,6 +168,64 @@ def test_without_automatic_responses_the_agent_is_heard_when_asked_for(server, d
         await client.send("input_audio_buffer.clear")
         await client.until("input_audio_buffer.cleared")
         assert not any(t.startswith("response") for t in client.types[before:])
+
+    run(server, script)
+
+
+class Yielding(EchoBackend):
+    """Falls silent after 8 frames, whoever speaks on: the agent yields."""
+
+    def step(self, wav_BS, exec_B, rewrite=None):
+        frames = super().step(wav_BS, exec_B, rewrite)
+        return replace(frames, wav_BS=frames.wav_BS * (self.since_B <= 8)[:, None])
+
+
+@pytest.fixture(scope="module")
+def yielding():
+    server = Server(Settings(sessions=1, queue=0), Yielding(1))
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("interrupts", "ends"), [(True, ("cancelled", "turn_detected")), (False, ("completed", None))]
+)
+def test_the_users_voice_cancels_a_response_if_it_may(yielding, interrupts, ends):
+    detection = {"type": "semantic_vad", "interrupt_response": interrupts}
+
+    async def script(client):
+        await client.send("session.update", session={"audio": {"input": {"turn_detection": detection}}})
+        session = (await client.until("session.updated"))["session"]
+        assert session["audio"]["input"]["turn_detection"]["interrupt_response"] is interrupts
+        await client.send("input_audio_buffer.append", audio=speech(24))
+        response = (await client.until("response.done"))["response"]
+        assert response["output"]  # it was heard
+        assert (response["status"], (response["status_details"] or {}).get("reason")) == ends
+        assert "input_audio_buffer.speech_stopped" not in client.types  # the user speaks on
+
+    run(yielding, script)
+
+
+def test_settings_may_have_a_mebibyte_in_bytes_as_they_are_sent(server):
+    """Not as they would be escaped: "é" is two bytes."""
+    text = {"type": "object", "properties": {"question": {"type": "string"}}}
+
+    def update(size: int) -> str:
+        tool = {"type": "function", "name": "ask", "description": "", "parameters": text}
+        empty = json.dumps({"type": "session.update", "session": {"tools": [tool]}}, ensure_ascii=False)
+        letters = "é" * ((size - len(empty)) // 2) + "e" * ((size - len(empty)) % 2)
+        message = empty.replace('"description": ""', f'"description": "{letters}"')
+        assert len(message.encode()) == size
+        return message
+
+    async def script(client):
+        await client.link.send(update(1 << 20))
+        session = (await client.until("session.updated"))["session"]
+        assert session["tools"][0]["description"].count("é") > 500_000
+        await client.link.send(update((1 << 20) + 1))
+        with pytest.raises(ConnectionClosed):
+            await client.until("session.updated")
+        assert client.link.close_code == 1009  # message too big
 
     run(server, script)
 
@@ -416,95 +372,3 @@ def test_a_full_server_says_so(server):
             assert "try again" in (await client.until("error"))["error"]["message"]
 
     run(server, script)
-
-
-def test_the_openai_client_talks(listening):
-    openai = pytest.importorskip("openai", reason="the openai package is not installed")
-
-    async def talk():
-        client = openai.AsyncOpenAI(
-            api_key="none",
-            base_url=f"http://{listening.address}/v1",
-            websocket_base_url=f"ws://{listening.address}/v1",
-        )
-        text, sound, types = "", b"", []
-        async with client.realtime.connect(model="duologue") as link:
-            await link.session.update(session={**ASKED, "instructions": "hello"})
-            await link.input_audio_buffer.append(audio=speech(6))
-            await link.input_audio_buffer.append(audio=SILENCE)
-            async with asyncio.timeout(PATIENCE):
-                async for event in link:
-                    types.append(event.type)
-                    if event.type == "response.output_audio.delta":
-                        sound += base64.b64decode(event.delta)
-                    elif event.type == "response.output_audio_transcript.delta":
-                        text += event.delta
-                    elif event.type == "response.done":
-                        assert event.response.usage.total_tokens > 0
-                    elif event.type == f"{TRANSCRIPTION}.completed":
-                        assert event.transcript == "two and two"
-                        assert event.usage.type == "duration"
-                    if {"response.done", f"{TRANSCRIPTION}.completed"} <= set(types):
-                        break
-        await client.close()
-        return sound, types
-
-    sound, types = asyncio.run(talk())
-    assert types[:2] == ["session.created", "session.updated"]
-    assert len(sound) >= 6 * 3840
-
-
-TOOL = {
-    "type": "function",
-    "name": "look_up",
-    "parameters": {
-        "type": "object",
-        "properties": {"question": {"type": "string"}},
-        "required": ["question"],
-    },
-}
-UNUSABLE = TOOL | {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "number"}}}}
-QUESTION, FACT = "what is the tallest mountain", "the tallest mountain is Everest"
-
-
-@pytest.fixture(scope="module")
-def asking():
-    """A server whose model writes down a question, whoever speaks."""
-    server = Server(Settings(sessions=1), EchoBackend(1, heard=load("tiny").tokenizer.encode(QUESTION)))
-    yield server
-    server.close()
-
-
-def test_a_function_gets_the_question_and_its_output_is_spoken(asking):
-    async def script(client):
-        await client.send("session.update", session={"type": "realtime", "tools": [UNUSABLE, TOOL]})
-        assert (await client.until("session.updated"))["session"]["tools"] == [TOOL]
-        await client.send("input_audio_buffer.append", audio=speech(4))
-        done = await client.until("response.function_call_arguments.done")
-        assert json.loads(done["arguments"]) == {"question": QUESTION}
-        called = (await client.until("response.done"))["response"]["output"][0]
-        assert (called["type"], called["name"], called["call_id"]) == (
-            "function_call",
-            "look_up",
-            done["call_id"],
-        )
-        output = {
-            "type": "function_call_output",
-            "call_id": done["call_id"],
-            "output": json.dumps({"is": FACT}),
-        }
-        await client.send("conversation.item.create", item=output)
-        said, item = "", ""
-        while FACT not in said:
-            delta = await client.until("response.output_audio_transcript.delta")
-            said, item = said + delta["delta"], delta["item_id"]
-        await client.until("response.done")
-        await client.send("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=400)
-        await client.until("conversation.item.truncated")
-        await client.send("conversation.item.retrieve", item_id=item)
-        kept = (await client.until("conversation.item.retrieved"))["item"]["content"][0]["transcript"]
-        assert len(kept) < len(FACT)  # only what was heard
-        await client.send("conversation.item.create", item=output)
-        assert (await client.until("error"))["error"]["code"] == "invalid_value"
-
-    run(asking, script)

@@ -1,7 +1,6 @@
 """The server as a process: what it prints, what it exits with, how it says goodbye."""
 
 import asyncio
-import http.client
 import os
 import signal
 import socket
@@ -12,7 +11,7 @@ import pytest
 
 from duologue.errors import InputError
 from duologue.serve.run import listen, read_keys
-from tests.serve.server import PATIENCE, Heard, dial, read
+from tests.serve.server import PATIENCE, Heard, dial, get, read
 
 
 class Process:
@@ -40,19 +39,12 @@ def ended():
     def warned(heard: Heard) -> bool:
         return any(event["type"] == "warning" for event in heard.events)
 
-    def health() -> int:
-        link = http.client.HTTPConnection(served.address, timeout=PATIENCE)
-        link.request("GET", "/healthz")
-        status = link.getresponse().status
-        link.close()
-        return status
-
     async def talk():
         async with dial(served, "events=1&format=pcm16") as link:
             heard = await read(link, Heard(), lambda heard: 0 in heard.kinds)
             served.process.send_signal(signal.SIGTERM)
             heard = await read(link, heard, warned)
-            status = await asyncio.to_thread(health)
+            status, _ = await asyncio.to_thread(get, served, "/healthz")
             return await read(link, heard), status
 
     heard, status = asyncio.run(talk())

@@ -5,7 +5,6 @@ import base64
 import http.client
 import ipaddress
 import ssl
-import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -13,30 +12,22 @@ import pytest
 from cryptography import x509
 from websockets.asyncio.client import connect
 
-from duologue.lm.sampling import Sampling
 from duologue.serve import run, tls
-from duologue.serve.app import Service
 from duologue.serve.settings import Settings
-from duologue.weights import load
-from tests.engine.virtual import EchoBackend, noise
-from tests.serve.server import PATIENCE, pcm, until
+from tests.engine.virtual import noise
+from tests.serve.server import PATIENCE, Server, pcm
 
 
 @pytest.fixture(scope="module")
 def secure() -> Iterator[SimpleNamespace]:
     """A server's address, and a context that trusts its certificate."""
-    listening = run.listen("127.0.0.1", 0)
     with tls.self_signed("0.0.0.0") as pair:
-        service = Service(EchoBackend(1), load("tiny").tokenizer, Sampling(), "echo", Settings(sessions=1))
-        server = run.web_server(service, pair)
-        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-        thread.start()
-        until(lambda: server.started)
+        server = Server(Settings(sessions=1), pair=pair)
         trusting = ssl.create_default_context(cafile=str(pair[0]))
         certificate = x509.load_pem_x509_certificate(pair[0].read_bytes())
-        yield SimpleNamespace(port=listening.getsockname()[1], trusting=trusting, certificate=certificate)
-        server.should_exit = True
-        thread.join(PATIENCE)
+        port = int(server.address.rsplit(":")[-1])
+        yield SimpleNamespace(port=port, trusting=trusting, certificate=certificate)
+        server.close()
 
 
 def test_it_is_served_by_https(secure: SimpleNamespace) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from duologue import presets
 from duologue.data.shards import ShardReader, write_shards
+from duologue.errors import InputError
 from duologue.lm import LM
 from duologue.lm.tokenizer import Tokenizer
 from duologue.train.lm import EARLY, LMLossConfig, LMStage
@@ -369,3 +370,17 @@ def test_other_processes_make_the_same_batches(shards: Path) -> None:
         assert all(torch.equal(x[key], y[key]) for x, y in zip(a, b, strict=True) for key in x)
     ((again, _),) = taken(1, 1, here[2][1])
     assert all(torch.equal(x[key], y[key]) for x, y in zip(again, here[3][0], strict=True) for key in x)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"frames": 10**12}, {"frames": -1}, {"frames": 3.5}, {"frames": True}, {"frames": "9"}, [1]]
+)
+def test_a_sample_that_is_no_conversation_is_refused_before_room_is_made_for_it(body) -> None:
+    with pytest.raises(InputError, match="the sample x has no codes, so it must have from 2"):
+        conversation_rows({"key": "x", "json": body}, TOKENIZER)
+
+
+def test_codes_alone_are_a_conversation_whose_words_are_unknown() -> None:
+    sample = conversation(0)
+    rows_KT, user_text_T = conversation_rows({"key": "x", "codes.npy": sample["codes.npy"]}, TOKENIZER)
+    assert (rows_KT[0] == -1).all() and (user_text_T == -1).all() and (rows_KT[1:] >= 0).all()

@@ -77,6 +77,43 @@ def test_there_and_back(whole: Path, tmp_path: Path, format, back) -> None:
     same_model(load(str(tmp_path / "back")), load(str(whole)))
 
 
+def with_card(whole: Path, folder: Path) -> Path:
+    """The same model with a card, one recorded question and texts."""
+    shutil.copytree(whole, folder)
+    questions = [{"text": "Why?", "sound": "spoken/why.wav"}, {"text": "When?"}]
+    (folder / "card.json").write_text(json.dumps({"title": "Tidal", "questions": questions}))
+    (folder / "card.toml").write_text('license = "none"')
+    (folder / "spoken").mkdir()
+    (folder / "spoken" / "why.wav").write_bytes(b"RIFF of a kind")
+    return folder
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_card_and_its_recordings_go_along(whole: Path, tmp_path: Path, format) -> None:
+    source, target = with_card(whole, tmp_path / "source"), tmp_path / "there"
+    convert(str(source), target, format)
+    for name in ("card.json", "card.toml", "spoken/why.wav"):
+        assert (target / name).read_bytes() == (source / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("questions", "message"),
+    [
+        ([{"text": "Why?", "sound": "none.wav"}], "none.wav is missing"),
+        ([{"text": "Why?", "sound": "config.json"}], "cannot be called config.json"),
+        ([{"text": "Why?", "sound": "../why.wav"}], "leads out"),
+        ([{"text": "Why?", "sound": 3}], "not the name of a file"),
+        ("Why?", "not a list of questions"),
+    ],
+)
+def test_a_damaged_card_leaves_nothing_behind(whole: Path, tmp_path: Path, questions, message) -> None:
+    source = with_card(whole, tmp_path / "source")
+    (source / "card.json").write_text(json.dumps({"title": "Tidal", "questions": questions}))
+    with pytest.raises(InputError, match=message):
+        convert(str(source), tmp_path / "there", "pytorch")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
 @pytest.mark.parametrize("case", ["lm_shared", "lm_heads", "lm_cond", "lm_hibiki"])
 @pytest.mark.parametrize("format", ["pytorch", "mlx", "candle"])
 def test_other_kinds_of_models(case: str, tmp_path: Path, format) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from duologue.errors import InputError
 from duologue.weights import load
-from duologue.weights.files import download
+from duologue.weights.files import download, locate
 from duologue.weights.model import ASSETS
 from duologue.weights.published import CODEC_FILE
 from tests import golden
@@ -198,6 +198,20 @@ def test_without_the_network(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError, match="HF_HUB_OFFLINE is set and config.json is not in the cache"):
         load("hf://kit/duplex")
+
+
+def test_a_file_that_may_be_missing_is_missing_without_the_network(monkeypatch, tmp_path: Path) -> None:
+    """A cached model that has no card, or whose card was never asked for, is served offline."""
+    cached = tmp_path / "models--kit--duplex"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("0" * 40)
+    (cached / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    (cached / "snapshots" / ("0" * 40) / "config.json").write_text("{}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    files = locate("hf://kit/duplex")
+    assert files.optional("config.json") and files.optional("card.json") is None
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set and card.json is not in the cache"):
+        files.find("card.json")
 
 
 def closed_port() -> int:

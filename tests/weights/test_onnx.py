@@ -66,9 +66,23 @@ def small() -> Model:
 
 
 @pytest.fixture(scope="module")
-def folder(small: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def carded(small: Model, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """With a card, and one recorded question."""
+    folder = tmp_path_factory.mktemp("carded")
+    questions = [{"text": "Why?", "sound": "spoken/why.wav"}, {"text": "When?"}]
+    (folder / "card.json").write_text(json.dumps({"title": "Tidal", "questions": questions}))
+    (folder / "spoken").mkdir()
+    (folder / "spoken" / "why.wav").write_bytes(b"RIFF of a kind")
+    found = {name: folder / name for name in ("card.json", "spoken/why.wav")}
+    find = small.files.find
+    small.files = replace(small.files, find=lambda name: found.get(name) or find(name))
+    return small
+
+
+@pytest.fixture(scope="module")
+def folder(carded: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("onnx")
-    write_onnx(small, "q8", folder)
+    write_onnx(carded, "q8", folder)
     return folder
 
 
@@ -124,6 +138,9 @@ def test_manifest(small: Model, folder: Path):
     assert spelt.decode() == " Is it raining, é?"
     assert manifest["tokens"][small.files.config.lm.pad_id] is None
     assert token_texts(tokenizer) == manifest["tokens"]
+    asked = [{"text": "Why?", "sound": "model/spoken/why.wav"}, {"text": "When?"}]
+    assert manifest["card"] == {"title": "Tidal", "questions": asked}  # addresses relative to the page's
+    assert (folder / "spoken" / "why.wav").read_bytes() == b"RIFF of a kind"
 
 
 def test_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
