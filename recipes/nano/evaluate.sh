@@ -45,19 +45,20 @@ measure bits bits "$results/talks-codes/shards" --model "$model"
 measure quantize quantize "$results/talks-codes/shards" --model "$model" --set "$corpus" --script "$here/dialogues.jsonl" --scenes 25
 measure artefacts artefacts --model "$model"
 
-# The other benchmarks, on small sets in their layouts.
+# The other benchmarks, on small sets in their layouts: no figures for a card.
 sets=$results/sets
+mkdir -p "$sets"
 once sets python -m recipes.nano.evaluation_sets "$corpus" "$sets"
-measure questions questions "$sets/questions.jsonl" --model "$model" --asr "$whisper"
-measure pairs pairs "$sets/pairs.jsonl" --model "$model"
-measure abx abx "$sets/words.item" "$sets/words" --model "$model"
-measure fdb fdb "$sets/fdb" "$sets/fdb-answers" --model "$model" --whisper "$whisper"
-measure mmlu mmlu "$sets/mmlu" --model "$model"
-measure toxicity toxicity "$sets/prompts.jsonl" --model "$model"
-measure regurgitation regurgitation "$sets/documents/answers.jsonl" --model "$model"
+measure sets/questions questions "$sets/questions.jsonl" --model "$model" --asr "$whisper"
+measure sets/pairs pairs "$sets/pairs.jsonl" --model "$model"
+measure sets/abx abx "$sets/words.item" "$sets/words" --model "$model"
+measure sets/fdb fdb "$sets/fdb" "$sets/fdb-answers" --model "$model" --whisper "$whisper"
+measure sets/mmlu mmlu "$sets/mmlu" --model "$model"
+measure sets/toxicity toxicity "$sets/prompts.jsonl" --model "$model"
+measure sets/regurgitation regurgitation "$sets/documents/answers.jsonl" --model "$model"
 tokenizer=$model/tokenizer.model
 [ -e "$tokenizer" ] || tokenizer=$here/../../duologue/assets/nano/tokenizer.model
 once packed duologue data text pack "$sets/packed" --curated "$sets/documents" --tokenizer "$tokenizer" --tokens 20000 --context 64
-measure text text "$sets/packed/train" --model "$model"
+measure sets/text text "$sets/packed/train" --model "$model"
 
 duologue card "$model" "$results/CARD.md" --results "$results"
