@@ -99,6 +99,13 @@ def test_nanos_own_texts_fill_every_section(tmp_path: Path) -> None:
     assert "**Training data.**" in (tmp_path / "CARD.md").read_text()
 
 
+def test_the_card_in_the_documents_is_what_the_command_writes(tmp_path: Path) -> None:
+    root = NANO.parents[3]
+    main(["card", "nano", str(tmp_path / "CARD.md"), "--results", str(root / "recipes/nano/results")])
+    again = "run: duologue card nano docs/model-card.md --results recipes/nano/results"
+    assert (tmp_path / "CARD.md").read_text() == (root / "docs/model-card.md").read_text(), again
+
+
 def test_what_is_no_card_or_result_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text('colour = "red"\n')
     with pytest.raises(InputError, match="'colour' is no text of a card"):
