@@ -49,6 +49,18 @@ class LMLossConfig:
 EARLY = 5 / 8
 
 
+REPEAT_FRAMES = 3
+
+
+def just_before(written_BT: Tensor, target_BT: Tensor) -> Tensor:
+    """Whether a token of a target was written in one of the `REPEAT_FRAMES` frames before, bool `[B, T]`. To ask for it
+    again would teach a model that writes a word early to write it twice."""
+    found_BT = torch.zeros_like(target_BT, dtype=torch.bool)
+    for frames in range(1, REPEAT_FRAMES + 1):
+        found_BT[:, frames:] |= written_BT[:, :-frames] == target_BT[:, frames:]
+    return found_BT & (target_BT != NO_INPUT)
+
+
 class LMStage(Stage):
     """Trains `lm`; batches from `lm_batches.LMBatches`. `silence` is the agent's codes of digital silence, `[Q]`."""
 
@@ -90,7 +102,7 @@ class LMStage(Stage):
         """`terms`, and what the temporal transformer gave, `[B, T, D]`."""
         lm, config = self.module, self.config
         early: list[Tensor] = []
-        inputs_BKT = self._inputs(batch)
+        inputs_BKT, heard_BT = self._inputs(batch)
         with self._watched(early):
             z_BTD, _ = lm.context(inputs_BKT)
         terms = {}
@@ -101,27 +113,30 @@ class LMStage(Stage):
                 logits_BTV = logits_BTV + config.pad_bias * is_pad_V
             terms["text"] = self._text(logits_BTV, batch["codes"][:, 0])
         if config.heard:
-            terms["heard"] = self._text(lm.extra_heads[0](z_BTD), batch["heard"])
+            terms["heard"] = self._text(lm.extra_heads[0](z_BTD), heard_BT)
         if config.asr_intermediate:
-            terms["asr_intermediate"] = self._text(lm.extra_heads[0](lm.out_norm(early[0])), batch["heard"])
+            terms["asr_intermediate"] = self._text(lm.extra_heads[0](lm.out_norm(early[0])), heard_BT)
         if config.audio and (batch["codes"][:, 1:] >= 0).any():
             # The depth transformer reads the text as the step does: with the user's words, where the model reads them.
             codes_BKT = torch.cat([inputs_BKT[:, :1], batch["codes"][:, 1:]], 1)
             terms["audio"] = self._audio(z_BTD, lm.delayed(codes_BKT))
         return terms, z_BTD
 
-    def _inputs(self, batch: dict[str, Tensor]) -> Tensor:
-        """What the model reads, with the user's words in the text row of a model that reads them."""
-        lm = self.module
+    def _inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What the model reads, with the user's words in the text row of a model that reads them; and the words that it
+        should write down, `[B, T]`."""
+        lm, heard_BT = self.module, batch["heard"]
         if not lm.config.reads_user_text:
-            return batch["inputs"]
+            return batch["inputs"], heard_BT
         inputs_BKT = self._with_user_text(batch["inputs"], batch["user_text"])
         if not lm.training or torch.rand(()) >= self.config.own_user_text:
-            return inputs_BKT
+            return inputs_BKT, heard_BT
         with torch.no_grad():
             own_BT = lm.write_down(lm.context(inputs_BKT)[0])
-        heard_BT = batch["heard"] != NO_INPUT  # without a user's sound there is nothing to write down
-        return self._with_user_text(batch["inputs"], torch.where(heard_BT, own_BT, batch["user_text"]))
+        # Without a user's sound there is nothing to write down.
+        own_BT = torch.where(heard_BT != NO_INPUT, own_BT, batch["user_text"])
+        heard_BT = torch.where(just_before(own_BT, heard_BT), lm.config.pad_id, heard_BT)
+        return self._with_user_text(batch["inputs"], own_BT), heard_BT
 
     def _with_user_text(self, inputs_BKT: Tensor, user_BT: Tensor) -> Tensor:
         text_BT = self.module.with_user_text(inputs_BKT[:, 0], user_BT)
