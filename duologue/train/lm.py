@@ -112,9 +112,9 @@ class LMStage(Stage):
                 is_pad_V = torch.arange(logits_BTV.shape[-1], device=logits_BTV.device) == lm.config.pad_id
                 logits_BTV = logits_BTV + config.pad_bias * is_pad_V
             terms["text"] = self._text(logits_BTV, batch["codes"][:, 0])
-        if config.heard:
+        if config.heard and heard_BT is not None:
             terms["heard"] = self._text(lm.extra_heads[0](z_BTD), heard_BT)
-        if config.asr_intermediate:
+        if config.asr_intermediate and heard_BT is not None:
             terms["asr_intermediate"] = self._text(lm.extra_heads[0](lm.out_norm(early[0])), heard_BT)
         if config.audio:
             # The depth transformer reads the text as the step does: with the user's words, where the model reads them.
@@ -124,14 +124,14 @@ class LMStage(Stage):
                 terms["audio"] = self._audio(z_BTD[chosen_BT], delayed_BKT.transpose(1, 2)[chosen_BT])
         return terms, z_BTD
 
-    def _inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """What the model reads, with the user's words in the text row of a model that reads them; and the words that it
-        should write down, `[B, T]`."""
-        lm, heard_BT = self.module, batch["heard"]
+        should write down, `[B, T]`, where the batch has any."""
+        lm, heard_BT = self.module, batch.get("heard")
         if not lm.config.reads_user_text:
             return batch["inputs"], heard_BT
         inputs_BKT = self._with_user_text(batch["inputs"], batch["user_text"])
-        if not lm.training or torch.rand(()) >= self.config.own_user_text:
+        if heard_BT is None or not lm.training or torch.rand(()) >= self.config.own_user_text:
             return inputs_BKT, heard_BT
         with torch.no_grad():
             own_BT = lm.write_down(lm.context(inputs_BKT)[0])
