@@ -101,6 +101,15 @@ def test_beside_a_users_speech_alone_the_agent_has_no_text_to_learn() -> None:
     assert (crop["codes"][9:] >= 0).all() and (crop["heard"] > 3).any()
 
 
+def test_a_batch_without_the_agents_sound_has_no_loss_of_it(shards: Path) -> None:
+    trained = reading_stage(silent_frames=0.5)
+    batch = next(iter(batches(shards, from_start=1.0)))
+    assert "audio" in trained.terms(batch)
+    batch["codes"][:, 1:9] = -1
+    terms = trained.terms(batch)
+    assert "audio" not in terms and "heard" in terms
+
+
 def whole_piece(sample: dict) -> dict[str, np.ndarray]:
     batches = LMBatches(None, TOKENIZER, LMBatchConfig(batch=1, frames=40, from_start=1.0))  # type: ignore
     return batches.crop(sample, np.random.default_rng(0))
