@@ -92,7 +92,7 @@ class Client:
                 self._note(f"refused ({type(error).__name__})")
                 await asyncio.sleep(0.1)
             else:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1 if self.token else 1.0)  # without one the server was full
 
     async def _connection(self) -> None:
         resume = f"{self.token}&received={self._received}" if self.token else "1"

@@ -31,7 +31,7 @@ async def until(condition, seconds: float = WAIT_SECONDS) -> float | None:
     while time.monotonic() - began < seconds:
         if condition():
             return round(time.monotonic() - began, 1)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
     return None
 
 

@@ -221,6 +221,7 @@ def serve_fleet(fleet: Fleet, settings: Settings, host: str, port: int, options:
     try:
         handle.broadcast("drain").results(timeout_s=settings.drain + LAST_WORDS_SECONDS)
     finally:
+        handle.shutdown()  # else it goes on to report to a cluster that has ended, for which Ray starts another one
         if address:  # others may use the cluster
             serve.delete(NAME)
         ray.shutdown()
