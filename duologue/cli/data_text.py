@@ -104,7 +104,8 @@ class Vocabulary:
 class Pack:
     """Mix sources by their shares and pack their tokens into rows: OUT/train, and held-out documents in OUT/valid.
 
-    `duologue train lm text --texts OUT/train --valid OUT/valid` reads them. The same command goes on where it stopped.
+    `duologue train lm --stage text --texts OUT/train --valid OUT/valid` reads them. The same command goes on where it
+    stopped.
     """
 
     out: Out

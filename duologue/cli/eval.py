@@ -1,7 +1,6 @@
 """The verbs of `duologue eval`: each measures one thing and prints one table."""
 
-import json as json_format
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -30,15 +29,19 @@ class EvalCodec:
     """A Whisper model in CTranslate2's format, for the word error rates."""
     limit: int | None = None
     """At most this many recordings, evenly spread over the set."""
-    json: bool = False
-    """Print JSON instead of a table."""
+    json: Annotated[Path | None, arg(metavar="OUT.json")] = None
+    """Write the figures; `duologue card` reads them."""
 
     def run(self) -> None:
-        from duologue.eval.codec import SPEECH, evaluate_codec, load_clips
+        from duologue.eval.codec import SPEECH, codec_result, evaluate_codec, load_clips
+        from duologue.eval.result import write_result
         from duologue.eval.speech import Recognizer
+        from duologue.files import check_writable
         from duologue.progress import progress
         from duologue.weights import load
 
+        if self.json is not None:
+            check_writable(self.json)
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit is a number of recordings from 1 up, not {self.limit}")
         codec = load(self.model, "cpu").codec
@@ -46,10 +49,9 @@ class EvalCodec:
         asr = Recognizer(self.asr) if self.asr else None
         with progress("judging", 1.0) as advance:
             report = evaluate_codec(codec, clips, asr, name=Path(self.model).name, advance=advance)
-        if self.json:
-            print(json_format.dumps(asdict(report), indent=2))
-        else:
-            print_codec_report(report)
+        print_codec_report(report)
+        if self.json is not None:
+            write_result(self.json, codec_result(report))
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,19 @@ class EvalCodes(options.EvalCodes):
     """How many words a codec's codes carry: a small reader learns from codes alone, then reads unheard voices."""
 
     def run(self) -> None:
-        from duologue.eval.probe import probe_codes
+        from rich.console import Console
+
+        from duologue.eval.probe import codes_result, probe_codes
+        from duologue.eval.result import write_result
+        from duologue.files import check_writable
         from duologue.weights import load
 
-        rates = probe_codes(load(self.model, "cpu").codec, self)
-        if self.json:
-            print(json_format.dumps(rates, indent=2))
-            return
-        from rich.console import Console
+        if self.json is not None:
+            check_writable(self.json)
+        model = load(self.model, "cpu")
+        rates = probe_codes(model.codec, self)
+        if self.json is not None:
+            write_result(self.json, codes_result(model.name, rates))
 
         table = _table("codebooks read", *(f"WER %, {name}" for name in next(iter(rates.values()))))
         for books, row in rates.items():
@@ -90,9 +97,6 @@ class EvalQuantize(options.EvalQuantize):
         from duologue.eval.quantize_run import run_quantize
 
         rows = run_quantize(self)
-        if self.json:
-            print(json_format.dumps([asdict(row) for row in rows], indent=2))
-            return
         from rich.console import Console
 
         table = _table(

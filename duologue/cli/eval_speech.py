@@ -145,19 +145,15 @@ class EvalBits(Measured):
     """Frames by which the model's words stand ahead of their sound: 3 for nano, 0 for published models."""
 
     def run(self) -> None:
-        from duologue.data.shards import ShardReader
         from duologue.eval.bits import score_bits
-        from duologue.train.lm_batches import LMBatchConfig, LMBatches
-        from duologue.train.lm_plans import silent_codes
+        from duologue.eval.held_out import read_held_out
         from duologue.weights import load
 
         model = load(self.model, "cpu")
-        rows = LMBatchConfig(frames=300, text_lead=self.text_lead).of(model.lm.config).whole()
-        data = iter(LMBatches(ShardReader(*self.shards, seed=1), model.tokenizer, rows))
-        batches = [next(data)["codes"] for _ in range(self.batches)]
-        silence = int(silent_codes(ShardReader(*self.shards, shuffle=False))[0])
+        held_out = read_held_out(model, self.shards, self.batches, self.text_lead)
+        inputs = [read for _, read in held_out.batches]
         result = Result("bits", model.name)
-        score_bits(model.lm, batches, silence, model.codec.config.frame_rate, result)
+        score_bits(model.lm, inputs, model.codec.config.frame_rate, result)
         show(result, self.json)
 
 

@@ -31,7 +31,8 @@ class EvalText(Measured):
         starts = range(0, packed.context - size + 1, size)
         pieces = (packed[row][at : at + size] for row in range(len(packed)) for at in starts)
         result = Result("text", model.name, settings={"tokens at once": size})
-        text_perplexity(model.lm, [piece for _, piece in zip(range(self.rows), pieces, strict=False)], result)
+        chosen = [piece for _, piece in zip(range(self.rows), pieces, strict=False)]
+        text_perplexity(model.lm, model.tokenizer, chosen, result)
         show(result, self.json)
 
 

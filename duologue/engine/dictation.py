@@ -40,9 +40,9 @@ class Dictation:
         return bool(self._waiting) and self._quiet >= QUIET_FRAMES
 
     def push(self, text: str) -> bool:
-        """Append text. White space ends a word; so does the end of the text. Words that are too many are left out;
-        returns whether there were none."""
-        script = Script(self._tokenizer, between=0)
+        """Append text. White space ends a word; so does the end of the text. Numbers and signs are read out. Words that
+        are too many are left out; returns whether there were none."""
+        script = Script(self._tokenizer, between=0, aloud=True)
         for entry in (*script.push(text), *script.finish()):
             if self._size + _size(entry) > LONGEST_TOKENS:
                 return False

@@ -41,6 +41,12 @@ class Entry:
     turn: int = 0
 
 
+def before_numbers(text: str, end: int) -> int:
+    """`end`, or where the numbers just before it begin, which are read with the word after them."""
+    number = LAST_NUMBER.search(text, max(0, end - 120), end)
+    return end if number is None else number.start()
+
+
 class Script:
     """Splits text into entries incrementally; a word is complete at white space, a number that is read out at the end
     of the word after it. `<break time="0.5s"/>` is a pause.
@@ -74,8 +80,8 @@ class Script:
             whole = end.end()
         if len(text) - whole > LONGEST_WORD:
             whole = len(text)
-        number = LAST_NUMBER.search(text, max(0, whole - 120), whole) if self._aloud else None
-        whole = whole if number is None else number.start()
+        if self._aloud:
+            whole = before_numbers(text, whole)
         self._rest = text[whole:]
         return self._entries(text[:whole])
 

@@ -14,7 +14,7 @@ from duologue.eval.result import Result
 
 
 def score_abx(codec: Codec, items: Path, audio: Path, result: Result, limit: int | None = None) -> None:
-    """Adds the error within speakers of what codebook 0 says alone (projected entries, a frame every 80 ms)."""
+    """Adds the error within speakers of what the semantic codebooks say alone (projected entries, one each 80 ms)."""
     found = {path.stem: path for path in sorted(audio.rglob("*")) if path.suffix.lower() in AUDIO}
     listed = read_items(items)
     names = list(dict.fromkeys(item.file for item in listed))[:limit]
@@ -31,6 +31,6 @@ def score_abx(codec: Codec, items: Path, audio: Path, result: Result, limit: int
 
 @torch.inference_mode()
 def semantic_features(codec: Codec, wav_S: np.ndarray) -> np.ndarray:
-    """The semantic codebook's part of the quantised latent, float32 `[T, D]`."""
+    """The semantic codebooks' part of the quantised latent, float32 `[T, D]`."""
     codes_1QT = codec.encode(torch.from_numpy(wav_S)[None].to(codec.device))
-    return codec.quantizer.decode(codes_1QT[:, :1])[0].T.float().cpu().numpy()
+    return codec.quantizer.decode(codes_1QT[:, : codec.config.quantizer.semantic])[0].T.float().cpu().numpy()

@@ -29,6 +29,12 @@ TITLES = {
     "out_of_scope": "Out-of-scope use", "bias": "Bias", "limitations": "Limitations", "safety": "Safety",
     "training_data": "Training data", "training_procedure": "Training procedure", "compute": "Compute",
 }  # fmt: skip
+DUPLEX_0 = {  # (evaluation, figure): (title, what Trelis/duplex-0 reports of itself)
+    ("turns", "confirmed words"): ("words a minute that a recogniser confirms", "60-68"),
+    ("bits", "codebook 0, with the text row"): ("codebook 0, with the text row", "-"),
+    ("bits", "codebook 0, without"): ("codebook 0, without the text row", "-"),
+    ("bits", "saved by the text row"): ("saved by the text row", "12-14 %"),
+}
 
 
 def read_about(path: Path) -> dict[str, str]:
@@ -50,7 +56,7 @@ def about_of(model: "Model", place: Path | None = None) -> dict[str, str]:
 
 
 def read_results(places: Sequence[Path]) -> list[Result]:
-    """Results of `duologue eval ... --json`, files or folders of them; those of `eval duplex` and `eval codec` too.
+    """Results of `duologue eval ... --json`, files or folders of them; those of `eval duplex` too.
 
     InputError if one is none of these.
     """
@@ -66,14 +72,12 @@ def _read(path: Path) -> Result:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     if isinstance(found, dict) and "lines" in found and "scenes" in found:
-        return _duplex(found)
-    if isinstance(found, dict) and "codebooks" in found and "rows" in found:
-        return _codec(found)
+        return _duplex(found, path.stem)
     return read_result(path)
 
 
-def _duplex(report: dict[str, Any]) -> Result:
-    result = Result("conversations", report["model"])
+def _duplex(report: dict[str, Any], file: str) -> Result:
+    result = Result("conversations" if file == "duplex" else f"conversations, {file}", report["model"])
     for line in report["lines"]:
         for split in ("heard", "unheard"):
             if (cell := line[split]) and cell.get("value") is not None:
@@ -84,18 +88,6 @@ def _duplex(report: dict[str, Any]) -> Result:
                     line.get("unit", ""),
                     cell.get("count"),
                 )
-    return result
-
-
-def _codec(report: dict[str, Any]) -> Result:
-    result = Result("codec", report["rows"][0]["name"])
-    for row in report["rows"]:
-        for name, value in row["scores"].items():
-            result.add(f"{row['name']}, {row['kbps']:.1f} kbit/s: {name}", value, "", report["clips"])
-        if row["wer"] is not None:
-            result.add(
-                f"{row['name']}, {row['kbps']:.1f} kbit/s: WER", 100 * row["wer"], "%", report["clips"]
-            )
     return result
 
 
@@ -125,7 +117,28 @@ def write_card(
             "No evaluation was given: run `duologue eval ... --json FILE` and name the files with --results."
         )
     parts += [_table(result) for result in results]
+    if beside := _beside_duplex_0(name, results):
+        parts.append(beside)
     return "\n\n".join(parts) + "\n"
+
+
+def _beside_duplex_0(name: str, results: Sequence[Result]) -> str | None:
+    """A model's figures beside those of a small full-duplex model with a public training report, where it has any."""
+    known = {(r.evaluation, f.name): f for r in results for f in r.figures if f.value is not None}
+    rows = [
+        f"| {title} | {_value(known[key])} | {published} |"
+        for key, (title, published) in DUPLEX_0.items()
+        if key in known
+    ]
+    if not rows:
+        return None
+    head = f"| | {name} | duplex-0 (201 M parameters) |\n|---|---|---|\n"
+    note = (
+        "duplex-0 was trained on 750 hours of recordings and speaks about anything, in Mimi's codes of 2,048 entries: "
+        "bits a second compare only as the share that is saved. Its confirmed words are those of free conversation, "
+        "in which real speech has 132.8 a minute."
+    )
+    return "### Beside duplex-0\n\n" + head + "\n".join(rows) + "\n\n" + note
 
 
 def _table(result: Result) -> str:
@@ -177,6 +190,7 @@ def technical_facts(model: "Model") -> list[tuple[str, str]]:
         context = (
             "unbounded" if lm.temporal.context is None else f"{lm.temporal.context / codec.frame_rate:.0f} s"
         )
+        own = " (the user's words in it too)" if lm.reads_user_text else ""
         facts += [
             (
                 "language model",
@@ -184,7 +198,7 @@ def technical_facts(model: "Model") -> list[tuple[str, str]]:
             ),
             (
                 "streams",
-                f"{lm.streams}: text, {lm.depth_steps} codebooks said, {lm.audio_streams - lm.depth_steps} heard",
+                f"{lm.streams}: text{own}, {lm.spoken} codebooks said, {lm.heard} heard",
             ),
             ("context", context),
             ("vocabulary", f"{lm.text_card} pieces of text"),

@@ -14,6 +14,7 @@ import torch
 from duologue.audio.files import read_mono
 from duologue.codec import Codec
 from duologue.errors import InputError
+from duologue.eval.result import Result
 from duologue.eval.speech import Measure, fit, measures, opus_6k, word_error_rate
 from duologue.types import StrPath
 
@@ -101,6 +102,21 @@ def evaluate_codec(
         rows.append(Row(row_name, row_kbps, frame_rate, *heard))
     use = codebook_use(torch.cat(codes, dim=1), config.quantizer.entries)
     return CodecReport(rows, use, ms, torch.get_num_threads(), len(clips), seconds)
+
+
+def codec_result(report: CodecReport) -> Result:
+    """The figures of a report in the schema of all evaluations."""
+    result = Result("codec", report.rows[0].name, settings={"clips": report.clips})
+    for row in report.rows:
+        name = f"{row.name}, {row.kbps:.1f} kbit/s"
+        for judge, score in row.scores.items():
+            result.add(f"{name}: {judge}", score, "", report.clips)
+        if row.wer is not None:
+            result.add(f"{name}: WER", 100 * row.wer, "%", report.clips)
+    for number, book in enumerate(report.codebooks):
+        result.add(f"codebook {number}: entries used", 100 * book.used, "%")
+        result.add(f"codebook {number}: entropy", book.entropy, f"bits of {book.bits:g}")
+    return result
 
 
 def _hear(

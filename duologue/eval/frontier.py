@@ -4,10 +4,9 @@ A bias on PAD's logit moves a model along its curve: a higher bias makes it wait
 two numbers from this curve: false cut-offs at a response of 300 ms, and the response at 5 % false cut-offs.
 """
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -21,6 +20,7 @@ from duologue.eval.duplex_scenes import ClipLibrary
 from duologue.eval.duplex_score import Score
 from duologue.eval.options import EvalFrontier
 from duologue.eval.picture import check_picture
+from duologue.eval.result import Result, write_result
 from duologue.files import atomic_write, check_writable
 from duologue.progress import progress
 from duologue.types import StrPath
@@ -57,9 +57,7 @@ def run_frontier(options: EvalFrontier) -> list[Point]:
             advance=advance,
         )  # fmt: skip
     if options.json is not None:
-        found = {"model": model.name, "points": [asdict(point) for point in points]}
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(found, indent=1) + "\n")
+        write_result(options.json, frontier_result(model.name, points, options.scenes))
     if options.png is not None:
         draw_frontier(options.png, model.name, points)
     return points
@@ -109,6 +107,19 @@ def cutoffs_at(points: Sequence[Point], response_ms: float = RESPONSE_MS) -> flo
 def response_at(points: Sequence[Point], cutoffs: float = CUTOFFS) -> float | None:
     """The fastest median response (ms) with at most `cutoffs` % false cut-offs; None if all points have more."""
     return _least([(y, x) for x, y in _pairs(points)], cutoffs)
+
+
+def frontier_result(name: str, points: Sequence[Point], scenes: int) -> Result:
+    """The points, and the two numbers that sum the curve up, in the schema of all evaluations."""
+    result = Result("frontier", name, settings={"scenes": scenes})
+    for point in points:
+        bias = f"bias {point.pad_bias:+g}"
+        result.add(f"{bias}: false cut-offs", point.cutoffs, "%")
+        result.add(f"{bias}: median response", point.response_ms, "ms")
+        result.add(f"{bias}: turns taken", point.taken, "%")
+    result.add(f"false cut-offs at {RESPONSE_MS:.0f} ms", cutoffs_at(points), "%")
+    result.add(f"response at {CUTOFFS:.0f} % false cut-offs", response_at(points), "ms")
+    return result
 
 
 def _pairs(points: Sequence[Point]) -> list[tuple[float, float]]:

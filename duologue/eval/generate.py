@@ -19,7 +19,7 @@ def said_to_silence(lm: LM, silence_Q: torch.Tensor, sampling: list[Sampling], f
     """Tokens `[B, 1 + Q, T]` (text, the agent's codes) of `len(sampling)` conversations in which the user is silent."""
     batch = len(sampling)
     state = init_state(lm, sampling)
-    heard_BQ = silence_Q.to(lm.device).expand(batch, -1)
+    heard_BQ = silence_Q[: lm.config.heard].to(lm.device).expand(batch, -1)
     exec_B = torch.ones(batch, dtype=torch.bool, device=lm.device)
     found = [step(lm, state, heard_BQ, exec_B).tokens_BK.cpu() for _ in range(frames + 1)]
     return torch.stack(found[1:], -1).numpy()

@@ -30,8 +30,8 @@ Advance = Callable[[float], object]
 
 
 @torch.inference_mode()
-def spoken_score(lm: LM, codes_QT: Tensor) -> float:
-    """Mean over frames of 100 x the semantic code's negative log likelihood plus that of the acoustic ones, in nats.
+def spoken_score(lm: LM, codes_QT: Tensor, semantic: int = 1) -> float:
+    """Mean over frames of 100 x the `semantic` codes' negative log likelihood plus that of the acoustic ones, in nats.
 
     The codes are said by the agent; the user's streams and the text hold nothing. A model that predicts the user too
     (16 depth steps) is asked about the user instead, as the paper does with its instruct model.
@@ -52,7 +52,7 @@ def spoken_score(lm: LM, codes_QT: Tensor) -> float:
     )
     nll_QT = torch.where(out.audio_mask_BQT[0, asked], nll_QT, 0.0)
     weight_Q = torch.ones(books, device=lm.device)
-    weight_Q[0] = SEMANTIC
+    weight_Q[:semantic] = SEMANTIC
     return float((nll_QT.sum(1) * weight_Q).sum() / codes_QT.shape[1])
 
 
@@ -127,7 +127,10 @@ def score_pairs(
     """Adds the share of pairs in which the good one is likelier (ties count half), of all and of each kind."""
     wins: dict[str, list[float]] = {}
     for pair in pairs:
-        good, bad = (spoken_score(lm, encode(codec, path)) for path in (pair.good, pair.bad))
+        good, bad = (
+            spoken_score(lm, encode(codec, path), codec.config.quantizer.semantic)
+            for path in (pair.good, pair.bad)
+        )
         won = 0.5 if good == bad else float(good < bad)
         for kind in {"", pair.kind}:
             wins.setdefault(kind, []).append(won)
@@ -158,16 +161,18 @@ def text_log_probs(lm: LM, tokens_BT: Tensor) -> Tensor:
     return logits_BTV.log_softmax(-1).gather(-1, codes_BKT[:, 0, :, None])[..., 0]
 
 
-def text_perplexity(lm: LM, rows: Iterable[np.ndarray], result: Result) -> None:
-    """Adds the perplexity of rows of tokens `[context]`."""
-    total, count = 0.0, 0
+def text_perplexity(lm: LM, tokenizer: Tokenizer, rows: Iterable[np.ndarray], result: Result) -> None:
+    """Adds the perplexity of rows of tokens `[context]`, and the bits a byte of text, which no vocabulary changes."""
+    total, count, size = 0.0, 0, 0
     for row in rows:
         found_1T = text_log_probs(lm, torch.from_numpy(np.asarray(row, np.int64))[None])
         total, count = total - float(found_1T.sum()), count + found_1T.numel()
+        size += len(tokenizer.decode([int(token) for token in row]).encode())
     if not count:
         raise InputError("there is no text to read")
     result.add("perplexity", math.exp(total / count), "a token", count)
     result.add("bits", total / count / math.log(2), "a token", count)
+    result.add("bits a byte", total / size / math.log(2) if size else None, "", size)
 
 
 @dataclass(frozen=True)

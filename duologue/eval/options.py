@@ -22,8 +22,8 @@ class EvalCodes:
     steps: int = 3000
     """Of the reader's training."""
     batch: int = 24
-    json: bool = False
-    """Print JSON instead of a table."""
+    json: Annotated[Path | None, arg(metavar="OUT.json")] = None
+    """Write the figures; `duologue card` reads them."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class EvalQuantize:
     """The script of the questions and their right answers (.jsonl), or a folder of such files."""
     scenes: int = 100
     """Questions to ask."""
-    json: bool = False
-    """Print JSON instead of a table."""
+    json: Annotated[Path | None, arg(metavar="OUT.json")] = None
+    """Write the figures; `duologue card` reads them."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,6 @@ class EvalFrontier:
     seed: int = 0
     """Another seed gives other scenes."""
     json: Annotated[Path | None, arg(metavar="OUT.json")] = None
-    """Write the points."""
+    """Write the figures; `duologue card` reads them."""
     png: Annotated[Path | None, arg(metavar="OUT.png")] = None
     """Draw the curve."""

@@ -15,6 +15,7 @@ from duologue.data.segments import load_corpus
 from duologue.data.voices import read_clip
 from duologue.errors import InputError
 from duologue.eval.options import EvalCodes
+from duologue.eval.result import Result
 from duologue.progress import progress
 from duologue.train.codec_semantic import Reader
 from duologue.train.losses import ctc_greedy, ctc_loss
@@ -123,6 +124,15 @@ def probe_codes(codec: Codec, options: EvalCodes) -> dict[str, dict[str, float]]
         result[f"{books}"] = {
             n: error_rate(model, items, books, entries, spell) for n, items in tests.items()
         }
+    return result
+
+
+def codes_result(name: str, rates: dict[str, dict[str, float]]) -> Result:
+    """Word error rates of `probe_codes` in the schema of all evaluations."""
+    result = Result("codes", name)
+    for books, row in rates.items():
+        for test, rate in row.items():
+            result.add(f"read from {books} codebooks, {test}: WER", 100 * rate, "%")
     return result
 
 

@@ -35,17 +35,20 @@ class Row:
 
 def evaluate_quantized(
     lm: LM,
-    batches: Sequence[Tensor],
+    batches: Sequence[tuple[Tensor, Tensor]],
     silence_Q: Tensor,
     answers: Callable[[LM], float | None] = lambda lm: None,
     kinds: Iterable[str] = KINDS,
 ) -> Iterator[Row]:
-    """A row for each precision, one at a time. `batches`: codes int64 `[B, K, T]` of conversations not trained on;
-    `silence_Q`: the agent's codes of silence; `answers(lm)`: the share of questions that a model answers right."""
-    plain = [_predict(lm, codes_BKT, silence_Q) for codes_BKT in batches]
+    """A row for each precision, one at a time.
+
+    `batches`: (codes to predict, what the model reads), each int64 `[B, K, T]`, of conversations not trained on;
+    `silence_Q`: the agent's codes of silence; `answers(lm)`: the share of questions that a model answers right.
+    """
+    plain = [_predict(lm, *batch, silence_Q) for batch in batches]
     for kind in kinds:
         rounded, size = quantized(lm, kind)
-        found = [_predict(rounded, codes_BKT, silence_Q) for codes_BKT in batches]
+        found = [_predict(rounded, *batch, silence_Q) for batch in batches]
         text, audio = (
             _compare([getattr(p, part) for p in plain], [getattr(p, part) for p in found])
             for part in ("text", "audio")
@@ -83,9 +86,9 @@ class _Predicted:
     audio: tuple[Tensor, Tensor]
 
 
-def _predict(lm: LM, codes_BKT: Tensor, silence_Q: Tensor) -> _Predicted:
+def _predict(lm: LM, codes_BKT: Tensor, inputs_BKT: Tensor, silence_Q: Tensor) -> _Predicted:
     with torch.inference_mode():
-        out = lm(codes_BKT)
+        out = lm(inputs_BKT)
     assert out.audio_BQTV is not None and out.audio_mask_BQT is not None
     agent_BQT = codes_BKT[:, 1 : 1 + lm.config.depth_steps]
     sounds_BT = (agent_BQT != silence_Q[:, None]).float().mean(1) > 0.3

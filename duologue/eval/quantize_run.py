@@ -1,18 +1,16 @@
 """From the options of `duologue eval quantize` to the rows of its table."""
 
 from duologue.data.script import Script
-from duologue.data.shards import ShardReader
 from duologue.errors import InputError
 from duologue.eval.duplex import Parts, evaluate_duplex, read_library
+from duologue.eval.held_out import read_held_out
 from duologue.eval.options import EvalQuantize
 from duologue.eval.quantize import KINDS, Row, evaluate_quantized
+from duologue.eval.result import Result, write_result
+from duologue.files import check_writable
 from duologue.lm import LM
 from duologue.progress import progress
-from duologue.train.lm_batches import LMBatchConfig, LMBatches
-from duologue.train.lm_plans import silent_codes
 from duologue.weights import load
-
-FRAMES = 300
 
 
 def run_quantize(options: EvalQuantize) -> list[Row]:
@@ -21,14 +19,13 @@ def run_quantize(options: EvalQuantize) -> list[Row]:
         raise InputError("questions need both clips and the script they follow: --set DIR --script FILE")
     if options.batches < 1 or options.scenes < 1:
         raise InputError("--batches and --scenes are numbers from 1 up")
+    if options.json is not None:
+        check_writable(options.json)
     library = None
     if options.set is not None and options.script is not None:
         library = read_library(options.set, Script.read(options.script))
     model = load(options.model, "cpu")
-    rows = LMBatchConfig(frames=FRAMES, text_lead=options.text_lead).of(model.lm.config).whole()
-    data = iter(LMBatches(ShardReader(*options.shards, seed=1), model.tokenizer, rows))
-    batches = [next(data)["codes"] for _ in range(options.batches)]
-    silence_Q = silent_codes(ShardReader(*options.shards, shuffle=False))
+    held_out = read_held_out(model, options.shards, options.batches, options.text_lead)
 
     def answers(lm: LM) -> float | None:
         if library is None:
@@ -40,7 +37,23 @@ def run_quantize(options: EvalQuantize) -> list[Row]:
 
     found = []
     with progress("rounding", len(KINDS)) as advance:
-        for row in evaluate_quantized(model.lm, batches, silence_Q, answers):
+        for row in evaluate_quantized(model.lm, held_out.batches, held_out.silence_Q, answers):
             found.append(row)
             advance(1)
+    if options.json is not None:
+        write_result(options.json, quantize_result(model.name, found))
     return found
+
+
+def quantize_result(name: str, rows: list[Row]) -> Result:
+    """The rows in the schema of all evaluations."""
+    result = Result("quantize", name)
+    for row in rows:
+        result.add(f"{row.kind}: size", row.megabytes, "MB")
+        result.add(f"{row.kind}: text tokens as fp32", 100 * row.text_agreement, "%")
+        result.add(f"{row.kind}: audio tokens as fp32", 100 * row.audio_agreement, "%")
+        result.add(f"{row.kind}: text perplexity", row.text_perplexity)
+        result.add(f"{row.kind}: audio perplexity", row.audio_perplexity)
+        if row.right is not None:
+            result.add(f"{row.kind}: right answers", 100 * row.right, "%")
+    return result

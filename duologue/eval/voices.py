@@ -1,7 +1,6 @@
 """Speaker embeddings: similarity of two recordings, and consistency of a voice over time."""
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 
 import numpy as np
 
@@ -20,13 +19,16 @@ class Resemblyzer:
     """The speaker encoder of Resemblyzer (weights in its package). The paper uses WavLM-large's."""
 
     def __init__(self) -> None:
-        if not find_spec("resemblyzer"):
-            raise InputError("speaker likeness needs Resemblyzer: pip install resemblyzer")
         import contextlib
         import io
 
         with contextlib.redirect_stdout(io.StringIO()):
-            from resemblyzer import VoiceEncoder
+            try:
+                from resemblyzer import VoiceEncoder
+            except ImportError as error:
+                raise InputError(
+                    f"speaker likeness needs Resemblyzer: pip install resemblyzer ({error})"
+                ) from None
 
             self._encoder = VoiceEncoder("cpu", verbose=False)
 

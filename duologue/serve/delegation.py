@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from duologue.engine.script import before_numbers
 from duologue.engine.session import AgentFrame
 from duologue.serve.delegates import Delegate, DelegateError
 from duologue.serve.questions import EVERY_QUESTION, Asks, Questions
@@ -144,7 +145,9 @@ class Delegation:
             async for piece in pieces:
                 if cuts is None:
                     cuts = self._speaker.cuts
-                words, _, rest = (rest + piece).replace("\n", " ").rpartition(" ")
+                text = (rest + piece).replace("\n", " ")
+                end = before_numbers(text, text.rfind(" ") + 1)
+                words, rest = text[:end], text[end:]
                 letters += len(words)
                 if self._speaker.cuts > cuts or letters > LONGEST:
                     return True

@@ -13,10 +13,11 @@ from duologue.audio.framing import FRAME_SIZE
 from duologue.engine.session import AgentFrame
 from duologue.serve.kyutai import CLOSE
 from duologue.serve.line import Line
-from duologue.serve.link import RateLimiter, first_to_end, in_time
+from duologue.serve.link import RATE, RateLimiter, first_to_end, in_time
 from duologue.serve.openai_events import Event, new_id
 from duologue.serve.openai_wire import Wire
 from duologue.serve.pool import Call, Ended, Pool
+from duologue.serve.settings import AUDIO_BURST_SECONDS
 
 AHEAD_FRAMES = 4  # user frames queued in the engine, which skips silence to catch up; later ones wait here
 MISTAKES = 20  # invalid messages after which the connection is closed
@@ -50,6 +51,7 @@ class Exchange:
         self._wire, self._pool = wire, pool
         self._call: Call | None = None
         self._ahead: deque[np.ndarray] = deque()  # user audio that came faster than real time
+        self._ahead_samples = 0
         self._end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.mistakes = 0
 
@@ -141,15 +143,28 @@ class Exchange:
     # In
 
     async def hear(self, wav_S: np.ndarray) -> None:
-        """Take the user's audio at 24 kHz. Audio that comes faster than real time is queued; none is dropped."""
+        """Take the user's audio at 24 kHz. Audio that comes faster than real time is queued; none of it is dropped,
+        unless the model is slower than real time for longer than such a queue may be."""
         self._limiter.take(wav_S.size)
         if self._call is not None:
             self._ahead.extend(wav_S[at : at + FRAME_SIZE] for at in range(0, wav_S.size, FRAME_SIZE))
+            self._ahead_samples += wav_S.size
             self._feed(self._call)
+            while self._ahead_samples > AUDIO_BURST_SECONDS * RATE:
+                self._next()
 
     def _feed(self, call: Call) -> None:
         while self._ahead and call.session.waiting < AHEAD_FRAMES:
-            call.push(self._ahead.popleft())
+            call.push(self._next())
+
+    def _forget_ahead(self) -> None:
+        self._ahead.clear()
+        self._ahead_samples = 0
+
+    def _next(self) -> np.ndarray:
+        wav_S = self._ahead.popleft()
+        self._ahead_samples -= wav_S.size
+        return wav_S
 
     async def hush(self, seconds: float) -> None:
         """The user has sent no audio for `seconds` but is still connected: treat that as silence."""

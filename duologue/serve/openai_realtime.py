@@ -287,7 +287,7 @@ class Conversation(Exchange):
             await self._commit()
 
     async def _on_input_audio_buffer_clear(self, _: Event) -> None:
-        self._ahead.clear()
+        self._forget_ahead()
         self._uncommitted = 0
         self._turn, self._user, self._transcript = None, VoiceActivity(LOUD_USER), Transcript()
         await self._send({"type": "input_audio_buffer.cleared"})

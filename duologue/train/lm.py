@@ -49,6 +49,18 @@ class LMLossConfig:
 EARLY = 5 / 8
 
 
+REPEAT_FRAMES = 3
+
+
+def just_before(written_BT: Tensor, target_BT: Tensor) -> Tensor:
+    """Whether a token of a target was written in one of the `REPEAT_FRAMES` frames before, bool `[B, T]`. To ask for it
+    again would teach a model that writes a word early to write it twice."""
+    found_BT = torch.zeros_like(target_BT, dtype=torch.bool)
+    for frames in range(1, REPEAT_FRAMES + 1):
+        found_BT[:, frames:] |= written_BT[:, :-frames] == target_BT[:, frames:]
+    return found_BT & (target_BT != NO_INPUT)
+
+
 class LMStage(Stage):
     """Trains `lm`; batches from `lm_batches.LMBatches`. `silence` is the agent's codes of digital silence, `[Q]`."""
 
@@ -90,7 +102,7 @@ class LMStage(Stage):
         """`terms`, and what the temporal transformer gave, `[B, T, D]`."""
         lm, config = self.module, self.config
         early: list[Tensor] = []
-        inputs_BKT = self._inputs(batch)
+        inputs_BKT, heard_BT = self._inputs(batch)
         with self._watched(early):
             z_BTD, _ = lm.context(inputs_BKT)
         terms = {}
@@ -100,28 +112,33 @@ class LMStage(Stage):
                 is_pad_V = torch.arange(logits_BTV.shape[-1], device=logits_BTV.device) == lm.config.pad_id
                 logits_BTV = logits_BTV + config.pad_bias * is_pad_V
             terms["text"] = self._text(logits_BTV, batch["codes"][:, 0])
-        if config.heard:
-            terms["heard"] = self._text(lm.extra_heads[0](z_BTD), batch["heard"])
-        if config.asr_intermediate:
-            terms["asr_intermediate"] = self._text(lm.extra_heads[0](lm.out_norm(early[0])), batch["heard"])
-        if config.audio and (batch["codes"][:, 1:] >= 0).any():
+        if config.heard and heard_BT is not None:
+            terms["heard"] = self._text(lm.extra_heads[0](z_BTD), heard_BT)
+        if config.asr_intermediate and heard_BT is not None:
+            terms["asr_intermediate"] = self._text(lm.extra_heads[0](lm.out_norm(early[0])), heard_BT)
+        if config.audio:
             # The depth transformer reads the text as the step does: with the user's words, where the model reads them.
-            codes_BKT = torch.cat([inputs_BKT[:, :1], batch["codes"][:, 1:]], 1)
-            terms["audio"] = self._audio(z_BTD, lm.delayed(codes_BKT))
+            delayed_BKT = lm.delayed(torch.cat([inputs_BKT[:, :1], batch["codes"][:, 1:]], 1))
+            chosen_BT = self._frames(delayed_BKT[:, 1 : 1 + lm.config.depth_steps])
+            if chosen_BT.any():
+                terms["audio"] = self._audio(z_BTD[chosen_BT], delayed_BKT.transpose(1, 2)[chosen_BT])
         return terms, z_BTD
 
-    def _inputs(self, batch: dict[str, Tensor]) -> Tensor:
-        """What the model reads, with the user's words in the text row of a model that reads them."""
-        lm = self.module
+    def _inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """What the model reads, with the user's words in the text row of a model that reads them; and the words that it
+        should write down, `[B, T]`, where the batch has any."""
+        lm, heard_BT = self.module, batch.get("heard")
         if not lm.config.reads_user_text:
-            return batch["inputs"]
+            return batch["inputs"], heard_BT
         inputs_BKT = self._with_user_text(batch["inputs"], batch["user_text"])
-        if not lm.training or torch.rand(()) >= self.config.own_user_text:
-            return inputs_BKT
+        if heard_BT is None or not lm.training or torch.rand(()) >= self.config.own_user_text:
+            return inputs_BKT, heard_BT
         with torch.no_grad():
             own_BT = lm.write_down(lm.context(inputs_BKT)[0])
-        heard_BT = batch["heard"] != NO_INPUT  # without a user's sound there is nothing to write down
-        return self._with_user_text(batch["inputs"], torch.where(heard_BT, own_BT, batch["user_text"]))
+        # Without a user's sound there is nothing to write down.
+        own_BT = torch.where(heard_BT != NO_INPUT, own_BT, batch["user_text"])
+        heard_BT = torch.where(just_before(own_BT, heard_BT), lm.config.pad_id, heard_BT)
+        return self._with_user_text(batch["inputs"], own_BT), heard_BT
 
     def _with_user_text(self, inputs_BKT: Tensor, user_BT: Tensor) -> Tensor:
         text_BT = self.module.with_user_text(inputs_BKT[:, 0], user_BT)
@@ -151,16 +168,13 @@ class LMStage(Stage):
         )
         return (loss_BT * weight_BT).sum(), weight_BT.sum()
 
-    def _audio(self, z_BTD: Tensor, delayed_BKT: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss of the codes through the depth transformer: at step t the delayed codes of step t, each given those
-        before it."""
+    def _audio(self, z_ND: Tensor, delayed_NK: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of the codes through the depth transformer, of N frames: at step t the delayed codes of step t, each
+        given those before it."""
         lm, spoken = self.module, self.module.config.depth_steps
         assert lm.depth is not None
-        target_BQT = delayed_BKT[:, 1 : 1 + spoken]
-        chosen_BT = self._frames(target_BQT)
-        z_N1D, tokens_NK1 = z_BTD[chosen_BT][:, None], delayed_BKT.transpose(1, 2)[chosen_BT][..., None]
-        logits_NQV = lm.depth(z_N1D, tokens_NK1)[:, :, 0]
-        target_NQ = tokens_NK1[:, 1 : 1 + spoken, 0]
+        logits_NQV = lm.depth(z_ND[:, None], delayed_NK[..., None])[:, :, 0]
+        target_NQ = delayed_NK[:, 1 : 1 + spoken]
         known_NQ = (target_NQ >= 0) & (target_NQ < lm.config.card)
         loss_NQ = F.cross_entropy(logits_NQV.transpose(1, 2).float(), target_NQ * known_NQ, reduction="none")
         weight_NQ = known_NQ.float()
@@ -169,7 +183,7 @@ class LMStage(Stage):
 
     def _frames(self, target_BQT: Tensor) -> Tensor:
         """Which frames the depth transformer is trained on, bool `[B, T]`."""
-        known_BT = (target_BQT >= 0).any(1)
+        known_BT = ((target_BQT >= 0) & (target_BQT < self.module.config.card)).any(1)
         if self.silence is None or min(self.config.silent_frames, self.config.spoken_frames) >= 1:
             return known_BT
         silent_BT = (target_BQT == self.silence.to(target_BQT)[:, None]).float().mean(1) > 0.7

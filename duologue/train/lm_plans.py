@@ -68,9 +68,9 @@ PLANS = {
     ),
     "duplex": Plan(
         LMLossConfig(
-            text=10.0,
-            heard=2.0,
-            asr_intermediate=2.0,
+            text=8.0,
+            heard=6.0,
+            asr_intermediate=3.0,
             own_user_text=0.25,
             pad_bias=1.2,
             semantic=2.0,

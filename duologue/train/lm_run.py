@@ -187,15 +187,12 @@ def export_lm(options: ExportLM) -> None:
     _fill(lm, checkpoint.load_weights(options.start))
     options.out.mkdir(parents=True, exist_ok=True)
     write_lm(options.out / "model.safetensors", lm, getattr(torch, options.store))
-    _copy(options.codec, options.out / "mimi.safetensors")
-    _copy(options.codec.with_suffix(".json"), options.out / "mimi.json")
     _copy(options.tokenizer, options.out / "tokenizer.model")
-    names = {
-        "moshi_name": "model.safetensors",
-        "mimi_name": "mimi.safetensors",
-        "mimi_config_name": "mimi.json",
-        "tokenizer_name": "tokenizer.model",
-    }
+    names = {"moshi_name": "model.safetensors", "tokenizer_name": "tokenizer.model"}
+    if options.codec is not None:
+        _copy(options.codec, options.out / "mimi.safetensors")
+        _copy(options.codec.with_suffix(".json"), options.out / "mimi.json")
+        names |= {"mimi_name": "mimi.safetensors", "mimi_config_name": "mimi.json"}
     sampling = Sampling(options.temperature, text_temperature=options.text_temperature)
     how = {
         "use_sampling": True, "temp": sampling.temperature, "temp_text": sampling.text_temperature,

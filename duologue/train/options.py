@@ -127,10 +127,10 @@ class ExportLM:
 
     start: Annotated[Path, arg(metavar="DIR")]
     """The run to take the (averaged) weights from."""
-    codec: Annotated[Path, arg(metavar="CODEC.safetensors")]
-    """What `train export-codec` wrote."""
     tokenizer: Annotated[Path, arg(metavar="FILE.model")]
     out: Annotated[Path, arg(metavar="DIR")]
+    codec: Annotated[Path | None, arg(metavar="CODEC.safetensors")] = None
+    """What `train export-codec` wrote; a model of text alone needs none."""
     preset: Literal["nano", "moshi", "tiny"] = "nano"
     store: Literal["float32", "float16", "int8"] = "float32"
     """int8: matrices in 8 bits and a scale a row, all else in float16."""

@@ -23,3 +23,5 @@ duologue data text pack "$runs/packed" --tokenizer "$runs/text.model" --tokens $
     --context "$context" --curated "${good[@]}" --web "$runs/crawl/documents"
 duologue train lm --stage text --preset "$preset" --tokenizer "$runs/text.model" --texts "$runs/packed/train" \
     --valid "$runs/packed/valid" --batch 8 --frames "$context" --out "$runs/model" --steps "$steps"
+duologue train export-lm --preset "$preset" --start "$runs/model" --tokenizer "$runs/text.model" --out "$runs/text"
+duologue eval text "$runs/packed/valid" --model "$runs/text" --frames "$context" --json "$runs/text.json"

@@ -91,6 +91,13 @@ def test_an_agent_that_is_held_is_silent_until_it_is_told_more(tiny):
     assert run(told, LONGEST_HOLD_FRAMES)[-1] == 99
 
 
+def test_numbers_are_read_out(tiny):
+    told = dictation(tiny)
+    told.push("it is $2.5 million – or 5 km")
+    said = " ".join(entry.text for entry in told._waiting)
+    assert said == "it is two point five million dollars or five kilometers"
+
+
 def test_of_too_much_text_the_rest_is_left_out(tiny):
     told = dictation(tiny)
     assert told.push(ANSWER)

@@ -7,7 +7,12 @@ import pytest
 
 from duologue.cli.app import main
 from duologue.errors import InputError
+from duologue.eval import quantize
 from duologue.eval.card import read_about, read_results, write_card
+from duologue.eval.codec import CodebookUse, CodecReport, Row, codec_result
+from duologue.eval.frontier import Point, frontier_result
+from duologue.eval.probe import codes_result
+from duologue.eval.quantize_run import quantize_result
 from duologue.eval.result import Result, write_result
 
 LIMITS = "Bias, risks, and limitations"
@@ -31,8 +36,14 @@ def results(tmp_path: Path) -> Path:
         "unheard": {"value": None, "count": 0},
     }
     (place / "duplex.json").write_text(json.dumps({"model": "tiny", "lines": [line], "scenes": {}}))
-    row = {"name": "tiny", "kbps": 0.9, "frame_rate": 12.5, "scores": {"stoi": 0.77}, "wer": 0.2}
-    (place / "codec.json").write_text(json.dumps({"rows": [row], "codebooks": [], "clips": 16}))
+    codec = CodecReport(
+        [Row("tiny", 0.9, 12.5, {"stoi": 0.77}, 0.2)], [CodebookUse(0.5, 4.0, 5.0)], 1.0, 1, 16, 9.0
+    )
+    write_result(place / "codec.json", codec_result(codec))
+    write_result(place / "frontier.json", frontier_result("tiny", [Point(0, 4.0, 250.0, 90.0)], 20))
+    write_result(place / "codes.json", codes_result("tiny", {"1": {"heard phrasings": 0.18}}))
+    rounded = quantize.Row("q4", 12.0, 0.99, 0.98, 1.04, 1.27, 0.8)
+    write_result(place / "quantize.json", quantize_result("tiny", [rounded]))
     return place
 
 
@@ -63,7 +74,22 @@ def test_a_card_has_the_published_ones_sections_and_every_figure(results: Path, 
     assert "| IPU | 41.2 s a minute | 12 | 44.7 |" in text and "| gap | - | 0 |" in text
     assert "| turn: takes the turn | 98 % | 100 |" in text and "not heard in training" not in text
     assert "| tiny, 0.9 kbit/s: WER | 20 % | 16 |" in text
+    assert "| codebook 0: entropy | 4 bits of 5 |" in text
+    assert (
+        "| false cut-offs at 300 ms | 4 % |" in text and "| response at 5 % false cut-offs | 250 ms |" in text
+    )
+    assert "| read from 1 codebooks, heard phrasings: WER | 18 % |" in text
+    assert "| q4: right answers | 80 % |" in text and "Beside duplex-0" not in text
     assert "8 codebooks of 32" in text and "17: text, 8 codebooks said, 8 heard" in text
+
+
+def test_figures_that_duplex_0_has_stand_beside_them() -> None:
+    bits, turns = Result("bits", "x"), Result("turns", "x")
+    bits.add("saved by the text row", 21.4, "%", 100)
+    turns.add("confirmed words", None, "a minute", 3)
+    text = write_card("x", [], {}, [bits, turns])
+    assert "| | x | duplex-0 (201 M parameters) |" in text
+    assert "| saved by the text row | 21.4 % | 12-14 % |" in text and "recogniser confirms" not in text
 
 
 def test_nanos_own_texts_fill_every_section(tmp_path: Path) -> None:
@@ -71,6 +97,13 @@ def test_nanos_own_texts_fill_every_section(tmp_path: Path) -> None:
     assert "Not stated" not in text and "No evaluation was given" in text
     main(["card", "nano", str(tmp_path / "CARD.md")])
     assert "**Training data.**" in (tmp_path / "CARD.md").read_text()
+
+
+def test_the_card_in_the_documents_is_what_the_command_writes(tmp_path: Path) -> None:
+    root = NANO.parents[3]
+    main(["card", "nano", str(tmp_path / "CARD.md"), "--results", str(root / "recipes/nano/results")])
+    again = "run: duologue card nano docs/model-card.md --results recipes/nano/results"
+    assert (tmp_path / "CARD.md").read_text() == (root / "docs/model-card.md").read_text(), again
 
 
 def test_what_is_no_card_or_result_is_said(tmp_path: Path) -> None:

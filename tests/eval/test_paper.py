@@ -86,6 +86,7 @@ def test_the_spoken_score_is_the_weighted_likelihood_a_frame(tiny) -> None:
                 nll = -float(out.audio_BQTV[0, q, t].float().log_softmax(-1)[codes_QT[q, t]])
                 total += nll * (100 if q == 0 else 1)
     assert spoken_score(tiny.lm, codes_QT) == pytest.approx(total / 12, rel=1e-4)
+    assert spoken_score(tiny.lm, codes_QT, semantic=3) > 1.5 * total / 12  # two more that weigh 100
 
 
 def test_text_log_probs_are_teacher_forced(tiny) -> None:
@@ -251,22 +252,21 @@ def test_artefacts_verb(tmp_path: Path) -> None:
 def test_bits_of_codebook_0_by_hand(tiny) -> None:
     generator = torch.Generator().manual_seed(1)
     codes_BKT = torch.randint(4, 32, (1, 17, 20), generator=generator)
-    codes_BKT[0, 1, 5:10] = 7  # silence
+    codes_BKT[0, 1, 15:] = NO_INPUT  # the end of the recording
     result = Result("bits", "tiny")
-    score_bits(tiny.lm, [codes_BKT], 7, 12.5, result)
+    score_bits(tiny.lm, [codes_BKT], 12.5, result)
     rates = []
     for text in (codes_BKT[:, :1], torch.full((1, 1, 20), NO_INPUT)):
         given = torch.cat([text, codes_BKT[:, 1:]], 1)
         with torch.inference_mode():
             logits_TV = tiny.lm(given).audio_BQTV[0, 0].float()
-        spoken = [t for t in range(20) if codes_BKT[0, 1, t] != 7]
-        nats = [-float(logits_TV[t].log_softmax(-1)[codes_BKT[0, 1, t]]) for t in spoken]
+        nats = [-float(logits_TV[t].log_softmax(-1)[codes_BKT[0, 1, t]]) for t in range(15)]
         rates.append(12.5 * np.mean(nats) / math.log(2))
     assert result.value("codebook 0, with the text row") == pytest.approx(rates[0], rel=1e-4)
     assert result.value("codebook 0, without") == pytest.approx(rates[1], rel=1e-4)
     assert result.value("saved by the text row") == pytest.approx(100 * (1 - rates[0] / rates[1]), rel=1e-3)
-    with pytest.raises(InputError, match="says nothing"):
-        score_bits(tiny.lm, [torch.full((1, 17, 4), 7)], 7, 12.5, result)
+    with pytest.raises(InputError, match="no sound of the agent"):
+        score_bits(tiny.lm, [torch.full((1, 17, 4), NO_INPUT)], 12.5, result)
 
 
 def test_confirmed_words_stand_in_order() -> None:

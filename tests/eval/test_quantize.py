@@ -10,7 +10,9 @@ from duologue import presets
 from duologue.cli import main
 from duologue.config import DepthConfig
 from duologue.data.shards import write_shards
+from duologue.eval.held_out import inputs
 from duologue.eval.quantize import KINDS, evaluate_quantized, quantized
+from duologue.eval.result import read_result
 from duologue.lm import LM
 from duologue.weights.random import random_lm
 
@@ -25,7 +27,7 @@ def lm() -> LM:
     return random_lm(config)
 
 
-def conversations(lm: LM) -> list[Tensor]:
+def conversations(lm: LM) -> list[tuple[Tensor, Tensor]]:
     """Codes the model itself finds likely, so that rounding has something to spoil."""
     generator = torch.Generator().manual_seed(0)
     codes_BKT = torch.randint(0, 32, (2, 17, 30), generator=generator)
@@ -36,7 +38,7 @@ def conversations(lm: LM) -> list[Tensor]:
             codes_BKT[:, 0] = out.text_BTV.argmax(-1)
             codes_BKT[:, 1:9] = out.audio_BQTV.argmax(-1)
     codes_BKT[:, 1:9, :5] = SILENCE[:, None]
-    return [codes_BKT]
+    return [(codes_BKT, codes_BKT)]
 
 
 def test_fewer_bits_are_smaller_and_worse(lm: LM):
@@ -61,13 +63,25 @@ def test_rounding_leaves_the_model_alone(lm: LM):
 
 
 def test_silent_frames_do_not_count(lm: LM):
-    (codes_BKT,) = conversations(lm)
+    ((codes_BKT, _),) = conversations(lm)
     louder = codes_BKT.clone()
     codes_BKT[:, 1:9, 15:] = louder[:, 1:9, 15:] = SILENCE[:, None]
     louder[:, 9:, 20:] = 3  # changes what is predicted for silence alone
-    found = [next(evaluate_quantized(lm, [codes], SILENCE, kinds=["q3"])) for codes in (codes_BKT, louder)]
+    found = [
+        next(evaluate_quantized(lm, [(codes, codes)], SILENCE, kinds=["q3"])) for codes in (codes_BKT, louder)
+    ]
     assert found[0].audio_perplexity == found[1].audio_perplexity
     assert found[0].text_perplexity != found[1].text_perplexity
+
+
+def test_a_model_that_reads_the_users_words_is_given_them():
+    tiny = presets.tiny_lm()
+    reads = replace(tiny, second_text_stream=True, extra_heads=1, extra_heads_dim=tiny.text_card_out)
+    codes_BKT = torch.full((1, 17, 3), 5)
+    batch = {"codes": codes_BKT, "user_text": torch.tensor([[3, -1, 7]])}  # 3 is PAD: no word
+    assert inputs(random_lm(tiny), batch) is codes_BKT
+    found_BKT = inputs(random_lm(reads), batch)
+    assert found_BKT[0, 0].tolist() == [5, 5, 5 + 8 * 421] and torch.equal(found_BKT[:, 1:], codes_BKT[:, 1:])
 
 
 def test_answers_are_asked_of_the_rounded_model(lm: LM):
@@ -87,7 +101,9 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         codes[0, :, :40] = np.arange(8)[:, None]
         samples.append({"key": str(number), "codes.npy": codes, "json": {"alignments": []}})
     write_shards(tmp_path / "shards", samples)
-    main(["eval", "quantize", str(tmp_path / "shards"), "--model", "tiny", "--batches", "1"])
+    main(["eval", "quantize", str(tmp_path / "shards"), "--model", "tiny", "--batches", "1",
+          "--json", str(tmp_path / "q.json")])  # fmt: skip
+    assert read_result(tmp_path / "q.json").value("fp32: text tokens as fp32") == 100
     printed = capsys.readouterr().out
     assert all(f"{kind} " in printed for kind in KINDS)
 

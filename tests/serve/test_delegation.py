@@ -73,6 +73,17 @@ def test_a_question_is_answered_by_a_chat_server_after_a_filler(chat):
     assert chat.asked[0]["model"] == "small" and messages[-1] == {"role": "user", "content": QUESTION}
 
 
+def test_numbers_of_an_answer_are_read_out_with_what_they_count():
+    """Although they come word by word."""
+    rich = ChatServer(lambda question: "it is $2.5 million a day")
+    settings = Settings(sessions=1, delegate=rich.url)
+    try:
+        heard = conversation(settings, lambda heard: "day" in heard.text)
+    finally:
+        rich.close()
+    assert "it is two point five million dollars a day" in heard.text
+
+
 def test_a_command_answers_too():
     script = "import json, sys; print(json.load(sys.stdin)[-1]['content'].split()[-1], 'is Everest')"
     settings = Settings(sessions=1, delegate_command=f'{sys.executable} -c "{script}"')

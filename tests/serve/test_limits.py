@@ -9,6 +9,7 @@ import sys
 import time
 import zlib
 from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,10 +20,10 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from duologue.engine import batcher
 from duologue.serve import link as links
 from duologue.serve.openai_events import ITEMS, SHELF
-from duologue.serve.openai_exchange import MISTAKES
+from duologue.serve.openai_exchange import AHEAD_FRAMES, MISTAKES, Exchange
 from duologue.serve.openai_realtime import ITEM, METADATA, Conversation
 from duologue.serve.pool import Ended
-from duologue.serve.settings import Settings
+from duologue.serve.settings import AUDIO_BURST_SECONDS, Settings
 from tests.engine.virtual import EchoBackend, noise
 from tests.serve.server import PATIENCE, Heard, Server, dial, get, pcm, read, until
 from tests.serve.test_faults import handshaken, upgrade
@@ -375,3 +376,17 @@ def test_a_slot_is_given_back_however_a_connection_ends(server, caplog):
     # Well before the engine itself gives up a session that nobody takes frames from, after 12 s.
     until(lambda: server.service.engine.used == 0 and not server.service.pool._calls, 8)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_sound_for_a_model_that_is_too_slow_is_bounded_and_the_latest_is_kept():
+    async def go() -> np.ndarray:
+        exchange = Exchange(None, None)  # pyright: ignore[reportArgumentType]
+        exchange._limiter = SimpleNamespace(take=lambda samples: None)  # time passes
+        exchange._call = SimpleNamespace(session=SimpleNamespace(waiting=AHEAD_FRAMES))
+        for second in range(2 * int(AUDIO_BURST_SECONDS)):
+            await exchange.hear(np.full(24_000, second, np.float32))
+        return np.concatenate(exchange._ahead)
+
+    kept_S = asyncio.run(go())
+    assert AUDIO_BURST_SECONDS - 1 < kept_S.size / 24_000 <= AUDIO_BURST_SECONDS
+    assert kept_S[-1] == 2 * int(AUDIO_BURST_SECONDS) - 1

@@ -14,7 +14,7 @@ from duologue.data.shards import ShardReader, write_shards
 from duologue.errors import InputError
 from duologue.lm import LM
 from duologue.lm.tokenizer import Tokenizer
-from duologue.train.lm import EARLY, LMLossConfig, LMStage
+from duologue.train.lm import EARLY, LMLossConfig, LMStage, just_before
 from duologue.train.lm_batches import AS_HEARD, LMBatchConfig, LMBatches, conversation_rows
 from duologue.train.loop import LoopConfig, _feed
 from duologue.train.optim import OptimConfig
@@ -99,6 +99,15 @@ def test_beside_a_users_speech_alone_the_agent_has_no_text_to_learn() -> None:
     crop = whole_piece(sample)
     assert (crop["codes"][:9] == -1).all() and (crop["inputs"][0] == 3).all()
     assert (crop["codes"][9:] >= 0).all() and (crop["heard"] > 3).any()
+
+
+def test_a_batch_without_the_agents_sound_has_no_loss_of_it(shards: Path) -> None:
+    trained = reading_stage(silent_frames=0.5)
+    batch = next(iter(batches(shards, from_start=1.0)))
+    assert "audio" in trained.terms(batch)
+    batch["codes"][:, 1:9] = -1
+    terms = trained.terms(batch)
+    assert "audio" not in terms and "heard" in terms
 
 
 def whole_piece(sample: dict) -> dict[str, np.ndarray]:
@@ -320,7 +329,7 @@ def reading_stage(**losses) -> LMStage:
 def test_the_users_words_are_in_the_text_row_of_a_model_that_reads_them(shards: Path) -> None:
     trained = reading_stage()
     batch = next(iter(batches(shards, from_start=1.0)))
-    inputs_BKT = trained._inputs(batch)
+    inputs_BKT, _ = trained._inputs(batch)
     entries = trained.module.config.text_card + 1
     spoken_BT = (batch["user_text"] >= 0) & (batch["user_text"] != 3)
     assert spoken_BT.any()
@@ -336,14 +345,34 @@ def test_it_may_read_what_it_writes_down_itself(shards: Path) -> None:
     batch = next(iter(batches(shards, from_start=1.0)))
     batch["heard"][1:] = -1  # the others hear nobody
     told_BKT = trained._with_user_text(batch["inputs"], batch["user_text"])
-    own_BKT = trained._inputs(batch)
+    own_BKT, _ = trained._inputs(batch)
     with torch.no_grad():
         own_BT = trained.module.write_down(trained.module.context(told_BKT)[0])
     assert torch.equal(own_BKT[0], trained._with_user_text(batch["inputs"], own_BT)[0])
     assert not torch.equal(own_BKT[0], told_BKT[0])
     assert torch.equal(own_BKT[1:], told_BKT[1:])
     trained.module.eval()
-    assert torch.equal(trained._inputs(batch), told_BKT)
+    inputs_BKT, heard_BT = trained._inputs(batch)
+    assert torch.equal(inputs_BKT, told_BKT) and torch.equal(heard_BT, batch["heard"])
+
+
+def test_a_word_that_it_wrote_down_early_is_not_asked_for_again(shards: Path, monkeypatch) -> None:
+    target_BT = torch.tensor([[3, 3, 3, 3, 7, 8, 3, 9, -1, 3]])
+    own_BT = torch.tensor([[3, 3, 7, 8, 3, 3, 3, 9, 9, 3]])
+    found_BT = just_before(own_BT, target_BT)
+    assert found_BT[0, 4:8].tolist() == [
+        True,
+        True,
+        True,
+        False,
+    ]  # 9 came at its time; to write PAD again is right
+    assert not found_BT[target_BT == -1].any()
+    trained = reading_stage(own_user_text=1.0)
+    batch = next(iter(batches(shards, from_start=1.0)))
+    early_BT = torch.roll(batch["heard"], -1, 1)
+    monkeypatch.setattr(trained.module, "write_down", lambda z_BTD: early_BT)
+    _, heard_BT = trained._inputs(batch)
+    assert ((batch["heard"] > 3).any() and (heard_BT <= 3).all()) and (heard_BT == 3).any()
 
 
 def test_the_users_tokens_may_be_left_out(shards: Path) -> None:

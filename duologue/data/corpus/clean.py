@@ -61,6 +61,8 @@ def clean(
     logger.disable("duologue")
     run = _Run(out, len(files), workers)
     run(_filters(files, out, config), "filter")
+    if not any((out / "filtered").glob("*")):
+        raise InputError(f"no document is left: {out / 'dropped'} has what each filter took")
     _near_duplicates(run, out)
     report = _counts(out / "log" / "filter") | _counts(out / "log" / "near")
     with atomic_write(out / "report.json") as temporary:

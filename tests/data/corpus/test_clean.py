@@ -115,3 +115,10 @@ def test_other_encodings_are_read(tmp_path: Path) -> None:
         b"".join(record("https://x.example/", body, kind) for kind, body in pages)
     )
     assert [text.text for text in read_documents(tmp_path / "x.warc.gz")] == list(said.values())
+
+
+def test_nothing_left_is_said(tmp_path: Path) -> None:
+    (tmp_path / "0.jsonl").write_text(json.dumps({"text": GERMAN, "url": "https://x.example/hafen"}) + "\n")
+    with pytest.raises(InputError, match="no document is left: .*dropped has what each filter took"):
+        clean([tmp_path / "0.jsonl"], tmp_path / "out", CleanConfig())
+    assert rows(tmp_path / "out/dropped/language")

@@ -1,12 +1,13 @@
 """From documents to a text model and its perplexity, with the command line alone."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from duologue.cli import main
-from duologue.eval.result import read_result
+from duologue.eval.result import Result, read_result
 from duologue.lm.tokenizer import Tokenizer
 
 NOUNS = [
@@ -55,18 +56,20 @@ def test_vocabulary_pack_train_and_perplexity(
     logged = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     held_out = [row["eval_text_loss"] for row in logged if "eval_text_loss" in row]
     assert held_out and held_out[-1] < 4.5  # 5.8 is knowing nothing
-    main(
-        [
-            "eval",
-            "text",
-            str(tmp_path / "packed/valid"),
-            "--model",
-            "tiny",
-            "--json",
-            str(tmp_path / "p.json"),
-        ]
-    )
-    assert (read_result(tmp_path / "p.json").value("perplexity") or 0) > 50  # a random model
+    main(["train", "export-lm", "--preset", "tiny", "--start", run, "--tokenizer", str(tmp_path / "t.model"),
+          "--out", str(tmp_path / "text")])  # fmt: skip
+
+    def figures(model: str) -> Result:
+        packed, out = str(tmp_path / "packed/valid"), str(tmp_path / "p.json")
+        main(["eval", "text", packed, "--model", model, "--frames", "32", "--json", out])
+        return read_result(tmp_path / "p.json")
+
+    trained = figures(str(tmp_path / "text"))
+    assert (trained.value("perplexity") or 999) < math.exp(4.5)
+    assert (figures("tiny").value("perplexity") or 0) > math.exp(5.5)  # a random model
+    tokens, size = (figure.count for figure in trained.figures if figure.name in ("bits", "bits a byte"))
+    assert tokens and size and size > tokens
+    assert trained.value("bits a byte") == pytest.approx((trained.value("bits") or 0) * tokens / size)
 
 
 def test_a_classifier_of_pages(places: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

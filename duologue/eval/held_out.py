@@ -1,0 +1,43 @@
+"""Held-out conversations as a model reads them, from the shards that `duologue data encode` writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from duologue.data.shards import ShardReader
+from duologue.lm import LM
+from duologue.train.lm_batches import LMBatchConfig, LMBatches
+from duologue.train.lm_plans import silent_codes
+from duologue.weights import Model
+
+FRAMES = 300  # 24 s
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """`batches`: (codes to predict, what the model reads), int64 `[4, K, 300]`: they differ in the text row of a model
+    that reads the user's words too. `silence_Q`: the agent's codes of silence."""
+
+    batches: list[tuple[Tensor, Tensor]]
+    silence_Q: Tensor
+
+
+def read_held_out(model: Model, shards: Sequence[Path], batches: int, text_lead: int) -> HeldOut:
+    """`batches` batches, the same every time. `text_lead`: frames by which words stand ahead of their sound."""
+    config = LMBatchConfig(frames=FRAMES, text_lead=text_lead).of(model.lm.config).whole()
+    data = iter(LMBatches(ShardReader(*shards, seed=1), model.tokenizer, config))
+    found = [next(data) for _ in range(batches)]
+    silence_Q = silent_codes(ShardReader(*shards, shuffle=False))
+    return HeldOut([(batch["codes"], inputs(model.lm, batch)) for batch in found], silence_Q)
+
+
+def inputs(lm: LM, batch: dict[str, Tensor]) -> Tensor:
+    """The codes of a batch with the user's words in the text row, where the model reads them."""
+    codes_BKT = batch["codes"]
+    if not lm.config.reads_user_text:
+        return codes_BKT
+    text_BT = lm.with_user_text(codes_BKT[:, 0], batch["user_text"])
+    return torch.cat([text_BT[:, None], codes_BKT[:, 1:]], 1)
