@@ -74,15 +74,17 @@ class Client:
     came: list[float] = field(default_factory=list)
     events: list[tuple[float, str]] = field(default_factory=list)  # "lost", "resumed", "over", "started"
     told: str = ""  # what the server said when it could not resume
+    ends: float = float("inf")  # when it says goodbye
     link: ClientConnection | None = None
     _frames: int = 0  # sent in this conversation
     _received: int = 0  # messages of this conversation
 
     async def talk(self, until: float) -> None:
         """Talks until the end. After a lost connection it resumes; where it cannot, it starts anew at once."""
-        while time.monotonic() < until:
+        self.ends = until
+        while time.monotonic() < self.ends:
             try:
-                await self._connection(until)
+                await self._connection()
             except Over as over:
                 self.token, self.told = "", str(over)
                 self._note("over")
@@ -90,9 +92,9 @@ class Client:
                 self._note(f"refused ({type(error).__name__})")
                 await asyncio.sleep(0.1)
             else:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1 if self.token else 1.0)  # without one the server was full
 
-    async def _connection(self, until: float) -> None:
+    async def _connection(self) -> None:
         resume = f"{self.token}&received={self._received}" if self.token else "1"
         async with connect(
             f"{self.url}&resume={resume}", compression=None, max_size=None, open_timeout=5
@@ -104,7 +106,7 @@ class Client:
             self.link = link
             listening = asyncio.create_task(self._listen(link))
             began = time.monotonic() - self._frames * FRAME
-            while time.monotonic() < until and not listening.done():
+            while time.monotonic() < self.ends and not listening.done():
                 await asyncio.sleep(max(0.0, began + self._frames * FRAME - time.monotonic()))
                 self.sent.append(time.monotonic())
                 self._frames += 1
@@ -113,8 +115,8 @@ class Client:
                 except ConnectionClosed:
                     break
             self.link = None
-            if time.monotonic() < until:
-                self._note("lost")
+            if time.monotonic() < self.ends:
+                self._note("lost" if self.token else "refused")
             listening.cancel()
 
     async def _resumed(self, first: str | bytes) -> None:

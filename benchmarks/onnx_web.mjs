@@ -1,14 +1,15 @@
-// The frame of `benchmarks/onnx.py` in WebAssembly: `node benchmarks/onnx_web.mjs FOLDER FRAMES`, with `npm ci` done in
-// web/. One thread, in the engine that Chromium has too. Prints the processor's time of each frame in milliseconds, as JSON.
+// The frame of `benchmarks/onnx.py` in WebAssembly: `node benchmarks/onnx_web.mjs FOLDER FRAMES [THREADS]`, with `npm ci`
+// done in web/. One thread by default, in the engine that Chromium has too. Prints the processor's time of each frame in
+// milliseconds, of all threads together, as JSON.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 const runtime = join(import.meta.dirname, "../web/node_modules/onnxruntime-web/dist/ort.node.min.mjs");
 const ort = await import(runtime);
-ort.env.wasm.numThreads = 1;
 ort.env.logLevel = "error";
 
-const [folder, frames] = process.argv.slice(2);
+const [folder, frames, threads = "1"] = process.argv.slice(2);
+ort.env.wasm.numThreads = Number(threads);
 const { parts, frame_size: size } = JSON.parse(readFileSync(join(folder, "model.json"), "utf8"));
 const ARRAYS = { float32: Float32Array, float64: Float64Array, int64: BigInt64Array, bool: Uint8Array };
 const sessions = {};
@@ -45,3 +46,4 @@ for (let i = 0; i < Number(frames); i++) {
   ms.push((user + system) / 1000);
 }
 console.log(JSON.stringify(ms));
+process.exit(0); // further threads would keep it alive

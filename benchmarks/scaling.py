@@ -1,6 +1,6 @@
 """Replicas come and go with the slots in use, and cut no conversation: `python -m benchmarks.scaling`.
 
-Starts `serve --ray` with one replica of four slots, and up to three, on a local Ray instance (needs the extra `ray`).
+Starts `serve --ray` with one replica of four slots, and up to two, on a local Ray instance (needs the extra `ray`).
 The model says what it hears. Four clients talk: half of the slots are to be free, so a second replica must come. Four
 more talk, of whom some are on it. Then all leave but one on each replica: one replica is enough, so the other must go,
 but only when its conversation is over. Prints, and exits with 1 where something did not happen,
@@ -22,7 +22,7 @@ from benchmarks.fleet import Client, replicas, served
 from duologue.serve.line import SEPARATOR
 
 DOWNSCALE_SECONDS = 5.0
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = 300.0
 
 
 async def until(condition, seconds: float = WAIT_SECONDS) -> float | None:
@@ -31,7 +31,7 @@ async def until(condition, seconds: float = WAIT_SECONDS) -> float | None:
     while time.monotonic() - began < seconds:
         if condition():
             return round(time.monotonic() - began, 1)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
     return None
 
 
@@ -42,19 +42,22 @@ def home(client: Client) -> str:
 
 async def course(url: str) -> dict:
     clients: list[Client] = []
-    talks: dict[int, asyncio.Task] = {}
+    talks: list[asyncio.Task] = []
 
     async def more(count: int) -> None:
         for _ in range(count):
             clients.append(Client(url))
-            talks[len(clients) - 1] = asyncio.create_task(clients[-1].talk(time.monotonic() + 1e4))
+            talks.append(asyncio.create_task(clients[-1].talk(float("inf"))))
             await asyncio.sleep(0.1)
         await until(lambda: all(client.came for client in clients))
 
-    def leave(number: int) -> None:
-        talks.pop(number).cancel()
+    async def leave(numbers: set[int]) -> None:
+        for number in numbers:
+            clients[number].ends = 0.0
+        await asyncio.gather(*(talks[number] for number in numbers))
 
     report: dict = {}
+    start = time.monotonic()
     await more(4)
     report["added_after_s"] = await until(lambda: len(replicas()) == 2)
     await asyncio.sleep(5.0)  # until the proxy knows it
@@ -62,21 +65,21 @@ async def course(url: str) -> dict:
     homes = [home(client) for client in clients]
     report["used"] = sorted(Counter(homes).values())
     last = {homes.index(each) for each in set(homes)}
-    for number in sorted(set(talks) - last):
-        leave(number)
+    await leave(set(range(8)) - last)
     began = time.monotonic()
     await asyncio.sleep(2 * DOWNSCALE_SECONDS + 15.0)
     report["held_s"] = round(time.monotonic() - began, 1) if len(replicas()) == 2 else 0.0
-    report["going"] = [home(clients[number])[:8] for number in last]
-    for number in last:
-        leave(number)
+    await leave(last)
     report["removed_after_s"] = await until(lambda: len(replicas()) == 1)
+    for number, client in enumerate(clients):
+        told = ", ".join(f"{event} {at - start:.1f}" for at, event in client.events if event != "refused")
+        print(f"client {number}, on {homes[number]}: {told}", file=sys.stderr)
     report["lost"] = sum(event == "lost" for client in clients for _, event in client.events)
     return report
 
 
 def main() -> None:
-    flags = ["--replicas", "1", "--most-replicas", "3", "--sessions", "4", "--queue", "0"]
+    flags = ["--replicas", "1", "--most-replicas", "2", "--sessions", "4", "--queue", "0"]
     with served("echo", *flags, DUOLOGUE_DOWNSCALE_SECONDS=str(DOWNSCALE_SECONDS)) as server:
         report = asyncio.run(course(server.url))
     print(json.dumps(report))

@@ -202,6 +202,9 @@ def serve_fleet(fleet: Fleet, settings: Settings, host: str, port: int, options:
     os.environ.setdefault("RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", f"{longest:.0f}")
     # A replica that has died has the fewest connections, so HAProxy would choose it again and again, for seconds.
     os.environ.setdefault("RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT", "1")
+    # The new process counts connections from zero, so that a full replica looks empty to it: by their number it would
+    # choose the same one again for whoever was refused.
+    os.environ.setdefault("RAY_SERVE_HAPROXY_BALANCE_ALGORITHM", "roundrobin")
     os.environ.setdefault("RAY_worker_niceness", "0")  # by default Ray's workers yield to all other processes
     app = build(fleet, settings, options)
     import ray
@@ -221,6 +224,7 @@ def serve_fleet(fleet: Fleet, settings: Settings, host: str, port: int, options:
     try:
         handle.broadcast("drain").results(timeout_s=settings.drain + LAST_WORDS_SECONDS)
     finally:
+        handle.shutdown()  # else it goes on to report to a cluster that has ended, for which Ray starts another one
         if address:  # others may use the cluster
             serve.delete(NAME)
         ray.shutdown()

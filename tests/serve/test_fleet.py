@@ -198,3 +198,13 @@ def test_two_replicas_hold_their_people_when_one_is_killed() -> None:
     assert report["admitted"] == report["resumed"] == 4
     assert report["came_back"] == report["told"] and report["told"] + report["went_on"] > 0
     assert report["untouched_gap_ms"] < 3000 and report["exit_code"] == 0
+
+
+@pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed (the extra `ray`)")
+def test_a_replica_comes_when_slots_run_short_and_goes_when_its_last_conversation_is_over() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scaling"], capture_output=True, text=True, cwd=ROOT, timeout=600
+    )
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == 0, report
+    assert report["lost"] == 0 and report["held_s"] > 0 and sum(report["used"]) == 8
