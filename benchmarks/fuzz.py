@@ -94,7 +94,9 @@ async def visits(options: Any, server: Server) -> tuple[str, bool]:
 
     async def census() -> tuple[int, int, int, int]:
         await asyncio.to_thread(server.until_free)
-        await asyncio.sleep(35)  # a call to nobody is given up, a dropped conversation no longer waits to be resumed
+        await asyncio.sleep(
+            35
+        )  # a call to nobody is given up, a dropped conversation no longer waits to be resumed
         return *server.size(), server.sockets("inet")
 
     async def all_of_them() -> tuple[int, int, int, int]:
@@ -102,7 +104,9 @@ async def visits(options: Any, server: Server) -> tuple[str, bool]:
         await calls(max(4, options.visits // 100))
         return await census()
 
-    before = await all_of_them()  # imports, threads and as many conversations that wait to be resumed as later
+    before = (
+        await all_of_them()
+    )  # imports, threads and as many conversations that wait to be resumed as later
     after = await all_of_them()
     grown = after[0] / before[0] - 1
     text = f"{options.visits} visits of each, {options.visits // 100} calls: memory {100 * grown:+.2f} %"
