@@ -1,7 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -9,12 +8,12 @@ from torch import Tensor
 from duologue import presets
 from duologue.cli import main
 from duologue.config import DepthConfig
-from duologue.data.shards import write_shards
 from duologue.eval.held_out import inputs
 from duologue.eval.quantize import KINDS, evaluate_quantized, quantized
 from duologue.eval.result import read_result
 from duologue.lm import LM
 from duologue.weights.random import random_lm
+from tests.eval.random_shards import write_random_shards
 
 SILENCE = torch.arange(8)
 
@@ -94,13 +93,7 @@ def test_answers_are_asked_of_the_rounded_model(lm: LM):
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    rng = np.random.default_rng(0)
-    samples = []
-    for number in range(4):
-        codes = rng.integers(1, 32, (2, 8, 60)).astype(np.int16)
-        codes[0, :, :40] = np.arange(8)[:, None]
-        samples.append({"key": str(number), "codes.npy": codes, "json": {"alignments": []}})
-    write_shards(tmp_path / "shards", samples)
+    write_random_shards(tmp_path / "shards")
     main(["eval", "quantize", str(tmp_path / "shards"), "--model", "tiny", "--batches", "1",
           "--json", str(tmp_path / "q.json")])  # fmt: skip
     assert read_result(tmp_path / "q.json").value("fp32: text tokens as fp32") == 100

@@ -10,11 +10,11 @@ import pytest
 from duologue.audio.files import read_mono, write_audio
 from duologue.cli.app import main
 from duologue.cli.eval import Eval
-from duologue.data.shards import write_shards
 from duologue.eval import voices
 from duologue.eval.result import Result, read_result
 from duologue.eval.speech import stoi
 from tests.eval.duplex_actor import make_library
+from tests.eval.random_shards import write_random_shards
 
 SPEECH = sorted((Path(__file__).parents[2] / "duologue/assets/speech").glob("*.opus"))
 DOCUMENT = Path(__file__).parents[2] / "docs/evaluation.md"
@@ -60,13 +60,7 @@ def test_codebooks(tmp_path: Path) -> None:
 
 
 def test_bits(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    samples = []
-    for number in range(4):
-        codes = rng.integers(1, 32, (2, 8, 60)).astype(np.int16)
-        codes[0, :, :40] = np.arange(8)[:, None]
-        samples.append({"key": str(number), "codes.npy": codes, "json": {"alignments": []}})
-    write_shards(tmp_path / "shards", samples)
+    write_random_shards(tmp_path / "shards")
     found = figures(tmp_path, "bits", tmp_path / "shards", "--model", "tiny", "--batches", "1")
     # Random codes, of which a random model knows nothing: 5 bits a frame and a little more.
     assert (found.value("codebook 0, without") or 0) > 12.5 * math.log2(32)

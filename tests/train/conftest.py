@@ -21,3 +21,14 @@ def reference(processes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("reference")
     assert processes.run(out) == [0]
     return out
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six made-up conversations."""
+    from duologue.data.shards import write_shards
+    from tests.train.conversations import conversation
+
+    folder = tmp_path_factory.mktemp("shards")
+    write_shards(folder, [conversation(n) for n in range(6)], per_shard=4)
+    return folder

@@ -28,12 +28,11 @@ from duologue.train.stage import Stage
 from duologue.weights.random import random_codec
 from tests.accelerator import Accelerator
 from tests.codec.two_encoders import CONFIG
+from tests.train.conversations import batches as lm_batches
 
 from .test_codec_stages import crops
 from .test_codec_stages import segments as segments
 from .test_codec_stages import spelling as spelling
-from .test_lm_stage import batches as lm_batches
-from .test_lm_stage import shards as shards
 
 Built = tuple[Stage, Callable[[int], Any]]
 
