@@ -184,17 +184,18 @@ class Dialogues:
 
 @dataclass(frozen=True)
 class Utterances:
-    """Make shards of users' speech alone (OUT/shards), for `train lm --stage transcribe`: clips after one another,
-    each time in another order, at other speeds and with other disturbances."""
+    """Make shards of speech without conversations (OUT/shards), to learn to hear and to speak: clips after one another,
+    each time in another order, the users' at other speeds and with other disturbances too."""
 
     out: Annotated[Positional[Path], arg(metavar="OUT")]
     """The folder to write to."""
     clips: tuple[Path, ...]
-    """Folders and tars of clips by users, with word times (`duologue data align`)."""
+    """Folders and tars of clips with word times (`duologue data align`): by users, by the agent, or both, who then
+    speak at once."""
     model: str
     """The model whose codec to use."""
     split: Literal["train", "voice", "phrasing"] = "train"
-    """Which clips: of training, by held-out voices, or of held-out phrasings."""
+    """Which clips: of training, by held-out voices, or of held-out phrasings (and the agent's held-out sentences)."""
     count: int = 1000
     """Samples."""
     seconds: float = 24.0
@@ -216,7 +217,7 @@ class Utterances:
 
         if self.count < 1 or self.seconds < 2:
             raise InputError("--count is a number from 1 up, --seconds one from 2 up")
-        clips = utterances.user_clips(self.clips, self.split)
+        clips = utterances.clips_of(self.clips, self.split)
         codec, babble = load(self.model).codec.eval(), some_speech(self.babble)
         with progress("samples", self.count) as advance:
             samples = utterances.utterances(

@@ -1,13 +1,14 @@
-"""Users' speech without conversations around it, as training shards: clips after one another, encoded.
+"""Speech without conversations, as training shards: a user's clips after one another, encoded, and over them the agent's.
 
-To hear takes far more speech than to answer takes conversations, and a clip is another one in every room: each sample
-has clips in a new order, at other speeds, with other disturbances (`augment_user`). Only the semantic codebooks are
-encoded, which say what was said. A sample is "codes.npy", int16 [2, Q, T] (the agent's and all acoustic codes are -1,
-unknown), and "json" with "frames" and "alignments", every word the user's.
+To hear and to speak take far more speech than to answer takes conversations. A user's clip is another one in every
+room: each sample has clips in a new order, at other speeds, with other disturbances (`augment_user`), and only the
+semantic codebooks, which say what was said. The agent's clips stay as they are, in all codebooks. Neither side knows of
+the other. A sample is "codes.npy", int16 [2, Q, T] (agent, user; what is not encoded is -1, unknown), and "json" with
+"frames", "alignments", and "unrelated", true.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
 import numpy as np
@@ -21,41 +22,57 @@ from duologue.data.shards import Sample
 from duologue.data.split import clip_set
 from duologue.data.voices import SAMPLE_RATE, read_clip, read_index
 from duologue.errors import InputError
-from duologue.types import USER, StrPath, Word
+from duologue.types import AGENT, USER, StrPath, Word
 
-SETS = {"train": ("user", "human"), "voice": ("voice",), "phrasing": ("phrasing",)}
+SETS = {
+    "train": {USER: ("user", "human"), AGENT: ("agent",)},
+    "voice": {USER: ("voice",), AGENT: ("valid-agent",)},
+    "phrasing": {USER: ("phrasing",), AGENT: ("valid-agent",)},
+}
 SPEEDS = (0.87, 1.15)  # of half of the clips; the pitch moves along
 GAPS = (0.2, 0.9)  # seconds between two clips
 
 
-def user_clips(places: Sequence[StrPath], split: str) -> list[Row]:
-    """Clips by users in these folders and tars that belong to `split` (a key of `SETS`) and have word times.
-    InputError if there are none."""
+def clips_of(places: Sequence[StrPath], split: str) -> dict[str, list[Row]]:
+    """Clips in these folders and tars that belong to `split` (a key of `SETS`) and have word times, by who speaks: USER,
+    AGENT, or both. InputError if there are none."""
     rows = [row for place in places for row in read_index(place)]
-    found = [row for row in rows if clip_set(row) in SETS[split] and row.get("words")]
-    if not found:
+    found = {
+        who: [row for row in rows if clip_set(row) in sets and row.get("words")]
+        for who, sets in SETS[split].items()
+    }
+    if not any(found.values()):
         raise InputError(
-            f"no user's clip of the split {split!r} has word times here: `duologue data align FOLDER` finds them"
+            f"no clip of the split {split!r} has word times here: `duologue data align FOLDER` finds them"
         )
-    return found
+    return {who: rows for who, rows in found.items() if rows}
 
 
 def utterances(
-    clips: Sequence[Row], codec: Codec, samples: int, seconds: float, seed: int, recipe: Recipe,
+    clips: Mapping[str, Sequence[Row]], codec: Codec, samples: int, seconds: float, seed: int, recipe: Recipe,
     babble: list[np.ndarray] | None = None,
 ) -> Iterator[Sample]:  # fmt: skip
-    """`samples` stretches of speech of `seconds` each. Every clip is used once before any is used again."""
-    order = _endless(clips, random.Random(f"utterances {seed}"))
+    """`samples` stretches of speech of `seconds` each. Every clip is used once before any is used again. A side without
+    clips is unknown."""
+    order = {who: _endless(rows, random.Random(f"utterances {seed} {who}")) for who, rows in clips.items()}
+    config = codec.config
     for number in range(samples):
-        name = f"user-{seed}-{number:06d}"
         rng = np.random.default_rng([seed, number])
-        wav_S, words = _strung(order, seconds, rng)
-        wav_S = augment_user(wav_S, np.zeros_like(wav_S), recipe, rng, babble)
-        codes_QT = _semantic_codes(codec, wav_S)
-        codes_CQT = np.full((2, codec.config.codebooks, codes_QT.shape[1]), -1, np.int16)
-        codes_CQT[1, : len(codes_QT)] = codes_QT
-        body = transcript_body(Transcript(words)) | {"frames": codes_QT.shape[1]}
-        yield {"key": name, "codes.npy": codes_CQT, "json": body}
+        words, codes = list[Word](), dict[str, np.ndarray]()
+        if USER in order:
+            wav_S, said = _strung(order[USER], USER, SPEEDS, seconds, rng)
+            wav_S = augment_user(wav_S, np.zeros_like(wav_S), recipe, rng, babble)
+            codes[USER], words = _codes(codec, wav_S, config.quantizer.semantic), words + said
+        if AGENT in order:
+            wav_S, said = _strung(order[AGENT], AGENT, (1.0, 1.0), seconds, rng)
+            codes[AGENT], words = _codes(codec, wav_S, config.codebooks), words + said
+        frames = next(iter(codes.values())).shape[1]
+        codes_CQT = np.full((2, config.codebooks, frames), -1, np.int16)
+        for channel, who in enumerate((AGENT, USER)):
+            if who in codes:
+                codes_CQT[channel, : len(codes[who])] = codes[who]
+        body = transcript_body(Transcript(words)) | {"frames": frames, "unrelated": True}
+        yield {"key": f"speech-{seed}-{number:06d}", "codes.npy": codes_CQT, "json": body}
 
 
 def _endless(clips: Sequence[Row], rng: random.Random) -> Iterator[Row]:
@@ -63,24 +80,26 @@ def _endless(clips: Sequence[Row], rng: random.Random) -> Iterator[Row]:
         yield from rng.sample(clips, len(clips))
 
 
-def _strung(order: Iterator[Row], seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, list[Word]]:
+def _strung(
+    order: Iterator[Row], who: str, speeds: tuple[float, float], seconds: float, rng: np.random.Generator
+) -> tuple[np.ndarray, list[Word]]:
     """Clips of `order` with pauses between them, float32 [S], until `seconds` are full; the last is cut off."""
     out_S, words = np.zeros(round(seconds * SAMPLE_RATE), np.float32), list[Word]()
     at = round(rng.uniform(*GAPS) * SAMPLE_RATE)
     while at < len(out_S):
         row = next(order)
-        speed = float(rng.uniform(*SPEEDS)) if rng.random() < 0.5 else 1.0
+        speed = float(rng.uniform(*speeds)) if rng.random() < 0.5 else 1.0
         wav_S = change_speed(read_clip(row), speed)[: len(out_S) - at]
         out_S[at : at + len(wav_S)] = wav_S
         start, end = at / SAMPLE_RATE, seconds
-        said = [Word(text, start + a / speed, start + b / speed, USER) for text, a, b in row["words"]]
+        said = [Word(text, start + a / speed, start + b / speed, who) for text, a, b in row["words"]]
         words += [word for word in said if word.end < end]
         at += len(wav_S) + round(rng.uniform(*GAPS) * SAMPLE_RATE)
     return out_S, words
 
 
-def _semantic_codes(codec: Codec, wav_S: np.ndarray) -> np.ndarray:
-    """int16 [Q, T]."""
+def _codes(codec: Codec, wav_S: np.ndarray, codebooks: int) -> np.ndarray:
+    """The first `codebooks` of them, int16 [Q, T]."""
     with torch.inference_mode():
         wav_BS = torch.from_numpy(wav_S)[None].to(codec.device)
-        return codec.encode(wav_BS, codec.config.quantizer.semantic)[0].to(torch.int16).cpu().numpy()
+        return codec.encode(wav_BS, codebooks)[0].to(torch.int16).cpu().numpy()

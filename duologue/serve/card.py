@@ -2,7 +2,7 @@
 
     {"title": "nano", "topics": ["capitals", "animals"], "questions": [{"text": "What does a cow say?"}]}
 
-A question may have a recording of it in the folder, `"sound": "cow.opus"`. `does_not_know` is a phrase with which the
+A question may have a recording of it in the folder, `"sound": "cow.opus"`. `does_not_know`: phrases with which the
 model says that it does not know an answer; then a delegate is asked (`serve.delegation`).
 """
 
@@ -33,7 +33,7 @@ class Card:
     title: str
     topics: tuple[str, ...] = ()
     questions: tuple[Question, ...] = ()
-    does_not_know: str = ""
+    does_not_know: tuple[str, ...] = ()
 
     def told(self) -> dict[str, Any]:
         """What a page is told; its address of a recording is relative to the page's own."""
@@ -75,7 +75,7 @@ def read_card(files: ModelFiles) -> Card | None:
         _text(fields, "title"),
         tuple(_bounded(fields.take("topics", list[str], []), f"{path}: topics")),
         tuple(_question(files, Fields(each, str(path))) for each in _questions(fields)),
-        fields.take("does_not_know", str, ""),
+        tuple(_bounded(fields.take("does_not_know", list[str], []), f"{path}: does_not_know")),
     )
     fields.finish()
     return card

@@ -25,11 +25,11 @@ def asks(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Asks:
-    """How a model asks for what it does not know: by a text token (`LMConfig.retrieval_token`) or by a phrase that it
-    says. A model with neither does not, and every question of the user's is delegated."""
+    """How a model asks for what it does not know: by a text token (`LMConfig.retrieval_token`) or by one of the phrases
+    that it then says. A model with neither does not, and every question of the user's is delegated."""
 
     token: int | None = None
-    phrase: str = ""
+    phrases: tuple[str, ...] = ()
 
 
 EVERY_QUESTION = Asks()
@@ -48,7 +48,7 @@ class Questions:
     def push(self, said: AgentFrame) -> str | None:
         """Returns what is to be answered, in the frame in which that is known, and None in all others."""
         ended = self._listen(said)
-        if self._asks.token is None and not self._asks.phrase:
+        if self._asks.token is None and not self._asks.phrases:
             return ended if ended is not None and asks(ended) else None
         if not self._model_asks(said):
             return None
@@ -61,8 +61,9 @@ class Questions:
             return False
         if self._asks.token is not None:
             return said.token == self._asks.token
-        self._chosen = (self._chosen + said.text)[-2 * len(self._asks.phrase) :]
-        if self._asks.phrase.casefold() not in self._chosen.casefold():
+        longest = max(len(phrase) for phrase in self._asks.phrases)
+        self._chosen = (self._chosen + said.text)[-2 * longest :]
+        if not any(phrase.casefold() in self._chosen.casefold() for phrase in self._asks.phrases):
             return False
         self._chosen = ""
         return True

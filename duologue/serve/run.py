@@ -120,7 +120,7 @@ def open_service(
     speech = _speech(stt, tts, voice, device, settings.sessions, options)
     help = Help(
         delegate,
-        Asks(lm.retrieval_token, card.does_not_know if card else ""),
+        Asks(lm.retrieval_token, card.does_not_know if card else ()),
         None if delegate is None else _references(opened),
         None if lm.writes_down_user else speech.ears,
     )

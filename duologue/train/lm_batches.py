@@ -139,15 +139,16 @@ class LMBatches(PlacedData):
         heard[: cut_KT.shape[1]] = user_text_T[start : start + frames]
         user_text = np.full(frames, NO_INPUT, np.int64)
         user_text[: cut_KT.shape[1]] = read_T[start : start + frames]
-        inputs_KT = self._drop(crop_KT, rng)
-        if "codes.npy" in sample and (sample["codes.npy"][0] < 0).all():
-            crop_KT[0] = NO_INPUT  # a user's speech alone: what the agent would have said is unknown
+        unrelated = bool(_body(sample).get("unrelated"))  # `data.utterances`
+        inputs_KT = self._drop(crop_KT, rng, unrelated)
+        if unrelated:
+            crop_KT[0] = NO_INPUT  # what the agent would have answered is unknown
         user_text[rng.random(frames) < self.config.user_text_dropout] = NO_INPUT
         if (inputs_KT[1 + self.config.spoken :] == NO_INPUT).all():
             heard[:] = NO_INPUT
         return {"codes": crop_KT, "inputs": inputs_KT, "heard": heard, "user_text": user_text}
 
-    def _drop(self, crop_KT: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _drop(self, crop_KT: np.ndarray, rng: np.random.Generator, unrelated: bool) -> np.ndarray:
         inputs_KT, config = crop_KT.copy(), self.config
         frames = crop_KT.shape[1]
         agent_QT, user_QT = inputs_KT[1 : 1 + config.spoken], inputs_KT[1 + config.spoken :]
@@ -159,8 +160,9 @@ class LMBatches(PlacedData):
             user_QT[rng.integers(1, 4) :] = NO_INPUT
         if rng.random() < config.user_stream_dropout:
             user_QT[:] = NO_INPUT
-        deaf = rng.random() < config.agent_stream_dropout
-        agent_QT[:, (rng.random(frames) < config.agent_frame_dropout) | deaf] = NO_INPUT
+        if not unrelated:  # its own sound gives no answer away there: it learns how its voice goes on
+            deaf = rng.random() < config.agent_stream_dropout
+            agent_QT[:, (rng.random(frames) < config.agent_frame_dropout) | deaf] = NO_INPUT
         return inputs_KT
 
 

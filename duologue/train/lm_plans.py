@@ -69,13 +69,14 @@ PLANS = {
     "duplex": Plan(
         LMLossConfig(
             text=8.0,
+            audio=2.0,
             heard=6.0,
             asr_intermediate=3.0,
             own_user_text=0.25,
             pad_bias=1.2,
             semantic=2.0,
             silent_frames=0.05,
-            spoken_frames=0.3,
+            spoken_frames=1.0,
         ),
         1e-3,
         rows=NANO_ROWS,

@@ -28,21 +28,24 @@ conversations() { # NAME SPLIT COUNT SEED: made, made worse, encoded
         --babble "$corpus"/{kathleen,libri-walleclipse}
     duologue data encode "$runs/$1-worse/manifest.jsonl" "$runs/$1-codes" --model "$codec"
 }
-# A model of this size soon knows recordings by heart: what it gains, it gains on conversations that are new to it.
-conversations train train 5000 1
+conversations train train 1700 1
 conversations valid-voice voice 40 7
 conversations valid-phrasing phrasing 20 8
-# What to answer needs no sound: the same scripts as words, some of them misheard.
-duologue data dialogues "$runs/scripts" "$runs/words" --count 5000 --seed 2 --confusions "$here/confusions.json" "${timing[@]}"
+# What to answer needs no sound: the same scripts as words, some of them misheard, at three times the pace.
+duologue data dialogues "$runs/scripts" "$runs/words" --count 16000 --seed 11 --confusions "$here/confusions.json" --pace 3 \
+    --seconds 34 --between 0.2 0.6 --tail 0.2 0.4 --long-share 0.1 --silence-share 0.02 --noise-share 0
 
-train() { # STAGE and options
-    duologue train lm --tokenizer "$runs/text.model" --codec "$codec" --shards "$runs/train-codes/shards" \
-        --valid "$runs/valid-voice-codes/shards" "$runs/valid-phrasing-codes/shards" "${@:2}" --stage "$1"
-}
 # To hear takes more speech than that: new at every step, and quick to make.
-duologue data utterances "$runs/speech" --clips "$corpus"/user-* "$runs/user-human" --model "$codec" --count 10000 --seed 1 \
+duologue data utterances "$runs/speech" --clips "$corpus"/user-* "$runs/user-human" --model "$codec" --count 4000 --seed 101 \
     --babble "$corpus"/{kathleen,libri-walleclipse}
-train transcribe --out "$runs/transcribe" --steps 2500 --shards "$runs/speech/shards"
-train listen --start "$runs/transcribe" --out "$runs/listen" --steps 2000 --shards "$runs"/{train-codes,words,speech}/shards
-train duplex --start "$runs/listen" --out "$runs/duplex" --steps 8000 --shards "$runs"/{train-codes,words}/shards
+# To speak, more of the agent's voice than answers have.
+duologue data utterances "$runs/read" --side agent --clips "$corpus"/agent* --model "$codec" --count 900 --seed 201
+train() { # STAGE and options; nano's own was trained in more and shorter runs (docs/log.md)
+    duologue train lm --stage "$1" --out "$runs/$1" --tokenizer "$runs/text.model" --codec "$codec" --eval-every 200 \
+        --valid "$runs"/{valid-voice-codes,valid-phrasing-codes}/shards "${@:2}"
+}
+train transcribe --steps 2000 --shards "$runs"/speech/shards
+train listen --start "$runs/transcribe" --steps 1200 --shards "$runs"/{train-codes,words,speech}/shards
+# Conversations and the agent's speech several times as often as there are of them: words are many.
+train duplex --start "$runs/listen" --steps 7000 --shards "$runs"/{train-codes,train-codes,train-codes,words,speech,read,read,read}/shards
 duologue train export-lm --start "$runs/duplex" --codec "$codec" --tokenizer "$runs/text.model" --out "$runs/nano" --store int8 --temperature 0

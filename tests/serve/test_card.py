@@ -16,7 +16,7 @@ CARD = {
     "title": "Tidal",
     "topics": ["tides"],
     "questions": [{"text": "When is high water?", "sound": "when.wav"}, {"text": "Why?"}],
-    "does_not_know": "I do not know",
+    "does_not_know": ["I do not know", "no idea"],
 }
 
 

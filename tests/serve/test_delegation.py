@@ -180,8 +180,8 @@ UNSURE = [("", " who", 3), ("", " wrote", 3), ("", " Emma", 3), *[("", "", 3)] *
 
 @pytest.mark.parametrize(
     ("by", "where"),
-    [(Asks(), [10]), (Asks(phrase="i do not know"), [15]), (Asks(token=9), [14]), (Asks(token=12), []),
-     (Asks(phrase="No idea"), [])],
+    [(Asks(), [10]), (Asks(phrases=("i do not know",)), [15]), (Asks(token=9), [14]), (Asks(token=12), []),
+     (Asks(phrases=("No idea",)), [])],
 )  # fmt: skip
 def test_a_model_that_asks_by_itself_is_waited_for(by: Asks, where: list[int]):
     """The others' questions are all delegated, once the user has ended."""
@@ -192,7 +192,7 @@ def test_a_model_that_asks_by_itself_is_waited_for(by: Asks, where: list[int]):
 
 
 def test_what_it_is_told_to_say_is_no_request_of_the_models():
-    questions = Questions(Asks(phrase="I do not know"))
+    questions = Questions(Asks(phrases=("I do not know",)))
     said = [replace(each, dictated=each.token) for each in frames(*UNSURE)]
     assert [questions.push(each) for each in said] == [None] * len(said)
 

@@ -53,6 +53,21 @@ def test_beside_a_users_speech_alone_the_agent_has_no_text_to_learn() -> None:
     assert (crop["codes"][9:] >= 0).all() and (crop["heard"] > 3).any()
 
 
+def test_beside_the_agents_speech_alone_its_text_is_read_and_its_sound_is_not_hidden() -> None:
+    sample = conversation(0)
+    sample["json"]["alignments"] = [[" yes", [1.68, 2.0], "SPEAKER_MAIN"]]
+    drop = {"agent_stream_dropout": 1.0, "agent_frame_dropout": 0.5}
+    batches = LMBatches(None, TOKENIZER, LMBatchConfig(1, 40, 1.0, **drop))  # type: ignore
+    asked = batches.crop(sample, np.random.default_rng(0))
+    assert (asked["inputs"][1:9] == -1).all() and (asked["codes"][0] >= 0).all()
+    sample["codes.npy"] = sample["codes.npy"].copy()
+    sample["codes.npy"][1] = -1
+    crop = batches.crop(sample, np.random.default_rng(0))
+    assert (crop["inputs"][1:9] == asked["codes"][1:9]).all() and (crop["inputs"][9:] == -1).all()
+    assert (crop["inputs"][0] == asked["codes"][0]).all() and (crop["codes"][0] == -1).all()
+    assert (crop["heard"] == -1).all()
+
+
 def test_a_word_of_no_length_is_said() -> None:
     sample = conversation(0)
     sample["json"]["alignments"][1][1] = [1.68, 1.68]
