@@ -1,4 +1,4 @@
-"""Speech without conversations, as training shards: a user's clips after one another, encoded, and over them the agent's.
+"""Speech without conversations, as training shards: users' clips after one another, encoded, and the agent's over them.
 
 To hear and to speak take far more speech than to answer takes conversations. A user's clip is another one in every
 room: each sample has clips in a new order, at other speeds, with other disturbances (`augment_user`), and only the
@@ -34,8 +34,8 @@ GAPS = (0.2, 0.9)  # seconds between two clips
 
 
 def clips_of(places: Sequence[StrPath], split: str) -> dict[str, list[Row]]:
-    """Clips in these folders and tars that belong to `split` (a key of `SETS`) and have word times, by who speaks: USER,
-    AGENT, or both. InputError if there are none."""
+    """Clips in these folders and tars that belong to `split` (a key of `SETS`) and have word times, by who speaks.
+    InputError if there are none."""
     rows = [row for place in places for row in read_index(place)]
     found = {
         who: [row for row in rows if clip_set(row) in sets and row.get("words")]

@@ -35,17 +35,15 @@ conversations valid-phrasing phrasing 20 8
 duologue data dialogues "$runs/scripts" "$runs/words" --count 16000 --seed 11 --confusions "$here/confusions.json" --pace 3 \
     --seconds 34 --between 0.2 0.6 --tail 0.2 0.4 --long-share 0.1 --silence-share 0.02 --noise-share 0
 
-# To hear takes more speech than that: new at every step, and quick to make.
-duologue data utterances "$runs/speech" --clips "$corpus"/user-* "$runs/user-human" --model "$codec" --count 4000 --seed 101 \
-    --babble "$corpus"/{kathleen,libri-walleclipse}
-# To speak, more of the agent's voice than answers have.
-duologue data utterances "$runs/read" --side agent --clips "$corpus"/agent* --model "$codec" --count 900 --seed 201
+# To hear and to speak take more speech than that: new at every step, and quick to make.
+duologue data utterances "$runs/speech" --clips "$corpus"/user-* "$runs/user-human" "$corpus"/agent* --model "$codec" \
+    --count 8000 --seed 101 --babble "$corpus"/{kathleen,libri-walleclipse}
 train() { # STAGE and options; nano's own was trained in more and shorter runs (docs/log.md)
     duologue train lm --stage "$1" --out "$runs/$1" --tokenizer "$runs/text.model" --codec "$codec" --eval-every 200 \
         --valid "$runs"/{valid-voice-codes,valid-phrasing-codes}/shards "${@:2}"
 }
 train transcribe --steps 2000 --shards "$runs"/speech/shards
 train listen --start "$runs/transcribe" --steps 1200 --shards "$runs"/{train-codes,words,speech}/shards
-# Conversations and the agent's speech several times as often as there are of them: words are many.
-train duplex --start "$runs/listen" --steps 7000 --shards "$runs"/{train-codes,train-codes,train-codes,words,speech,read,read,read}/shards
+# Conversations three times as often as there are of them: words and speech are many.
+train duplex --start "$runs/listen" --steps 10000 --shards "$runs"/{train-codes,train-codes,train-codes,words,speech}/shards
 duologue train export-lm --start "$runs/duplex" --codec "$codec" --tokenizer "$runs/text.model" --out "$runs/nano" --store int8 --temperature 0

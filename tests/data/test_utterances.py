@@ -1,4 +1,4 @@
-"""Users' speech alone, as shards."""
+"""Speech without conversations, as shards."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from duologue.cli.app import CONFIG
 from duologue.cli.data import Utterances
 from duologue.data.options import Recipe
 from duologue.data.shards import Sample, ShardReader
-from duologue.data.utterances import user_clips, utterances
+from duologue.data.utterances import clips_of, utterances
 from duologue.data.voices import write_clip
 from duologue.errors import InputError
 from duologue.weights import load
@@ -21,24 +21,33 @@ from tests.data.sounds import spoken
 
 PLAIN = Recipe(gain=0, noise=0, echo=0, room=0, telephone=0, floor=0, offset=0)
 TEXTS = ["one two", "three four five", "six", "seven eight", "nine ten eleven"]
+ANSWERS = ["alpha beta", "gamma", "delta epsilon zeta"]
+
+
+def folder_of(folder: Path, texts: list[str], **about: str) -> Path:
+    for number, text in enumerate(texts):
+        wav_S, words = spoken(text)
+        row = {
+            "key": f"item-{number}-0", "id": f"item-{number}", "text": text,
+            "words": [[w.text, w.start, w.end] for w in words],
+        }  # fmt: skip
+        write_clip(folder, f"item-{number}-0", wav_S, row | about)
+    return folder
 
 
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
-    folder = tmp_path / "user-af_alloy"
-    for number, text in enumerate(TEXTS):
-        wav_S, words = spoken(text)
-        row = {
-            "key": f"item-{number}-0", "id": f"item-{number}", "role": "user", "voice": "af_alloy", "text": text,
-            "words": [[w.text, w.start, w.end] for w in words],
-        }  # fmt: skip
-        write_clip(folder, f"item-{number}-0", wav_S, row)
-    return folder
+    return folder_of(tmp_path / "user-af_alloy", TEXTS, role="user", voice="af_alloy")
 
 
-def made(clips: Path, samples: int = 4, seconds: float = 4.0, seed: int = 1) -> list[Sample]:
+@pytest.fixture
+def answers(tmp_path: Path) -> Path:
+    return folder_of(tmp_path / "agent", ANSWERS, role="agent", voice="af_heart")
+
+
+def made(*clips: Path, samples: int = 4, seconds: float = 4.0, seed: int = 1) -> list[Sample]:
     codec = random_codec(TWO_ENCODERS).eval()
-    return list(utterances(user_clips([clips], "train"), codec, samples, seconds, seed, PLAIN))
+    return list(utterances(clips_of(clips, "train"), codec, samples, seconds, seed, PLAIN))
 
 
 def test_words_are_the_users_and_end_within_the_sample(clips: Path):
@@ -53,11 +62,11 @@ def test_words_are_the_users_and_end_within_the_sample(clips: Path):
 def test_words_stand_where_they_sound(clips: Path, monkeypatch: pytest.MonkeyPatch):
     heard: list[np.ndarray] = []
 
-    def keep(codec, wav_S):
+    def keep(codec, wav_S, codebooks):
         heard.append(wav_S)
         return np.zeros((3, 50), np.int16)
 
-    monkeypatch.setattr("duologue.data.utterances._semantic_codes", keep)
+    monkeypatch.setattr("duologue.data.utterances._codes", keep)
     for sample, wav_S in zip(made(clips), heard, strict=True):
         loud_S = np.abs(wav_S) > 0.02
         for _, (start, end), _ in sample["json"]["alignments"]:
@@ -73,6 +82,31 @@ def test_only_the_users_semantic_codes_are_known(clips: Path):
         assert (user_QT[:3] >= 0).all() and (user_QT[3:] == -1).all()
 
 
+def test_the_agents_clips_are_over_them_undisturbed_in_all_codebooks(clips: Path, answers: Path):
+    own = {w.text: w.end - w.start for text in ANSWERS for w in spoken(text)[1]}
+    for sample, alone in zip(made(clips, answers), made(clips), strict=True):
+        assert sample["json"]["unrelated"]
+        agent_QT, user_QT = sample["codes.npy"]
+        assert (agent_QT >= 0).all()
+        said = {
+            who: [w for w in sample["json"]["alignments"] if w[2] == who]
+            for who in ("SPEAKER_MAIN", "SPEAKER_USER")
+        }
+        assert (
+            said["SPEAKER_USER"] == alone["json"]["alignments"] and (user_QT == alone["codes.npy"][1]).all()
+        )
+        assert len(said["SPEAKER_MAIN"]) > 3
+        for text, (start, end), _ in said["SPEAKER_MAIN"]:
+            assert end - start == pytest.approx(own[text.strip()], abs=0.002)  # at its own speed
+
+
+def test_without_clips_of_users_they_are_unknown(answers: Path):
+    for sample in made(answers):
+        agent_QT, user_QT = sample["codes.npy"]
+        assert (agent_QT >= 0).all() and (user_QT == -1).all()
+        assert {who for _, _, who in sample["json"]["alignments"]} == {"SPEAKER_MAIN"}
+
+
 def test_semantic_codes_alone_equal_those_of_all_codebooks():
     codec = random_codec(TWO_ENCODERS).eval()
     wav_BS = torch.randn(2, 5 * 1920 - 7, generator=torch.Generator().manual_seed(0)) * 0.1
@@ -83,7 +117,11 @@ def test_semantic_codes_alone_equal_those_of_all_codebooks():
 
 
 def test_every_clip_is_used_before_any_is_used_again(clips: Path):
-    words = [text.strip() for sample in made(clips, 3, 2.5) for text, _, _ in sample["json"]["alignments"]]
+    words = [
+        text.strip()
+        for sample in made(clips, samples=3, seconds=2.5)
+        for text, _, _ in sample["json"]["alignments"]
+    ]
     first = [words.index(text.split()[0]) for text in TEXTS if text.split()[0] in words]
     assert len(first) == len(TEXTS)
     again = [i for i, word in enumerate(words) if word in words[:i]]
@@ -110,6 +148,6 @@ def test_clips_without_word_times_are_refused(clips: Path):
     bare = clips.parent / "bare"
     write_clip(bare, "a-0", wav_S, {"key": "a-0", "id": "a", "role": "user", "voice": "v", "text": "one two"})
     with pytest.raises(InputError, match="duologue data align"):
-        user_clips([bare], "train")
+        clips_of([bare], "train")
     with pytest.raises(InputError, match="'voice'"):
-        user_clips([clips], "voice")
+        clips_of([clips], "voice")

@@ -42,30 +42,36 @@ def test_of_speech_alone_every_word_is_there() -> None:
     assert crop["heard"][17 - 1] == TOKENIZER.encode("hello")[0]  # 1.2 s is frame 15, two frames later
 
 
-def test_beside_a_users_speech_alone_the_agent_has_no_text_to_learn() -> None:
+def test_where_the_sides_are_unrelated_the_agents_text_is_read_and_no_target_and_its_sound_is_not_hidden() -> (
+    None
+):
     sample = conversation(0)
-    sample["json"]["alignments"] = [[" hello", [0.4, 1.2], "SPEAKER_USER"]]
-    assert (whole_piece(sample)["codes"][0] == 3).all()  # it says nothing
-    sample["codes.npy"] = sample["codes.npy"].copy()
-    sample["codes.npy"][0] = -1
-    crop = whole_piece(sample)
-    assert (crop["codes"][:9] == -1).all() and (crop["inputs"][0] == 3).all()
-    assert (crop["codes"][9:] >= 0).all() and (crop["heard"] > 3).any()
-
-
-def test_beside_the_agents_speech_alone_its_text_is_read_and_its_sound_is_not_hidden() -> None:
-    sample = conversation(0)
-    sample["json"]["alignments"] = [[" yes", [1.68, 2.0], "SPEAKER_MAIN"]]
     drop = {"agent_stream_dropout": 1.0, "agent_frame_dropout": 0.5}
     batches = LMBatches(None, TOKENIZER, LMBatchConfig(1, 40, 1.0, **drop))  # type: ignore
     asked = batches.crop(sample, np.random.default_rng(0))
     assert (asked["inputs"][1:9] == -1).all() and (asked["codes"][0] >= 0).all()
-    sample["codes.npy"] = sample["codes.npy"].copy()
-    sample["codes.npy"][1] = -1
+    sample["json"]["unrelated"] = True
     crop = batches.crop(sample, np.random.default_rng(0))
-    assert (crop["inputs"][1:9] == asked["codes"][1:9]).all() and (crop["inputs"][9:] == -1).all()
+    assert (crop["inputs"][1:9] == asked["codes"][1:9]).all() and (
+        crop["codes"][1:] == asked["codes"][1:]
+    ).all()
     assert (crop["inputs"][0] == asked["codes"][0]).all() and (crop["codes"][0] == -1).all()
-    assert (crop["heard"] == -1).all()
+    assert (crop["heard"] == asked["heard"]).all() and (crop["heard"] > 3).any()
+
+
+def test_speech_of_one_side_alone() -> None:
+    """The other side is unknown: a user's words are written down, the agent's are spoken."""
+    sample = conversation(0)
+    sample["json"]["unrelated"] = True
+    codes_CQT = sample["codes.npy"]
+    sample["codes.npy"] = codes_CQT.copy()
+    sample["codes.npy"][0] = -1
+    crop = whole_piece(sample)
+    assert (crop["codes"][:9] == -1).all() and (crop["codes"][9:] >= 0).all() and (crop["heard"] > 3).any()
+    sample["codes.npy"] = codes_CQT.copy()
+    sample["codes.npy"][1] = -1
+    crop = whole_piece(sample)
+    assert (crop["codes"][1:9] >= 0).all() and (crop["codes"][9:] == -1).all() and (crop["heard"] == -1).all()
 
 
 def test_a_word_of_no_length_is_said() -> None:
