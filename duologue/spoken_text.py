@@ -1,14 +1,12 @@
 """The text normaliser: how a written text is spoken, in lower case, with numbers read out and no punctuation.
 
 `read_aloud` keeps capitals and punctuation, for a model that knows words but no digits; `spoken_words` are its bare
-words, for texts that are trained on. `plain_words` reads sums and years too, and drops "and" inside a number, so that
+words, for texts that are trained on. `plain_words` reads sums too, and drops "and" inside a number, so that
 two writings of one sentence compare equal.
 """
 
 import re
 import unicodedata
-
-from duologue.errors import InputError
 
 _SHORT = {"mr": "mister", "mrs": "missus", "dr": "doctor", "st": "saint", "etc": "et cetera"}
 _SIGNS = {
@@ -29,6 +27,8 @@ _MONEY = {  # one, many; and of the hundredths
 _SCALES = {"k": "thousand", "m": "million", "bn": "billion"}
 # Bounded, because each is tried at every digit of a text: a text of digits alone must not take minutes.
 _NUMBER = r"\d{1,15}(?:,\d{3}){0,4}(?:\.\d{1,15})?"
+# Four digits by themselves, without a plural after them ("2015 dollars").
+_YEAR = r"(?<![\d.,:/$€£-])(?:1[1-9]|20)\d\d(?![\d:/%°-]|[.,]\d|\s?[a-zA-Z]*s\b)"
 _ANY_NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 _ONES, _TENS = (
@@ -70,6 +70,20 @@ def _digit_by_digit(digits: str) -> str:
     return " ".join(_ONES[int(digit)] for digit in digits)
 
 
+def year_words(year: int) -> str:
+    """Of four digits: 1998 -> "nineteen ninety eight", 2005 -> "two thousand and five"."""
+    century, rest = divmod(year, 100)
+    if century % 10 == 0 and rest < 10:
+        return number_words(year)
+    last = "hundred" if not rest else f"oh {_ONES[rest]}" if rest < 10 else number_words(rest)
+    return f"{number_words(century)} {last}"
+
+
+def _decade(match: re.Match[str]) -> str:
+    words = (year_words if len(match[1]) == 4 else number_words)(int(match[1]))
+    return words.removesuffix("y") + "ies" if words.endswith("y") else words + "s"
+
+
 _ORDINALS = {
     "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
     "twelve": "twelfth",
@@ -90,6 +104,8 @@ def read_aloud(text: str) -> str:
     text = re.sub(rf"(?<![\d.,-])({_NUMBER})-({_NUMBER})(?![\d-])", _range, _beside_digits(text))
     text = re.sub("[–—]", " ", re.sub(r"(?<=\d)\s?–\s?(?=\d)", " to ", text))
     text = re.sub(r"(?<!\d)(\d{1,12})(?:st|nd|rd|th)\b", lambda match: ordinal_words(int(match[1])), text)
+    text = re.sub(r"(?<![\d.,:/-])(\d\d|\d{4})'?s\b", _decade, text)
+    text = re.sub(_YEAR, lambda match: year_words(int(match[0])), text)
     text = re.sub(r"(?<=\d)[/:-](?=\d)|(?<=[a-zA-Z])(?=\d)|(?<=\d)(?=[a-zA-Z])", " ", text)
     text = re.sub(_ANY_NUMBER, _read_number, text)
     for sign, word in (_SIGNS | {sign: f" {names[1]} " for sign, names in _MONEY.items()}).items():
@@ -224,30 +240,13 @@ _NUMBER_WORD = (
 
 
 def _read_out(text: str) -> str:
-    """Sums, differences and years."""
+    """Sums and differences."""
     text = re.sub(r"(?<=\d)\s*[÷/]\s*(?=\d)", " divided by ", text)
     text = re.sub(r"\d+(?:-\d+){2,}", lambda m: m[0].replace("-", " "), text)  # counted
-    text = re.sub(r"(\d+)\s*[-–]\s*(\d+)(\s*=| is\b| equals\b)?", _between, text)
-    text = re.sub(r"\b(\d{2}|\d{4})'?s\b", _decade, text)
-    return re.sub(
-        r"(?<![\d.,])(1[1-9]\d\d|20[1-9]\d)(?!\d|[.,]\d)", lambda m: _words(int(m[1]), "year"), text
-    )
+    return re.sub(r"(\d+)\s*[-–]\s*(\d+)(\s*=| is\b| equals\b)?", _between, text)
 
 
 def _between(match: re.Match[str]) -> str:
     """ "10-8" is a difference, and so is "3-5 =": else a range goes up, "10-15"."""
     minus = match[3] or int(match[1]) >= int(match[2])
     return f"{match[1]} {'minus' if minus else 'to'} {match[2]}{match[3] or ''}"
-
-
-def _decade(match: re.Match[str]) -> str:
-    words = _words(int(match[1]), "year" if len(match[1]) == 4 else "cardinal")
-    return words.removesuffix("y") + "ies" if words.endswith("y") else words + "s"
-
-
-def _words(number: int, form: str) -> str:
-    try:
-        from num2words import num2words
-    except ImportError:
-        raise InputError("num2words is missing: pip install 'duologue[eval]'") from None
-    return num2words(number, to=form)

@@ -67,6 +67,11 @@ def test_numbers_are_read_out(number, words):
         ("5:00 or 5:00 pm, 5:05, 17:30", "five o'clock or five pm, five oh five, seventeen thirty"),
         ("3x4, 3 × 4, #5", "three times four, three times four, number five"),
         ("covid-19, A4, 24/7", "covid-nineteen, A four, twenty four seven"),
+        ("From 1998 to 2005, in 1900, 1905 and 2015.", "From nineteen ninety eight to two thousand and five, in "
+         "nineteen hundred, nineteen oh five and twenty fifteen."),
+        ("1,150 or 1150 dollars, $1150 or 1150.5", "one thousand one hundred and fifty or one thousand one hundred and "
+         "fifty dollars, one thousand one hundred and fifty dollars or one thousand one hundred and fifty point five"),
+        ("The 1990s, the '60s and the 1900's", "The nineteen nineties, the 'sixties and the nineteen hundreds"),
         ("Wait - what … no–no!", "Wait what... no no!"),
     ],
 )  # fmt: skip

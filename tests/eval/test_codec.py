@@ -57,7 +57,6 @@ def gain(reference_S: np.ndarray, decoded_S: np.ndarray) -> float | None:
 
 def test_rows_stand_for_the_codec_opus_and_the_original():
     pytest.importorskip("jiwer")
-    pytest.importorskip("num2words")
     clips = [clip("one two three four"), clip("five six", 2.05, 1), clip(None, 1.0, 2)]
     heard = {
         0.2: "1, 2, 3, 4",

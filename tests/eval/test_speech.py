@@ -28,13 +28,11 @@ from duologue.eval import speech
     ],
 )
 def test_plain_words(written: str, spoken: str):
-    pytest.importorskip("num2words")
     assert speech.plain_words(written) == spoken
     assert speech.plain_words(spoken) == spoken
 
 
 def test_word_error_rate_counts_words_not_spelling():
-    pytest.importorskip("num2words")
     pytest.importorskip("jiwer")
     assert speech.word_error_rate(["four plus ten."], ["4+10"]) == 0
     # One wrong, one missing and one added among eight words, however they are spread over the texts.
