@@ -141,8 +141,8 @@ class LMBatches(PlacedData):
         user_text[: cut_KT.shape[1]] = read_T[start : start + frames]
         unrelated = bool(_body(sample).get("unrelated"))  # `data.utterances`
         inputs_KT = self._drop(crop_KT, rng, unrelated)
-        if unrelated:
-            crop_KT[0] = NO_INPUT  # what the agent would have answered is unknown
+        if unrelated:  # when to speak and of what it must not learn here, but how a sentence goes on
+            crop_KT[0] = np.where(_goes_on(crop_KT[0], self.tokenizer), crop_KT[0], NO_INPUT)
         user_text[rng.random(frames) < self.config.user_text_dropout] = NO_INPUT
         if (inputs_KT[1 + self.config.spoken :] == NO_INPUT).all():
             heard[:] = NO_INPUT
@@ -224,6 +224,16 @@ def misheard_row(
         return user_text_T
     row = user_text_row(_user_words(words, tokenizer), len(user_text_T), user_text_delay)
     return np.array(row, np.int64)
+
+
+def _goes_on(text_T: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
+    """Which frames belong to a sentence that has begun, from its second token to its last."""
+    found_T, begun = np.zeros(len(text_T), bool), False
+    for frame, token in enumerate(text_T.tolist()):
+        found_T[frame] = begun
+        if token >= 0 and not tokenizer.is_control(token):
+            begun = not tokenizer.piece(token).endswith((".", "?", "!"))
+    return found_T
 
 
 def _user_speaks(sample: Sample, frames: int) -> np.ndarray:

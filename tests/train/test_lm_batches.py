@@ -55,8 +55,30 @@ def test_where_the_sides_are_unrelated_the_agents_text_is_read_and_no_target_and
     assert (crop["inputs"][1:9] == asked["codes"][1:9]).all() and (
         crop["codes"][1:] == asked["codes"][1:]
     ).all()
-    assert (crop["inputs"][0] == asked["codes"][0]).all() and (crop["codes"][0] == -1).all()
+    assert (crop["inputs"][0] == asked["codes"][0]).all()
+    said = np.flatnonzero(asked["codes"][0] > 3)  # yes, without a stop: all after its first token
+    assert (crop["codes"][0, : said[0] + 1] == -1).all()
+    assert (crop["codes"][0, said[0] + 1 :] == asked["codes"][0, said[0] + 1 :]).all()
     assert (crop["heard"] == asked["heard"]).all() and (crop["heard"] > 3).any()
+
+
+def test_a_sentence_of_unrelated_speech_is_a_target_from_its_second_token_to_its_stop() -> None:
+    sample = conversation(0)
+    words = [
+        [" Yes.", [0.8, 1.0], "SPEAKER_MAIN"],
+        [" Yes", [1.6, 1.8], "SPEAKER_MAIN"],
+        [" no!", [2.4, 2.6], "SPEAKER_MAIN"],
+    ]
+    sample["json"] |= {"alignments": words, "unrelated": True}
+    crop = whole_piece(sample)
+    read_T, target_T = crop["inputs"][0], crop["codes"][0]
+    starts = [int((start - 0.08) * 12.5) for _, (start, _), _ in words]  # as said, a frame before it is heard
+    assert all(read_T[start] > 3 and target_T[start] == -1 for start in starts[:2])
+    tokens = [np.flatnonzero(read_T[a : a + 6] > 3)[-1] + a for a in starts]  # the last of each word
+    known = target_T >= 0
+    assert known[starts[0] + 1 : tokens[0] + 1].all() and not known[tokens[0] + 1 : starts[1] + 1].any()
+    assert known[starts[1] + 1 : tokens[2] + 1].all() and not known[tokens[2] + 1 :].any()
+    assert (target_T[known] == read_T[known]).all()
 
 
 def test_speech_of_one_side_alone() -> None:
@@ -67,7 +89,7 @@ def test_speech_of_one_side_alone() -> None:
     sample["codes.npy"] = codes_CQT.copy()
     sample["codes.npy"][0] = -1
     crop = whole_piece(sample)
-    assert (crop["codes"][:9] == -1).all() and (crop["codes"][9:] >= 0).all() and (crop["heard"] > 3).any()
+    assert (crop["codes"][1:9] == -1).all() and (crop["codes"][9:] >= 0).all() and (crop["heard"] > 3).any()
     sample["codes.npy"] = codes_CQT.copy()
     sample["codes.npy"][1] = -1
     crop = whole_piece(sample)
