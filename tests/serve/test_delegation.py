@@ -181,7 +181,7 @@ UNSURE = [("", " who", 3), ("", " wrote", 3), ("", " Emma", 3), *[("", "", 3)] *
 @pytest.mark.parametrize(
     ("by", "where"),
     [(Asks(), [10]), (Asks(phrases=("i do not know",)), [15]), (Asks(token=9), [14]), (Asks(token=12), []),
-     (Asks(phrases=("No idea",)), [])],
+     (Asks(phrases=("No idea",)), []), (Asks(phrases=("No idea", "not know that")), [16])],
 )  # fmt: skip
 def test_a_model_that_asks_by_itself_is_waited_for(by: Asks, where: list[int]):
     """The others' questions are all delegated, once the user has ended."""
