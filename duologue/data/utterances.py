@@ -60,11 +60,12 @@ def utterances(
         rng = np.random.default_rng([seed, number])
         words, codes = list[Word](), dict[str, np.ndarray]()
         if USER in order:
-            wav_S, said = _strung(order[USER], USER, SPEEDS, seconds, rng)
+            wav_S, said = _strung(order[USER], USER, seconds, rng, SPEEDS)
             wav_S = augment_user(wav_S, np.zeros_like(wav_S), recipe, rng, babble)
             codes[USER], words = _codes(codec, wav_S, config.quantizer.semantic), words + said
         if AGENT in order:
-            wav_S, said = _strung(order[AGENT], AGENT, (1.0, 1.0), seconds, rng)
+            # On frame boundaries, as in conversations: elsewhere the same clip has other codes.
+            wav_S, said = _strung(order[AGENT], AGENT, seconds, rng, grid=config.frame_size)
             codes[AGENT], words = _codes(codec, wav_S, config.codebooks), words + said
         frames = next(iter(codes.values())).shape[1]
         codes_CQT = np.full((2, config.codebooks, frames), -1, np.int16)
@@ -81,11 +82,13 @@ def _endless(clips: Sequence[Row], rng: random.Random) -> Iterator[Row]:
 
 
 def _strung(
-    order: Iterator[Row], who: str, speeds: tuple[float, float], seconds: float, rng: np.random.Generator
-) -> tuple[np.ndarray, list[Word]]:
-    """Clips of `order` with pauses between them, float32 [S], until `seconds` are full; the last is cut off."""
+    order: Iterator[Row], who: str, seconds: float, rng: np.random.Generator,
+    speeds: tuple[float, float] = (1.0, 1.0), grid: int = 1,
+) -> tuple[np.ndarray, list[Word]]:  # fmt: skip
+    """Clips of `order` with pauses between them, float32 [S], until `seconds` are full; the last is cut off. Each
+    begins at a multiple of `grid` samples."""
     out_S, words = np.zeros(round(seconds * SAMPLE_RATE), np.float32), list[Word]()
-    at = round(rng.uniform(*GAPS) * SAMPLE_RATE)
+    at = _later(0, rng, grid)
     while at < len(out_S):
         row = next(order)
         speed = float(rng.uniform(*speeds)) if rng.random() < 0.5 else 1.0
@@ -94,8 +97,13 @@ def _strung(
         start, end = at / SAMPLE_RATE, seconds
         said = [Word(text, start + a / speed, start + b / speed, who) for text, a, b in row["words"]]
         words += [word for word in said if word.end < end]
-        at += len(wav_S) + round(rng.uniform(*GAPS) * SAMPLE_RATE)
+        at = _later(at + len(wav_S), rng, grid)
     return out_S, words
+
+
+def _later(end: int, rng: np.random.Generator, grid: int) -> int:
+    """Where the next clip begins, in samples."""
+    return -(-(end + round(rng.uniform(*GAPS) * SAMPLE_RATE)) // grid) * grid
 
 
 def _codes(codec: Codec, wav_S: np.ndarray, codebooks: int) -> np.ndarray:

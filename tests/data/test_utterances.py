@@ -84,6 +84,7 @@ def test_only_the_users_semantic_codes_are_known(clips: Path):
 
 def test_the_agents_clips_are_over_them_undisturbed_in_all_codebooks(clips: Path, answers: Path):
     own = {w.text: w.end - w.start for text in ANSWERS for w in spoken(text)[1]}
+    first = {words[0].text: words[0].start for _, words in map(spoken, ANSWERS)}
     for sample, alone in zip(made(clips, answers), made(clips), strict=True):
         assert sample["json"]["unrelated"]
         agent_QT, user_QT = sample["codes.npy"]
@@ -98,6 +99,9 @@ def test_the_agents_clips_are_over_them_undisturbed_in_all_codebooks(clips: Path
         assert len(said["SPEAKER_MAIN"]) > 3
         for text, (start, end), _ in said["SPEAKER_MAIN"]:
             assert end - start == pytest.approx(own[text.strip()], abs=0.002)  # at its own speed
+            if text.strip() in first:  # a clip begins on a frame boundary
+                place = (start - first[text.strip()]) / 0.08
+                assert place == pytest.approx(round(place), abs=0.03)
 
 
 def test_without_clips_of_users_they_are_unknown(answers: Path):
