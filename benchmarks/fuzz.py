@@ -94,9 +94,7 @@ async def visits(options: Any, server: Server) -> tuple[str, bool]:
 
     async def census() -> tuple[int, int, int, int]:
         await asyncio.to_thread(server.until_free)
-        await asyncio.sleep(
-            35
-        )  # a call to nobody is given up, a dropped conversation no longer waits to be resumed
+        await asyncio.sleep(35)  # calls to nobody are given up, nothing waits to be resumed any more
         return *server.size(), server.sockets("inet")
 
     async def all_of_them() -> tuple[int, int, int, int]:
@@ -104,9 +102,7 @@ async def visits(options: Any, server: Server) -> tuple[str, bool]:
         await calls(max(4, options.visits // 100))
         return await census()
 
-    before = (
-        await all_of_them()
-    )  # imports, threads and as many conversations that wait to be resumed as later
+    before = await all_of_them()  # the first time brings imports and threads with it
     after = await all_of_them()
     grown = after[0] / before[0] - 1
     text = f"{options.visits} visits of each, {options.visits // 100} calls: memory {100 * grown:+.2f} %"

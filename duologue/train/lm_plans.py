@@ -76,7 +76,6 @@ PLANS = {
             pad_bias=1.2,
             semantic=2.0,
             silent_frames=0.05,
-            spoken_frames=1.0,
         ),
         1e-3,
         rows=NANO_ROWS,

@@ -38,6 +38,7 @@ duologue data dialogues "$runs/scripts" "$runs/words" --count 16000 --seed 11 --
 # To hear and to speak take more speech than that: new at every step, and quick to make.
 duologue data utterances "$runs/speech" --clips "$corpus"/user-* "$runs/user-human" "$corpus"/agent* --model "$codec" \
     --count 8000 --seed 101 --babble "$corpus"/{kathleen,libri-walleclipse}
+
 train() { # STAGE and options; nano's own was trained in more and shorter runs (docs/log.md)
     duologue train lm --stage "$1" --out "$runs/$1" --tokenizer "$runs/text.model" --codec "$codec" --eval-every 200 \
         --valid "$runs"/{valid-voice-codes,valid-phrasing-codes}/shards "${@:2}"

@@ -8,7 +8,7 @@ import pytest
 import tyro
 
 from duologue.cli.app import CONFIG
-from duologue.cli.data import Dialogues
+from duologue.cli.data_shards import Dialogues
 from duologue.data.dialogues import Confusions
 from duologue.data.shards import ShardReader
 from duologue.data.silent import EDGE_SECONDS, SilentSpeakers, timed

@@ -8,7 +8,7 @@ import torch
 import tyro
 
 from duologue.cli.app import CONFIG
-from duologue.cli.data import Utterances
+from duologue.cli.data_shards import Utterances
 from duologue.data.options import Recipe
 from duologue.data.shards import Sample, ShardReader
 from duologue.data.utterances import clips_of, utterances
