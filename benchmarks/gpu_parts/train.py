@@ -20,7 +20,7 @@ from duologue.lm.tokenizer import Tokenizer
 from duologue.train import checkpoint, parallel
 from duologue.train.lm import LMStage
 from duologue.train.lm_batches import LMBatchConfig, LMBatches
-from duologue.train.lm_plans import PLANS, compile_layers, held_out, silent_codes
+from duologue.train.lm_plans import PLANS, compile_layers, deafen, held_out
 from duologue.train.loop import LoopConfig
 from duologue.train.loop import run as train
 
@@ -65,7 +65,6 @@ class Material:
     tokenizer: Tokenizer
     shards: list[Path]
     valid: list[dict[str, Tensor]]
-    silence: Tensor
     start: dict[str, Tensor]
 
 
@@ -79,7 +78,6 @@ def read(options: argparse.Namespace, data: Path) -> Material:
         tokenizer,
         shards,
         held_out(valid, tokenizer, rows),
-        silent_codes(ShardReader(*shards, shuffle=False)),
         checkpoint.load_weights(data / packed.START) if (data / packed.START).is_dir() else {},
     )
 
@@ -91,11 +89,13 @@ def build(
     torch.manual_seed(0)
     lm = LM(PRESETS[options.preset]())
     lm.load_state_dict(material.start, strict=False)
+    if not plan.rows.hears_itself:
+        deafen(lm)
     lm = parallel.parallelize(lm, world)
     if options.compile:
         compile_layers(lm)
     optim = plan.optim(steps, options.lr)
-    stage = LMStage(lm, plan.losses, optim, plan.depth_lr, material.silence, material.valid, world)
+    stage = LMStage(lm, plan.losses, optim, plan.depth_lr, material.valid, world)
     return stage, LMBatches(ShardReader(*material.shards), material.tokenizer, material.rows)
 
 

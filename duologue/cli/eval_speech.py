@@ -151,7 +151,7 @@ class EvalBits(Measured):
 
         model = load(self.model, "cpu")
         held_out = read_held_out(model, self.shards, self.batches, self.text_lead)
-        inputs = [read for _, read in held_out.batches]
+        inputs = [batch.inputs_BKT for batch in held_out]
         result = Result("bits", model.name)
         score_bits(model.lm, inputs, model.codec.config.frame_rate, result)
         show(result, self.json)

@@ -10,7 +10,6 @@ from torch import Tensor
 from duologue.data.shards import ShardReader
 from duologue.lm import LM
 from duologue.train.lm_batches import LMBatchConfig, LMBatches
-from duologue.train.lm_plans import silent_codes
 from duologue.weights import Model
 
 FRAMES = 300  # 24 s
@@ -18,20 +17,20 @@ FRAMES = 300  # 24 s
 
 @dataclass(frozen=True)
 class HeldOut:
-    """`batches`: (codes to predict, what the model reads), int64 `[4, K, 300]`: they differ in the text row of a model
-    that reads the user's words too. `silence_Q`: the agent's codes of silence."""
+    """A batch: what to predict and what the model reads, int64 `[4, K, 300]`, which differ in the text row of a model
+    that reads the user's words too. `speaks_BT`: in which frames the agent speaks."""
 
-    batches: list[tuple[Tensor, Tensor]]
-    silence_Q: Tensor
+    codes_BKT: Tensor
+    inputs_BKT: Tensor
+    speaks_BT: Tensor
 
 
-def read_held_out(model: Model, shards: Sequence[Path], batches: int, text_lead: int) -> HeldOut:
-    """`batches` batches, the same every time. `text_lead`: frames by which words stand ahead of their sound."""
+def read_held_out(model: Model, shards: Sequence[Path], batches: int, text_lead: int) -> list[HeldOut]:
+    """So many batches, the same every time. `text_lead`: frames by which words stand ahead of their sound."""
     config = LMBatchConfig(frames=FRAMES, text_lead=text_lead).of(model.lm.config).whole()
     data = iter(LMBatches(ShardReader(*shards, seed=1), model.tokenizer, config))
     found = [next(data) for _ in range(batches)]
-    silence_Q = silent_codes(ShardReader(*shards, shuffle=False))
-    return HeldOut([(batch["codes"], inputs(model.lm, batch)) for batch in found], silence_Q)
+    return [HeldOut(batch["codes"], inputs(model.lm, batch), batch["speaks"]) for batch in found]
 
 
 def inputs(lm: LM, batch: dict[str, Tensor]) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from duologue.eval.held_out import HeldOut
 from duologue.lm import LM
 from duologue.weights.packed import quantize_affine
 from duologue.weights.save import linears, tables
@@ -35,20 +36,18 @@ class Row:
 
 def evaluate_quantized(
     lm: LM,
-    batches: Sequence[tuple[Tensor, Tensor]],
-    silence_Q: Tensor,
+    batches: Sequence[HeldOut],
     answers: Callable[[LM], float | None] = lambda lm: None,
     kinds: Iterable[str] = KINDS,
 ) -> Iterator[Row]:
     """A row for each precision, one at a time.
 
-    `batches`: (codes to predict, what the model reads), each int64 `[B, K, T]`, of conversations not trained on;
-    `silence_Q`: the agent's codes of silence; `answers(lm)`: the share of questions that a model answers right.
+    `batches`: of conversations not trained on; `answers(lm)`: the share of questions that a model answers right.
     """
-    plain = [_predict(lm, *batch, silence_Q) for batch in batches]
+    plain = [_predict(lm, batch) for batch in batches]
     for kind in kinds:
         rounded, size = quantized(lm, kind)
-        found = [_predict(rounded, *batch, silence_Q) for batch in batches]
+        found = [_predict(rounded, batch) for batch in batches]
         text, audio = (
             _compare([getattr(p, part) for p in plain], [getattr(p, part) for p in found])
             for part in ("text", "audio")
@@ -86,15 +85,15 @@ class _Predicted:
     audio: tuple[Tensor, Tensor]
 
 
-def _predict(lm: LM, codes_BKT: Tensor, inputs_BKT: Tensor, silence_Q: Tensor) -> _Predicted:
+def _predict(lm: LM, batch: HeldOut) -> _Predicted:
     with torch.inference_mode():
-        out = lm(inputs_BKT)
+        out = lm(batch.inputs_BKT)
     assert out.audio_BQTV is not None and out.audio_mask_BQT is not None
-    agent_BQT = codes_BKT[:, 1 : 1 + lm.config.depth_steps]
-    sounds_BT = (agent_BQT != silence_Q[:, None]).float().mean(1) > 0.3
-    mask_BQT = out.audio_mask_BQT & sounds_BT[:, None]
+    agent_BQT = batch.codes_BKT[:, 1 : 1 + lm.config.depth_steps]
+    mask_BQT = out.audio_mask_BQT & batch.speaks_BT[:, None]
     return _Predicted(
-        _score(out.text_BTV, codes_BKT[:, 0], out.text_mask_BT), _score(out.audio_BQTV, agent_BQT, mask_BQT)
+        _score(out.text_BTV, batch.codes_BKT[:, 0], out.text_mask_BT),
+        _score(out.audio_BQTV, agent_BQT, mask_BQT),
     )
 
 

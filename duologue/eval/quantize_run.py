@@ -37,7 +37,7 @@ def run_quantize(options: EvalQuantize) -> list[Row]:
 
     found = []
     with progress("rounding", len(KINDS)) as advance:
-        for row in evaluate_quantized(model.lm, held_out.batches, held_out.silence_Q, answers):
+        for row in evaluate_quantized(model.lm, held_out, answers):
             found.append(row)
             advance(1)
     if options.json is not None:

@@ -40,10 +40,9 @@ class LMLossConfig:
     mistakes and all, and not as they were said (scheduled sampling, arXiv 1506.03099, in one pass)."""
     semantic: float = 1.0
     """Of the semantic codebook among the codebooks (the paper: 100)."""
-    spoken_frames: float = 1.0
-    """Share of the frames in which the agent speaks whose codes are trained."""
     silent_frames: float = 1.0
-    """Share of the agent's silent frames whose codes are trained; the depth transformer is dear and silence is easy."""
+    """Share of the frames in which the agent is silent whose codes are trained: the depth transformer is dear and
+    silence is easy."""
 
 
 EARLY = 5 / 8
@@ -62,7 +61,7 @@ def just_before(written_BT: Tensor, target_BT: Tensor) -> Tensor:
 
 
 class LMStage(Stage):
-    """Trains `lm`; batches from `lm_batches.LMBatches`. `silence` is the agent's codes of digital silence, `[Q]`."""
+    """Trains `lm`; batches from `lm_batches.LMBatches`."""
 
     module: LM
 
@@ -72,7 +71,6 @@ class LMStage(Stage):
         config: LMLossConfig,
         optim: OptimConfig,
         depth_lr: float | None = None,
-        silence: Tensor | None = None,
         valid: Iterable[dict[str, Tensor]] = (),
         world: World | None = None,
         ema: float = 0.999,
@@ -80,7 +78,7 @@ class LMStage(Stage):
         trained = "" if config.audio else r"^(?!depth)"
         groups = [Group(r"^depth", lr=depth_lr)] if config.audio and depth_lr else []
         super().__init__(lm, {"main": Optimizer(lm, optim, groups, trained)}, world, Ema(lm, ema, trained))
-        self.config, self.silence = config, silence
+        self.config = config
         self.valid = to_device(list(valid), self.world.device)
 
     def train_step(self, batches: Sequence[Any], step: int) -> dict[str, float]:
@@ -119,7 +117,7 @@ class LMStage(Stage):
         if config.audio:
             # The depth transformer reads the text as the step does: with the user's words, where the model reads them.
             delayed_BKT = lm.delayed(torch.cat([inputs_BKT[:, :1], batch["codes"][:, 1:]], 1))
-            chosen_BT = self._frames(delayed_BKT[:, 1 : 1 + lm.config.depth_steps])
+            chosen_BT = self._frames(delayed_BKT[:, 1 : 1 + lm.config.depth_steps], batch.get("speaks"))
             if chosen_BT.any():
                 terms["audio"] = self._audio(z_BTD[chosen_BT], delayed_BKT.transpose(1, 2)[chosen_BT])
         return terms, z_BTD
@@ -181,14 +179,14 @@ class LMStage(Stage):
         weight_NQ[:, 0] *= self.config.semantic
         return (loss_NQ * weight_NQ).sum(), weight_NQ.sum()
 
-    def _frames(self, target_BQT: Tensor) -> Tensor:
-        """Which frames the depth transformer is trained on, bool `[B, T]`."""
+    def _frames(self, target_BQT: Tensor, speaks_BT: Tensor | None) -> Tensor:
+        """Which frames the depth transformer is trained on, bool `[B, T]`: of silence a share. `speaks_BT`: when the
+        agent speaks, where that is known."""
         known_BT = ((target_BQT >= 0) & (target_BQT < self.module.config.card)).any(1)
-        if self.silence is None or min(self.config.silent_frames, self.config.spoken_frames) >= 1:
+        if speaks_BT is None or self.config.silent_frames >= 1:
             return known_BT
-        silent_BT = (target_BQT == self.silence.to(target_BQT)[:, None]).float().mean(1) > 0.7
-        share_BT = torch.where(silent_BT, self.config.silent_frames, self.config.spoken_frames)
-        return known_BT & (torch.rand(share_BT.shape, device=share_BT.device) < share_BT)
+        drawn_BT = torch.rand(known_BT.shape, device=known_BT.device) < self.config.silent_frames
+        return known_BT & (speaks_BT | drawn_BT)
 
     def evaluate(self) -> dict[str, float]:
         """Loss of each kind of token, and how often the likeliest token is right where there is a word: of what the

@@ -51,10 +51,9 @@ class LMBatchConfig:
     blur: float = 0.0
     """Up to this share of the user's codes, drawn for each crop, come from another frame: unknown voices are harder
     than those of training."""
-    agent_frame_dropout: float = 0.0
-    """Share of the agent's own frames that are hidden from it, so that answers depend on the question."""
-    agent_stream_dropout: float = 0.0
-    """Share of crops in which its own stream is hidden."""
+    hears_itself: bool = True
+    """Whether the agent's codes are among its inputs, as in the paper. If not, the temporal transformer reads the
+    agent's text alone, and the voice comes from that."""
     user_stream_dropout: float = 0.0
     """Share of crops without the user's stream, so that answers depend on the text of both sides."""
     user_text_dropout: float = 0.0
@@ -72,7 +71,7 @@ class LMBatchConfig:
         """From the start of each conversation, without dropout: for validation."""
         return LMBatchConfig(
             4, self.frames, 1.0, self.user_text_delay, self.text_lead, user_speech_only=self.user_speech_only,
-            spoken=self.spoken, heard=self.heard,
+            hears_itself=self.hears_itself, spoken=self.spoken, heard=self.heard,
         )  # fmt: skip
 
     def of(self, lm: LMConfig) -> "LMBatchConfig":
@@ -85,7 +84,8 @@ class LMBatches(PlacedData):
 
     A batch: "codes" int64 [B, 1 + spoken + heard, T] as the model predicts them (text, agent, user), "inputs" the
     same with frames dropped here and there, "heard" int64 [B, T] (the user's words), "user_text" int64 [B, T] (the same
-    as a recogniser would have written them, to be read as a second text stream). -1 where there is nothing.
+    as a recogniser would have written them, to be read as a second text stream), "speaks" bool [B, T] (the agent's
+    speech, by the times of its words). -1 where there is nothing.
     """
 
     def __init__(
@@ -124,7 +124,9 @@ class LMBatches(PlacedData):
         )  # fmt: skip
         read_T = misheard_row(sample, self.tokenizer, user_text_T, self.config.user_text_delay)
         if self.config.user_speech_only:
-            spoken_T = _user_speaks(sample, rows_KT.shape[1])
+            spoken_T = speech_frames(
+                sample, USER, rows_KT.shape[1], before=0.3, after=0.8
+            )  # it is written down later
             # All PAD: without this row the user's text has none to go into.
             rows_KT[0] = text_row([], rows_KT.shape[1])
             rows_KT[1 : 1 + self.config.spoken] = NO_INPUT
@@ -137,18 +139,27 @@ class LMBatches(PlacedData):
         crop_KT[:, : cut_KT.shape[1]] = cut_KT
         heard = np.full(frames, NO_INPUT, np.int64)
         heard[: cut_KT.shape[1]] = user_text_T[start : start + frames]
+        speaks = np.zeros(frames, bool)
+        speaks[: cut_KT.shape[1]] = _agent_speaks(sample, rows_KT.shape[1])[start : start + frames]
         user_text = np.full(frames, NO_INPUT, np.int64)
         user_text[: cut_KT.shape[1]] = read_T[start : start + frames]
-        unrelated = bool(_body(sample).get("unrelated"))  # `data.utterances`
-        inputs_KT = self._drop(crop_KT, rng, unrelated)
-        if unrelated:  # when to speak and of what it must not learn here, but how a sentence goes on
+        inputs_KT = self._drop(crop_KT, rng)
+        if _body(sample).get(
+            "unrelated"
+        ):  # `data.utterances`: when to speak and of what it must not learn here, but how a sentence goes on
             crop_KT[0] = np.where(_goes_on(crop_KT[0], self.tokenizer), crop_KT[0], NO_INPUT)
         user_text[rng.random(frames) < self.config.user_text_dropout] = NO_INPUT
         if (inputs_KT[1 + self.config.spoken :] == NO_INPUT).all():
             heard[:] = NO_INPUT
-        return {"codes": crop_KT, "inputs": inputs_KT, "heard": heard, "user_text": user_text}
+        return {
+            "codes": crop_KT,
+            "inputs": inputs_KT,
+            "heard": heard,
+            "user_text": user_text,
+            "speaks": speaks,
+        }
 
-    def _drop(self, crop_KT: np.ndarray, rng: np.random.Generator, unrelated: bool) -> np.ndarray:
+    def _drop(self, crop_KT: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         inputs_KT, config = crop_KT.copy(), self.config
         frames = crop_KT.shape[1]
         agent_QT, user_QT = inputs_KT[1 : 1 + config.spoken], inputs_KT[1 + config.spoken :]
@@ -160,9 +171,8 @@ class LMBatches(PlacedData):
             user_QT[rng.integers(1, 4) :] = NO_INPUT
         if rng.random() < config.user_stream_dropout:
             user_QT[:] = NO_INPUT
-        if not unrelated:  # its own sound gives no answer away there: it learns how its voice goes on
-            deaf = rng.random() < config.agent_stream_dropout
-            agent_QT[:, (rng.random(frames) < config.agent_frame_dropout) | deaf] = NO_INPUT
+        if not config.hears_itself:
+            agent_QT[:] = NO_INPUT
         return inputs_KT
 
 
@@ -236,14 +246,22 @@ def _goes_on(text_T: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
     return found_T
 
 
-def _user_speaks(sample: Sample, frames: int) -> np.ndarray:
-    """Which frames belong to the user's speech, with 0.3 s before each word and 0.8 s after it, in which it is written
-    down; bool [T]."""
-    spoken_T = np.zeros(frames, bool)
-    for _, (start, end), who in _body(sample).get("alignments") or []:
-        if who == USER:
-            spoken_T[max(0, int((start - 0.3) * FRAME_RATE)) : int((end + 0.8) * FRAME_RATE)] = True
-    return spoken_T
+def speech_frames(sample: Sample, who: str, frames: int, before: float, after: float) -> np.ndarray:
+    """Which frames of a recording belong to the speech of one side, with so many seconds before each word and after it;
+    bool [T]."""
+    speech_T = np.zeros(frames, bool)
+    for _, (start, end), side in _body(sample).get("alignments") or []:
+        if side == who:
+            speech_T[max(0, int((start - before) * FRAME_RATE)) : int((end + after) * FRAME_RATE)] = True
+    return speech_T
+
+
+def _agent_speaks(sample: Sample, frames: int) -> np.ndarray:
+    """Which frames of the agent's streams are speech, with a little around it (acoustic codes come later than semantic
+    ones); all, if nobody wrote down when it speaks. bool [T]."""
+    if _body(sample).get("alignments") is None:
+        return np.ones(frames, bool)
+    return speech_frames(sample, AGENT, frames + AS_HEARD, before=0.2, after=0.4)[AS_HEARD:]
 
 
 def _user_words(words: list[Any], tokenizer: Tokenizer) -> list[tuple[list[int], float]]:

@@ -2,16 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from duologue.data.shards import ShardReader
-from duologue.errors import InputError
 from duologue.lm import LM
 from duologue.lm.tokenizer import Tokenizer
 from duologue.train.lm import LMLossConfig
@@ -35,14 +32,14 @@ class Plan:
         return OptimConfig(lr or self.lr, schedule=self.schedule, warmup=warmup, steps=steps, floor=0.05)
 
 
-# A small model takes the easy way: it reads the answer off its own voice. So it must do without, now and then.
+# A small model takes the easy way: it reads the answer off its own voice in training, and in use goes astray with each
+# code that is not as recorded. So it does without its voice, and speaks from its text.
 NANO_ROWS = LMBatchConfig(
     text_lead=3,
     user_frame_dropout=0.05,
     codebook_dropout=0.3,
     blur=0.1,
-    agent_frame_dropout=0.2,
-    agent_stream_dropout=0.6,
+    hears_itself=False,
     user_stream_dropout=0.08,
     user_text_dropout=0.05,
 )
@@ -93,6 +90,14 @@ def compile_layers(lm: LM) -> None:
         layer.compile()
 
 
+def deafen(lm: LM) -> None:
+    """Have the model not hear itself, in training and in use: the embeddings of its own codes become 0. Its files and
+    its step are those of any other model."""
+    with torch.no_grad():
+        for table in lm.audio_embs[: lm.config.spoken]:
+            table.weight[: lm.config.card] = 0
+
+
 def held_out(
     folders: Iterable[Path], tokenizer: Tokenizer, rows: LMBatchConfig, batches: int = 8
 ) -> list[dict[str, Tensor]]:
@@ -103,13 +108,3 @@ def held_out(
         data = iter(LMBatches(ShardReader(folder, seed=1), tokenizer, plain))
         found += [next(data) for _ in range(batches)]
     return found
-
-
-def silent_codes(reader: ShardReader, samples: int = 20) -> Tensor:
-    """The agent's most frequent code of each codebook, `[Q]`: those of digital silence, of which there is most."""
-    codes = (sample["codes.npy"][0] for _ in range(len(reader)) if "codes.npy" in (sample := next(reader)))
-    found = list(islice((codes_QT for codes_QT in codes if (codes_QT >= 0).any()), samples))
-    if not found:
-        raise InputError("none of the conversations has any sound of the agent: give --shards with codes too")
-    codes_QT = np.concatenate(found, axis=1)
-    return torch.tensor([int(np.bincount(row.clip(0)).argmax()) for row in codes_QT])

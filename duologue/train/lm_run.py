@@ -22,7 +22,7 @@ from duologue.train import checkpoint, parallel
 from duologue.train.lm import LMStage
 from duologue.train.lm_batches import LMBatches
 from duologue.train.lm_init import embed_semantic_codes
-from duologue.train.lm_plans import PLANS, Plan, compile_layers, held_out, silent_codes
+from duologue.train.lm_plans import PLANS, Plan, compile_layers, deafen, held_out
 from duologue.train.lm_speech_text import SpeechTextStage
 from duologue.train.lm_text_batches import MixedBatches, MixedConfig, PackedBatches, RowBatches, TextBatches
 from duologue.train.loop import run
@@ -50,6 +50,8 @@ def train_lm(options: TrainLM) -> None:
         raise InputError(f"stage {options.stage} trains a head for the user's words: this model has none")
     if options.start is not None:
         _fill(lm, checkpoint.load_weights(options.start))
+    if not plan.rows.hears_itself:
+        deafen(lm)
     if options.lora_rank:
         add_lora(lm, options.lora_rank, options.lora_scaling)
     shard = (Layer, DepthLayer) if options.shard else ()
@@ -111,8 +113,7 @@ def _conversations(
     rows = replace(plan.rows, batch=options.batch, frames=options.frames).of(lm.config)
     data = LMBatches(_reader(options, world), tokenizer, rows, options.run_config.seed, world.rank)
     valid = held_out(options.valid, tokenizer, rows)
-    silence = silent_codes(ShardReader(*options.shards, shuffle=False)) if plan.losses.audio else None
-    return LMStage(lm, plan.losses, optim, plan.depth_lr, silence, valid, world), data
+    return LMStage(lm, plan.losses, optim, plan.depth_lr, valid, world), data
 
 
 def _reader(options: TrainLM, world: World) -> ShardReader:

@@ -28,7 +28,7 @@ class SpeechTextStage(LMStage):
         valid: Iterable[dict[str, Tensor]] = (),
         world: World | None = None,
     ):
-        super().__init__(lm, config, optim, depth_lr, None, valid, world)
+        super().__init__(lm, config, optim, depth_lr, valid, world)
         groups = [Group(r"^text_", lr=TEXT_SHARE * optim.lr)]
         groups += [Group(r"^depth", lr=depth_lr)] if depth_lr else []
         self.optimizers = {

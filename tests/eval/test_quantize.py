@@ -3,19 +3,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from duologue import presets
 from duologue.cli import main
 from duologue.config import DepthConfig
-from duologue.eval.held_out import inputs
+from duologue.eval.held_out import HeldOut, inputs
 from duologue.eval.quantize import KINDS, evaluate_quantized, quantized
 from duologue.eval.result import read_result
 from duologue.lm import LM
 from duologue.weights.random import random_lm
 from tests.eval.random_shards import write_random_shards
-
-SILENCE = torch.arange(8)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +23,7 @@ def lm() -> LM:
     return random_lm(config)
 
 
-def conversations(lm: LM) -> list[tuple[Tensor, Tensor]]:
+def conversations(lm: LM) -> list[HeldOut]:
     """Codes the model itself finds likely, so that rounding has something to spoil."""
     generator = torch.Generator().manual_seed(0)
     codes_BKT = torch.randint(0, 32, (2, 17, 30), generator=generator)
@@ -36,12 +33,13 @@ def conversations(lm: LM) -> list[tuple[Tensor, Tensor]]:
             assert out.audio_BQTV is not None
             codes_BKT[:, 0] = out.text_BTV.argmax(-1)
             codes_BKT[:, 1:9] = out.audio_BQTV.argmax(-1)
-    codes_BKT[:, 1:9, :5] = SILENCE[:, None]
-    return [(codes_BKT, codes_BKT)]
+    speaks_BT = torch.ones(2, 30, dtype=torch.bool)
+    speaks_BT[:, :5] = False
+    return [HeldOut(codes_BKT, codes_BKT, speaks_BT)]
 
 
 def test_fewer_bits_are_smaller_and_worse(lm: LM):
-    rows = {row.kind: row for row in evaluate_quantized(lm, conversations(lm), SILENCE)}
+    rows = {row.kind: row for row in evaluate_quantized(lm, conversations(lm))}
     assert tuple(rows) == KINDS
     assert rows["fp32"].text_agreement == rows["fp32"].audio_agreement == 1
     sizes = [rows[kind].megabytes for kind in KINDS]
@@ -62,13 +60,12 @@ def test_rounding_leaves_the_model_alone(lm: LM):
 
 
 def test_silent_frames_do_not_count(lm: LM):
-    ((codes_BKT, _),) = conversations(lm)
-    louder = codes_BKT.clone()
-    codes_BKT[:, 1:9, 15:] = louder[:, 1:9, 15:] = SILENCE[:, None]
-    louder[:, 9:, 20:] = 3  # changes what is predicted for silence alone
-    found = [
-        next(evaluate_quantized(lm, [(codes, codes)], SILENCE, kinds=["q3"])) for codes in (codes_BKT, louder)
-    ]
+    (batch,) = conversations(lm)
+    batch.speaks_BT[:, 15:] = False
+    louder_BKT = batch.codes_BKT.clone()
+    louder_BKT[:, 9:, 20:] = 3  # changes what is predicted for silence alone
+    louder = replace(batch, codes_BKT=louder_BKT, inputs_BKT=louder_BKT)
+    found = [next(evaluate_quantized(lm, [codes], kinds=["q3"])) for codes in (batch, louder)]
     assert found[0].audio_perplexity == found[1].audio_perplexity
     assert found[0].text_perplexity != found[1].text_perplexity
 
@@ -85,9 +82,7 @@ def test_a_model_that_reads_the_users_words_is_given_them():
 
 def test_answers_are_asked_of_the_rounded_model(lm: LM):
     asked = []
-    rows = list(
-        evaluate_quantized(lm, conversations(lm), SILENCE, lambda m: asked.append(m) or 0.5, ["q8", "q4"])
-    )
+    rows = list(evaluate_quantized(lm, conversations(lm), lambda m: asked.append(m) or 0.5, ["q8", "q4"]))
     assert [row.right for row in rows] == [0.5, 0.5]
     assert not torch.equal(asked[0].text_head.weight, asked[1].text_head.weight)
 

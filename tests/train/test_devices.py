@@ -44,13 +44,10 @@ def by_numbers(data: Any) -> Callable[[int], Any]:
 def language_model(world: World, shards: Path) -> Built:
     config = replace(presets.tiny_lm(), second_text_stream=True, extra_heads=1, extra_heads_dim=420)
     lm = parallelize(LM(config), world, recompute=True)
-    losses = LMLossConfig(
-        heard=1.0, asr_intermediate=1.0, own_user_text=0.5, pad_bias=1.0, silent_frames=0.5, spoken_frames=0.5
-    )
+    losses = LMLossConfig(heard=1.0, asr_intermediate=1.0, own_user_text=0.5, pad_bias=1.0, silent_frames=0.5)
     rows = [batch for batch, _ in zip(lm_batches(shards), range(4), strict=False)]
-    silence = torch.zeros(8, dtype=torch.int64)
     optim = OptimConfig(1e-3, eps=1e-4, schedule="cosine", steps=9)
-    return LMStage(lm, losses, optim, 1e-3, silence, rows[:1], world), lambda number: rows[number]
+    return LMStage(lm, losses, optim, 1e-3, rows[:1], world), lambda number: rows[number]
 
 
 def semantic(world: World, segments: Path, spelling: Any) -> Built:

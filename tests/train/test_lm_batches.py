@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from duologue.data.manifest import CONTINUATION
 from duologue.errors import InputError
 from duologue.train.lm_batches import AS_HEARD, LMBatchConfig, LMBatches, conversation_rows
 from duologue.train.loop import LoopConfig, _feed
@@ -26,6 +27,16 @@ def test_the_agent_is_ahead_by_what_it_takes_to_be_heard() -> None:
     assert user_text_T[17 : 17 + len(TOKENIZER.encode("hello"))].tolist() == TOKENIZER.encode("hello")
 
 
+def test_when_the_agent_speaks_is_known_by_its_words() -> None:
+    sample = conversation(0)
+    heard = [*range(17, 29)]  # 1.48 to 2.4 s, a frame earlier
+    assert np.flatnonzero(whole_piece(sample)["speaks"]).tolist() == heard
+    sample["json"]["alignments"][1][2] = CONTINUATION  # what it would have said, had it not been cut off
+    assert not whole_piece(sample)["speaks"].any()
+    del sample["json"]["alignments"]
+    assert whole_piece(sample)["speaks"].all()  # nobody knows
+
+
 def test_of_speech_alone_every_word_is_there() -> None:
     sample = conversation(0)
     words = [[" hello", [0.4, 1.2], "SPEAKER_USER"], [" yes", [1.68, 2.0], "SPEAKER_MAIN"]]
@@ -42,19 +53,13 @@ def test_of_speech_alone_every_word_is_there() -> None:
     assert crop["heard"][17 - 1] == TOKENIZER.encode("hello")[0]  # 1.2 s is frame 15, two frames later
 
 
-def test_where_the_sides_are_unrelated_the_agents_text_is_read_and_no_target_and_its_sound_is_not_hidden() -> (
-    None
-):
+def test_where_the_sides_are_unrelated_the_agents_text_is_read_and_what_begins_it_no_target() -> None:
     sample = conversation(0)
-    drop = {"agent_stream_dropout": 1.0, "agent_frame_dropout": 0.5}
-    batches = LMBatches(None, TOKENIZER, LMBatchConfig(1, 40, 1.0, **drop))  # type: ignore
-    asked = batches.crop(sample, np.random.default_rng(0))
-    assert (asked["inputs"][1:9] == -1).all() and (asked["codes"][0] >= 0).all()
+    asked = whole_piece(sample)
+    assert (asked["codes"][0] >= 0).all()
     sample["json"]["unrelated"] = True
-    crop = batches.crop(sample, np.random.default_rng(0))
-    assert (crop["inputs"][1:9] == asked["codes"][1:9]).all() and (
-        crop["codes"][1:] == asked["codes"][1:]
-    ).all()
+    crop = whole_piece(sample)
+    assert (crop["codes"][1:] == asked["codes"][1:]).all()
     assert (crop["inputs"][0] == asked["codes"][0]).all()
     said = np.flatnonzero(asked["codes"][0] > 3)  # yes, without a stop: all after its first token
     assert (crop["codes"][0, : said[0] + 1] == -1).all()
@@ -149,8 +154,7 @@ def test_text_ahead_of_the_voice_stops_where_the_voice_is_cut() -> None:
     [
         ({"user_frame_dropout": 0.5}, slice(9, 17)),
         ({"codebook_dropout": 1.0}, slice(10, 17)),
-        ({"agent_frame_dropout": 0.5}, slice(1, 9)),
-        ({"agent_stream_dropout": 1.0}, slice(1, 9)),
+        ({"hears_itself": False}, slice(1, 9)),
         ({"user_stream_dropout": 1.0}, slice(9, 17)),
     ],
 )
@@ -162,7 +166,7 @@ def test_what_is_not_heard_is_still_learnt(shards: Path, drop: dict[str, float],
     assert gone[:, streams].any()
     gone[:, streams] = False
     assert not gone.any()
-    if drop.get("agent_stream_dropout") == 1:
+    if drop.get("hears_itself") is False:
         assert (batch["inputs"][:, 1:9] == -1).all()
     if drop.get("user_stream_dropout") == 1:
         assert (batch["inputs"][:, 9:] == -1).all() and (batch["heard"] == -1).all()

@@ -10,10 +10,9 @@ from safetensors.torch import load_file
 
 from duologue import presets
 from duologue.cli import main
-from duologue.data.shards import ShardReader, write_shards
+from duologue.data.shards import write_shards
 from duologue.lm.tokenizer import Tokenizer
 from duologue.train import checkpoint
-from duologue.train.lm_plans import silent_codes
 from duologue.weights import load
 from duologue.weights.random import random_codec
 from duologue.weights.write import write_codec
@@ -65,10 +64,6 @@ def test_a_script_too_small_for_the_vocabulary_is_refused(made: Path, tmp_path: 
     assert stopped.value.code == 2
     assert "no vocabulary of 5000 pieces" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_silence_is_what_the_agent_says_most(made: Path) -> None:
-    assert silent_codes(ShardReader(made / "shards")).tolist() == list(range(8))
 
 
 def test_trains_exports_and_loads(made: Path, tmp_path: Path) -> None:

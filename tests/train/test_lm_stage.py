@@ -7,9 +7,12 @@ import torch
 
 from duologue import presets
 from duologue.lm import LM
+from duologue.lm.model import NO_INPUT
 from duologue.train.lm import EARLY, LMLossConfig, LMStage, just_before
 from duologue.train.lm_batches import conversation_rows
+from duologue.train.lm_plans import deafen
 from duologue.train.optim import OptimConfig
+from duologue.weights.random import random_lm
 from tests.train.conversations import TOKENIZER, batches, conversation, whole_piece
 
 
@@ -20,16 +23,6 @@ def test_a_batch_without_the_agents_sound_has_no_loss_of_it(shards: Path) -> Non
     batch["codes"][:, 1:9] = -1
     terms = trained.terms(batch)
     assert "audio" not in terms and "heard" in terms
-
-
-def test_a_share_of_the_spoken_frames_is_trained(shards: Path) -> None:
-    batch = next(iter(batches(shards)))
-    silence = torch.full((8,), 99)  # nothing is silent
-    whole, half = (
-        stage(LMLossConfig(spoken_frames=share), silence=silence)._frames(batch["codes"][:, 1:9]).sum()
-        for share in (1.0, 0.5)
-    )
-    assert 0.3 * whole < half < 0.7 * whole
 
 
 def stage(config: LMLossConfig, **changes) -> LMStage:
@@ -111,12 +104,32 @@ def test_losses_are_those_of_the_paper(shards: Path) -> None:
     torch.testing.assert_close(terms["text"][0] / terms["text"][1], (nll * weight).sum() / weight.sum())
 
 
+def test_a_model_that_does_not_hear_itself_speaks_from_its_text() -> None:
+    lm = random_lm(presets.tiny_lm())
+    codes_BKT = torch.randint(0, 32, (1, 17, 12), generator=torch.Generator().manual_seed(0))
+    other_BKT = codes_BKT.clone()
+    other_BKT[:, 1:9] = (other_BKT[:, 1:9] + 1) % 32
+    hears = [lm.context(codes)[0] for codes in (codes_BKT, other_BKT)]
+    assert not torch.allclose(*hears)
+    deafen(lm)
+    deaf = [lm.context(codes)[0] for codes in (codes_BKT, other_BKT)]
+    assert torch.equal(*deaf)
+    codes_BKT[:, 1:9] = NO_INPUT  # as its batches hide them
+    torch.testing.assert_close(lm.context(codes_BKT)[0], deaf[0])
+    other_BKT[:, [0, 12]] = 5
+    assert not torch.allclose(lm.context(other_BKT)[0], deaf[0])
+
+
 def test_silent_frames_can_be_left_out(shards: Path) -> None:
     batch = next(iter(batches(shards)))
-    trained = stage(LMLossConfig(silent_frames=0.0), silence=torch.zeros(8, dtype=torch.int64))
-    full = stage(LMLossConfig())
-    with torch.no_grad():
-        assert trained.terms(batch)["audio"][1] < 0.8 * full.terms(batch)["audio"][1]
+    known_BT = (batch["codes"][:, 1:9] >= 0).any(1)
+    full, half, none = (
+        stage(LMLossConfig(silent_frames=share))._frames(batch["codes"][:, 1:9], batch["speaks"])
+        for share in (1.0, 0.5, 0.0)
+    )
+    assert torch.equal(full, known_BT) and torch.equal(none, known_BT & batch["speaks"])
+    silent = int((known_BT & ~batch["speaks"]).sum())
+    assert 0 < none.sum() < full.sum() and 0.2 * silent < half.sum() - none.sum() < 0.8 * silent
 
 
 def reading_stage(**losses) -> LMStage:
