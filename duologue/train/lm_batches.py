@@ -144,7 +144,9 @@ class LMBatches(PlacedData):
         user_text = np.full(frames, NO_INPUT, np.int64)
         user_text[: cut_KT.shape[1]] = read_T[start : start + frames]
         inputs_KT = self._drop(crop_KT, rng)
-        if _body(sample).get("unrelated"):  # how a sentence goes on is learnt here, not when to speak and of what
+        if _body(sample).get(
+            "unrelated"
+        ):  # how a sentence goes on is learnt here, not when to speak and of what
             crop_KT[0] = np.where(_goes_on(crop_KT[0], self.tokenizer), crop_KT[0], NO_INPUT)
         user_text[rng.random(frames) < self.config.user_text_dropout] = NO_INPUT
         if (inputs_KT[1 + self.config.spoken :] == NO_INPUT).all():
