@@ -20,7 +20,7 @@ from duologue.lm.tokenizer import Tokenizer
 from duologue.train import checkpoint, parallel
 from duologue.train.lm import LMStage
 from duologue.train.lm_batches import LMBatchConfig, LMBatches
-from duologue.train.lm_plans import PLANS, compile_layers, deafen, held_out
+from duologue.train.lm_plans import PLANS, compile_layers, hear_own, held_out
 from duologue.train.loop import LoopConfig
 from duologue.train.loop import run as train
 
@@ -89,8 +89,8 @@ def build(
     torch.manual_seed(0)
     lm = LM(PRESETS[options.preset]())
     lm.load_state_dict(material.start, strict=False)
-    if not plan.rows.hears_itself:
-        deafen(lm)
+    if plan.rows.own_codebooks is not None:
+        hear_own(lm, plan.rows.own_codebooks)
     lm = parallel.parallelize(lm, world)
     if options.compile:
         compile_layers(lm)

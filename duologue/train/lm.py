@@ -38,6 +38,9 @@ class LMLossConfig:
     own_user_text: float = 0.0
     """Share of the batches in which a model that reads the user's words reads them as it writes them down itself,
     mistakes and all, and not as they were said (scheduled sampling, arXiv 1506.03099, in one pass)."""
+    own_voice: float = 0.0
+    """Share of the batches in which the model hears its own first codebook as it would have chosen it, in some of the
+    frames (scheduled sampling as well)."""
     semantic: float = 1.0
     """Of the semantic codebook among the codebooks (the paper: 100)."""
     silent_frames: float = 1.0
@@ -58,6 +61,10 @@ def just_before(written_BT: Tensor, target_BT: Tensor) -> Tensor:
     for frames in range(1, REPEAT_FRAMES + 1):
         found_BT[:, frames:] |= written_BT[:, :-frames] == target_BT[:, frames:]
     return found_BT & (target_BT != NO_INPUT)
+
+
+def _drawn(share: float) -> bool:
+    return share > 0 and float(torch.rand(())) < share
 
 
 class LMStage(Stage):
@@ -125,18 +132,37 @@ class LMStage(Stage):
     def _inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """What the model reads, with the user's words in the text row of a model that reads them; and the words that it
         should write down, `[B, T]`, where the batch has any."""
-        lm, heard_BT = self.module, batch.get("heard")
-        if not lm.config.reads_user_text:
-            return batch["inputs"], heard_BT
-        inputs_BKT = self._with_user_text(batch["inputs"], batch["user_text"])
-        if heard_BT is None or not lm.training or torch.rand(()) >= self.config.own_user_text:
+        lm, config, inputs_BKT, heard_BT = self.module, self.config, batch["inputs"], batch.get("heard")
+        reads = lm.config.reads_user_text
+        if reads:
+            inputs_BKT = self._with_user_text(inputs_BKT, batch["user_text"])
+        own_text = reads and heard_BT is not None and _drawn(config.own_user_text)
+        own_voice = config.audio > 0 and bool((inputs_BKT[:, 1] >= 0).any()) and _drawn(config.own_voice)
+        if not lm.training or not (own_text or own_voice):
             return inputs_BKT, heard_BT
         with torch.no_grad():
-            own_BT = lm.write_down(lm.context(inputs_BKT)[0])
-        # Without a user's sound there is nothing to write down.
-        own_BT = torch.where(heard_BT != NO_INPUT, own_BT, batch["user_text"])
-        heard_BT = torch.where(just_before(own_BT, heard_BT), lm.config.pad_id, heard_BT)
-        return self._with_user_text(batch["inputs"], own_BT), heard_BT
+            z_BTD = lm.context(inputs_BKT)[0]
+            if own_voice:
+                inputs_BKT = self._with_own_voice(inputs_BKT, z_BTD)
+        if own_text:
+            assert heard_BT is not None
+            # Without a user's sound there is nothing to write down.
+            own_BT = torch.where(heard_BT != NO_INPUT, lm.write_down(z_BTD), batch["user_text"])
+            heard_BT = torch.where(just_before(own_BT, heard_BT), lm.config.pad_id, heard_BT)
+            text_B1T = lm.with_user_text(batch["inputs"][:, :1], own_BT[:, None])
+            inputs_BKT = torch.cat([text_B1T, inputs_BKT[:, 1:]], 1)
+        return inputs_BKT, heard_BT
+
+    def _with_own_voice(self, inputs_BKT: Tensor, z_BTD: Tensor) -> Tensor:
+        """The agent's first codebook, which no model delays, as the model would have chosen it in a share of the
+        frames, another for each row."""
+        depth = self.module.depth
+        assert depth is not None
+        first_BT = inputs_BKT[:, 1]
+        own_N1 = depth.sample(z_BTD.flatten(0, 1), inputs_BKT[:, 0].flatten(), lambda q, v: v.argmax(-1), 1)
+        drawn_BT = torch.rand_like(z_BTD[..., 0]) < torch.rand_like(z_BTD[:, :1, 0])
+        own_BT = torch.where((first_BT >= 0) & drawn_BT, own_N1.view_as(first_BT), first_BT)
+        return torch.cat([inputs_BKT[:, :1], own_BT[:, None], inputs_BKT[:, 2:]], 1)
 
     def _with_user_text(self, inputs_BKT: Tensor, user_BT: Tensor) -> Tensor:
         text_BT = self.module.with_user_text(inputs_BKT[:, 0], user_BT)

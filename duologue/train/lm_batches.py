@@ -51,9 +51,8 @@ class LMBatchConfig:
     blur: float = 0.0
     """Up to this share of the user's codes, drawn for each crop, come from another frame: unknown voices are harder
     than those of training."""
-    hears_itself: bool = True
-    """Whether the agent's codes are among its inputs, as in the paper. If not, the temporal transformer reads the
-    agent's text alone, and the voice comes from that."""
+    own_codebooks: int | None = None
+    """How many of its own codebooks the model hears: all, as in the paper, or the first so many."""
     user_stream_dropout: float = 0.0
     """Share of crops without the user's stream, so that answers depend on the text of both sides."""
     user_text_dropout: float = 0.0
@@ -71,7 +70,7 @@ class LMBatchConfig:
         """From the start of each conversation, without dropout: for validation."""
         return LMBatchConfig(
             4, self.frames, 1.0, self.user_text_delay, self.text_lead, user_speech_only=self.user_speech_only,
-            hears_itself=self.hears_itself, spoken=self.spoken, heard=self.heard,
+            own_codebooks=self.own_codebooks, spoken=self.spoken, heard=self.heard,
         )  # fmt: skip
 
     def of(self, lm: LMConfig) -> "LMBatchConfig":
@@ -171,8 +170,8 @@ class LMBatches(PlacedData):
             user_QT[rng.integers(1, 4) :] = NO_INPUT
         if rng.random() < config.user_stream_dropout:
             user_QT[:] = NO_INPUT
-        if not config.hears_itself:
-            agent_QT[:] = NO_INPUT
+        if config.own_codebooks is not None:
+            agent_QT[config.own_codebooks :] = NO_INPUT
         return inputs_KT
 
 

@@ -22,7 +22,7 @@ from duologue.train import checkpoint, parallel
 from duologue.train.lm import LMStage
 from duologue.train.lm_batches import LMBatches
 from duologue.train.lm_init import embed_semantic_codes
-from duologue.train.lm_plans import PLANS, Plan, compile_layers, deafen, held_out
+from duologue.train.lm_plans import PLANS, Plan, compile_layers, hear_own, held_out
 from duologue.train.lm_speech_text import SpeechTextStage
 from duologue.train.lm_text_batches import MixedBatches, MixedConfig, PackedBatches, RowBatches, TextBatches
 from duologue.train.loop import run
@@ -50,8 +50,8 @@ def train_lm(options: TrainLM) -> None:
         raise InputError(f"stage {options.stage} trains a head for the user's words: this model has none")
     if options.start is not None:
         _fill(lm, checkpoint.load_weights(options.start))
-    if not plan.rows.hears_itself:
-        deafen(lm)
+    if plan.rows.own_codebooks is not None:
+        hear_own(lm, plan.rows.own_codebooks)
     if options.lora_rank:
         add_lora(lm, options.lora_rank, options.lora_scaling)
     shard = (Layer, DepthLayer) if options.shard else ()

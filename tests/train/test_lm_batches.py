@@ -154,7 +154,8 @@ def test_text_ahead_of_the_voice_stops_where_the_voice_is_cut() -> None:
     [
         ({"user_frame_dropout": 0.5}, slice(9, 17)),
         ({"codebook_dropout": 1.0}, slice(10, 17)),
-        ({"hears_itself": False}, slice(1, 9)),
+        ({"own_codebooks": 0}, slice(1, 9)),
+        ({"own_codebooks": 1}, slice(2, 9)),
         ({"user_stream_dropout": 1.0}, slice(9, 17)),
     ],
 )
@@ -166,8 +167,8 @@ def test_what_is_not_heard_is_still_learnt(shards: Path, drop: dict[str, float],
     assert gone[:, streams].any()
     gone[:, streams] = False
     assert not gone.any()
-    if drop.get("hears_itself") is False:
-        assert (batch["inputs"][:, 1:9] == -1).all()
+    if (own := drop.get("own_codebooks")) is not None:
+        assert (batch["inputs"][:, 1 + int(own) : 9] == -1).all()
     if drop.get("user_stream_dropout") == 1:
         assert (batch["inputs"][:, 9:] == -1).all() and (batch["heard"] == -1).all()
     if drop.get("codebook_dropout") == 1:

@@ -10,7 +10,7 @@ from duologue.lm import LM
 from duologue.lm.model import NO_INPUT
 from duologue.train.lm import EARLY, LMLossConfig, LMStage, just_before
 from duologue.train.lm_batches import conversation_rows
-from duologue.train.lm_plans import deafen
+from duologue.train.lm_plans import hear_own
 from duologue.train.optim import OptimConfig
 from duologue.weights.random import random_lm
 from tests.train.conversations import TOKENIZER, batches, conversation, whole_piece
@@ -104,20 +104,43 @@ def test_losses_are_those_of_the_paper(shards: Path) -> None:
     torch.testing.assert_close(terms["text"][0] / terms["text"][1], (nll * weight).sum() / weight.sum())
 
 
-def test_a_model_that_does_not_hear_itself_speaks_from_its_text() -> None:
+def test_a_model_hears_as_many_of_its_own_codebooks_as_it_is_told() -> None:
     lm = random_lm(presets.tiny_lm())
     codes_BKT = torch.randint(0, 32, (1, 17, 12), generator=torch.Generator().manual_seed(0))
-    other_BKT = codes_BKT.clone()
-    other_BKT[:, 1:9] = (other_BKT[:, 1:9] + 1) % 32
-    hears = [lm.context(codes)[0] for codes in (codes_BKT, other_BKT)]
-    assert not torch.allclose(*hears)
-    deafen(lm)
-    deaf = [lm.context(codes)[0] for codes in (codes_BKT, other_BKT)]
-    assert torch.equal(*deaf)
-    codes_BKT[:, 1:9] = NO_INPUT  # as its batches hide them
-    torch.testing.assert_close(lm.context(codes_BKT)[0], deaf[0])
-    other_BKT[:, [0, 12]] = 5
-    assert not torch.allclose(lm.context(other_BKT)[0], deaf[0])
+
+    def context(*changed: int) -> torch.Tensor:
+        other_BKT = codes_BKT.clone()
+        other_BKT[:, list(changed)] = (other_BKT[:, list(changed)] + 1) % 32
+        return lm.context(other_BKT)[0]
+
+    assert not torch.allclose(context(), context(2))
+    hear_own(lm, 1)
+    assert torch.equal(context(), context(2, 8))
+    assert all(not torch.allclose(context(), context(stream)) for stream in (0, 1, 9, 12))
+    hidden_BKT = codes_BKT.clone()
+    hidden_BKT[:, 2:9] = NO_INPUT  # as its batches hide them
+    torch.testing.assert_close(lm.context(hidden_BKT)[0], context())
+
+
+def test_the_first_codebook_is_read_as_the_model_would_have_chosen_it(shards: Path) -> None:
+    trained = reading_stage(own_voice=1.0)
+    batch = next(iter(batches(shards, own_codebooks=1, from_start=1.0)))
+    torch.manual_seed(1)
+    plain_BKT, own_BKT = (
+        trained._with_user_text(batch["inputs"], batch["user_text"]),
+        trained._inputs(batch)[0],
+    )
+    changed = plain_BKT != own_BKT
+    assert changed[:, 1].any() and not changed[:, [0, *range(2, 17)]].any()
+    assert not changed[:, 1][plain_BKT[:, 1] < 0].any()
+    tokens_BKT = torch.cat([plain_BKT[:, :1], batch["codes"][:, 1:]], 1)
+    with torch.no_grad():
+        logits_BQTV = trained.module.depth(
+            trained.module.context(plain_BKT)[0], trained.module.delayed(tokens_BKT)
+        )
+    assert (logits_BQTV[:, 0].argmax(-1) == own_BKT[:, 1])[changed[:, 1]].all()
+    trained.module.eval()
+    assert torch.equal(trained._inputs(batch)[0], plain_BKT)
 
 
 def test_silent_frames_can_be_left_out(shards: Path) -> None:
