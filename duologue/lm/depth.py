@@ -109,23 +109,24 @@ class DepthTransformer(nn.Module):
         position_1Q = torch.arange(len(self.heads), device=like.device)[None]
         return sinusoids(position_1Q, self.config.dim, self.config.max_period)[0].to(like.dtype)
 
-    def forward(self, z_BTD: Tensor, tokens_BKT: Tensor) -> Tensor:
-        """Teacher-forced logits `[B, Q, T, V]`. `tokens_BKT`: the text and the codebooks of the same frames."""
+    def forward(self, z_BTD: Tensor, tokens_BKT: Tensor, codebooks: int | None = None) -> Tensor:
+        """Teacher-forced logits `[B, Q, T, V]`, of all codebooks or the first `codebooks`. `tokens_BKT`: the text and
+        the codebooks of the same frames."""
         batch, frames, _ = z_BTD.shape
         z_ND = z_BTD.flatten(0, 1)
         inputs = []
-        for q in range(len(self.heads)):
+        for q in range(codebooks or len(self.heads)):
             embedding = self.text_emb if q == 0 else self.audio_embs[q - 1]
             inputs.append(self.in_projs.at(q)(z_ND) + embedding(tokens_BKT[:, q].flatten()))
         x_NQD = torch.stack(inputs, 1)
         if self.config.max_period is not None:
-            x_NQD = x_NQD + self._positions_QD(x_NQD)
+            x_NQD = x_NQD + self._positions_QD(x_NQD)[:codebooks]
         for layer in self.layers:
             if self.checkpointing and self.training:
                 x_NQD = checkpoint(layer, x_NQD, use_reentrant=False)
             else:
                 x_NQD = layer(x_NQD)
-        outputs = zip(self.heads, self.norms, x_NQD.unbind(1), strict=True)
+        outputs = zip(self.heads, self.norms, x_NQD.unbind(1), strict=codebooks is None)
         logits = [head(norm(x_ND)) for head, norm, x_ND in outputs]
         return torch.stack(logits, 1).unflatten(0, (batch, frames)).transpose(1, 2)
 

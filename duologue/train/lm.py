@@ -3,6 +3,7 @@
 One stage serves multi-stream post-training, duplex and instruct fine-tuning; they differ in data and `LMLossConfig`.
 """
 
+import math
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ class LMLossConfig:
     frames (scheduled sampling as well)."""
     semantic: float = 1.0
     """Of the semantic codebook among the codebooks (the paper: 100)."""
+    acoustic_frames: float = 1.0
+    """Share of the trained frames in which the other codebooks are trained too: they cost most of the depth
+    transformer's time, and take fewer frames to learn."""
     silent_frames: float = 1.0
     """Share of the frames in which the agent is silent whose codes are trained: the depth transformer is dear and
     silence is easy."""
@@ -194,10 +198,21 @@ class LMStage(Stage):
 
     def _audio(self, z_ND: Tensor, delayed_NK: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of the codes through the depth transformer, of N frames: at step t the delayed codes of step t, each
-        given those before it."""
-        lm, spoken = self.module, self.module.config.depth_steps
+        given those before it. In training, all but the first codebook in a share of the frames."""
+        if not self.module.training or self.config.acoustic_frames >= 1:
+            return self._codes(z_ND, delayed_NK)
+        order_N = torch.randperm(len(z_ND), device=z_ND.device)
+        whole_N, first_N = order_N.tensor_split([math.ceil(self.config.acoustic_frames * len(z_ND))])
+        whole, first = (
+            self._codes(z_ND[chosen_N], delayed_NK[chosen_N], codebooks)
+            for chosen_N, codebooks in ((whole_N, None), (first_N, 1))
+        )
+        return whole[0] + first[0], whole[1] + first[1]
+
+    def _codes(self, z_ND: Tensor, delayed_NK: Tensor, codebooks: int | None = None) -> tuple[Tensor, Tensor]:
+        lm, spoken = self.module, codebooks or self.module.config.depth_steps
         assert lm.depth is not None
-        logits_NQV = lm.depth(z_ND[:, None], delayed_NK[..., None])[:, :, 0]
+        logits_NQV = lm.depth(z_ND[:, None], delayed_NK[..., None], codebooks)[:, :, 0]
         target_NQ = delayed_NK[:, 1 : 1 + spoken]
         known_NQ = (target_NQ >= 0) & (target_NQ < lm.config.card)
         loss_NQ = F.cross_entropy(logits_NQV.transpose(1, 2).float(), target_NQ * known_NQ, reduction="none")

@@ -66,13 +66,14 @@ PLANS = {
     "duplex": Plan(
         LMLossConfig(
             text=8.0,
-            audio=2.0,
+            audio=4.0,
             heard=6.0,
             asr_intermediate=3.0,
             own_user_text=0.25,
             own_voice=0.5,
             pad_bias=1.2,
-            semantic=2.0,
+            semantic=8.0,
+            acoustic_frames=0.25,
             silent_frames=0.05,
         ),
         1e-3,

@@ -143,6 +143,22 @@ def test_the_first_codebook_is_read_as_the_model_would_have_chosen_it(shards: Pa
     assert torch.equal(trained._inputs(batch)[0], plain_BKT)
 
 
+def test_of_most_frames_the_first_codebook_is_trained_alone(shards: Path) -> None:
+    torch.manual_seed(0)
+    batch = next(iter(batches(shards)))
+    whole, few = stage(LMLossConfig()), stage(LMLossConfig(acoustic_frames=0.25))
+    (all_loss, all_weight), (loss, weight) = whole.terms(batch)["audio"], few.terms(batch)["audio"]
+    frames = all_weight / 8
+    assert frames <= weight <= frames + 7 * (0.25 * frames + 1) and loss < all_loss
+    loss.backward()
+    assert few.module.depth.heads[7].weight.grad.abs().sum() > 0
+    few.module.eval()
+    torch.testing.assert_close(few.terms(batch)["audio"], (all_loss, all_weight))
+    z_BTD, delayed_BKT = whole.module.context(batch["codes"])
+    depth = whole.module.depth
+    torch.testing.assert_close(depth(z_BTD, delayed_BKT, 2), depth(z_BTD, delayed_BKT)[:, :2])
+
+
 def test_silent_frames_can_be_left_out(shards: Path) -> None:
     batch = next(iter(batches(shards)))
     known_BT = (batch["codes"][:, 1:9] >= 0).any(1)
