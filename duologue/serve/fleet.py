@@ -14,7 +14,6 @@ import math
 import os
 import signal
 import threading
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,12 @@ from typing import Any
 from duologue.engine.options import DEFAULT, Options
 from duologue.errors import InputError
 from duologue.serve.app import create_app
-from duologue.serve.relay import Relay
+from duologue.serve.relay import InnerServer, Relay
 from duologue.serve.run import check, log_to_stderr, open_service, with_secrets
 from duologue.serve.settings import CONNECTIONS, Settings
 
 NAME = "duologue"
+FINDS = 3  # how often Ray is asked for another replica
 TARGET = 0.5
 """Target share of used slots. It leaves room because a new replica takes minutes to start and load comes in bursts."""
 HEALTH_PERIOD_SECONDS, HEALTH_TIMEOUT_SECONDS = 2.0, 10.0
@@ -102,8 +102,12 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
             log_to_stderr()
             name = serve.get_replica_context().replica_id.unique_id
             self.service = open_service(fleet.model, fleet.device, replace(settings, replica=name), options)
-            handle = serve.get_deployment_handle(NAME, serve.get_replica_context().app_name)
-            self.relay = Relay(create_app(self.service), name, handle)
+            from ray.util import get_node_ip_address
+
+            app = create_app(self.service)
+            self.name, self.door = name, InnerServer(app, get_node_ip_address())
+            self.handle = serve.get_deployment_handle(NAME, serve.get_replica_context().app_name)
+            self.relay = Relay(app, name, self.find)
             await self.known_as(name)
 
         @serve.multiplexed(max_num_models_per_replica=1)
@@ -114,13 +118,21 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
         def __serve_build_asgi_app__(self) -> Relay:
             return self.relay
 
-        async def carry(self, name: str, holder: str, scope: dict[str, Any]) -> AsyncGenerator[Any]:
-            """A connection that came to another replica: see `Relay.carry`."""
-            async for message in self.relay.carry(name, holder, scope):
-                yield message
+        async def find(self, name: str) -> str | None:
+            """The address of another replica; None if there is none of this name any more."""
+            named = self.handle.options(multiplexed_model_id=name)
+            for _ in range(FINDS):
+                try:
+                    if address := await named.address.remote(name):
+                        return address
+                except Exception:  # of whatever kind Ray's are where that replica is no more
+                    return None
+            return None
 
-        async def hear(self, name: str, message: Any) -> bool:
-            return self.relay.hear(name, message)
+        def address(self, name: str) -> str:
+            """Where other replicas reach this one. "" if another one is meant: Ray asks any where that one is gone, and
+            once in a while else."""
+            return self.door.address if name == self.name else ""
 
         async def drain(self) -> None:
             """Admit no one any more, and end running conversations after `settings.drain` seconds."""

@@ -2,34 +2,47 @@
 
 A proxy spreads connections over the replicas and knows nothing of conversations. The name of a conversation ends with
 its replica (`Lines.new_name`), so a replica that is asked for another one's conversation, as `?resume=NAME` or as
-`/v1/live/sessions/NAME/...`, passes the ASGI messages of that connection on to it, both ways, through a handle of Ray.
+`/v1/live/sessions/NAME/...`, is a reverse proxy to a port of that one (`InnerServer`). Not by Ray's own calls: if the
+caller of one dies, Ray stops the event loop of the replica that answers, a second for each (seen with Ray 2.60).
 """
 
 import asyncio
+import contextlib
 import logging
-import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
+import httpx2
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from duologue.serve.line import SEPARATOR
+from duologue.serve.run import listen
+from duologue.serve.settings import MESSAGE
 
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 1.0  # seconds for a client's own goodbye to arrive, once Ray says that the client has left
-AGAIN_SECONDS = 0.02  # seconds until a message that reached the wrong replica is sent again
-TRIES = 50  # how often it is sent
-FINDS = 3  # how often a holder is looked for: Ray asks another replica where that one is gone, and once in a while else
-AHEAD = 64  # messages that may be under way to another replica
-REPORT = 16  # messages after which that one reports that they are sent
-SENT = "relay.sent"  # the type of such a report
+FIND_SECONDS = 2.0  # seconds for Ray to say where another replica is
+REACH_SECONDS = 2.0  # seconds to reach another replica
+ANSWER_SECONDS = 30.0  # seconds for its answer to a request
 KINDS = "chat_", "sess_", "live_"  # names of conversations begin with one of these
-PASSED_ON = (  # of an ASGI scope: plain values
-    "type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "root_path", "query_string",
-    "headers", "client", "server", "subprotocols", "extensions",
+LOST = 1006  # close code of a connection that ended without a word
+NO_CODE = 1005  # of one whose goodbye gave none; uvicorn's for a lost one too
+OF_ONE_HOP = (  # headers that end at each hop, or are made anew
+    "connection", "upgrade", "keep-alive", "te", "trailer", "transfer-encoding", "content-length", "content-encoding",
+    "proxy-connection", "x-forwarded-for", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions",
+    "sec-websocket-protocol",
 )  # fmt: skip
+PATH_CHARACTERS = "/:@!$&'()*+,;=~%"
+
+Find = Callable[[str], Awaitable[str | None]]
+"""The address of a replica's `InnerServer`, "host:port"; None if there is no such replica any more."""
 
 
 class Connection:
@@ -67,45 +80,39 @@ class Connection:
         await self._send(message)
 
 
-class Guest:
-    """A connection that came to another replica. That one reports what it has sent, so that a client that reads slowly
-    is as slow here."""
-
-    def __init__(self, app: ASGIApp, scope: Scope):
-        self.outbox: asyncio.Queue[Message | None] = asyncio.Queue()
-        self._ahead = asyncio.Semaphore(AHEAD)
-        self.connection = Connection(app, scope, self._send)
-        self.connection.task.add_done_callback(lambda _: self.outbox.put_nowait(None))
-
-    async def _send(self, message: Message) -> None:
-        await self._ahead.acquire()
-        self.outbox.put_nowait(message)
-
-    def hear(self, message: Message) -> None:
-        if message["type"] != SENT:
-            self.connection.push(message)
-            return
-        for _ in range(REPORT):
-            self._ahead.release()
-
-
 class Relay:
-    """The application of a replica for all connections that come to it. `handle` is Ray's, of the deployment."""
+    """The application of a replica for all connections that come to it."""
 
-    def __init__(self, app: ASGIApp, replica: str, handle: Any):
-        self._app, self._replica, self._handle = app, replica, handle
-        self._guests: dict[str, Guest] = {}
+    def __init__(self, app: ASGIApp, replica: str, find: Find):
+        self._app, self._replica, self._find = app, replica, find
+        self._addresses: dict[str, str] = {}  # of replicas that were found
         self._tasks: set[asyncio.Future[Any]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         holder = holder_of(scope)
-        if holder not in ("", self._replica):
-            for _ in range(FINDS):
-                if await self._pass_on(holder, scope, receive, send):
-                    return
-                await asyncio.sleep(AGAIN_SECONDS)
+        if holder not in ("", self._replica) and (address := await self._address(holder)) is not None:
+            if scope["type"] == "http":
+                body = await Request(scope, receive).body()
+                receive = _again(body)
+                passed_on = await _pass_on_request(address, scope, body, receive, send)
+            else:
+                passed_on = await self._pass_on(address, scope, receive, send)
+            if passed_on:
+                return
         # Where nobody holds the conversation any more, this replica says so in its protocol.
         await self._serve(scope, receive, send)
+
+    async def _address(self, replica: str) -> str | None:
+        if replica not in self._addresses:
+            try:
+                async with asyncio.timeout(FIND_SECONDS):
+                    found = await self._find(replica)
+            except TimeoutError:  # Ray takes its time over one that has just died
+                found = None
+            if found is None:
+                return None
+            self._addresses[replica] = found
+        return self._addresses[replica]
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
@@ -127,79 +134,123 @@ class Relay:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # In the replica that got the connection
-
-    async def _pass_on(self, holder: str, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Pass a connection on to its end. Returns False if the holder was not reached."""
-        name, handle = secrets.token_hex(8), self._handle.options(multiplexed_model_id=holder)
-        plain = {key: scope[key] for key in PASSED_ON if key in scope}
-        answers = handle.options(stream=True).carry.remote(name, holder, plain)
-        hearing, sent, over = None, 0, False
+    async def _pass_on(self, address: str, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Pass a WebSocket on to its end. Returns False if the holder was not reached."""
         try:
-            async for message in answers:
-                if hearing is None:  # the first message says that the connection is there
-                    log.info("connection is passed on", extra={"replica": holder})
-                    hearing = asyncio.create_task(self._pass_in(handle, name, receive))
-                    continue
-                await send(message)
-                sent += 1
-                if sent % REPORT == 0:
-                    self._keep(asyncio.create_task(_tell(handle, name, {"type": SENT})))
-            over = True
-        except Exception:  # of whatever kind Ray's are where that replica is no more
-            if hearing is not None:
-                raise
-        finally:
-            if hearing is not None:
-                self._keep(asyncio.create_task(_part(hearing, over, handle, name, lost(scope))))
-        return hearing is not None
-
-    async def _pass_in(self, handle: Any, name: str, receive: Receive) -> None:
-        while True:
-            message = await receive()
-            await _tell(handle, name, message)
-            if message["type"].endswith(".disconnect"):
-                return
-
-    # In the replica that holds the conversation
-
-    async def carry(self, name: str, holder: str, scope: Scope) -> AsyncGenerator[Message]:
-        """Serve a connection that came to another replica; yields an empty message, then the application's. A replica
-        that is not the `holder` yields nothing: Ray asks any replica where that one is gone."""
-        if holder != self._replica:
-            return
-        guest = self._guests[name] = Guest(self._app, scope)
+            link = await _link(address, scope)
+        except InvalidStatus as refused:
+            answer = refused.response
+            await receive()  # websocket.connect
+            await Response(bytes(answer.body), answer.status_code)(scope, receive, send)
+            return True
+        except (OSError, TimeoutError, InvalidHandshake):
+            return False
+        log.info("connection is passed on", extra={"replica": address})
+        hearing = asyncio.create_task(_pass_in(receive, link))
+        self._keep(hearing)
         try:
-            yield {}
-            while (message := await guest.outbox.get()) is not None:
-                yield message
+            await send({"type": "websocket.accept", "subprotocol": link.subprotocol})
+            with contextlib.suppress(ConnectionClosed):
+                async for message in link:
+                    kind = "bytes" if isinstance(message, bytes) else "text"
+                    await send({"type": "websocket.send", kind: message})
+            if link.close_code == LOST:
+                raise ConnectionError("the replica that holds the conversation is gone")
+            await send(
+                {"type": "websocket.close", "code": link.close_code, "reason": link.close_reason or ""}
+            )
         finally:
-            guest.connection.leave()
-            asyncio.get_running_loop().call_later(2 * WAIT_SECONDS, self._guests.pop, name)
-
-    def hear(self, name: str, message: Message) -> bool:
-        """A message of the client of such a connection. Returns False in a replica that does not carry it."""
-        guest = self._guests.get(name)
-        if guest is not None:
-            guest.hear(message)
-        return guest is not None
+            self._keep(asyncio.create_task(_part(hearing, link)))
+        return True
 
 
-async def _tell(handle: Any, name: str, message: Message) -> None:
-    """Send a message to the holder. Ray may direct it to another replica once in a while."""
-    for _ in range(TRIES):
-        if await handle.hear.remote(name, message):
-            return
-        await asyncio.sleep(AGAIN_SECONDS)
+class InnerServer:
+    """The application on a port of its own, for other replicas."""
+
+    def __init__(self, app: ASGIApp, host: str):
+        listening = listen(host, 0)
+        self.address = f"{host}:{listening.getsockname()[1]}"
+        config = uvicorn.Config(
+            app, ws="websockets-sansio", ws_max_size=MESSAGE, ws_per_message_deflate=False, lifespan="off",
+            log_config=None, access_log=False, forwarded_allow_ips="*", timeout_graceful_shutdown=3,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._task = asyncio.ensure_future(self._server.serve([listening]))
+
+    async def close(self) -> None:
+        """End all connections and the task."""
+        self._server.should_exit = True
+        await self._task
 
 
-async def _part(hearing: "asyncio.Task[None]", over: bool, handle: Any, name: str, last: Message) -> None:
-    """A connection has ended: let the client's goodbye arrive at the holder, or say that the client is gone."""
-    if not over:
+async def _link(address: str, scope: Scope) -> ClientConnection:
+    """The client's connection once more, from here to another replica."""
+    host, _, port = address.rpartition(":")
+    headers = dict(_headers(scope))
+    name = headers.pop("host", address)
+    return await connect(
+        f"ws://{name}{_target(scope)}", host=host, port=int(port), proxy=None, compression=None, max_size=None,
+        open_timeout=REACH_SECONDS, subprotocols=scope.get("subprotocols") or None,
+        additional_headers=headers, user_agent_header=None,
+    )  # fmt: skip
+
+
+async def _pass_in(receive: Receive, link: ClientConnection) -> None:
+    """The client's messages to the other replica, and how it left."""
+    with contextlib.suppress(ConnectionClosed):
+        await receive()  # websocket.connect
+        while (message := await receive())["type"] != "websocket.disconnect":
+            data = message.get("bytes")
+            await link.send(message["text"] if data is None else data)
+        code = message.get("code") or NO_CODE
+        if code in (LOST, NO_CODE):
+            link.transport.abort()
+        else:
+            await link.close(code)
+
+
+async def _part(hearing: "asyncio.Task[None]", link: ClientConnection) -> None:
+    """The connection is over, or Ray says that the client has left: let its goodbye arrive, or say that it is lost."""
+    if link.close_code is None:
         await asyncio.wait({hearing}, timeout=WAIT_SECONDS)
     if not hearing.done():
         hearing.cancel()
-        await _tell(handle, name, last)
+        link.transport.abort()
+
+
+def _again(body: bytes) -> Receive:
+    """What has been received of a request, once more."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+async def _pass_on_request(address: str, scope: Scope, body: bytes, receive: Receive, send: Send) -> bool:
+    """Pass a request on. Returns False if the holder was not reached."""
+    timeout = httpx2.Timeout(ANSWER_SECONDS, connect=REACH_SECONDS)
+    try:
+        async with httpx2.AsyncClient(trust_env=False, timeout=timeout) as client:
+            url = f"http://{address}{_target(scope)}"
+            answer = await client.request(scope["method"], url, headers=_headers(scope), content=body)
+    except httpx2.HTTPError:
+        return False
+    headers = {name: value for name, value in answer.headers.items() if name not in OF_ONE_HOP}
+    await Response(answer.content, answer.status_code, headers)(scope, receive, send)
+    return True
+
+
+def _target(scope: Scope) -> str:
+    path, query = quote(scope["path"], safe=PATH_CHARACTERS), scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+def _headers(scope: Scope) -> list[tuple[str, str]]:
+    """Those of the client, and who it is."""
+    given = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    kept = [(name, value) for name, value in given if name not in OF_ONE_HOP]
+    return [*kept, ("x-forwarded-for", scope["client"][0])] if scope.get("client") else kept
 
 
 async def _hear(receive: Receive, connection: Connection) -> None:
@@ -212,7 +263,7 @@ async def _hear(receive: Receive, connection: Connection) -> None:
 
 def lost(scope: Scope) -> Message:
     """What an application is told of a client that has left without a word."""
-    return {"type": f"{scope['type']}.disconnect", "code": 1006}
+    return {"type": f"{scope['type']}.disconnect", "code": LOST}
 
 
 def holder_of(scope: Scope) -> str:

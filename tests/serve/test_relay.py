@@ -1,9 +1,8 @@
-"""A conversation of one replica, resumed through another: Ray's part is played here, by the rules that Ray has."""
+"""A conversation of one replica, resumed through another: requests end here as Ray ends them."""
 
 import asyncio
 import contextlib
 import json
-import pickle
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -19,7 +18,7 @@ from duologue.engine.session import Session
 from duologue.serve import line
 from duologue.serve.app import Service, create_app
 from duologue.serve.link import Pcm16
-from duologue.serve.relay import AHEAD, REPORT, SENT, Guest, Relay, holder_of
+from duologue.serve.relay import InnerServer, Relay, holder_of
 from duologue.serve.run import listen
 from duologue.serve.settings import Settings
 from duologue.weights import load
@@ -30,34 +29,6 @@ NAMES = "first1", "second2"
 SEED = 7
 
 
-class Handle:
-    """Calls a method of the replica of a name, or else of any; what is passed is pickled."""
-
-    def __init__(self, fleet: "Fleet", name: str = "", method: str = ""):
-        self._fleet, self._name, self._method = fleet, name, method
-
-    def options(self, multiplexed_model_id: str = "", stream: bool = False) -> "Handle":
-        return Handle(self._fleet, multiplexed_model_id or self._name)
-
-    def __getattr__(self, method: str) -> "Handle":
-        return Handle(self._fleet, self._name, method)
-
-    def remote(self, *args: Any) -> Any:
-        relays = {name: relay for name, relay in self._fleet.relays.items() if name not in self._fleet.dead}
-        relay = relays.get(self._name) or next(iter(relays.values()))
-        self._fleet.calls += 1
-        if self._fleet.calls % 3 == 0:  # Ray errs now and then
-            relay = next(other for name, other in relays.items() if name != self._name)
-        made = getattr(relay, self._method)(*pickle.loads(pickle.dumps(args)))
-        return self._stream(made) if self._method == "carry" else asyncio.sleep(0, made)
-
-    async def _stream(self, made: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
-        if self._name in self._fleet.dies:
-            raise ConnectionError("the actor is dead")
-        async for message in made:
-            yield pickle.loads(pickle.dumps(message))
-
-
 class Fleet:
     """Two replicas in one event loop, each with its own port."""
 
@@ -65,9 +36,8 @@ class Fleet:
         self.relays: dict[str, Relay] = {}
         self.addresses: dict[str, str] = {}
         self.services: dict[str, Service] = {}
-        self.calls = 0
-        self.dead: set[str] = set()  # replicas that Ray knows to be dead
-        self.dies: set[str] = set()  # those of whose death it hears when it asks them
+        self.inside: dict[str, str] = {}
+        self.inner: dict[str, InnerServer] = {}
 
     @contextlib.asynccontextmanager
     async def run(self, **settings: Any) -> AsyncGenerator["Fleet"]:
@@ -76,7 +46,9 @@ class Fleet:
         for name in NAMES:
             own = Settings(sessions=1, queue=0, replica=name, **settings)
             service = Service(TorchBackend(tiny, 1), tiny.tokenizer, tiny.sampling, "tiny", own)
-            relay = self.relays[name] = Relay(create_app(service), name, Handle(self))
+            app = create_app(service)
+            relay, inner = Relay(app, name, self.find), InnerServer(app, "127.0.0.1")
+            self.inner[name], self.inside[name] = inner, inner.address
             self.services[name], socket = service, listen("127.0.0.1", 0)
             self.addresses[name] = f"127.0.0.1:{socket.getsockname()[1]}"
             server = uvicorn.Server(uvicorn.Config(as_ray_calls(relay), log_config=None))
@@ -90,6 +62,11 @@ class Fleet:
             for server, task in servers:
                 server.should_exit = True
                 await task
+            for inner in self.inner.values():
+                await inner.close()
+
+    async def find(self, name: str) -> str | None:
+        return self.inside.get(name)
 
     def url(self, name: str, query: str, path: str = "/api/chat") -> str:
         return f"ws://{self.addresses[name]}{path}?{query}"
@@ -121,6 +98,11 @@ def as_ray_calls(app: Relay) -> Any:
             await request
 
     return called
+
+
+def closed_port() -> int:
+    with contextlib.closing(listen("127.0.0.1", 0)) as socket:
+        return socket.getsockname()[1]
 
 
 class Client:
@@ -195,7 +177,10 @@ def test_a_conversation_whose_replica_has_died_is_over(known: bool) -> None:
         async with asyncio.timeout(PATIENCE), Fleet().run() as fleet:
             client = Client(fleet, 9)
             await client.connection(NAMES[0], 3)
-            (fleet.dead if known else fleet.dies).add(NAMES[0])
+            if known:
+                del fleet.inside[NAMES[0]]
+            else:
+                fleet.inside[NAMES[0]] = f"127.0.0.1:{closed_port()}"
             async with connect(
                 fleet.url(NAMES[1], f"resume={client.token}&received=1"), compression=None
             ) as late:
@@ -242,20 +227,55 @@ def test_a_session_is_hung_up_through_either_replica() -> None:
 
 
 def test_whoever_reads_slowly_is_as_slow_in_the_replica_that_holds_the_conversation() -> None:
+    sent = 0
+
     async def endless(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal sent
+        await send({"type": "websocket.accept"})
         while True:
-            await send({"type": "websocket.send", "bytes": b"sound"})
+            await send({"type": "websocket.send", "bytes": bytes(10_000)})
+            sent += 1
 
     async def go() -> list[int]:
-        guest, waiting = Guest(endless, {"type": "websocket"}), []
-        for _ in range(3):
-            await asyncio.sleep(0.01)
-            waiting.append(guest.outbox.qsize())
-            guest.hear({"type": SENT})
-        guest.connection.task.cancel()
-        return waiting
+        inner = InnerServer(endless, "127.0.0.1")
+        relay = Relay(endless, "second2", lambda name: asyncio.sleep(0, inner.address))
+        taken, given = asyncio.Queue(1), asyncio.Queue()
+        given.put_nowait({"type": "websocket.connect"})
+        scope = {
+            "type": "websocket",
+            "path": "/api/chat",
+            "query_string": b"resume=chat_1.first1",
+            "headers": [],
+        }
+        passed_on = asyncio.create_task(relay(scope, given.get, taken.put))
+        counts = []
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            counts.append(sent)
+        passed_on.cancel()
+        await inner.close()
+        return counts
 
-    assert asyncio.run(go()) == [AHEAD, AHEAD + REPORT, AHEAD + 2 * REPORT]
+    *_, before, after = asyncio.run(go())
+    assert 0 < before == after < 3000  # what fits into the buffers between
+
+
+def test_a_replica_that_dies_takes_the_connections_with_it_that_it_holds() -> None:
+    async def go() -> None:
+        async with asyncio.timeout(PATIENCE), Fleet().run() as fleet:
+            client = Client(fleet, 9)
+            await client.connection(NAMES[0], 3)
+            query = f"events=1&format=pcm16&resume={client.token}&received={client.received}"
+            async with connect(fleet.url(NAMES[1], query), compression=None) as link:
+                await link.recv()
+                for protocol in list(fleet.inner[NAMES[0]]._server.server_state.connections):
+                    protocol.transport.abort()  # pyright: ignore[reportAttributeAccessIssue]
+                with pytest.raises(ConnectionClosed) as closed:
+                    while True:
+                        await link.recv()
+            assert closed.value.rcvd is None or closed.value.rcvd.code not in (1000, 1001, 1008)
+
+    asyncio.run(go())
 
 
 def test_holder_of() -> None:
