@@ -105,7 +105,7 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
             from ray.util import get_node_ip_address
 
             app = create_app(self.service)
-            self.name, self.door = name, InnerServer(app, get_node_ip_address())
+            self.name, self.inner = name, InnerServer(app, get_node_ip_address())
             self.handle = serve.get_deployment_handle(NAME, serve.get_replica_context().app_name)
             self.relay = Relay(app, name, self.find)
             await self.known_as(name)
@@ -132,7 +132,7 @@ def build(fleet: Fleet, settings: Settings, options: Options = DEFAULT) -> Any:
         def address(self, name: str) -> str:
             """Where other replicas reach this one. "" if another one is meant: Ray asks any where that one is gone, and
             once in a while else."""
-            return self.door.address if name == self.name else ""
+            return self.inner.address if name == self.name else ""
 
         async def drain(self) -> None:
             """Admit no one any more, and end running conversations after `settings.drain` seconds."""

@@ -9,7 +9,7 @@ caller of one dies, Ray stops the event loop of the replica that answers, a seco
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs, quote
 
@@ -141,7 +141,8 @@ class Relay:
         except InvalidStatus as refused:
             answer = refused.response
             await receive()  # websocket.connect
-            await Response(bytes(answer.body), answer.status_code)(scope, receive, send)
+            headers = _kept(answer.headers.raw_items())
+            await Response(bytes(answer.body), answer.status_code, headers)(scope, receive, send)
             return True
         except (OSError, TimeoutError, InvalidHandshake):
             return False
@@ -236,9 +237,13 @@ async def _pass_on_request(address: str, scope: Scope, body: bytes, receive: Rec
             answer = await client.request(scope["method"], url, headers=_headers(scope), content=body)
     except httpx2.HTTPError:
         return False
-    headers = {name: value for name, value in answer.headers.items() if name not in OF_ONE_HOP}
-    await Response(answer.content, answer.status_code, headers)(scope, receive, send)
+    await Response(answer.content, answer.status_code, _kept(answer.headers.items()))(scope, receive, send)
     return True
+
+
+def _kept(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The headers of an answer that are passed on."""
+    return {name: value for name, value in headers if name.lower() not in OF_ONE_HOP}
 
 
 def _target(scope: Scope) -> str:

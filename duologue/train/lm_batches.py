@@ -123,9 +123,8 @@ class LMBatches(PlacedData):
         )  # fmt: skip
         read_T = misheard_row(sample, self.tokenizer, user_text_T, self.config.user_text_delay)
         if self.config.user_speech_only:
-            spoken_T = speech_frames(
-                sample, USER, rows_KT.shape[1], before=0.3, after=0.8
-            )  # it is written down later
+            # Words are written down after they were said.
+            spoken_T = speech_frames(sample, USER, rows_KT.shape[1], before=0.3, after=0.8)
             # All PAD: without this row the user's text has none to go into.
             rows_KT[0] = text_row([], rows_KT.shape[1])
             rows_KT[1 : 1 + self.config.spoken] = NO_INPUT
@@ -143,9 +142,8 @@ class LMBatches(PlacedData):
         user_text = np.full(frames, NO_INPUT, np.int64)
         user_text[: cut_KT.shape[1]] = read_T[start : start + frames]
         inputs_KT = self._drop(crop_KT, rng)
-        if _body(sample).get(
-            "unrelated"
-        ):  # how a sentence goes on is learnt here, not when to speak and of what
+        if _body(sample).get("unrelated"):
+            # How a sentence goes on is learnt here, not when to speak and of what.
             crop_KT[0] = np.where(_goes_on(crop_KT[0], self.tokenizer), crop_KT[0], NO_INPUT)
         user_text[rng.random(frames) < self.config.user_text_dropout] = NO_INPUT
         if (inputs_KT[1 + self.config.spoken :] == NO_INPUT).all():
