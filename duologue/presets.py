@@ -66,7 +66,7 @@ def nano_lm() -> LMConfig:
     training voices by heart. Every width is a multiple of 64, the group in which MLX quantises."""
     return LMConfig(
         temporal=replace(_helium(384, 6, 8, 250), feedforward=1440),
-        depth=DepthConfig(192, 3, 2, 864, (0, 1, 2, 2, 2, 2, 2, 2)),
+        depth=DepthConfig(192, 3, 2, 864, (0, 1, 2, 3, 2, 2, 2, 2)),
         audio_streams=11,
         delays=(0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0),
         card=1024,

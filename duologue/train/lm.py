@@ -42,8 +42,8 @@ class LMLossConfig:
     own_voice: float = 0.0
     """Share of the batches in which the model hears its own first codebook as it would have chosen it, in some of the
     frames (scheduled sampling as well)."""
-    semantic: float = 1.0
-    """Of the semantic codebook among the codebooks (the paper: 100)."""
+    codebooks: tuple[float, ...] = (1.0,)
+    """Of each codebook among them; the last weight is that of all that follow. (The paper: 100 and 1.)"""
     acoustic_frames: float = 1.0
     """Share of the trained frames in which the other codebooks are trained too: they cost most of the depth
     transformer's time, and take fewer frames to learn."""
@@ -216,8 +216,9 @@ class LMStage(Stage):
         target_NQ = delayed_NK[:, 1 : 1 + spoken]
         known_NQ = (target_NQ >= 0) & (target_NQ < lm.config.card)
         loss_NQ = F.cross_entropy(logits_NQV.transpose(1, 2).float(), target_NQ * known_NQ, reduction="none")
-        weight_NQ = known_NQ.float()
-        weight_NQ[:, 0] *= self.config.semantic
+        weights = self.config.codebooks
+        weights_Q = [weights[min(q, len(weights) - 1)] for q in range(spoken)]
+        weight_NQ = known_NQ * torch.tensor(weights_Q, device=known_NQ.device)
         return (loss_NQ * weight_NQ).sum(), weight_NQ.sum()
 
     def _frames(self, target_BQT: Tensor, speaks_BT: Tensor | None) -> Tensor:

@@ -143,8 +143,15 @@ class LMBatches(PlacedData):
         user_text[: cut_KT.shape[1]] = read_T[start : start + frames]
         inputs_KT = self._drop(crop_KT, rng)
         if _body(sample).get("unrelated"):
-            # How a sentence goes on is learnt here, not when to speak and of what.
-            crop_KT[0] = np.where(_goes_on(crop_KT[0], self.tokenizer), crop_KT[0], NO_INPUT)
+            # How a sentence goes on is learnt here, not when to speak and of what: and without the user, or it would
+            # learn to go on whatever the user says.
+            goes_on_T = _goes_on(crop_KT[0], self.tokenizer)
+            if rng.random() < 0.5:
+                inputs_KT[1 + self.config.spoken :] = NO_INPUT
+                user_text[:] = NO_INPUT
+            else:
+                goes_on_T[:] = False
+            crop_KT[0] = np.where(goes_on_T, crop_KT[0], NO_INPUT)
         user_text[rng.random(frames) < self.config.user_text_dropout] = NO_INPUT
         if (inputs_KT[1 + self.config.spoken :] == NO_INPUT).all():
             heard[:] = NO_INPUT

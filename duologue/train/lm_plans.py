@@ -47,7 +47,7 @@ NANO_ROWS = LMBatchConfig(
 PLANS = {
     # the paper's pre-training (table 1)
     "text": Plan(LMLossConfig(audio=0.0, padding=1.0), lr=3e-4),
-    "speech-text": Plan(LMLossConfig(semantic=100.0), lr=3e-5, depth_lr=2e-4),
+    "speech-text": Plan(LMLossConfig(codebooks=(100.0, 1.0)), lr=3e-5, depth_lr=2e-4),
     # nano's: first to read the user's codes, then what to answer (half of the cost of all of it), then all of it
     "transcribe": Plan(
         LMLossConfig(text=0.0, audio=0.0, heard=1.0, asr_intermediate=0.5, padding=0.2, own_user_text=0.25),
@@ -72,7 +72,7 @@ PLANS = {
             own_user_text=0.25,
             own_voice=0.5,
             pad_bias=1.2,
-            semantic=4.0,
+            codebooks=(4.0, 1.0, 1.0, 8.0, 1.0),
             acoustic_frames=0.5,
             silent_frames=0.05,
         ),
@@ -80,9 +80,9 @@ PLANS = {
         rows=NANO_ROWS,
     ),
     # the paper's, on conversations
-    "post": Plan(LMLossConfig(semantic=100.0), lr=3e-6, depth_lr=5e-5, schedule="constant"),
-    "finetune": Plan(LMLossConfig(semantic=100.0), lr=2e-6, depth_lr=4e-6, schedule="constant"),
-    "instruct": Plan(LMLossConfig(semantic=100.0), lr=2e-6, schedule="constant"),
+    "post": Plan(LMLossConfig(codebooks=(100.0, 1.0)), lr=3e-6, depth_lr=5e-5, schedule="constant"),
+    "finetune": Plan(LMLossConfig(codebooks=(100.0, 1.0)), lr=2e-6, depth_lr=4e-6, schedule="constant"),
+    "instruct": Plan(LMLossConfig(codebooks=(100.0, 1.0)), lr=2e-6, schedule="constant"),
 }
 
 

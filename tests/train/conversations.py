@@ -27,6 +27,6 @@ def batches(shards: Path, **changes) -> LMBatches:
     return LMBatches(ShardReader(shards, seed=1), TOKENIZER, config)
 
 
-def whole_piece(sample: dict) -> dict[str, np.ndarray]:
+def whole_piece(sample: dict, seed: int = 0) -> dict[str, np.ndarray]:
     batches = LMBatches(None, TOKENIZER, LMBatchConfig(batch=1, frames=40, from_start=1.0))  # type: ignore
-    return batches.crop(sample, np.random.default_rng(0))
+    return batches.crop(sample, np.random.default_rng(seed))

@@ -53,18 +53,36 @@ def test_of_speech_alone_every_word_is_there() -> None:
     assert crop["heard"][17 - 1] == TOKENIZER.encode("hello")[0]  # 1.2 s is frame 15, two frames later
 
 
-def test_where_the_sides_are_unrelated_the_agents_text_is_read_and_what_begins_it_no_target() -> None:
+def unrelated(sample: dict, hears_the_user: bool) -> dict[str, np.ndarray]:
+    crops = [whole_piece(sample, seed) for seed in range(40)]
+    found = [c for c in crops if (c["inputs"][9:] >= 0).any() == hears_the_user]
+    assert 10 < len(found) < 30
+    return found[0]
+
+
+def test_beside_an_unrelated_user_the_agents_text_is_no_target() -> None:
+    """It would learn to go on whatever the user says."""
+    sample = conversation(0)
+    asked = whole_piece(sample)
+    sample["json"]["unrelated"] = True
+    crop = unrelated(sample, True)
+    assert (crop["codes"][0] == -1).all() and (crop["codes"][1:] == asked["codes"][1:]).all()
+    assert (crop["inputs"] == asked["inputs"]).all() and (crop["user_text"] == asked["user_text"]).all()
+    assert (crop["heard"] == asked["heard"]).all() and (crop["heard"] > 3).any()
+
+
+def test_without_the_unrelated_user_the_agents_text_is_read_and_what_begins_it_no_target() -> None:
     sample = conversation(0)
     asked = whole_piece(sample)
     assert (asked["codes"][0] >= 0).all()
     sample["json"]["unrelated"] = True
-    crop = whole_piece(sample)
+    crop = unrelated(sample, False)
     assert (crop["codes"][1:] == asked["codes"][1:]).all()
+    assert all((crop[key] == -1).all() for key in ("heard", "user_text"))
     assert (crop["inputs"][0] == asked["codes"][0]).all()
     said = np.flatnonzero(asked["codes"][0] > 3)  # yes, without a stop: all after its first token
     assert (crop["codes"][0, : said[0] + 1] == -1).all()
     assert (crop["codes"][0, said[0] + 1 :] == asked["codes"][0, said[0] + 1 :]).all()
-    assert (crop["heard"] == asked["heard"]).all() and (crop["heard"] > 3).any()
 
 
 def test_a_sentence_of_unrelated_speech_is_a_target_from_its_second_token_to_its_stop() -> None:
@@ -75,7 +93,7 @@ def test_a_sentence_of_unrelated_speech_is_a_target_from_its_second_token_to_its
         [" no!", [2.4, 2.6], "SPEAKER_MAIN"],
     ]
     sample["json"] |= {"alignments": words, "unrelated": True}
-    crop = whole_piece(sample)
+    crop = unrelated(sample, False)
     read_T, target_T = crop["inputs"][0], crop["codes"][0]
     starts = [int((start - 0.08) * 12.5) for _, (start, _), _ in words]  # as said, a frame before it is heard
     assert all(read_T[start] > 3 and target_T[start] == -1 for start in starts[:2])
@@ -93,7 +111,7 @@ def test_speech_of_one_side_alone() -> None:
     codes_CQT = sample["codes.npy"]
     sample["codes.npy"] = codes_CQT.copy()
     sample["codes.npy"][0] = -1
-    crop = whole_piece(sample)
+    crop = unrelated(sample, True)
     assert (crop["codes"][1:9] == -1).all() and (crop["codes"][9:] >= 0).all() and (crop["heard"] > 3).any()
     sample["codes.npy"] = codes_CQT.copy()
     sample["codes.npy"][1] = -1

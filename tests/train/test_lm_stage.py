@@ -86,7 +86,7 @@ def test_listening_only_leaves_the_depth_transformer_alone(shards: Path) -> None
 def test_losses_are_those_of_the_paper(shards: Path) -> None:
     """The stage trains depth on chosen frames of the delayed codes; on all frames it must be the plain loss."""
     batch = next(iter(batches(shards, user_frame_dropout=0.0, codebook_dropout=0.0)))
-    trained = stage(LMLossConfig(semantic=100.0))
+    trained = stage(LMLossConfig(codebooks=(100.0, 1.0)))
     trained.module.eval()
     with torch.no_grad():
         terms = trained.terms(batch)
