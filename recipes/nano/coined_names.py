@@ -61,7 +61,13 @@ def rows(count: int, seed: int) -> Iterator[Row]:
 
 
 def _row(key: str, user: list[str], agent: str, slot: str, before: list[list[str]] | None = None) -> Row:
-    row = {"id": key, "topic": "coined", "user": user, "agent": agent, "split": ["train"] * len(user)}
+    row = {
+        "id": key,
+        "topic": key.rsplit("-", 1)[0],
+        "user": user,
+        "agent": agent,
+        "split": ["train"] * len(user),
+    }
     return row | ({"slot": slot} if slot else {}) | ({"before": before} if before else {})
 
 

@@ -31,9 +31,13 @@ conversations() { # NAME SPLIT COUNT SEED: made, made worse, encoded
 conversations train train 1700 1
 conversations valid-voice voice 40 7
 conversations valid-phrasing phrasing 20 8
-# What to answer needs no sound: the same scripts as words, some of them misheard, at three times the pace.
-duologue data dialogues "$runs/scripts" "$runs/words" --count 16000 --seed 11 --confusions "$here/confusions.json" --pace 3 \
-    --seconds 34 --between 0.2 0.6 --tail 0.2 0.4 --long-share 0.1 --silence-share 0.02 --noise-share 0
+# What to answer needs no sound: the same scripts as words, some of them misheard, at three times the pace; and people with
+# names that nobody has, which can only be read.
+mkdir -p "$runs/scripts-silent"
+cp -L "$runs"/scripts/*.jsonl "$runs/scripts-silent"
+python -m recipes.nano.coined_names "$runs/scripts-silent/coined.jsonl" --count 400 --seed 1
+duologue data dialogues "$runs/scripts-silent" "$runs/words" --count 16000 --seed 11 --confusions "$here/confusions.json" --misheard 0.1 \
+    --pace 3 --seconds 34 --between 0.2 0.6 --tail 0.2 0.4 --long-share 0.1 --silence-share 0.02 --noise-share 0
 
 # To hear and to speak take more speech than that: new at every step, and quick to make.
 duologue data utterances "$runs/speech" --clips "$corpus"/user-* "$runs/user-human" "$corpus"/agent* --model "$codec" \
