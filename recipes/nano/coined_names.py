@@ -1,6 +1,6 @@
 """A script of people and pets with coined names, for conversations without sound (`duologue data dialogues`).
 
-    python -m recipes.nano.coined_names RUNS/scripts/coined.jsonl --count 400 --seed 1
+    python -m recipes.nano.coined_names RUNS/scripts-silent/coined.jsonl --count 400 --seed 1
 
 Of the few dozen names of nano's scripts a model learns which are likely, and not to read the one that it was told ("My
 name is Laura." - "Nice to meet you, Julia."). A name that never comes again can only be read.
