@@ -82,8 +82,9 @@ class WhisperAligner:
         if not tokens:
             return []
         best: list[Word] = []
-        for padded in (False, True):  # a short window is fast, but alignment sometimes fails in it
-            words = snap(self._align(wav_S, tokens, padded), wav_S)
+        # A short window is fast, but alignment sometimes fails in it: mostly, a second of silence is enough.
+        for silence in (0.0, 1.0, WINDOW_SECONDS):
+            words = snap(self._align(wav_S, tokens, silence), wav_S)
             if not best or _doubtful(words) < _doubtful(best):
                 best = words
             if _doubtful(best) == 0:
@@ -92,10 +93,12 @@ class WhisperAligner:
         # Training would drop a word without length.
         return [replace(word, end=max(word.end, word.start + TICK_SECONDS)) for word in best]
 
-    def _align(self, wav_S: np.ndarray, tokens: list[int], padded: bool) -> list[Word]:
+    def _align(self, wav_S: np.ndarray, tokens: list[int], silence: float) -> list[Word]:
+        """With so many seconds of silence after the sound, as far as the window goes."""
         mel = self._whisper.feature_extractor(soxr.resample(wav_S, SAMPLE_RATE, RATE))[:, :3000]
         frames = mel.shape[1]
-        mel = np.pad(mel, ((0, 0), (0, 3000 - frames if padded else frames % 2)))
+        window = min(3000, frames + frames % 2 + round(silence * 100))
+        mel = np.pad(mel, ((0, 0), (0, window - frames)))
         states = self._whisper.model.encode(
             self._view.from_array(np.ascontiguousarray(mel[None], np.float32))
         )

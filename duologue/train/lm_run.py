@@ -186,20 +186,33 @@ def export_lm(options: ExportLM) -> None:
     """A model's folder in the published format, from the averaged weights of a run, a codec and a vocabulary."""
     lm = LM(PRESETS[options.preset]())
     _fill(lm, checkpoint.load_weights(options.start))
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_lm(options.out / "model.safetensors", lm, getattr(torch, options.store))
-    _copy(options.tokenizer, options.out / "tokenizer.model")
-    names = {"moshi_name": "model.safetensors", "tokenizer_name": "tokenizer.model"}
-    if options.codec is not None:
-        _copy(options.codec, options.out / "mimi.safetensors")
-        _copy(options.codec.with_suffix(".json"), options.out / "mimi.json")
-        names |= {"mimi_name": "mimi.safetensors", "mimi_config_name": "mimi.json"}
     sampling = Sampling(options.temperature, text_temperature=options.text_temperature)
+    write_model(options.out, lm, options.tokenizer, options.codec, options.store, sampling)
+
+
+def write_model(
+    out: Path,
+    lm: LM,
+    tokenizer: Path,
+    codec: Path | None,
+    store: str = "float32",
+    sampling: Sampling | None = None,
+) -> None:
+    """Write a model's folder in the published format. `store`: as in `ExportLM`."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_lm(out / "model.safetensors", lm, getattr(torch, store))
+    _copy(tokenizer, out / "tokenizer.model")
+    names = {"moshi_name": "model.safetensors", "tokenizer_name": "tokenizer.model"}
+    if codec is not None:
+        _copy(codec, out / "mimi.safetensors")
+        _copy(codec.with_suffix(".json"), out / "mimi.json")
+        names |= {"mimi_name": "mimi.safetensors", "mimi_config_name": "mimi.json"}
+    sampling = sampling or Sampling()
     how = {
         "use_sampling": True, "temp": sampling.temperature, "temp_text": sampling.text_temperature,
         "top_k": sampling.top_k, "top_k_text": sampling.text_top_k,
     }  # fmt: skip
-    write_json(options.out / "config.json", lm_json(lm.config) | names | {"lm_gen_config": how})
+    write_json(out / "config.json", lm_json(lm.config) | names | {"lm_gen_config": how})
 
 
 def _copy(source: Path, target: Path) -> None:
