@@ -27,7 +27,7 @@ class Resemblyzer:
                 from resemblyzer import VoiceEncoder
             except ImportError as error:
                 raise InputError(
-                    f"speaker likeness needs Resemblyzer: pip install resemblyzer ({error})"
+                    f"speaker likeness needs Resemblyzer: pip install resemblyzer 'setuptools<81' ({error})"
                 ) from None
 
             self._encoder = VoiceEncoder("cpu", verbose=False)

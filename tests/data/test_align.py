@@ -223,16 +223,19 @@ def test_a_lost_alignment_is_tried_on_the_full_window_and_then_guessed(whisper):
     aligner, state = whisper
     wav_S, true = spoken(TEXT)
     lost = [0, 0, 0, 0, 1, 1, 1, 90, 92]
-    state["plans"] = [lost, ticks_of(true)]
-    assert aligner.known(wav_S, TEXT)[-1].start == pytest.approx(true[-1].start, abs=0.021)
-    assert state["windows"][-1] == 3000
+    for losses in (1, 2):  # a second of silence after it first, then all that the window holds
+        state["windows"].clear()
+        state["plans"] = [lost] * losses + [ticks_of(true)]
+        assert aligner.known(wav_S, TEXT)[-1].start == pytest.approx(true[-1].start, abs=0.021)
+        short, *longer = state["windows"]
+        assert longer == [short + 100, 3000][:losses]
     short = ticks_of(true)
     short[3] = short[4]
-    state["plans"] = [short, short]
+    state["plans"] = [short] * 3
     words = aligner.known(wav_S, TEXT)
     assert words[2].text == "a"
     assert words[2].end - words[2].start == pytest.approx(0.02)
-    state["plans"] = [lost, lost]
+    state["plans"] = [lost] * 3
     assert aligner.known(wav_S, TEXT) == spread(TEXT, wav_S)
 
 
