@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from tyro.conf import Positional, arg, subcommand
 
 from duologue.cli.data_corpora import Collect, Fisher, in_folder
-from duologue.cli.data_shards import Dialogues, ScriptPlace, Utterances
+from duologue.cli.data_shards import Compose, Dialogues, ScriptPlace, Utterances
 from duologue.cli.data_text import Out, Text
 from duologue.data.options import Recipe, Situations, Timing
 from duologue.errors import InputError
@@ -279,6 +279,7 @@ Data: TypeAlias = (
     Annotated[Synth, subcommand("synth")]
     | Annotated[Dialogues, subcommand("dialogues")]
     | Annotated[Utterances, subcommand("utterances")]
+    | Annotated[Compose, subcommand("compose")]
     | Annotated[Align, subcommand("align")]
     | Annotated[Diarize, subcommand("diarize")]
     | Annotated[Augment, subcommand("augment")]

@@ -1,4 +1,4 @@
-"""`duologue data dialogues|utterances`: shards straight away, without recordings of conversations."""
+"""`duologue data dialogues|utterances|compose`: shards straight away, without recordings of conversations."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -110,6 +110,67 @@ class Utterances:
         with progress("samples", self.count) as advance:
             samples = utterances.utterances(
                 clips, codec, self.count, self.seconds, self.seed, self.recipe, babble
+            )
+            write_shards(self.out / "shards", _counted(samples, advance), self.per_shard)
+
+
+@dataclass(frozen=True)
+class Compose:
+    """Make conversations of a script from the codes of clips (OUT/shards), without recordings of them: thousands in
+    the time in which `synth` and `encode` make a hundred."""
+
+    script: ScriptPlace
+    """As of `synth`."""
+    out: Out
+    """The folder to write to."""
+    clips: tuple[Path, ...]
+    """Folders and tars of clips with word times (`duologue data align`), of users and of the agent."""
+    model: str
+    """The model whose codec to use."""
+    agent: str = "af_heart"
+    """The agent's voice."""
+    split: Literal["train", "voice", "phrasing", "all"] = "train"
+    """Which user clips: of training, of held-out voices, of held-out phrasings, or all."""
+    takes: int = 3
+    """In how many ways, with other disturbances and another pitch and pace, each user's clip is heard."""
+    count: int = 1000
+    """Conversations."""
+    seconds: float = 60.0
+    """About how long each is."""
+    seed: int = 0
+    """The same seed gives the same conversations."""
+    babble: tuple[Path, ...] = ()
+    """Folders and tars of speech to make background talk of."""
+    recipe: Recipe = field(default_factory=Recipe)
+    timing: Timing = field(default_factory=Timing)
+    situations: Situations = field(default_factory=Situations)
+    per_shard: int = 1024
+    """Conversations in a shard."""
+
+    def run(self) -> None:
+        from duologue.data.composed import Backgrounds, EncodedSpeakers, composed
+        from duologue.data.director import Director
+        from duologue.data.drawn import drawn_of, select
+        from duologue.data.script import Script
+        from duologue.data.shards import write_shards
+        from duologue.data.voices import some_speech
+        from duologue.progress import progress
+        from duologue.weights import load
+
+        if self.count < 1 or self.takes < 1:
+            raise InputError("--count and --takes are numbers from 1 up")
+        script, babble = Script.read(self.script), some_speech(self.babble)
+        codec = load(self.model).codec.eval()
+        speakers = EncodedSpeakers(
+            select(self.clips, self.split, script), script, self.agent, codec, self.takes, self.seed,
+            self.recipe, babble,
+        )  # fmt: skip
+        drawn = drawn_of(script, self.split)
+        director = Director(speakers, script, self.situations, self.timing, self.seconds, drawn)
+        backgrounds = Backgrounds(codec, self.seed, self.recipe, babble)
+        with progress("conversations", self.count) as advance:
+            samples = composed(
+                director, backgrounds, codec.config.codebooks, self.count, self.seed, f"composed-{self.seed}"
             )
             write_shards(self.out / "shards", _counted(samples, advance), self.per_shard)
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from duologue.nn.initial import normal_
 from duologue.nn.linear import Linear
 from duologue.nn.state import State, keep
 
@@ -52,7 +53,7 @@ class SourceFilter(nn.Module):
             math.log2(samples + 2 * taps - 2)
         )  # of transforms without circular wrap-around
         self.linear = Linear(dim, 1 + 2 * self.bins)
-        nn.init.normal_(self.linear.weight, std=0.1 / dim**0.5)
+        normal_(self.linear.weight, 0.1 / dim**0.5)
         nn.init.zeros_(self.linear.bias)
         nn.init.constant_(self.linear.bias[1:], QUIET)
         # From numpy, so that they have values even on the meta device.

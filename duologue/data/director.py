@@ -50,8 +50,8 @@ class _Talk:
 class Director:
     """Chooses the lines of a conversation of about `seconds`, and places them.
 
-    Topics are sampled by the square root of their number of lines, so that sums do not crowd out small talk. `drawn`:
-    which lines may be drawn; what must come before one may be any.
+    Voices are sampled by their number of topics, topics by the square root of their number of lines, so that sums do
+    not crowd out small talk. `drawn`: which lines may be drawn; what must come before one may be any.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Director:
 
     def direct(self, rng: random.Random) -> Timeline:
         """One conversation. The same `rng` state gives the same one."""
-        user = rng.choice(self.speakers.users())
+        user = self._user(rng)
         lines, talk = self._lines(user), _Talk()
         given = bool(self.script.conversations)
         chain: list[Line] = list(rng.choice(self.script.conversations)) if given else []
@@ -86,6 +86,13 @@ class Director:
             if exchange.answer is not None:
                 length += exchange.answer.seconds * (1 if talk.end == "full" else 0.5)
         return lay_out(talk.exchanges, self.timing, rng)
+
+    def _user(self, rng: random.Random) -> str:
+        """A voice comes as often as it has topics to speak of: a hundred people who read a few sentences each would
+        otherwise have most of the conversations."""
+        users = self.speakers.users()
+        topics = [len(self._lines(user).topics) for user in users]
+        return rng.choices(users, topics)[0] if any(topics) else rng.choice(users)
 
     def _exchange(
         self,

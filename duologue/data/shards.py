@@ -29,6 +29,7 @@ from duologue.types import StrPath
 
 Sample = dict[str, Any]
 INDEX = "shards.json"
+CHANGED = "the data has changed: {}; --new-data goes on at the beginning of what is there now"
 LEAST = 2 * 512  # bytes of a sample in a tar: a header and a block
 
 
@@ -213,12 +214,10 @@ class ShardReader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there. InputError if the shards or the seed are not those of the state."""
         if state.get("shards", now := self._fingerprint) != now:
-            raise InputError("the data has changed: other shards are there than when the state was saved")
+            raise InputError(CHANGED.format("other shards are there than when the state was saved"))
         if (state["samples"], state["seed"]) != (len(self), self._seed):
-            raise InputError(
-                f"the data has changed: {state['samples']} samples and seed {state['seed']} when the state was saved, "
-                f"{len(self)} and {self._seed} now"
-            )
+            then = f"{state['samples']} samples and seed {state['seed']} when the state was saved"
+            raise InputError(CHANGED.format(f"{then}, {len(self)} and {self._seed} now"))
         self.epoch, self.position = state["epoch"], state["position"]
 
     def _epoch_order(self, epoch: int) -> list[tuple[int, int]]:

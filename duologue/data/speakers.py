@@ -118,7 +118,8 @@ class ClipSpeakers:
         for voice, rows in (said | ({"*": mixed} if mixed else {})).items():
             for row in rows:
                 self._rows.setdefault(voice, {}).setdefault(row["text"], []).append(row)
-        usual = sum(map(len, said.values())) / max(1, len(said))
+        # Of the voice that a clip has, on average: a hundred people with a few clips each do not make others a crowd.
+        usual = sum(len(rows) ** 2 for rows in said.values()) / max(1, sum(map(len, said.values())))
         self._crowd = max(1, round(len(mixed) / usual)) if usual else 1
         self._perturbed = perturbed
         self._answers: dict[str, Utterance] = {}
@@ -135,7 +136,10 @@ class ClipSpeakers:
         return sorted(lines, key=lambda line: (line.item, line.index))
 
     def ask(self, user: str, line: Line, rng: random.Random) -> Utterance:
-        said = _utterance(rng.choice(self._rows[user][line.text]))
+        return self._ask(rng.choice(self._rows[user][line.text]), rng)
+
+    def _ask(self, row: Row, rng: random.Random) -> Utterance:
+        said = _utterance(row)
         return perturbed(said, SpeakerPerturbation.drawn(rng)) if rng.random() < self._perturbed else said
 
     def can_answer(self, text: str) -> bool:
@@ -145,8 +149,11 @@ class ClipSpeakers:
         if text not in self._answers:
             if text not in self._agent_rows:
                 raise InputError(f"the agent has no clip of {text[:60]!r}")
-            self._answers[text] = _utterance(self._agent_rows[text])
+            self._answers[text] = self._answer(self._agent_rows[text])
         return self._answers[text]
+
+    def _answer(self, row: Row) -> Utterance:
+        return _utterance(row)
 
 
 def _utterance(row: Row) -> Utterance:

@@ -62,11 +62,11 @@ def utterances(
         if USER in order:
             wav_S, said = _strung(order[USER], USER, seconds, rng, SPEEDS)
             wav_S = augment_user(wav_S, np.zeros_like(wav_S), recipe, rng, babble)
-            codes[USER], words = _codes(codec, wav_S, config.quantizer.semantic), words + said
+            codes[USER], words = encoded(codec, wav_S, config.quantizer.semantic), words + said
         if AGENT in order:
             # On frame boundaries, as in conversations: elsewhere the same clip has other codes.
             wav_S, said = _strung(order[AGENT], AGENT, seconds, rng, grid=config.frame_size)
-            codes[AGENT], words = _codes(codec, wav_S, config.codebooks), words + said
+            codes[AGENT], words = encoded(codec, wav_S, config.codebooks), words + said
         frames = next(iter(codes.values())).shape[1]
         codes_CQT = np.full((2, config.codebooks, frames), -1, np.int16)
         for channel, who in enumerate((AGENT, USER)):
@@ -106,7 +106,7 @@ def _later(end: int, rng: np.random.Generator, grid: int) -> int:
     return -(-(end + round(rng.uniform(*GAPS) * SAMPLE_RATE)) // grid) * grid
 
 
-def _codes(codec: Codec, wav_S: np.ndarray, codebooks: int) -> np.ndarray:
+def encoded(codec: Codec, wav_S: np.ndarray, codebooks: int) -> np.ndarray:
     """The first `codebooks` of them, int16 [Q, T]."""
     with torch.inference_mode():
         wav_BS = torch.from_numpy(wav_S)[None].to(codec.device)

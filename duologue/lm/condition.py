@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from duologue.config_conditions import ConditionerConfig, ConditioningConfig
 from duologue.errors import InputError
+from duologue.nn.initial import normal_
 from duologue.nn.rope import sinusoids
 
 # A text, vectors [S, D] or [B, S, D], the same with a mask (bool [S] or [B, S]: which are given), or nothing.
@@ -33,7 +34,7 @@ class Conditioner(nn.Module):
         self.config = config
         self.table = nn.Embedding(config.bins + 1, config.dim) if config.kind == "lut" else None
         self.projection = nn.Linear(config.dim, dim, bias=False)
-        self.missing = nn.Parameter(0.2 * torch.randn(dim))
+        self.missing = nn.Parameter(normal_(torch.empty(dim), 0.2))
 
     def forward(self, value: Value) -> Tensor:
         """`[B, S, D]`; S is 1 for a look-up."""

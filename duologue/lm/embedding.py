@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from duologue.nn.initial import normal_
 from duologue.nn.linear import FEW
 
 
@@ -31,7 +32,7 @@ class TokenEmbedding(nn.Module):
         super().__init__()
         width = low_rank or dim
         self.entries = entries
-        self.weight = nn.Parameter(torch.randn(entries, width) / dim**0.5)
+        self.weight = nn.Parameter(normal_(torch.empty(entries, width), dim**-0.5))
         self.projection = nn.Linear(width, dim, bias=False) if low_rank and not two_streams else None
         self.first = nn.Linear(width, dim, bias=False) if two_streams else None
         self.second = nn.Linear(width, dim, bias=False) if two_streams else None

@@ -59,6 +59,8 @@ class LoopConfig:
     """Batches read ahead by a thread."""
     workers: int = 0
     """Processes that make batches ahead, of data that is `PlacedData`; other data is then read ahead by a thread."""
+    new_data: bool = False
+    """Go on from the last checkpoint, but at the beginning of the data."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.accumulate < 1 or self.log_every < 1 or self.keep < 1:
@@ -209,10 +211,10 @@ class _Run:
         self.stage.load_state_dict(state)
         self.step = self.saved_step = loop["step"]
         self.meter.load_state_dict(loop["meter"])
-        self.place = loop["data"]["place"]
+        self.place = self.data.state_dict() if self.config.new_data else loop["data"]["place"]
         if loop["world_size"] == self.world.size:
             checkpoint.set_random_state(loop["random"], self.world.device)
-        elif loop["data"]["same_everywhere"]:
+        elif self.config.new_data or loop["data"]["same_everywhere"]:
             checkpoint.seed_all(hash((self.config.seed, self.step, self.world.rank)) % 2**63)
         else:
             raise InputError(

@@ -22,6 +22,8 @@ class Run:
     save_minutes: float = 5.0
     workers: int | None = None
     """Processes that make batches; by default up to 8 beside a GPU, as many as there are cores to spare, else none."""
+    new_data: bool = False
+    """Go on from the last checkpoint, but at the beginning of the data given now: it may have changed."""
 
 
 @dataclass(frozen=True)

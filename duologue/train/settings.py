@@ -18,5 +18,5 @@ def loop_config(how: Run, world: World) -> LoopConfig:
         workers = 0 if world.device.type == "cpu" else min(MOST_WORKERS, max(1, cores - 1))
     return LoopConfig(
         how.steps, 1, 20, how.eval_every, save_minutes=how.save_minutes, minutes=how.minutes, seed=how.seed,
-        workers=workers,
+        workers=workers, new_data=how.new_data,
     )  # fmt: skip

@@ -82,6 +82,12 @@ class SafetensorsWriter:
 
 def scattered(values: Named, sources: Sources) -> Iterator[tuple[str, Stored, str]]:
     """The tensors of a file, each with our name of it or of a part, from ours: `read.stored_tensors` the other way."""
+    for place, parts, ours in _gathered(values, sources):
+        yield place.name, _whole(place, parts), ours
+
+
+def _gathered(values: Named, sources: Sources) -> Iterator[tuple[Source, list[Any], str]]:
+    """The tensors of a file in their parts."""
     parts: dict[str, dict[int, Stored]] = {}
     for ours, value in values:
         source = sources(ours)[0]
@@ -96,7 +102,7 @@ def scattered(values: Named, sources: Sources) -> Iterator[tuple[str, Stored, st
                 found = parts.setdefault(place.name, {})
                 found[place.part] = mine
                 if len(found) == place.parts:
-                    yield place.name, _whole(place, [found[i] for i in range(place.parts)]), ours
+                    yield place, [found[i] for i in range(place.parts)], ours
                     del parts[place.name]
     assert not parts, sorted(parts)
 
@@ -114,7 +120,7 @@ def save_tensors(
     path: Path, values: Named, meta: dict[str, Tensor], sources: Sources, encode: Encode
 ) -> None:
     """Our tensors as a safetensors file, stored as `encode` says. `meta`: all of them, for their names and shapes."""
-    writer = SafetensorsWriter(path, [name for name, _, _ in scattered(meta.items(), sources)])
+    writer = SafetensorsWriter(path, [place.name for place, _, _ in _gathered(meta.items(), sources)])
     try:
         for name, value, ours in scattered(values, sources):
             for key, tensor in encode(name, value, ours):

@@ -18,19 +18,22 @@ ln -sf "$here"/{dialogues,domain,everyday,paraphrases}.jsonl "$runs/scripts"
 python -m recipes.nano.human_clips "$corpus" "$runs/user-human" "$runs/scripts/human.jsonl"
 duologue train tokenizer "$runs/scripts" "$runs/text.model"
 
-timing=(--seconds 60 --between 0.3 1.4 --tail 0.4 1.0 --long-share 0.1 --silence-share 0.03 --noise-share 0.04)
+# Interruptions are learnt last, so there are more of them than people make; short answers, so that much is asked.
+timing=(--seconds 60 --between 0.3 1.4 --tail 0.4 1.0 --long-share 0.1 --silence-share 0.03 --noise-share 0.04
+    --barge-in-share 0.45 --backchannel-share 0.25)
 conversations() { # NAME SPLIT COUNT SEED: made, made worse, encoded
-    # Interruptions are learnt last, so there are more of them than people make; short answers, so that much is asked.
     duologue data synth "$runs/scripts" "$runs/$1" --clips "$corpus"/agent* "$corpus"/user-* "$runs/user-human" \
-        --split "$2" --count "$3" --seed "$4" --babble "$corpus"/{kathleen,libri-walleclipse} "${timing[@]}" \
-        --barge-in-share 0.45 --backchannel-share 0.25
+        --split "$2" --count "$3" --seed "$4" --babble "$corpus"/{kathleen,libri-walleclipse} "${timing[@]}"
     duologue data augment "$runs/$1/manifest.jsonl" "$runs/$1-worse" --seed 3 \
         --babble "$corpus"/{kathleen,libri-walleclipse}
     duologue data encode "$runs/$1-worse/manifest.jsonl" "$runs/$1-codes" --model "$codec"
 }
-conversations train train 1700 1
+conversations train train 400 1
 conversations valid-voice voice 40 7
 conversations valid-phrasing phrasing 20 8
+# Many more, of the clips' codes: a small model lacks conversations before it lacks steps.
+duologue data compose "$runs/scripts" "$runs/composed" --clips "$corpus"/agent* "$corpus"/user-* "$runs/user-human" --model "$codec" \
+    --takes 2 --count 6000 --seed 1 --babble "$corpus"/{kathleen,libri-walleclipse} "${timing[@]}"
 # What to answer needs no sound: the same scripts as words, some of them misheard, at three times the pace; and people with
 # names that nobody has, which can only be read.
 mkdir -p "$runs/scripts-silent"
@@ -47,8 +50,8 @@ train() { # STAGE and options; nano's own was trained in more and shorter runs (
     duologue train lm --stage "$1" --out "$runs/$1" --tokenizer "$runs/text.model" --codec "$codec" --eval-every 200 \
         --valid "$runs"/{valid-voice-codes,valid-phrasing-codes}/shards "${@:2}"
 }
-train transcribe --steps 2000 --shards "$runs"/speech/shards
-train listen --start "$runs/transcribe" --steps 1200 --shards "$runs"/{train-codes,words,speech}/shards
-# Conversations three times as often as there are of them: words and speech are many.
-train duplex --start "$runs/listen" --steps 10000 --shards "$runs"/{train-codes,train-codes,train-codes,words,speech}/shards
+train transcribe --steps 2000 --shards "$runs"/{speech,composed}/shards
+train listen --start "$runs/transcribe" --steps 1200 --shards "$runs"/{train-codes,composed,words,speech}/shards
+# Recorded conversations three times as often as there are of them: composed ones are many.
+train duplex --start "$runs/listen" --steps 10000 --shards "$runs"/{train-codes,train-codes,train-codes,composed,words,speech}/shards
 duologue train export-lm --start "$runs/duplex" --codec "$codec" --tokenizer "$runs/text.model" --out "$runs/nano" --store int8 --temperature 0

@@ -64,6 +64,31 @@ def exchanges(talk):
     return found
 
 
+class Uneven(SilentSpeakers):
+    """Somebody who can say everything, and nine people who can ask one thing."""
+
+    def users(self):
+        return ["all", *(f"one {k}" for k in range(9))]
+
+    def lines(self, user):
+        lines = super().lines(user)
+        return lines if user == "all" else [line for line in lines if line.item == "capital-0"]
+
+    def ask(self, user, line, rng):
+        return replace(super().ask("0", line, rng), voice=user)
+
+
+def test_voices_come_by_the_number_of_their_topics(script):
+    director = Director(Uneven(script), script, PLAIN, Timing(), 15.0)
+    lines = [director.direct(random.Random(seed)) for seed in range(300)]
+    voices = Counter(
+        next(placed.utterance.voice for placed in line.placed if placed.role == "user") for line in lines
+    )
+    topics = len({item.topic for item in script.items.values() if item.answer and item.topic != "lost"})
+    assert voices["all"] / 300 == pytest.approx(topics / (topics + 9), abs=0.1)
+    assert len(voices) == 10
+
+
 def test_what_must_come_before_comes_before(script):
     followed = 0
     for talk in talks(script):

@@ -219,6 +219,13 @@ def test_mixtures_ask_as_often_as_their_clips_are_many(tmp_path, script):
         select((tmp_path / "known", tmp_path / "mixed"), "all"), script, "af_heart", least=3
     )
     assert speakers.users() == ["*", "af_bella", "*", "*"]
+    # People who read one sentence each do not make the mixtures come more often.
+    people = [(f"name-{n}-0", "user", f"reader:{n}", text) for n in range(9) for text in [lines[0][1]] * 3]
+    clip_folder(tmp_path / "people", [(f"{key}-mix{n}", *rest) for n, (key, *rest) in enumerate(people)])
+    places = (tmp_path / "known", tmp_path / "mixed", tmp_path / "people")
+    speakers = ClipSpeakers(select(places, "all"), script, "af_heart", least=3)
+    known, mixtures = len(lines), 3 * len(lines)
+    assert speakers.users().count("*") == round(mixtures / ((known**2 + 9 * 3**2) / (known + 27)))
 
 
 def test_the_verb_writes_a_manifest_that_is_resumed(tmp_path, script):

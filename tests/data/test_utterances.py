@@ -66,7 +66,7 @@ def test_words_stand_where_they_sound(clips: Path, monkeypatch: pytest.MonkeyPat
         heard.append(wav_S)
         return np.zeros((3, 50), np.int16)
 
-    monkeypatch.setattr("duologue.data.utterances._codes", keep)
+    monkeypatch.setattr("duologue.data.utterances.encoded", keep)
     for sample, wav_S in zip(made(clips), heard, strict=True):
         loud_S = np.abs(wav_S) > 0.02
         for _, (start, end), _ in sample["json"]["alignments"]:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from duologue.engine.live_clock import FRAME_SECONDS
-from tests.engine.virtual import alone, noise, room, rounding, seeded
+from tests.engine.virtual import alone, noise, room, seeded
+from tests.rounding import rounding
 
 
 def assert_same_sound(mine, theirs):

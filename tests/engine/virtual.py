@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 
 from duologue.engine.backend import TorchBackend
 from duologue.engine.batcher import Batcher
@@ -12,7 +11,6 @@ from duologue.engine.live_session import LiveSession
 from duologue.engine.session import AgentFrame, Session
 from duologue.interfaces import Frames, TextMarks
 from duologue.lm.sampling import Sampling
-from duologue.nn.linear import by_half
 from duologue.weights import Model, load
 
 
@@ -152,16 +150,6 @@ def noise(frames: int, seed: int = 0) -> np.ndarray:
 
 def seeded(model: Model, seed: int) -> Sampling:
     return replace(model.sampling, seed=seed)
-
-
-def rounding() -> float:
-    """How far samples of the same conversation may be apart in other company, with weights of 16 bits: where this
-    machine's kernel adds up every row alike, not at all."""
-    random = torch.Generator().manual_seed(0)
-    x, matrix = torch.randn(5, 256, generator=random), torch.randn(512, 256, generator=random).half().float()
-    products = [by_half(matrix, None, rows)(x[:rows]) for rows in range(1, 6)]
-    alike = all(torch.equal(products[-1][:rows], y) for rows, y in enumerate(products, 1))
-    return 0.0 if alike else 1e-5
 
 
 def alone(model: Model, user_TS: np.ndarray, seed: int) -> list[AgentFrame]:

@@ -93,6 +93,17 @@ def test_time_limit_stops_cleanly_and_it_goes_on(tmp_path: Path, monkeypatch: py
     assert rows == state_of(tmp_path / "whole")[2]
 
 
+def test_new_data_is_read_from_its_beginning(tmp_path: Path):
+    def read(**config) -> tuple[int, int]:
+        data = ToyData()
+        step = go(tmp_path, data, **config).step
+        return step, data.place
+
+    assert read(steps=5) == (5, 5)
+    assert read(steps=8, new_data=True) == (8, 3)
+    assert read(steps=12) == (12, 7)
+
+
 def test_checkpoints_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     go(tmp_path, Clocked(monkeypatch), steps=10, save_minutes=0.6, keep=9)
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
