@@ -60,13 +60,13 @@ def personaplex_7b() -> LMConfig:
 
 
 def nano_lm() -> LMConfig:
-    """The language model of `nano`, 30 M parameters: Moshi's architecture with a vocabulary of 2,000 pieces, depth
+    """The language model of `nano`, 22 M parameters: Moshi's architecture with a vocabulary of 2,000 pieces, depth
     weights shared from the third codebook on but for the first acoustic one (the fourth), and an extra head for the
     user's words, which are fed back as a second text stream. It hears the semantic codebooks alone, which carry the
     words: with the acoustic ones too it learns the training voices by heart. Every width is a multiple of 64, the group
     in which MLX quantises."""
     return LMConfig(
-        temporal=replace(_helium(384, 6, 8, 250), feedforward=1440),
+        temporal=replace(_helium(320, 5, 8, 250), feedforward=1152),
         depth=DepthConfig(192, 3, 2, 864, (0, 1, 2, 3, 2, 2, 2, 2)),
         audio_streams=11,
         delays=(0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0),

@@ -8,7 +8,6 @@ spell it; the embeddings of the semantic codes are fitted so that, of the same s
 import argparse
 import random
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 
 from duologue import presets
 from duologue.codec import Codec
-from duologue.config import LMConfig
 from duologue.data.split import clip_set
 from duologue.data.voices import read_clip, read_index
 from duologue.lm import LM
@@ -27,12 +25,6 @@ from duologue.weights import load
 OLD_CODEBOOKS = 3  # of the user's: those that carry the words
 ROUNDS = 8
 SHRINK = 3.0  # frames: an entry that few frames use stays near zero
-
-
-def narrow() -> LMConfig:
-    """The preset with the temporal transformer of the first generation."""
-    config = presets.nano_lm()
-    return replace(config, temporal=replace(config.temporal, dim=320, heads=5, feedforward=1152))
 
 
 def spelling(old: Tokenizer, new: Tokenizer) -> Tensor:
@@ -134,7 +126,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     first, codec = load(options.first), load(str(options.codec)).codec
-    lm = LM(narrow())
+    lm = LM(presets.nano_lm())
     transfer(first.lm, first.tokenizer, Tokenizer(options.tokenizer), lm)
     hear(lm, first.lm, [codec, first.codec], options.corpus, options.clips)
     write_model(options.out, lm, options.tokenizer, options.codec)

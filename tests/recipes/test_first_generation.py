@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from duologue import presets
 from duologue.lm import LM
 from duologue.lm.model import NO_INPUT
 from duologue.lm.tokenizer import Tokenizer
 from duologue.weights.model import ASSETS
-from recipes.nano.first_generation import fit, narrow, spelling, transfer
+from recipes.nano.first_generation import fit, spelling, transfer
 
 ENTRIES, WIDTH = 6, 4
 
@@ -58,7 +59,7 @@ def test_the_same_vocabulary_stays_as_it_is(large: Tokenizer) -> None:
 
 def test_what_is_said_without_sound_stays_the_same(large: Tokenizer) -> None:
     """Another codec, and ears for the user's words: the text that the first model says is still what it says."""
-    config = narrow()
+    config = presets.nano_lm()
     assert config.depth is not None
     former = replace(
         config,
