@@ -73,11 +73,13 @@ def test_the_answer_is_in_the_recording(served: tuple[str, str], tmp_path: Path)
         said = page.locator("li.agent" if who == "nano" else "li.you")
         expect(said.first).to_be_visible(timeout=PATIENCE_MS)
         # On a busy machine an answer takes longer than it lasts: wait until nothing more is said, and heard.
-        shown, before = said.all_inner_texts(), list[str]()
-        while shown != before:
+        lines = list[str]()
+        for _ in range(6):
             page.wait_for_timeout(6_000 if who == "nano" else 2_000)
-            shown, before = said.all_inner_texts(), shown
-        shown = " ".join(shown).replace(f"{title}:", "")
+            before, lines = lines, said.all_inner_texts()
+            if lines == before:
+                break
+        shown = " ".join(lines).replace(f"{title}:", "")
         page.get_by_role("button", name="End", exact=True).click()
         with page.expect_download() as download:
             page.get_by_role("button", name="Download the recording").click()
