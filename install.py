@@ -28,6 +28,14 @@ def pip(python: str, *arguments: str, quiet: bool = False) -> int:
     return subprocess.call(command, cwd=ROOT, stdout=out, stderr=out)
 
 
+def has(python: str, module: str) -> bool:
+    """Whether this Python is there, and the module in it."""
+    try:
+        return subprocess.call([python, "-c", f"import {module}"], stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        return False
+
+
 def pinned(package: str) -> str:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     return next((line for line in lines if line.startswith(f"{package}==")), package)
@@ -39,13 +47,12 @@ def main(arguments: list[str]) -> int:
     if sys.version_info < (3, 11):  # noqa: UP036 - whoever types this may have an older one
         print("duologue needs Python 3.11 or newer", file=sys.stderr)
         return 2
-    if not here and not (VENV / "pyvenv.cfg").exists():
-        venv.create(VENV, with_pip=True)
     folder = "Scripts" if os.name == "nt" else "bin"
     python = sys.executable if here else str(VENV / folder / "python")
+    if not here and not has(python, "pip"):  # none yet, or the last run ended while it was made
+        venv.create(VENV, with_pip=True)
     print("Installing: the first time takes a few minutes, PyTorch is large.")
-    has_torch = subprocess.call([python, "-c", "import torch"], stderr=subprocess.DEVNULL) == 0
-    if wants_cpu_build() and not has_torch:
+    if wants_cpu_build() and not has(python, "torch"):
         quick = ["--index-url", CPU_INDEX, "--timeout", "5", "--retries", "0"]
         if pip(python, pinned("torch"), *quick, quiet=True):
             print(f"{CPU_INDEX} cannot be reached: PyTorch comes from the usual index, with CUDA (3 GB).")
@@ -54,4 +61,8 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("\nInterrupted: the same command goes on.", file=sys.stderr)
+        sys.exit(130)
