@@ -28,6 +28,8 @@ class _Lines:
         self.spoken = [line for line in drawn if items[line.item].answer]
         self.stops = [line for line in self.spoken if items[line.item].stops]
         self.long = [line for line in self.spoken if len(items[line.item].answer) >= long_letters]
+        self.follow_ups = [line for line in self.spoken if items[line.item].before]
+        self.again = [line for line in self.spoken if items[line.item].repeats]
         by_topic: dict[str, list[Line]] = {}
         for line in self.spoken:
             by_topic.setdefault(items[line.item].topic, []).append(line)
@@ -191,11 +193,15 @@ class Director:
         return found
 
     def _draw(self, lines: _Lines, stop: bool, rng: random.Random) -> Line:
-        pool: list[Line] = []
+        how, pool, draw = self.situations, list[Line](), rng.random()
         if stop:
             pool = lines.stops
-        elif rng.random() < self.situations.long_share:
+        elif draw < how.long_share:
             pool = lines.long
+        elif draw < how.long_share + how.follow_up_share:
+            pool = lines.follow_ups
+        elif draw < how.long_share + how.follow_up_share + how.again_share:
+            pool = lines.again
         return rng.choice(pool or rng.choices(lines.topics, cum_weights=lines.weights)[0])
 
     def _said(self, user: str, line: Line, item: Item, rng: random.Random) -> Utterance:

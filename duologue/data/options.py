@@ -47,6 +47,10 @@ class Situations:
     """A noise alone, which is no question."""
     long_share: float = 0.3
     """An item with a long answer is drawn on purpose."""
+    follow_up_share: float = 0.06
+    """An item that depends on what was said before is drawn on purpose, with what must come first."""
+    again_share: float = 0.03
+    """The user asks to hear the last answer again (an item whose answer repeats it)."""
     aside_share: float = 0.04
     """Something is said to somebody else (an item of the script without an answer), and the agent stays quiet."""
     bystander_share: float = 0.5

@@ -15,7 +15,7 @@ from duologue.data.silent import SilentSpeakers
 
 PLAIN = Situations(
     pause_share=0, barge_in_share=0, stop_share=0, backchannel_share=0, silence_share=0, noise_share=0, long_share=0,
-    aside_share=0, lost_share=0,
+    follow_up_share=0, again_share=0, aside_share=0, lost_share=0,
 )  # fmt: skip
 FRANCE = ["What is the capital of France?", "The capital of France is Paris."]
 ITEMS = [
@@ -130,6 +130,21 @@ def test_say_that_again_repeats_the_last_answer(script):
             else:
                 last = answer
     assert repeated > 20
+
+
+def test_follow_ups_and_say_that_again_come_as_often_as_asked(script):
+    context = ("and-0", "recall-0", "recall-1")
+
+    def shares(**asked):
+        said = [placed for talk in talks(script, replace(PLAIN, **asked)) for placed in talk]
+        items = [placed.item for placed in said if placed.role == "user"]
+        return [sum(item in some for item in items) / len(items) for some in (("repeat-0",), context)]
+
+    again, follow_up = shares()
+    more_again, _ = shares(again_share=0.4)
+    _, more_follow_up = shares(follow_up_share=0.6)
+    assert again < 0.2 < 0.3 < more_again < 0.5
+    assert 1.4 * follow_up < more_follow_up < 0.5  # each comes after what it follows
 
 
 def test_nothing_is_said_to_somebody_elses_line(script):
