@@ -45,7 +45,7 @@ class Dialogues:
     """So many times as fast as people speak: at 2, nearly twice as many answers a minute to learn."""
     per_shard: int = 1024
     """Conversations in a shard."""
-    timing: Timing = field(default_factory=Timing)
+    timing: Timing = field(default_factory=lambda: Timing(response=0.8))
     situations: Situations = field(default_factory=Situations)
 
     def run(self) -> None:

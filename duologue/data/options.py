@@ -7,8 +7,10 @@ from dataclasses import dataclass
 class Timing:
     """Durations in seconds; a pair is a range to draw from."""
 
-    response: float = 0.24
-    """From the last sound of a question to the first of its answer, then to the nearest frame."""
+    response: float = 0.32
+    """From the last sound of a question to the first of its answer, then to the nearest frame. A model that reads what
+    it wrote down of the question must have written its last word before it begins (two frames after the word): sooner,
+    an answer that begins with that word can only be guessed. Without sound 0.8, for words of several pieces."""
     stop: float = 0.28
     """From the first sound of an interruption to the agent's silence, then to the nearest frame."""
     pause: tuple[float, float] = (0.3, 1.2)

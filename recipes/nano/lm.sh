@@ -40,7 +40,8 @@ mkdir -p "$runs/scripts-silent"
 cp -L "$runs"/scripts/*.jsonl "$runs/scripts-silent"
 python -m recipes.nano.coined_names "$runs/scripts-silent/coined.jsonl" --count 400 --seed 1
 duologue data dialogues "$runs/scripts-silent" "$runs/words" --count 16000 --seed 11 --confusions "$here/confusions.json" --misheard 0.1 \
-    --pace 3 --seconds 34 --between 0.2 0.6 --tail 0.2 0.4 --long-share 0.1 --silence-share 0.02 --noise-share 0
+    --pace 3 --seconds 34 --between 0.2 0.6 --tail 0.2 0.4 --long-share 0.1 --follow-up-share 0.12 --again-share 0.05 \
+    --silence-share 0.02 --noise-share 0   # answers 0.8 s after the question, when all of it is written down
 
 # To hear and to speak take more speech than that: new at every step, and quick to make.
 duologue data utterances "$runs/speech" --clips "$corpus"/user-* "$runs/user-human" "$corpus"/agent* --model "$codec" \

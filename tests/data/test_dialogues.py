@@ -11,9 +11,11 @@ from duologue.cli.app import CONFIG
 from duologue.cli.data_shards import Dialogues
 from duologue.data.dialogues import Confusions
 from duologue.data.shards import ShardReader
-from duologue.data.silent import EDGE_SECONDS, SilentSpeakers, timed
+from duologue.data.silent import EDGE_SECONDS, LETTERS_A_FRAME, SilentSpeakers, timed
 from duologue.errors import InputError
+from duologue.train.lm_batches import conversation_rows
 from duologue.types import Word
+from duologue.weights import load
 
 from .test_director import ITEMS
 
@@ -48,6 +50,31 @@ def test_samples_hold_words_and_no_codes(script):
         assert body["frames"] * 0.08 == pytest.approx(body["duration"], abs=0.001)
         assert {who for _, _, who in body["alignments"]} >= {"SPEAKER_MAIN", "SPEAKER_USER"}
         assert max(end for _, (_, end), _ in body["alignments"]) < body["duration"]
+
+
+@pytest.mark.parametrize("pace", ["1", "3"])
+def test_a_question_is_written_down_before_its_answer_begins_and_no_word_is_dropped(script, pace):
+    """Or what an answer begins with could only be guessed."""
+    tokenizer = load("nano").tokenizer
+
+    def pieces(words):
+        return sum(len(tokenizer.encode_word(word.strip())) for word, _, _ in words)
+
+    answers = soon = said = meant = 0
+    for sample in made(script, "--count", "20", "--pace", pace):
+        rows_KT, user_T = conversation_rows(sample, tokenizer, ahead=3, spoken=1, heard=1)
+        written_T, read_T = rows_KT[0] > 3, user_T > 3
+        body = sample["json"]
+        users = [word for word in body["alignments"] if word[2] == "SPEAKER_USER"]
+        agents = [word for word in body["alignments"] if word[2] == "SPEAKER_MAIN"]
+        said, meant = said + written_T.sum(), meant + pieces(agents)
+        for turn in body["turns"]:
+            if turn["kind"] == "answer":
+                begins = int(turn["start"] * 12.5) - 1  # a frame before it is heard
+                asked = [word for word in users if word[1][1] < turn["start"]]
+                answers, soon = answers + 1, soon + (read_T[:begins].sum() < pieces(asked))
+    assert answers > 100 and soon < 0.03 * answers
+    assert said > 0.97 * meant
 
 
 def test_the_same_seed_gives_the_same_samples(script):
@@ -124,4 +151,7 @@ def test_pace_makes_words_shorter(script):
 
     one, two = SilentSpeakers(Script.read(script)), SilentSpeakers(Script.read(script), pace=2.0)
     slow, fast = (who.answer("The capital of France is Paris.").words for who in (one, two))
-    assert [(w.end - w.start) / 2 for w in slow] == pytest.approx([w.end - w.start for w in fast], abs=0.002)
+    shortest = [-(-len(w.text) // LETTERS_A_FRAME) * 0.08 for w in slow]
+    halves = [max((w.end - w.start) / 2, least) for w, least in zip(slow, shortest, strict=True)]
+    assert [w.end - w.start for w in fast] == pytest.approx(halves, abs=0.002)
+    assert sum(halves) < 0.7 * sum(w.end - w.start for w in slow)

@@ -31,15 +31,15 @@ def of(line, *kinds):
     return [placed for placed in sorted(line.placed, key=lambda p: p.start) if placed.kind in kinds]
 
 
-def test_answers_come_240_ms_after_the_question_as_heard():
+def test_answers_come_320_ms_after_the_question_as_heard():
     waits = []
     for line in lines(60):
         for question, answer in zip(of(line, "question"), of(line, "answer"), strict=True):
             waits.append(answer.audible[0] - question.audible[1])
             assert round(answer.start * SAMPLE_RATE) % FRAME_SIZE == 0
-    assert 0.23 < np.mean(waits) < 0.25
-    assert min(waits) >= 0.2 - 1e-6
-    assert max(waits) <= 0.28 + 1e-6
+    assert 0.31 < np.mean(waits) < 0.33
+    assert min(waits) >= 0.28 - 1e-6
+    assert max(waits) <= 0.36 + 1e-6
     assert np.std(waits) > 0.01  # the user's sounds start anywhere in a frame
 
 
@@ -70,7 +70,7 @@ def test_an_interrupted_agent_falls_silent_and_answers_the_new_question():
             assert all(word.start < cut.utterance.seconds for word in cut.utterance.words)
             assert len(cut.utterance.words) < len(ANSWER.split())
         (last,) = of(line, "answer")
-        assert last.audible[0] - questions[-1].audible[1] < 0.29
+        assert last.audible[0] - questions[-1].audible[1] < 0.37
         left_S = line.channels()[0]
         silent = left_S[round(end * SAMPLE_RATE) : round(last.start * SAMPLE_RATE)]
         assert silent.size
