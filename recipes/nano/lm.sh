@@ -42,6 +42,10 @@ python -m recipes.nano.coined_names "$runs/scripts-silent/coined.jsonl" --count 
 duologue data dialogues "$runs/scripts-silent" "$runs/words" --count 16000 --seed 11 --confusions "$here/confusions.json" --misheard 0.1 \
     --pace 3 --seconds 34 --between 0.2 0.6 --tail 0.2 0.4 --long-share 0.1 --follow-up-share 0.12 --again-share 0.05 \
     --silence-share 0.02 --noise-share 0   # answers 0.8 s after the question, when all of it is written down
+# To look up a word of the question in what was written down of it, which no number of answers teaches as fast.
+python -m recipes.nano.copied_words "$runs/scripts-silent" "$runs/scripts-copy/copy.jsonl" --count 12000 --seed 7
+duologue data dialogues "$runs/scripts-copy" "$runs/copied" --count 6000 --seed 61 --pace 3 --seconds 34 --between 0.2 0.6 --tail 0.2 0.4 \
+    --lead 0.2 0.5 --long-share 0 --follow-up-share 0 --again-share 0 --silence-share 0 --noise-share 0 --lost-share 0 --pause-share 0
 
 # To hear and to speak take more speech than that: new at every step, and quick to make.
 duologue data utterances "$runs/speech" --clips "$corpus"/user-* "$runs/user-human" "$corpus"/agent* --model "$codec" \
@@ -52,7 +56,7 @@ train() { # STAGE and options; nano's own was trained in more and shorter runs (
         --valid "$runs"/{valid-voice-codes,valid-phrasing-codes}/shards "${@:2}"
 }
 train transcribe --steps 2000 --shards "$runs"/{speech,composed}/shards
-train listen --start "$runs/transcribe" --steps 1200 --shards "$runs"/{train-codes,composed,words,speech}/shards
+train listen --start "$runs/transcribe" --steps 2000 --shards "$runs"/{train-codes,composed,words,copied,speech}/shards
 # Recorded conversations three times as often as there are of them: composed ones are many.
 train duplex --start "$runs/listen" --steps 10000 --shards "$runs"/{train-codes,train-codes,train-codes,composed,words,speech}/shards
 duologue train export-lm --start "$runs/duplex" --codec "$codec" --tokenizer "$runs/text.model" --out "$runs/nano" --store int8 --temperature 0
