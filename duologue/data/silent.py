@@ -21,9 +21,8 @@ from duologue.types import Word
 AGENT_LETTERS_PER_SECOND = 14.5  # a second, as the agent's voice reads
 USER_LETTERS = (10.0, 20.0)
 JITTER = 0.25  # standard deviation of a word's duration, in logarithms
-LETTERS_A_FRAME = (
-    3  # at most, with punctuation: a frame has one token, and what comes too late for its word is dropped
-)
+# At most, with punctuation: a frame has one token, and what comes too late for its word is dropped.
+LETTERS_A_FRAME = 3
 EDGE_SECONDS = 0.06  # seconds of silence at both ends, as clips have them
 PAUSE_SECONDS = {",": 0.18, ":": 0.25, ".": 0.35, "!": 0.35, "?": 0.35}  # seconds after a word
 NO_SOUND_S = np.zeros(0, np.float32)
@@ -71,8 +70,7 @@ def timed(text: str, letters: float, rng: random.Random, voice: str = "") -> Sil
     """A text with word times, at about `letters` a second."""
     now, words = EDGE_SECONDS, []
     for part in text.split():
-        count = len(re.sub(r"\W", "", part))
-        length = (count + 1) / letters * exp(rng.gauss(0, JITTER))
+        length = (len(re.sub(r"\W", "", part)) + 1) / letters * exp(rng.gauss(0, JITTER))
         length = max(length, ceil(len(part) / LETTERS_A_FRAME) * FRAME_SECONDS)
         words.append(Word(part, round(now, 3), round(now + length, 3)))
         now += length + PAUSE_SECONDS.get(part[-1], 0.0)

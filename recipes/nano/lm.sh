@@ -42,7 +42,7 @@ python -m recipes.nano.coined_names "$runs/scripts-silent/coined.jsonl" --count 
 duologue data dialogues "$runs/scripts-silent" "$runs/words" --count 16000 --seed 11 --confusions "$here/confusions.json" --misheard 0.1 \
     --pace 3 --seconds 34 --between 0.2 0.6 --tail 0.2 0.4 --long-share 0.1 --follow-up-share 0.12 --again-share 0.05 \
     --silence-share 0.02 --noise-share 0   # answers 0.8 s after the question, when all of it is written down
-# To look up a word of the question in what was written down of it, which no number of answers teaches as fast.
+# To look up a word of the question in what was written down of it.
 python -m recipes.nano.copied_words "$runs/scripts-silent" "$runs/scripts-copy/copy.jsonl" --count 12000 --seed 7
 duologue data dialogues "$runs/scripts-copy" "$runs/copied" --count 6000 --seed 61 --pace 3 --seconds 34 --between 0.2 0.6 --tail 0.2 0.4 \
     --lead 0.2 0.5 --long-share 0 --follow-up-share 0 --again-share 0 --silence-share 0 --noise-share 0 --lost-share 0 --pause-share 0
