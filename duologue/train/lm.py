@@ -67,6 +67,16 @@ def just_before(written_BT: Tensor, target_BT: Tensor) -> Tensor:
     return found_BT & (target_BT != NO_INPUT)
 
 
+def after_missed(written_BT: Tensor, target_BT: Tensor, pad: int) -> Tensor:
+    """Where the token before one of a target was not written, bool `[B, T]`. To ask for the next one would teach a
+    model to go on with a word whose beginning it has missed."""
+    word_BT = (target_BT != NO_INPUT) & (target_BT != pad)
+    missed_BT = word_BT & (written_BT != target_BT)
+    found_BT = torch.zeros_like(word_BT)
+    found_BT[:, 1:] = word_BT[:, 1:] & missed_BT[:, :-1] & (target_BT[:, 1:] != target_BT[:, :-1])
+    return found_BT
+
+
 def _drawn(share: float) -> bool:
     return share > 0 and float(torch.rand(())) < share
 
@@ -153,6 +163,7 @@ class LMStage(Stage):
             # Without a user's sound there is nothing to write down.
             own_BT = torch.where(heard_BT != NO_INPUT, lm.write_down(z_BTD), batch["user_text"])
             heard_BT = torch.where(just_before(own_BT, heard_BT), lm.config.pad_id, heard_BT)
+            heard_BT = heard_BT.masked_fill(after_missed(own_BT, heard_BT, lm.config.pad_id), NO_INPUT)
             text_B1T = lm.with_user_text(batch["inputs"][:, :1], own_BT[:, None])
             inputs_BKT = torch.cat([text_B1T, inputs_BKT[:, 1:]], 1)
         return inputs_BKT, heard_BT

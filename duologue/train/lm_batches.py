@@ -1,6 +1,7 @@
 """Batches for the language model: crops of conversations as rows of codes and text."""
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -55,8 +56,8 @@ class LMBatchConfig:
     """How many of its own codebooks the model hears: all, as in the paper, or the first so many."""
     user_stream_dropout: float = 0.0
     """Share of crops without the user's stream, so that answers depend on the text of both sides."""
-    user_text_dropout: float = 0.0
-    """Share of the user's tokens that it does not read, where it reads them (`LMConfig.reads_user_text`)."""
+    user_text_late: float = 0.0
+    """Share of the user's tokens that are written one or two frames late (see `written_late`)."""
     user_speech_only: bool = False
     """Cut out all frames in which the user does not speak, and hide the agent. In a conversation one frame in eight has
     a word of the user's to learn; a model that cannot read the codes yet needs them more often."""
@@ -152,7 +153,11 @@ class LMBatches(PlacedData):
             else:
                 goes_on_T[:] = False
             crop_KT[0] = np.where(goes_on_T, crop_KT[0], NO_INPUT)
-        user_text[rng.random(frames) < self.config.user_text_dropout] = NO_INPUT
+        if self.config.user_text_late:
+            due, written = written_late(user_text, self.config.user_text_late, rng)
+            # What was misheard is read late too, but what is to be written down then is not known.
+            heard = due if np.array_equal(user_text, heard) else heard
+            user_text = written
         if (inputs_KT[1 + self.config.spoken :] == NO_INPUT).all():
             heard[:] = NO_INPUT
         return {
@@ -238,6 +243,40 @@ def misheard_row(
         return user_text_T
     row = user_text_row(_user_words(words, tokenizer), len(user_text_T), user_text_delay)
     return np.array(row, np.int64)
+
+
+def written_late(
+    row_T: np.ndarray, share: float, rng: np.random.Generator, pad: int = 3
+) -> tuple[np.ndarray, np.ndarray]:
+    """A transcript of which a share of the tokens comes one or two frames late, int64 [T]: what is due in each frame,
+    and what is written in it.
+
+    A token stays due until it is written, and those after it wait. A model trained on punctual transcripts alone goes
+    by the clock: where it did not write the first piece of a word in time it writes the second ("the capital ofland").
+    """
+    due_T, written_T = row_T.copy(), row_T.copy()
+    queue: deque[int] = deque()
+    late = 0
+    for frame, token in enumerate(row_T.tolist()):
+        if token == NO_INPUT:
+            queue.clear()
+            continue
+        if token != pad:
+            queue.append(token)
+            if len(queue) == 1:
+                late = _late(share, rng)
+        due_T[frame] = queue[0] if queue else pad
+        written_T[frame] = pad
+        if queue and late == 0:
+            written_T[frame] = queue.popleft()
+            late = _late(share, rng)
+        elif queue:
+            late -= 1
+    return due_T, written_T
+
+
+def _late(share: float, rng: np.random.Generator) -> int:
+    return int(rng.integers(1, 3)) if rng.random() < share else 0
 
 
 def _goes_on(text_T: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:

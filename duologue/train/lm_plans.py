@@ -41,7 +41,7 @@ NANO_ROWS = LMBatchConfig(
     blur=0.1,
     own_codebooks=1,
     user_stream_dropout=0.08,
-    user_text_dropout=0.05,
+    user_text_late=0.15,
 )
 
 PLANS = {
@@ -56,7 +56,7 @@ PLANS = {
             user_frame_dropout=0.03,
             codebook_dropout=0.3,
             blur=0.1,
-            user_text_dropout=0.1,
+            user_text_late=0.15,
             user_speech_only=True,
         ),
     ),

@@ -16,7 +16,7 @@ import numpy as np
 
 from duologue.data.script import BACKCHANNELS, Script
 from duologue.data.split import AGENT_VOICE, TRAIN_VOICES, VALID_ROBOTS, valid_phrasing
-from duologue.data.voices import Espeak, Flite, Kokoro, write_clip
+from duologue.data.voices import Espeak, Flite, Kokoro, Piper, write_clip
 from duologue.errors import InputError
 from recipes.nano import speech_sets
 
@@ -69,7 +69,7 @@ def user_mix(dialogues: Path, passes: int = 5) -> Iterator[dict]:
 
 SETS = (
     "agent-more", "user-mix", "agent-answers", "user-phrasings", "user-eval", "user-robots", "user-robots-eval",
-    "user-near",
+    "user-near", "user-joe",
 )  # fmt: skip
 
 
@@ -83,16 +83,19 @@ def lines_of(name: str, corpus: Path, scripts: Path) -> Iterator[dict]:
         "user-eval": lambda: speech_sets.evaluation(scripts),
         "user-robots": lambda: speech_sets.robots(scripts),
         "user-robots-eval": lambda: speech_sets.evaluation(scripts, VALID_ROBOTS),
+        "user-joe": lambda: speech_sets.user_phrasings(scripts, corpus, 1, speech_sets.JOE),
         "user-near": lambda: speech_sets.near_misses(scripts, scripts / "confusions.json"),
     }
     return made[name]()
 
 
 class Speakers:
-    """All voices: "espeak:en-us" and "flite:kal" are programs, everything else is Kokoro, loaded when needed."""
+    """All voices: "espeak:en-us" and "flite:kal" are programs, "piper:joe" is Piper's, everything else is Kokoro;
+    both are loaded when needed."""
 
-    def __init__(self, kokoro: Path | None):
+    def __init__(self, kokoro: Path | None, piper: Path | None = None):
         self._folder, self._kokoro = kokoro, None
+        self._piper_folder, self._piper = piper, None
 
     def speak(self, text: str, voice: str, speed: float) -> np.ndarray:
         """As `Voice.speak`."""
@@ -101,6 +104,11 @@ class Speakers:
             return Espeak().speak(text, name, speed)
         if program == "flite":
             return Flite().speak(text, name, speed)
+        if program == "piper":
+            if self._piper_folder is None:
+                raise InputError(f"{voice} is a voice of Piper: name its folder with --piper")
+            self._piper = self._piper or Piper(self._piper_folder)
+            return self._piper.speak(text, name, speed)
         if self._folder is None:
             raise InputError(f"{voice} is a voice of Kokoro: name its folder with --kokoro")
         self._kokoro = self._kokoro or Kokoro(self._folder)
@@ -113,13 +121,14 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--scripts", type=Path, default=Path(__file__).parent)
     parser.add_argument("--kokoro", type=Path)
+    parser.add_argument("--piper", type=Path)
     parser.add_argument(
         "--minutes", type=float, nargs="+", default=[], help="of speech, for each set; else all of it"
     )
     parser.add_argument("--part", default="0/1")
     args = parser.parse_args()
     part, parts = map(int, args.part.split("/"))
-    speakers = Speakers(args.kokoro)
+    speakers = Speakers(args.kokoro, args.piper)
     for name, minutes in zip_longest(args.sets, args.minutes, fillvalue=float("inf")):
         folder, spoken, began = args.corpus / name, 0.0, time.time()
         for number, row in enumerate(lines_of(name, args.corpus, args.scripts)):

@@ -19,6 +19,7 @@ TRAIN_ROBOTS = (
     "espeak:en-us", "espeak:en-us+f2", "espeak:en-us+m3", "espeak:en-gb", "espeak:en-gb+f4", "espeak:en-us+m7",
     "espeak:en-gb-x-rp", "flite:kal", "flite:kal16", "flite:rms", "flite:slt",
 )  # fmt: skip
+JOE = "piper:joe"
 EVALUATED = 12  # lines of each kind of scene that each held-out voice says
 NEAR_MISSES = ("capital", "opposite", "plus", "legs", "color", "sound", "language")
 
@@ -40,13 +41,13 @@ def agent_answers(scripts: Path, corpus: Path) -> Iterator[Row]:
         yield dict(key=item, id=item, role="agent", text=text, voice=AGENT_VOICE, speed=1.0)
 
 
-def user_phrasings(scripts: Path, corpus: Path, passes: int = 4) -> Iterator[Row]:
-    """Training phrasings by mixtures of two training voices, topics by the square root of what there is to say; first
-    what nobody has said yet."""
+def user_phrasings(scripts: Path, corpus: Path, passes: int = 4, voice: str = "") -> Iterator[Row]:
+    """Training phrasings by `voice` or else by mixtures of two training voices, topics by the square root of what there
+    is to say; first what nobody has said yet."""
     texts = {
         json.loads(path.read_text())["text"]
         for folder in sorted(corpus.glob("user-*"))
-        if folder.name != "user-phrasings"
+        if folder.name not in ("user-phrasings", "user-joe")
         for path in folder.glob("*.json")
     }
     every: dict[str, list[tuple[Item, int]]] = {}
@@ -68,7 +69,7 @@ def user_phrasings(scripts: Path, corpus: Path, passes: int = 4) -> Iterator[Row
             for place, pair in enumerate(rng.sample(lines, len(lines)))
         ]
         for _, (item, k) in sorted(order, key=lambda found: (found[0], found[1][0].id, found[1][1])):
-            yield _row(item, k, mixture(rng), rng, f"mix{turn + 1}")
+            yield _row(item, k, voice or mixture(rng), rng, f"{'joe' if voice else 'mix'}{turn + 1}")
 
 
 def evaluation(scripts: Path, voices: Sequence[str] = VALID_VOICES) -> Iterator[Row]:

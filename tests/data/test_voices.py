@@ -12,6 +12,7 @@ from duologue.data.voices import (
     SAMPLE_RATE,
     Espeak,
     Kokoro,
+    Piper,
     PocketTTS,
     parse_mixture,
     read_clip,
@@ -114,6 +115,29 @@ def test_kokoro_says_where_its_model_is_missing(tmp_path):
     pytest.importorskip("onnxruntime")
     with pytest.raises(InputError, match="no Kokoro model"):
         Kokoro(tmp_path)
+
+
+def test_piper_is_fed_phonemes_with_blanks_between_them(kokoro, tmp_path):
+    _, fed, asked = kokoro
+    folder = tmp_path / "joe"
+    with pytest.raises(InputError, match="0 voices of Piper here"):
+        Piper(folder)
+    folder.mkdir()
+    (folder / "joe.onnx").touch()
+    config = {
+        "audio": {"sample_rate": 12_000}, "espeak": {"voice": "en-us"},
+        "inference": {"noise_scale": 0.5, "length_scale": 1.2, "noise_w": 0.8},
+        "phoneme_id_map": {"_": [0], "^": [1], "$": [2], "h": [5], "i": [7, 8]},
+    }  # fmt: skip
+    (folder / "joe.onnx.json").write_text(json.dumps(config))
+    voice = Piper(folder)
+    assert len(voice.speak("hy!", speed=2.0)) / SAMPLE_RATE == pytest.approx(1.0, abs=0.01)  # from 12 kHz
+    np.testing.assert_array_equal(fed[0]["input"], [[1, 0, 5, 0, 7, 8, 0, 2]])
+    np.testing.assert_array_equal(fed[0]["input_lengths"], [8])
+    np.testing.assert_allclose(fed[0]["scales"], [0.5, 0.6, 0.8])
+    with pytest.raises(InputError, match="no phoneme"):
+        voice.speak("?")
+    assert asked == ["en-us"]
 
 
 def test_espeak_is_run_as_a_program(tmp_path):

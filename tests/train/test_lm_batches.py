@@ -10,7 +10,7 @@ import torch
 
 from duologue.data.manifest import CONTINUATION
 from duologue.errors import InputError
-from duologue.train.lm_batches import AS_HEARD, LMBatchConfig, LMBatches, conversation_rows
+from duologue.train.lm_batches import AS_HEARD, LMBatchConfig, LMBatches, conversation_rows, written_late
 from duologue.train.loop import LoopConfig, _feed
 from duologue.train.parallel import World
 from tests.train.conversations import FRAMES, TOKENIZER, batches, conversation, whole_piece
@@ -227,10 +227,30 @@ def test_what_was_misheard_is_read_and_what_was_said_is_learnt() -> None:
     assert found["user_text"][found["user_text"] > 3].tolist() == yellow * len(words)
 
 
-def test_the_users_tokens_may_be_left_out(shards: Path) -> None:
-    all_given, none = (next(iter(batches(shards, user_text_dropout=p))) for p in (0.0, 1.0))
-    assert (none["user_text"] == -1).all() and (all_given["user_text"] >= 0).any()
-    assert torch.equal(none["heard"], all_given["heard"])
+def test_a_token_that_is_not_written_in_time_stays_due() -> None:
+    row_T = np.array([3, 8, 9, 3, 3, 3, 7, 3, 3, 3, -1, -1])
+    rng = np.random.default_rng(0)
+    for share in (0.0, 0.5, 1.0):
+        for _ in range(20):
+            due_T, written_T = written_late(row_T, share, rng)
+            assert ((due_T == -1) == (row_T == -1)).all() and ((written_T == -1) == (row_T == -1)).all()
+            assert written_T[written_T > 3].tolist() == [8, 9, 7]  # all of it, in order
+            frames = np.flatnonzero(written_T > 3)
+            due = np.maximum([1, 2, 6], [0, *(frames[:-1] + 1)])  # not before the one before it
+            late = frames - due
+            assert (late >= 0).all() and (late <= 2).all()
+            assert share > 0 or not late.any()
+            assert share < 1 or late.all()
+            # From then on it is what is due, until it is written, and nothing else is.
+            assert due_T[due_T > 3].tolist() == [*np.repeat([8, 9, 7], late + 1)]
+
+
+def test_the_users_words_may_be_written_late(shards: Path) -> None:
+    in_time, late = (next(iter(batches(shards, user_text_late=p))) for p in (0.0, 1.0))
+    assert torch.equal(in_time["heard"], in_time["user_text"])
+    assert not torch.equal(in_time["user_text"], late["user_text"])
+    assert (late["heard"][late["user_text"] > 3] == late["user_text"][late["user_text"] > 3]).all()
+    assert (late["heard"] > 3).sum() > (in_time["heard"] > 3).sum()
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # where the machine has one core

@@ -8,7 +8,7 @@ import torch
 from duologue import presets
 from duologue.lm import LM
 from duologue.lm.model import NO_INPUT
-from duologue.train.lm import EARLY, LMLossConfig, LMStage, just_before
+from duologue.train.lm import EARLY, LMLossConfig, LMStage, after_missed, just_before
 from duologue.train.lm_batches import conversation_rows
 from duologue.train.lm_plans import hear_own
 from duologue.train.optim import OptimConfig
@@ -148,8 +148,9 @@ def test_of_most_frames_the_first_codebook_is_trained_alone(shards: Path) -> Non
     batch = next(iter(batches(shards)))
     whole, few = stage(LMLossConfig()), stage(LMLossConfig(acoustic_frames=0.25))
     (all_loss, all_weight), (loss, weight) = whole.terms(batch)["audio"], few.terms(batch)["audio"]
-    frames = all_weight / 8
-    assert frames <= weight <= frames + 7 * (0.25 * frames + 1) and loss < all_loss
+    known_BQT = whole.module.delayed(batch["codes"])[:, 1:9] >= 0  # not all eight in a row's first frames
+    frames, first = int(known_BQT.any(1).sum()), int(known_BQT[:, 0].sum())
+    assert first <= weight <= first + 7 * (0.25 * frames + 1) < all_weight and loss < all_loss
     loss.backward()
     assert few.module.depth.heads[7].weight.grad.abs().sum() > 0
     few.module.eval()
@@ -205,6 +206,28 @@ def test_it_may_read_what_it_writes_down_itself(shards: Path) -> None:
     trained.module.eval()
     inputs_BKT, heard_BT = trained._inputs(batch)
     assert torch.equal(inputs_BKT, told_BKT) and torch.equal(heard_BT, batch["heard"])
+
+
+def test_what_follows_a_missed_token_is_no_target(shards: Path, monkeypatch) -> None:
+    trained = reading_stage(own_user_text=1.0)
+    batch = next(iter(batches(shards, from_start=1.0)))
+    deaf_BT = torch.full_like(batch["heard"], 3)
+    monkeypatch.setattr(trained.module, "write_down", lambda z_BTD: deaf_BT)
+    _, heard_BT = trained._inputs(batch)
+    assert heard_BT is not None
+    words_BT = batch["heard"] > 3
+    first_BT = words_BT.clone()
+    first_BT[:, 1:] &= ~words_BT[:, :-1] | (batch["heard"][:, 1:] == batch["heard"][:, :-1])
+    assert torch.equal(heard_BT > 3, first_BT) and (words_BT & ~first_BT).any()
+    assert (heard_BT[words_BT & ~first_BT] == -1).all()
+
+
+def test_a_word_whose_beginning_it_missed_is_not_asked_for() -> None:
+    target_BT = torch.tensor([[3, 7, 8, 9, 3, 5, 5, 6, -1, 7]])
+    own_BT = torch.tensor([[3, 3, 8, 3, 3, 3, 3, 6, 3, 3]])
+    # 8 after a missed 7; not 9 after 8, nor the second 5, which is the first one still due; 6 after a missed 5.
+    found_BT = after_missed(own_BT, target_BT, 3)
+    assert found_BT[0].nonzero().flatten().tolist() == [2, 7]
 
 
 def test_a_word_that_it_wrote_down_early_is_not_asked_for_again(shards: Path, monkeypatch) -> None:
