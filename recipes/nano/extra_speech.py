@@ -18,6 +18,7 @@ from duologue.data.script import BACKCHANNELS, Script
 from duologue.data.split import AGENT_VOICE, TRAIN_VOICES, VALID_ROBOTS, valid_phrasing
 from duologue.data.voices import Espeak, Flite, Kokoro, Piper, write_clip
 from duologue.errors import InputError
+from duologue.types import Word
 from recipes.nano import speech_sets
 
 
@@ -97,22 +98,22 @@ class Speakers:
         self._folder, self._kokoro = kokoro, None
         self._piper_folder, self._piper = piper, None
 
-    def speak(self, text: str, voice: str, speed: float) -> np.ndarray:
-        """As `Voice.speak`."""
+    def say(self, text: str, voice: str, speed: float) -> tuple[np.ndarray, list[Word]]:
+        """As `TimedVoice.say`; no words if the voice does not tell their times."""
         program, _, name = voice.partition(":")
         if program == "espeak":
-            return Espeak().speak(text, name, speed)
+            return Espeak().speak(text, name, speed), []
         if program == "flite":
-            return Flite().speak(text, name, speed)
+            return Flite().speak(text, name, speed), []
         if program == "piper":
             if self._piper_folder is None:
                 raise InputError(f"{voice} is a voice of Piper: name its folder with --piper")
             self._piper = self._piper or Piper(self._piper_folder)
-            return self._piper.speak(text, name, speed)
+            return self._piper.say(text, name, speed)
         if self._folder is None:
             raise InputError(f"{voice} is a voice of Kokoro: name its folder with --kokoro")
         self._kokoro = self._kokoro or Kokoro(self._folder)
-        return self._kokoro.speak(text, voice, speed)
+        return self._kokoro.speak(text, voice, speed), []
 
 
 def main() -> None:
@@ -141,11 +142,14 @@ def main() -> None:
                 spoken += json.loads(done.read_text())["seconds"]
                 continue
             try:
-                wav_S = speakers.speak(row["text"], row["voice"], row["speed"])
+                wav_S, words = speakers.say(row["text"], row["voice"], row["speed"])
             except InputError as error:
                 print(f"skipped {row['key']}: {error}", flush=True)
                 continue
-            write_clip(folder, row["key"], wav_S, row | {"key": f"{name}/{row['key']}"})
+            row = row | {"key": f"{name}/{row['key']}"}
+            if words:
+                row["words"] = [[word.text, round(word.start, 3), round(word.end, 3)] for word in words]
+            write_clip(folder, row["key"].partition("/")[2], wav_S, row)
             spoken += len(wav_S) / 24_000
             if number % 20 == 0:
                 print(

@@ -117,24 +117,49 @@ def test_kokoro_says_where_its_model_is_missing(tmp_path):
         Kokoro(tmp_path)
 
 
-def test_piper_is_fed_phonemes_with_blanks_between_them(kokoro, tmp_path):
-    _, fed, asked = kokoro
-    folder = tmp_path / "joe"
+def test_piper_is_fed_phonemes_and_tells_when_its_words_are_spoken(tmp_path, monkeypatch):
+    fed, asked = [], []
+
+    class Session:
+        def __init__(self, model, options):
+            assert model == b"with ceil" and options.intra_op_num_threads == 1
+
+        def run(self, _, feed):
+            fed.append(feed)
+            frames = np.full(feed["input"].shape[1], 5, np.float32)
+            return [buzz(0.5)[: 6000 // len(frames) * len(frames)][None, None], frames[None, None]]
+
+    node = types.SimpleNamespace(op_type="Ceil", output=["ceil"])
+    graph = types.SimpleNamespace(node=[node], output=[])
+    model = types.SimpleNamespace(graph=graph, SerializeToString=lambda: b"with " + graph.output[0].encode())
+    onnx = types.SimpleNamespace(load=lambda path: model, ValueInfoProto=lambda name: name)
+    run = types.SimpleNamespace(InferenceSession=Session, SessionOptions=types.SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "onnx", onnx)
+    monkeypatch.setitem(sys.modules, "onnxruntime", run)
+    monkeypatch.setattr(
+        "duologue.data.voices._phonemizer",
+        lambda language: asked.append(language) or types.SimpleNamespace(phonemize=list),
+    )
     with pytest.raises(InputError, match="0 voices of Piper here"):
-        Piper(folder)
-    folder.mkdir()
-    (folder / "joe.onnx").touch()
+        Piper(tmp_path)
+    (tmp_path / "joe.onnx").touch()
     config = {
         "audio": {"sample_rate": 12_000}, "espeak": {"voice": "en-us"},
         "inference": {"noise_scale": 0.5, "length_scale": 1.2, "noise_w": 0.8},
-        "phoneme_id_map": {"_": [0], "^": [1], "$": [2], "h": [5], "i": [7, 8]},
+        "phoneme_id_map": {"_": [0], "^": [1], "$": [2], "h": [5], "i": [7, 8], " ": [3], ".": [10]},
     }  # fmt: skip
-    (folder / "joe.onnx.json").write_text(json.dumps(config))
-    voice = Piper(folder)
-    assert len(voice.speak("hy!", speed=2.0)) / SAMPLE_RATE == pytest.approx(1.0, abs=0.01)  # from 12 kHz
-    np.testing.assert_array_equal(fed[0]["input"], [[1, 0, 5, 0, 7, 8, 0, 2]])
-    np.testing.assert_array_equal(fed[0]["input_lengths"], [8])
+    (tmp_path / "joe.onnx.json").write_text(json.dumps(config))
+    voice = Piper(tmp_path)
+    wav_S, words = voice.say("hih. hx", speed=2.0)
+    np.testing.assert_array_equal(fed[0]["input"], [[1, 0, 5, 0, 7, 8, 0, 5, 0, 10, 0, 3, 0, 5, 0, 2]])
+    np.testing.assert_array_equal(fed[0]["input_lengths"], [16])
     np.testing.assert_allclose(fed[0]["scales"], [0.5, 0.6, 0.8])
+    seconds = 6000 / 12_000  # a sixteenth for each id; the sound is loud all along
+    assert len(wav_S) / SAMPLE_RATE == pytest.approx(seconds, abs=0.01)
+    assert [word.text for word in words] == ["hih.", "hx"]
+    assert [word.start for word in words] == pytest.approx([2 / 16 * seconds, 13 / 16 * seconds], abs=0.01)
+    assert [word.end for word in words] == pytest.approx([9 / 16 * seconds, 15 / 16 * seconds], abs=0.01)
+    assert voice.say("hih hih")[1] and not voice.say("hi?hi x hi")[1]  # "x" has no phoneme
     with pytest.raises(InputError, match="no phoneme"):
         voice.speak("?")
     assert asked == ["en-us"]
