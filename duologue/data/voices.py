@@ -144,8 +144,8 @@ class Kokoro:
 
 
 class Piper:
-    """A voice of Piper (VITS) through onnxruntime, phonemes by espeak-ng: ten times as fast as Kokoro, one speaker, and the
-    durations of its phonemes are the times of its words.
+    """A voice of Piper (VITS) through onnxruntime, phonemes by espeak-ng: ten times as fast as Kokoro, one speaker, and
+    the durations of its phonemes are the times of its words.
 
     `folder` holds one voice: NAME.onnx and NAME.onnx.json.
     """
