@@ -34,6 +34,11 @@ conversations valid-phrasing phrasing 20 8
 # Many more, of the clips' codes: a small model lacks conversations before it lacks steps.
 duologue data compose "$runs/scripts" "$runs/composed" --clips "$corpus"/agent* "$corpus"/user-* "$runs/user-human" --model "$codec" \
     --takes 2 --count 6000 --seed 1 --babble "$corpus"/{kathleen,libri-walleclipse} "${timing[@]}"
+# And of what is asked first as many again: a small model learns what it meets often.
+python -m recipes.nano.core_scripts "$runs/scripts" "$runs/scripts-core"
+duologue data compose "$runs/scripts-core" "$runs/composed-core" --clips "$corpus"/agent* "$corpus"/user-* "$runs/user-human" \
+    --model "$codec" --takes 2 --count 7000 --seed 301 --babble "$corpus"/{kathleen,libri-walleclipse} "${timing[@]}" \
+    --follow-up-share 0.1 --again-share 0.05
 # What to answer needs no sound: the same scripts as words, some of them misheard, at three times the pace; and people with
 # names that nobody has, which can only be read.
 mkdir -p "$runs/scripts-silent"
@@ -58,5 +63,5 @@ train() { # STAGE and options; nano's own was trained in more and shorter runs (
 train transcribe --steps 2000 --shards "$runs"/{speech,composed}/shards
 train listen --start "$runs/transcribe" --steps 2000 --shards "$runs"/{train-codes,composed,words,copied,speech}/shards
 # Recorded conversations three times as often as there are of them: composed ones are many.
-train duplex --start "$runs/listen" --steps 10000 --shards "$runs"/{train-codes,train-codes,train-codes,composed,words,speech}/shards
+train duplex --start "$runs/listen" --steps 10000 --shards "$runs"/{train-codes,train-codes,train-codes,composed,composed-core,words,speech}/shards
 duologue train export-lm --start "$runs/duplex" --codec "$codec" --tokenizer "$runs/text.model" --out "$runs/nano" --store int8 --temperature 0
