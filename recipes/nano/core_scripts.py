@@ -2,9 +2,10 @@
 
     python -m recipes.nano.core_scripts RUNS/scripts RUNS/scripts-core
 
-Reads dialogues, domain, everyday, paraphrases and human.jsonl. Kept are the facts of dialogues.jsonl (also in other words,
-as follow-ups and as corrections), small talk, what the user tells about themselves, and what nano does not know. Among
-conversations about everything those facts were a sixth of the questions, and half of its answers to them were wrong.
+Reads dialogues, domain, everyday, paraphrases and human.jsonl. Kept are the facts of dialogues.jsonl (also in other
+words, as follow-ups and as corrections), small talk, what the user tells about themselves, and what nano does not know.
+Among conversations about everything those facts were a sixth of the questions, and half of its answers to them were
+wrong.
 """
 
 import argparse
