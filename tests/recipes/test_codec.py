@@ -1,4 +1,4 @@
-"""The codec that nano's next language model learns from: what it is, and that a stream gives the codes of the whole."""
+"""nano's codec: what it is, and that a stream gives the codes of the whole."""
 
 from pathlib import Path
 
@@ -10,12 +10,10 @@ from duologue import load, presets
 from duologue.audio.files import read_mono
 from duologue.codec import Codec
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
 def codec() -> Codec:
-    return load(str(ROOT / "recipes/nano/codec/mimi.safetensors"), "cpu").codec
+    return load("nano", "cpu").codec
 
 
 def test_it_is_the_presets(codec: Codec):
