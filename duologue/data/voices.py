@@ -93,16 +93,10 @@ class Kokoro:
     """
 
     def __init__(self, folder: str | Path, threads: int = 1):
-        try:
-            import onnxruntime
-        except ImportError:
-            raise InputError("Kokoro needs onnxruntime: pip install duologue[data]") from None
         self.folder = Path(folder)
         if not (self.folder / "model.onnx").exists():
             raise InputError(f"{folder}: no Kokoro model here (expected model.onnx, vocab.json, voices/)")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(str(self.folder / "model.onnx"), options)
+        self._session = _session(str(self.folder / "model.onnx"), threads)
         self._vocab: dict[str, int] = json.loads((self.folder / "vocab.json").read_text())["vocab"]
         self._styles: dict[str, np.ndarray] = {}
         self._phonemizers: dict[str, Any] = {}
@@ -147,7 +141,8 @@ class Piper:
     """A voice of Piper (VITS) through onnxruntime, phonemes by espeak-ng: ten times as fast as Kokoro, one speaker, and
     the durations of its phonemes are the times of its words.
 
-    `folder` holds one voice: NAME.onnx and NAME.onnx.json.
+    `folder` holds one voice: NAME.onnx and NAME.onnx.json. A voice "NAME@1.2" has pitch and formants 1.2 times as high,
+    as a smaller head has them; the pace stays.
     """
 
     name = "piper"
@@ -155,9 +150,8 @@ class Piper:
     def __init__(self, folder: str | Path, threads: int = 1):
         try:
             import onnx
-            import onnxruntime
         except ImportError:
-            raise InputError("Piper needs onnx and onnxruntime: pip install onnx duologue[data]") from None
+            raise InputError("Piper needs onnx: pip install onnx") from None
         found = sorted(Path(folder).glob("*.onnx"))
         if len(found) != 1:
             raise InputError(
@@ -165,23 +159,25 @@ class Piper:
             )
         config = read_json(found[0].with_name(f"{found[0].name}.json"))
         model = onnx.load(str(found[0]))
-        lasts = [
-            node.output[0] for node in model.graph.node if node.op_type == "Ceil"
-        ]  # frames of each phoneme
-        model.graph.output.append(onnx.ValueInfoProto(name=lasts[0]))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+        durations = [node.output[0] for node in model.graph.node if node.op_type == "Ceil"]
+        if len(durations) != 1:
+            raise InputError(f"{found[0]}: no voice of Piper that tells how long its phonemes last")
+        model.graph.output.append(onnx.ValueInfoProto(name=durations[0]))  # frames of each phoneme
+        self._session = _session(model.SerializeToString(), threads)
         self._ids: dict[str, list[int]] = config["phoneme_id_map"]
         self._rate, self._scales = config["audio"]["sample_rate"], config["inference"]
         self._language, self._phonemizer = config["espeak"]["voice"], None
 
     def speak(self, text: str, voice: str = "", speed: float = 1.0) -> np.ndarray:
-        """As `Voice.speak`; `voice` is not looked at."""
+        """As `Voice.speak`."""
         return self.say(text, voice, speed)[0]
 
     def say(self, text: str, voice: str = "", speed: float = 1.0) -> tuple[np.ndarray, list[Word]]:
         """As `TimedVoice.say`; no words where espeak-ng reads two as one ("of the"), or one as many ("327")."""
+        try:
+            height = float(voice.partition("@")[2] or 1)
+        except ValueError:
+            raise InputError(f"voice {voice!r}: write NAME or NAME@1.2") from None
         self._phonemizer = self._phonemizer or _phonemizer(self._language)
         phonemes = [c for c in "".join(self._phonemizer.phonemize([text])).strip() if c in self._ids]
         if not phonemes:
@@ -191,14 +187,15 @@ class Piper:
         for phoneme in phonemes:
             ids += (*self._ids[phoneme], *self._ids["_"])
             ends.append(len(ids))
-        scales = self._scales["noise_scale"], self._scales["length_scale"] / speed, self._scales["noise_w"]
+        length = self._scales["length_scale"] / speed * height
+        scales = self._scales["noise_scale"], length, self._scales["noise_w"]
         feed = {
             "input": np.array([[*ids, *self._ids["$"]]], np.int64),
             "input_lengths": np.array([len(ids) + len(self._ids["$"])], np.int64),
             "scales": np.array(scales, np.float32),
         }
         wav, frames = (np.asarray(found).reshape(-1) for found in self._session.run(None, feed))
-        wav_S = soxr.resample(wav, self._rate, SAMPLE_RATE)
+        wav_S = soxr.resample(wav, self._rate * height, SAMPLE_RATE)
         first = (loud_span(wav_S) or (0, 0))[0] / SAMPLE_RATE
         times = np.concatenate([[0], frames.cumsum()])[ends] / frames.sum() * len(wav_S) / SAMPLE_RATE - first
         groups = "".join(phonemes).split(" ")
@@ -210,6 +207,16 @@ class Piper:
                 words.append(Word(word, max(0.0, float(times[at])), float(times[at + spoken])))
                 at += len(group) + 1
         return tidy(wav_S), words
+
+
+def _session(model: str | bytes, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise InputError("Kokoro and Piper need onnxruntime: pip install duologue[data]") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(model, options)
 
 
 def _phonemizer(language: str) -> Any:

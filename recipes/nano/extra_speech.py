@@ -84,14 +84,14 @@ def lines_of(name: str, corpus: Path, scripts: Path) -> Iterator[dict]:
         "user-eval": lambda: speech_sets.evaluation(scripts),
         "user-robots": lambda: speech_sets.robots(scripts),
         "user-robots-eval": lambda: speech_sets.evaluation(scripts, VALID_ROBOTS),
-        "user-joe": lambda: speech_sets.user_phrasings(scripts, corpus, 1, speech_sets.JOE),
+        "user-joe": lambda: speech_sets.user_phrasings(scripts, corpus, 3, speech_sets.joe),
         "user-near": lambda: speech_sets.near_misses(scripts, scripts / "confusions.json"),
     }
     return made[name]()
 
 
 class Speakers:
-    """All voices: "espeak:en-us" and "flite:kal" are programs, "piper:joe" is Piper's, everything else is Kokoro;
+    """All voices: "espeak:en-us" and "flite:kal" are programs, "piper:joe@1.1" is Piper's, everything else is Kokoro;
     both are loaded when needed."""
 
     def __init__(self, kokoro: Path | None, piper: Path | None = None):
@@ -146,10 +146,9 @@ def main() -> None:
             except InputError as error:
                 print(f"skipped {row['key']}: {error}", flush=True)
                 continue
-            row = row | {"key": f"{name}/{row['key']}"}
-            if words:
-                row["words"] = [[word.text, round(word.start, 3), round(word.end, 3)] for word in words]
-            write_clip(folder, row["key"].partition("/")[2], wav_S, row)
+            timed = [[word.text, round(word.start, 3), round(word.end, 3)] for word in words]
+            whole = row | {"key": f"{name}/{row['key']}"} | ({"words": timed} if words else {})
+            write_clip(folder, row["key"], wav_S, whole)
             spoken += len(wav_S) / 24_000
             if number % 20 == 0:
                 print(

@@ -5,7 +5,7 @@ Each set is a list of clip rows, the most useful first; rows carry their "split"
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from duologue.data.director import ROOT_WEIGHT
@@ -19,7 +19,6 @@ TRAIN_ROBOTS = (
     "espeak:en-us", "espeak:en-us+f2", "espeak:en-us+m3", "espeak:en-gb", "espeak:en-gb+f4", "espeak:en-us+m7",
     "espeak:en-gb-x-rp", "flite:kal", "flite:kal16", "flite:rms", "flite:slt",
 )  # fmt: skip
-JOE = "piper:joe"
 EVALUATED = 12  # lines of each kind of scene that each held-out voice says
 NEAR_MISSES = ("capital", "opposite", "plus", "legs", "color", "sound", "language")
 
@@ -41,9 +40,11 @@ def agent_answers(scripts: Path, corpus: Path) -> Iterator[Row]:
         yield dict(key=item, id=item, role="agent", text=text, voice=AGENT_VOICE, speed=1.0)
 
 
-def user_phrasings(scripts: Path, corpus: Path, passes: int = 4, voice: str = "") -> Iterator[Row]:
-    """Training phrasings by `voice` or else by mixtures of two training voices, topics by the square root of what there
-    is to say; first what nobody has said yet."""
+def user_phrasings(
+    scripts: Path, corpus: Path, passes: int = 4, speaker: Callable[[random.Random], str] | None = None
+) -> Iterator[Row]:
+    """Training phrasings by a `speaker` drawn for each, or else mixtures of two training voices, topics by the square
+    root of what there is to say; first what nobody has said yet."""
     texts = {
         json.loads(path.read_text())["text"]
         for folder in sorted(corpus.glob("user-*"))
@@ -69,7 +70,9 @@ def user_phrasings(scripts: Path, corpus: Path, passes: int = 4, voice: str = ""
             for place, pair in enumerate(rng.sample(lines, len(lines)))
         ]
         for _, (item, k) in sorted(order, key=lambda found: (found[0], found[1][0].id, found[1][1])):
-            yield _row(item, k, voice or mixture(rng), rng, f"{'joe' if voice else 'mix'}{turn + 1}")
+            yield _row(
+                item, k, (speaker or mixture)(rng), rng, f"{speaker.__name__ if speaker else 'mix'}{turn + 1}"
+            )
 
 
 def evaluation(scripts: Path, voices: Sequence[str] = VALID_VOICES) -> Iterator[Row]:
@@ -169,6 +172,11 @@ def mixture(rng: random.Random) -> str:
     first, second = rng.sample(TRAIN_VOICES, 2)
     share = round(rng.uniform(0.3, 0.7), 2)
     return f"{first}:{share}+{second}:{1 - share:.2f}"
+
+
+def joe(rng: random.Random) -> str:
+    """Piper's voice, with a head of another size each time: one speaker alone would be learnt by heart."""
+    return f"piper:joe@{rng.uniform(0.9, 1.3):.2f}"
 
 
 def _phrasing(earlier: Item, item: Item) -> int:

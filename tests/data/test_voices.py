@@ -164,6 +164,18 @@ def test_piper_is_fed_phonemes_and_tells_when_its_words_are_spoken(tmp_path, mon
         voice.speak("?")
     assert asked == ["en-us"]
 
+    smaller_S, faster = voice.say("hih. hx", "joe@1.25", speed=2.0)
+    np.testing.assert_allclose(
+        fed[-1]["scales"], [0.5, 0.6 * 1.25, 0.8]
+    )  # as much longer as it is then shortened
+    assert len(smaller_S) / SAMPLE_RATE == pytest.approx(seconds / 1.25, abs=0.01)
+    assert [w.end for w in faster] == pytest.approx([w.end / 1.25 for w in words], abs=0.01)
+    with pytest.raises(InputError, match="NAME@1.2"):
+        voice.say("hi", "joe@high")
+    node.op_type = "Floor"
+    with pytest.raises(InputError, match="how long its phonemes last"):
+        Piper(tmp_path)
+
 
 def test_espeak_is_run_as_a_program(tmp_path):
     program = tmp_path / "espeak-ng"
