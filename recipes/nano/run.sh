@@ -12,7 +12,7 @@ mkdir -p "$corpus" "$runs"
 
 python -m recipes.nano.extra_speech agent-answers agent-more user-phrasings user-mix user-robots user-near user-eval \
     user-robots-eval --corpus "$corpus" --kokoro "$kokoro"
-[ -z "$piper" ] || python -m recipes.nano.extra_speech user-joe --corpus "$corpus" --piper "$piper"
+[ -z "$piper" ] || python -m recipes.nano.extra_speech user-joe --corpus "$corpus" --piper "$piper" --minutes 75
 for folder in "$corpus"/{kathleen,libri-resemblyzer}; do
     [ ! -d "$folder" ] || python "$here/label_clips.py" "$folder" --whisper "$whisper"
 done
