@@ -122,7 +122,11 @@ class Director:
             over, talk.end = tuple(self.speakers.ask(user, hum, rng) for hum in hums), "full"
         pause = None if lost or item.unfinished else self._pause(question, rng)
         before = self._before(rng)
-        return Exchange(question, answer, line.item, pause, before, barges_in, over, item.unfinished, lost)
+        # Nothing is drawn where no answer is late, so that a seed gives the conversations that it gave.
+        late = self.situations.late_share > 0 and rng.random() < self.situations.late_share
+        return Exchange(
+            question, answer, line.item, pause, before, barges_in, over, item.unfinished, lost, late
+        )
 
     # What is said
 

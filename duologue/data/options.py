@@ -17,6 +17,8 @@ class Timing:
     """Inside a question."""
     unfinished: tuple[float, float] = (1.7, 2.4)
     """From the last sound of a question that breaks off to the agent's asking back: longer than any pause."""
+    late: float = 1.5
+    """As `response`, of answers that come late: longer than any pause."""
     between: tuple[float, float] = (0.5, 3.0)
     """From the end of an answer to the next question."""
     silence: tuple[float, float] = (4.0, 12.0)
@@ -57,6 +59,9 @@ class Situations:
     """Something is said to somebody else (an item of the script without an answer), and the agent stays quiet."""
     bystander_share: float = 0.5
     """It is said by another voice, further off. Share of these."""
+    late_share: float = 0.0
+    """The answer comes late. A model that has let the usual moment pass, as after a greeting that might have gone on,
+    has never seen an answer begin later, and stays silent for good."""
     lost_share: float = 0.02
     """A question drowns in noise, and the agent asks back (with an answer of the topic "mumble")."""
     long_letters: int = 75

@@ -119,6 +119,7 @@ class Exchange:
     backchannels: tuple[Utterance, ...] = ()  # over the answer, which goes on
     unfinished: bool = False  # the question breaks off, and the answer waits for its end
     lost: bool = False  # so much noise that the question is not understood
+    late: bool = False  # the answer comes late
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,9 @@ def lay_out(exchanges: list[Exchange], timing: Timing, rng: random.Random) -> Ti
         if exchange.answer is None:
             now = ended + rng.uniform(*timing.between)
             continue
-        response = rng.uniform(*timing.unfinished) if exchange.unfinished else timing.response
+        response = timing.late if exchange.late else timing.response
+        if exchange.unfinished:
+            response = rng.uniform(*timing.unfinished)
         start = ended + response - exchange.answer.audible[0]
         start = max(round(start / FRAME_SECONDS), 0) * FRAME_SECONDS
         answer = Placed("agent", "answer", start, exchange.answer, exchange.item)

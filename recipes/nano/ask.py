@@ -2,7 +2,8 @@
 
     python -m recipes.nano.ask recipes/nano/questions.txt --clips RUNS/questions --kokoro DIR
 
-Prints what was asked, what the model wrote down of it, and its answer, to judge by hand; `--json` writes them down.
+Prints what was asked, what the model wrote down of it, and its answer, to judge by hand, and how many words were
+written down wrong; `--json` keeps the questions and answers.
 The voices take turns; none of them was trained on. Spoken questions are kept in the folder of --clips.
 """
 
@@ -16,6 +17,7 @@ import duologue
 from duologue.data.split import VALID_VOICES
 from duologue.data.voices import SAMPLE_RATE, Kokoro, read_clip, read_index, write_clip
 from duologue.engine.offline import talk
+from duologue.eval.speech import word_error_rate
 
 BEFORE, AFTER = 0.8, 1.0  # seconds of silence around a question
 
@@ -59,6 +61,8 @@ def main() -> None:
         answers.append(answer)
         line = [answer["asked"], " ".join(heard.split()), " ".join(answer["said"].split())]
         print(f"{line[0]:45} {line[1]:45} {line[2]}", flush=True)
+    rate = word_error_rate([a["asked"] for a in answers], [a["heard"] for a in answers])
+    print(f"{100 * rate:.1f} % of the words of {len(answers)} questions are written down wrong")
     if options.json:
         options.json.write_text(json.dumps(answers, indent=1))
 

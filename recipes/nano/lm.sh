@@ -20,7 +20,7 @@ duologue train tokenizer "$runs/scripts" "$runs/text.model"
 
 # Interruptions are learnt last, so there are more of them than people make; short answers, so that much is asked.
 timing=(--seconds 60 --between 0.3 1.4 --tail 0.4 1.0 --long-share 0.1 --silence-share 0.03 --noise-share 0.04
-    --barge-in-share 0.45 --backchannel-share 0.25)
+    --barge-in-share 0.45 --backchannel-share 0.25 --late-share 0.04)
 conversations() { # NAME SPLIT COUNT SEED: made, made worse, encoded
     duologue data synth "$runs/scripts" "$runs/$1" --clips "$corpus"/agent* "$corpus"/user-* "$runs/user-human" \
         --split "$2" --count "$3" --seed "$4" --babble "$corpus"/{kathleen,libri-walleclipse} "${timing[@]}"

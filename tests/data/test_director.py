@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from duologue.data.director import Director
@@ -87,6 +88,20 @@ def test_voices_come_by_the_number_of_their_topics(script):
     topics = len({item.topic for item in script.items.values() if item.answer and item.topic != "lost"})
     assert voices["all"] / 300 == pytest.approx(topics / (topics + 9), abs=0.1)
     assert len(voices) == 10
+
+
+def test_some_answers_come_late_and_without_them_a_seed_gives_what_it_gave(script):
+    def waits(situations):
+        found = []
+        for talk in talks(script, situations):
+            for asked, said in pairwise(talk):
+                if asked.kind == "question" and said.kind == "answer" and asked.item != "half-0":
+                    found.append(said.audible[0] - asked.audible[1])
+        return np.array(found)
+
+    late = waits(replace(PLAIN, late_share=0.3)) > 1.4
+    assert late.mean() == pytest.approx(0.3, abs=0.06)
+    assert not (waits(PLAIN) > 1.4).any()
 
 
 def test_what_must_come_before_comes_before(script):

@@ -43,6 +43,13 @@ def test_answers_come_320_ms_after_the_question_as_heard():
     assert np.std(waits) > 0.01  # the user's sounds start anywhere in a frame
 
 
+def test_a_late_answer_comes_after_any_pause():
+    for line in lines(20, late=True):
+        for question, answer in zip(of(line, "question"), of(line, "answer"), strict=True):
+            assert 1.46 - 1e-6 <= answer.audible[0] - question.audible[1] <= 1.54 + 1e-6
+    assert Timing().late > Timing().pause[1] + 0.2
+
+
 def test_a_pause_lasts_as_asked_and_is_not_answered():
     gaps = []
     for line in lines(60, pause_at=utterance(QUESTION).words[2].end + 0.02):
