@@ -51,6 +51,9 @@ def openvino(part: Part) -> Run:
     return run
 
 
+COMPILERS: dict[str, Callable[[Part], Run]] = {"aot_inductor": aot_inductor, "openvino": openvino}
+
+
 def exported(part: Part) -> torch.export.ExportedProgram:
     state = part.module.tensors()
     part.module(*part.example, *state)  # outside of the trace, fills what is computed once
@@ -63,16 +66,14 @@ def main() -> None:
     )
     parser.add_argument("--model", default="nano")
     parser.add_argument("--frames", type=int, default=60)
-    parser.add_argument(
-        "--by", nargs="+", choices=("aot_inductor", "openvino"), default=["aot_inductor", "openvino"]
-    )
+    parser.add_argument("--by", nargs="+", choices=COMPILERS, default=list(COMPILERS))
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # of what the exporter uses of torch
     torch.set_num_threads(1)
     model = duologue.load(options.model)
-    makers = {"torch": in_torch} | {name: globals()[name] for name in options.by}
+    makers = {"torch": in_torch} | {name: COMPILERS[name] for name in options.by}
     print("part     by             ms   at best  same outputs")
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.no_grad():
         for name, part in parts(model.codec, model.lm, model.sampling).items():
             measure(name, part, makers, options.frames)
 

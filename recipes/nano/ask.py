@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import duologue
+from duologue.data.fingerprint import fingerprint
 from duologue.data.split import VALID_VOICES
 from duologue.data.voices import SAMPLE_RATE, Kokoro, read_clip, read_index, write_clip
 from duologue.engine.offline import talk
@@ -27,15 +28,15 @@ def spoken(questions: list[str], folder: Path, kokoro: Path | None) -> list[dict
     folder.mkdir(parents=True, exist_ok=True)
     there = {row["text"]: row for row in read_index(folder)}
     missing = [(n, text) for n, text in enumerate(questions) if text not in there]
-    if missing and kokoro is None:
-        raise SystemExit(f"{folder} has no clip of {missing[0][1]!r}: name Kokoro's folder with --kokoro")
-    voices = Kokoro(kokoro) if missing and kokoro else None
-    for number, text in missing:
-        assert voices is not None
-        voice = VALID_VOICES[number % len(VALID_VOICES)]
-        row = dict(key=f"ask/{number:03d}", id="ask", role="user", text=text, voice=voice)
-        write_clip(folder, f"{number:03d}", voices.speak(text, voice), row)
-    there = {row["text"]: row for row in read_index(folder)}
+    if missing:
+        if kokoro is None:
+            raise SystemExit(f"{folder} has no clip of {missing[0][1]!r}: name Kokoro's folder with --kokoro")
+        voices = Kokoro(kokoro)
+        for number, text in missing:
+            name, voice = fingerprint(text), VALID_VOICES[number % len(VALID_VOICES)]
+            row = dict(key=f"ask/{name}", id="ask", role="user", text=text, voice=voice)
+            write_clip(folder, name, voices.speak(text, voice), row)
+        there = {row["text"]: row for row in read_index(folder)}
     return [there[text] for text in questions]
 
 

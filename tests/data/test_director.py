@@ -90,7 +90,7 @@ def test_voices_come_by_the_number_of_their_topics(script):
     assert len(voices) == 10
 
 
-def test_some_answers_come_late_and_without_them_a_seed_gives_what_it_gave(script):
+def test_some_answers_come_late_where_that_is_asked_for(script):
     def waits(situations):
         found = []
         for talk in talks(script, situations):

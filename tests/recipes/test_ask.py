@@ -58,3 +58,7 @@ def test_each_question_is_spoken_once_and_answered_in_order(asked, monkeypatch, 
     assert len(lines) == 3 and lines[0].startswith("Hello?") and "of 2 questions" in lines[2]
     run()  # nobody has to speak again
     assert len(spoken) == 1
+    (folder / "questions.txt").write_text("Why?\nHello?\n")  # other questions leave the clips that there are
+    run("--kokoro", str(folder), "--json", str(folder / "answers.json"))
+    assert [text for text, _ in spoken] == ["Hello?", "Why?"]
+    assert [a["asked"] for a in json.loads((folder / "answers.json").read_text())] == ["Why?", "Hello?"]
